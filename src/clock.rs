@@ -1,0 +1,69 @@
+//! The one source of time (R21).
+//!
+//! Everything is measured on `tokio::time::Instant`, so that a paused tokio clock drives every wait,
+//! window and lease. Wall time is an anchor plus this clock: it is for display and for generations,
+//! and does not follow a system clock that steps.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::moment::Moment;
+
+/// Reads the time line of one layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin: tokio::time::Instant,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads a clock"
+)]
+impl Clock {
+    /// Starts a time line now. Works outside a runtime too.
+    pub(crate) fn start() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        // Saturating: a layer built in one runtime may be looked at from another whose paused clock
+        // stands earlier. The machine clamps what goes backwards.
+        let now = tokio::time::Instant::now().saturating_duration_since(self.origin);
+        Moment::ORIGIN.after(now)
+    }
+
+    /// The wall clock of this process, read once per layer.
+    pub(crate) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Where `moment` lies on tokio's clock; `None` if it is too far away to be slept for.
+    pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
+        let moment = moment.known()?;
+        self.origin.checked_add(Duration::from_nanos(moment.0))
+    }
+}
+
+/// Wall time at the origin of a time line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WallAnchor(SystemTime);
+
+impl WallAnchor {
+    /// The anchor under which `now` reads `wall`.
+    pub(crate) fn so_that(now: Moment, wall: SystemTime) -> Self {
+        let since_origin = now.since(Moment::ORIGIN);
+        Self(wall.checked_sub(since_origin).unwrap_or(UNIX_EPOCH))
+    }
+
+    pub(crate) fn at(self, moment: Moment) -> SystemTime {
+        let since_origin = moment.since(Moment::ORIGIN);
+        self.0.checked_add(since_origin).unwrap_or(self.0)
+    }
+
+    /// Milliseconds since the Unix epoch; 0 for a wall clock that stands before it.
+    pub(crate) fn millis(self, moment: Moment) -> u64 {
+        let since_epoch = self.at(moment).duration_since(UNIX_EPOCH);
+        since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+}

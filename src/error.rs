@@ -1,0 +1,314 @@
+//! What can go wrong, and what a refusal says.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    mode::{Cause, Mode},
+    moment::Moment,
+};
+
+/// What a call through the layer fails with: a refusal, or the inner service's own error.
+///
+/// There is no blanket `From<E>`: a refusal must never be mistaken for the partner's answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The call was refused. It did not reach the partner and may be repeated safely.
+    #[error("the call was not processed")]
+    Refused(#[source] Refused),
+    /// The inner service failed.
+    #[error("the call to the partner failed")]
+    Inner(#[source] E),
+}
+
+impl<E> Error<E> {
+    /// The refusal, if it is one.
+    pub fn refused(&self) -> Option<&Refused> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            Self::Inner(_) => None,
+        }
+    }
+
+    /// The inner service's error, if it is one.
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+/// A request was refused: it was **not processed**, and may be repeated safely.
+///
+/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in common.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refused {
+    notice: Arc<Notice>,
+    retry_after: Option<Duration>,
+}
+
+/// What all refusals between two changes have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) partner: Arc<str>,
+    pub(crate) mode: Mode,
+    pub(crate) cause: Cause,
+    pub(crate) since: SystemTime,
+    pub(crate) generation: u64,
+    /// Until when at least; [`Moment::NEVER`] where nobody knows.
+    pub(crate) until: Moment,
+}
+
+impl Refused {
+    pub(crate) fn new(notice: Arc<Notice>, retry_after: Option<Duration>) -> Self {
+        Self {
+            notice,
+            retry_after,
+        }
+    }
+
+    /// The name the layer was given for its partner.
+    #[must_use]
+    pub fn partner(&self) -> &str {
+        &self.notice.partner
+    }
+
+    /// Who holds maintenance: an operator's hold is named before a trip.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.notice.cause
+    }
+
+    /// [`Mode::Maintenance`], or [`Mode::Probing`] where the partner is being tried.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.notice.mode
+    }
+
+    /// When the episode began.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.notice.since
+    }
+
+    /// The generation of what the caller may have cached: that of the last recovery.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.notice.generation
+    }
+
+    /// How long until it is worth trying again; `None` where nobody knows.
+    ///
+    /// A hold without expiry has no known end, and neither has `Probing`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind `source()`.
+    ///
+    /// ```
+    /// use tower::{BoxError, Service, ServiceExt, service_fn};
+    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
+    /// let mut billing = tower::ServiceBuilder::new()
+    ///     .map_err(|error| BoxError::from(error)) // wrapped once
+    ///     .layer(layer)
+    ///     .service(service_fn(async |()| Ok::<_, std::io::Error>(())));
+    ///
+    /// let error = billing.ready().await?.call(()).await.unwrap_err();
+    /// assert_eq!(Refused::find(&*error).unwrap().partner(), "zuora");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(refused) = error.downcast_ref::<Self>() {
+                return Some(refused);
+            }
+            // A shared error forwards `source()` to what lies below what it wraps: look inside.
+            if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+                if let Some(refused) = Self::find(&**shared) {
+                    return Some(refused);
+                }
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("partner", &self.partner())
+            .field("mode", &self.mode())
+            .field("cause", &self.cause())
+            .field("since", &self.since())
+            .field("generation", &self.generation())
+            .field("retry_after", &self.retry_after)
+            .finish()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is in maintenance", self.partner())?;
+        match self.retry_after {
+            Some(wait) => write!(f, ", retry after {wait:.1?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Refused {}
+
+/// A policy that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}: allowed is {allowed}")]
+pub struct PolicyError {
+    field: &'static str,
+    value: String,
+    allowed: String,
+}
+
+impl PolicyError {
+    pub(crate) fn new(field: &'static str, value: String, allowed: impl Into<String>) -> Self {
+        Self {
+            field,
+            value,
+            allowed: allowed.into(),
+        }
+    }
+
+    /// The field that is wrong.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The value that it has.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What would be allowed.
+    #[must_use]
+    pub fn allowed(&self) -> &str {
+        &self.allowed
+    }
+}
+
+/// A layer that cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The policy makes no sense.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// The exemptions make no sense.
+    #[error("exemptions: {0}")]
+    Exemption(#[from] ExemptionError),
+    /// A generation that does not fit 42 bits.
+    #[error("generation is {0}: allowed is 0 to 4398046511103, which fits 42 bits")]
+    Generation(u64),
+}
+
+/// An exemption that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExemptionError {
+    /// The name is empty.
+    #[error(
+        "the {place} exemption number {position} has no name: give the endpoint's name or pattern"
+    )]
+    #[non_exhaustive]
+    Nameless {
+        /// The placement's table.
+        place: &'static str,
+        /// Which one, counted from 1.
+        position: usize,
+    },
+    /// The reason is empty.
+    #[error("the exemption of `{name}` has no reason: say why maintenance must not touch it")]
+    #[non_exhaustive]
+    Reasonless {
+        /// The exempt endpoint.
+        name: String,
+    },
+    /// The same endpoint twice at one placement.
+    #[error("`{name}` is exempt twice {place}: list it once")]
+    #[non_exhaustive]
+    Twice {
+        /// The exempt endpoint.
+        name: String,
+        /// The placement's table.
+        place: &'static str,
+    },
+    /// A pattern that the router would not take.
+    #[error("the pattern `{pattern}` is not valid: {why}")]
+    #[non_exhaustive]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the router says.
+        why: String,
+    },
+    /// Calls are exempt, but nothing gives them names.
+    #[error(
+        "the call `{name}` is exempt, but calls have no names here: call `named(|request| ...)` on the builder or the layer first"
+    )]
+    #[non_exhaustive]
+    CallsHaveNoNames {
+        /// The exempt call.
+        name: String,
+    },
+}
+
+/// A command that was not carried out; nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// There is no operator's hold to end.
+    #[error("no operator holds maintenance")]
+    NotHeld,
+    /// There is no trip whose wait could end.
+    #[error("the layer has not tripped")]
+    NotTripped,
+    /// Nothing can be tripped or verified while nothing is refused.
+    #[error("bypass is on: end it first, or use `engage` and `release`")]
+    Bypassed,
+    /// The actor or the reason is empty or too long.
+    #[error("the {field} has {length} bytes: allowed is 1 to {most}")]
+    #[non_exhaustive]
+    Text {
+        /// `actor` or `reason`.
+        field: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        most: usize,
+    },
+    /// A hold that would end at once.
+    #[error("the hold's expiry is 0 s: allowed is any time longer than 0")]
+    NoTime,
+    /// The new policy makes no sense; the old one stays in force.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// The new exemptions make no sense; the old ones stay in force.
+    #[error("exemptions: {0}")]
+    Exemption(#[from] ExemptionError),
+}

@@ -1,0 +1,258 @@
+//! The future of a call: refused, waiting for readiness, or running.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::{
+    error::Refused,
+    machine::Asker,
+    parked::Parked,
+    protocol::{Holder, Protocol, Ticket},
+    service::admit,
+    shared::Shared,
+    verdict::Outcome,
+};
+
+/// On what terms a request was admitted: it may wait only as long as the era lasts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stay {
+    pub(crate) era: u32,
+    pub(crate) asker: Asker,
+}
+
+pin_project! {
+    /// The future of a call through the layer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the call: as a failure if nothing had come from the partner for at least
+    /// `hang_limit`, otherwise as neutral. A probe gives its slot back in either case.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it has completed, or after the inner service panicked.
+    pub struct ResponseFuture<F, S, Req, P> {
+        #[pin]
+        state: State<F, S, Req, P>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, S, Req, P> {
+        Refused { refused: Option<Refused>, protocol: P },
+        Waiting { waiting: Option<Waiting<S, Req, P>> },
+        Running { #[pin] future: F, ticket: Option<Ticket>, protocol: P },
+    }
+}
+
+/// An admitted request that waits for an instance of the inner service to be ready.
+struct Waiting<S, Req, P> {
+    inner: S,
+    request: Req,
+    ticket: Ticket,
+    /// `None` for an exempt request, which stays in every mode.
+    stay: Option<(Stay, Arc<Shared>)>,
+    parked: Parked,
+    protocol: P,
+}
+
+impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
+    pub(crate) fn refused(refused: Refused, protocol: P) -> Self {
+        Self {
+            state: State::Refused {
+                refused: Some(refused),
+                protocol,
+            },
+        }
+    }
+
+    pub(crate) fn running(future: F, ticket: Ticket, protocol: P) -> Self {
+        Self {
+            state: State::Running {
+                future,
+                ticket: Some(ticket),
+                protocol,
+            },
+        }
+    }
+
+    pub(crate) fn waiting(
+        inner: S,
+        request: Req,
+        ticket: Ticket,
+        stay: Option<(Stay, Arc<Shared>)>,
+        protocol: P,
+    ) -> Self {
+        let waiting = Waiting {
+            inner,
+            request,
+            ticket,
+            stay,
+            parked: Parked::default(),
+            protocol,
+        };
+        Self {
+            state: State::Waiting {
+                waiting: Some(waiting),
+            },
+        }
+    }
+}
+
+/// What became of a request that waited.
+enum Waited<F, S, Req, P, T> {
+    Still(Waiting<S, Req, P>),
+    Began {
+        future: F,
+        ticket: Ticket,
+        protocol: P,
+    },
+    Ended(T),
+}
+
+impl<S, Req, P> Waiting<S, Req, P>
+where
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+{
+    #[expect(
+        clippy::type_complexity,
+        reason = "the outcome names what the service names"
+    )]
+    fn poll(
+        mut self,
+        cx: &mut Context<'_>,
+    ) -> Waited<S::Future, S, Req, P, Result<P::Response, P::Error>> {
+        loop {
+            if let Err(refused) = self.stay_admitted() {
+                return Waited::Ended(self.protocol.refuse(refused));
+            }
+            // A panic in the inner service drops the ticket as it is held here.
+            self.ticket.held_by(Holder::Inner);
+            match self.inner.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    let future = self.inner.call(self.request);
+                    self.ticket.held_by(Holder::Waiting);
+                    return Waited::Began {
+                        future,
+                        ticket: self.ticket,
+                        protocol: self.protocol,
+                    };
+                }
+                Poll::Ready(Err(error)) => {
+                    self.ticket.settle(Outcome::Failure);
+                    return Waited::Ended(Err(self.protocol.unready(error)));
+                }
+                Poll::Pending => self.ticket.held_by(Holder::Waiting),
+            }
+            let waits = match &self.stay {
+                Some((stay, shared)) => self
+                    .parked
+                    .while_admitted(shared, cx, || shared.is_current(stay.era)),
+                None => true,
+            };
+            if waits {
+                return Waited::Still(self);
+            }
+        }
+    }
+
+    /// A request admitted in an era that is over asks again: no other way in may lead past the gate (R2).
+    fn stay_admitted(&mut self) -> Result<(), Refused> {
+        let Some((stay, shared)) = &mut self.stay else {
+            return Ok(());
+        };
+        if shared.is_current(stay.era) {
+            return Ok(());
+        }
+        let (ticket, again) = admit(shared, P::PLACEMENT, stay.asker)?;
+        // The old ticket is late, and says nothing any more.
+        self.ticket = ticket;
+        *stay = again;
+        Ok(())
+    }
+}
+
+impl<S, Req, P> Future for ResponseFuture<S::Future, S, Req, P>
+where
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+{
+    type Output = Result<P::Response, P::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut state = self.as_mut().project().state;
+            match state.as_mut().project() {
+                StateProj::Refused { refused, protocol } => {
+                    let refused = refused.take().expect("polled after it completed");
+                    return Poll::Ready(protocol.refuse(refused));
+                }
+                StateProj::Waiting { waiting } => {
+                    let taken = waiting
+                        .take()
+                        .expect("polled after it completed, or after the inner service panicked");
+                    match taken.poll(cx) {
+                        Waited::Still(still) => {
+                            *waiting = Some(still);
+                            return Poll::Pending;
+                        }
+                        Waited::Began {
+                            future,
+                            ticket,
+                            protocol,
+                        } => {
+                            state.set(State::Running {
+                                future,
+                                ticket: Some(ticket),
+                                protocol,
+                            });
+                        }
+                        Waited::Ended(result) => return Poll::Ready(result),
+                    }
+                }
+                StateProj::Running {
+                    future,
+                    ticket: slot,
+                    protocol,
+                } => {
+                    let mut ticket = slot
+                        .take()
+                        .expect("polled after it completed, or after the inner service panicked");
+                    // On the stack while the inner future is polled: a panic ends the call here and now.
+                    ticket.held_by(Holder::Inner);
+                    let polled = future.poll(cx);
+                    if polled.is_pending() {
+                        ticket.held_by(Holder::Waiting);
+                        *slot = Some(ticket);
+                    } else {
+                        ticket.held_by(Holder::Classifier);
+                        let result = ready!(polled);
+                        return Poll::Ready(protocol.finish(ticket, result));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl<F, S, Req, P> fmt::Debug for ResponseFuture<F, S, Req, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Refused { .. } => "Refused",
+            State::Waiting { .. } => "Waiting",
+            State::Running { .. } => "Running",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
+    }
+}

@@ -1,0 +1,230 @@
+//! What is remembered: the last events, commands and episodes, bounded.
+//!
+//! Events are *pulled* from one ordered log instead of pushed into a channel per subscriber: the
+//! lock that decides also writes the log, so that everybody sees the same order, and ten thousand
+//! subscribers cost the mover nothing but one wake-up.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
+
+use crate::{
+    episode::Episode,
+    event::Event,
+    shared::{Bulletin, Shared},
+    signal::next_news,
+};
+
+const EVENTS: usize = 512;
+const COMMANDS: usize = 256;
+const EPISODES: usize = 64;
+
+/// One command that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEntry {
+    /// Numbers the commands of one layer from 1 on.
+    pub number: u64,
+    /// When.
+    pub at: SystemTime,
+    /// Who.
+    pub actor: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// What.
+    pub action: Action,
+    /// Whether it changed anything.
+    pub changed: bool,
+}
+
+/// The verbs of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// `engage`
+    Engage,
+    /// `release`
+    Release,
+    /// `release_verified`
+    ReleaseVerified,
+    /// `trip`
+    Trip,
+    /// `probe_now`
+    ProbeNow,
+    /// `clear`
+    Clear,
+    /// `reset`
+    Reset,
+    /// `dry_run`
+    DryRun,
+    /// `arm`
+    Arm,
+    /// `bypass`
+    Bypass,
+    /// `end_bypass`
+    EndBypass,
+    /// `replace_policy`
+    ReplacePolicy,
+    /// `replace_exemptions`
+    ReplaceExemptions,
+}
+
+impl Action {
+    /// The verb as it is called on the handle.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Engage => "engage",
+            Self::Release => "release",
+            Self::ReleaseVerified => "release_verified",
+            Self::Trip => "trip",
+            Self::ProbeNow => "probe_now",
+            Self::Clear => "clear",
+            Self::Reset => "reset",
+            Self::DryRun => "dry_run",
+            Self::Arm => "arm",
+            Self::Bypass => "bypass",
+            Self::EndBypass => "end_bypass",
+            Self::ReplacePolicy => "replace_policy",
+            Self::ReplaceExemptions => "replace_exemptions",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The last of everything.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    events: VecDeque<Event>,
+    commands: VecDeque<AuditEntry>,
+    episodes: VecDeque<Episode>,
+    commanded: u64,
+}
+
+impl Journal {
+    pub(crate) fn write(&mut self, events: &[Event], ended: Vec<Episode>) {
+        for event in events {
+            push_bounded(&mut self.events, event.clone(), EVENTS);
+        }
+        for episode in ended {
+            push_bounded(&mut self.episodes, episode, EPISODES);
+        }
+    }
+
+    pub(crate) fn write_command(&mut self, mut entry: AuditEntry) {
+        self.commanded += 1;
+        entry.number = self.commanded;
+        push_bounded(&mut self.commands, entry, COMMANDS);
+    }
+
+    pub(crate) fn audit(&self) -> Vec<AuditEntry> {
+        self.commands.iter().cloned().collect()
+    }
+
+    pub(crate) fn episodes(&self) -> Vec<Episode> {
+        self.episodes.iter().cloned().collect()
+    }
+
+    /// The number the next event will have.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.events.back().map_or(1, |event| event.number + 1)
+    }
+
+    /// The event with this number, or the oldest that is left after it.
+    fn event(&self, number: u64) -> Option<&Event> {
+        let oldest = self.events.front()?.number;
+        let index = usize::try_from(number.saturating_sub(oldest)).ok()?;
+        self.events.get(index)
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
+    if queue.len() == most {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
+
+/// Receives what happens from now on.
+///
+/// The last 512 events are kept; a subscriber that lags further behind goes on at the oldest one
+/// left, and sees the gap in [`Event::number`]. It keeps nothing alive.
+pub struct Events {
+    shared: Weak<Shared>,
+    news: tokio::sync::watch::Receiver<Bulletin>,
+    next: u64,
+}
+
+impl Events {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let news = shared.subscribe();
+        Self {
+            shared: Arc::downgrade(shared),
+            news,
+            next: shared.journal().next_number(),
+        }
+    }
+
+    /// Waits for the next event; `None` once no layer, service or handle is left.
+    ///
+    /// While it waits it also moves time: what falls due is applied even if nobody calls.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is marked as seen only when it is returned.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_maintenance::{EventKind, Hold, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// let mut events = handle.events();
+    /// handle.engage(Hold::new("on-call", "drill"))?;
+    ///
+    /// let first = events.recv().await.unwrap();
+    /// assert!(matches!(first.kind, EventKind::HoldEngaged { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.try_recv() {
+                return Some(event);
+            }
+            next_news(&self.shared, &mut self.news).await?;
+        }
+    }
+
+    /// The next event, if it has happened already.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let shared = self.shared.upgrade()?;
+        shared.look();
+        self.news.mark_unchanged();
+        let event = shared.journal().event(self.next)?.clone();
+        self.next = event.number + 1;
+        Some(event)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}

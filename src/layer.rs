@@ -1,0 +1,391 @@
+//! The layer: one value with views for the placements, all sharing one state.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use tower::Layer;
+
+use crate::{
+    calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain},
+    clock::{Clock, WallAnchor},
+    error::BuildError,
+    exempt::{CallNames, Exemption, Table},
+    gate::MAX_GENERATION,
+    handle::MaintenanceHandle,
+    machine::Birth,
+    mode::Switches,
+    moment::Moment,
+    policy::Policy,
+    service::Maintenance,
+    shared::{Parts, Shared},
+    verdict::Verdict,
+};
+
+/// Puts the service behind it into maintenance when the partner degrades, and brings it back.
+///
+/// One value stands for one partner. It is a layer itself, around plain calls, and has *views* that
+/// are layers for other placements and protocols; whatever is made from it shares one state.
+///
+/// ```
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+/// use tower_maintenance::{Error, Hold, MaintenanceLayer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = MaintenanceLayer::new("zuora");
+/// let handle = layer.handle();
+/// let mut billing = ServiceBuilder::new()
+///     .layer(layer)
+///     .service(service_fn(async |amount: u32| Ok::<_, std::io::Error>(amount)));
+///
+/// assert_eq!(billing.ready().await?.call(42).await?, 42);
+///
+/// handle.engage(Hold::new("on-call", "Zuora degraded, ticket 4711"))?;
+/// let refused = billing.ready().await?.call(42).await.unwrap_err();
+/// assert!(matches!(refused, Error::Refused(_)));
+/// # Ok(())
+/// # }
+/// ```
+pub struct MaintenanceLayer<P = Calls> {
+    shared: Arc<Shared>,
+    protocol: P,
+}
+
+impl MaintenanceLayer {
+    /// A layer for this partner with the default [`Policy`], around plain calls.
+    ///
+    /// Works outside a runtime too.
+    #[must_use]
+    pub fn new(partner: &str) -> Self {
+        Self::builder(partner)
+            .build()
+            .expect("the defaults are valid: a test builds them")
+    }
+
+    /// Configures a layer for this partner.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_maintenance::{MaintenanceLayer, Policy};
+    ///
+    /// let layer = MaintenanceLayer::builder("zuora")
+    ///     .policy(Policy::default().with_wait(Duration::from_secs(10)))
+    ///     .cache_tags(["prices"])
+    ///     .build()?;
+    /// assert_eq!(layer.handle().partner(), "zuora");
+    /// # Ok::<(), tower_maintenance::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn builder(partner: &str) -> Builder {
+        Builder {
+            partner: partner.into(),
+            policy: Policy::default(),
+            exemptions: Vec::new(),
+            tags: Arc::new([]),
+            urls: Arc::new([]),
+            generation: None,
+            seed: None,
+            wall: None,
+            switches: Switches::default(),
+            protocol: Calls(Plain),
+            names: CallNames::Unknown,
+        }
+    }
+}
+
+impl<P> MaintenanceLayer<P> {
+    /// The operator's handle: a cheap clone that outlives every service.
+    #[must_use]
+    pub fn handle(&self) -> MaintenanceHandle {
+        MaintenanceHandle::new(self.shared.clone())
+    }
+
+    /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
+    #[must_use]
+    pub fn speaking<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
+        // A protocol of the user's own may name its calls.
+        self.shared.calls_have_names();
+        self.view(protocol)
+    }
+
+    /// A view around plain calls that this judge judges.
+    #[must_use]
+    pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
+        self.speaking(Calls(judge))
+    }
+
+    pub(crate) fn view<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
+        MaintenanceLayer {
+            shared: self.shared.clone(),
+            protocol,
+        }
+    }
+}
+
+impl<J: Clone> MaintenanceLayer<Calls<J>> {
+    /// A view whose calls are named by `name`, so that some of them can be exempt.
+    ///
+    /// ```
+    /// use tower_maintenance::{Exemption, MaintenanceLayer};
+    ///
+    /// struct Call { operation: &'static str }
+    ///
+    /// let layer = MaintenanceLayer::new("zuora").named(|call: &Call| call.operation);
+    /// layer.handle().replace_exemptions(
+    ///     [Exemption::call("invoice.read", "customers may always see what they owe")],
+    ///     "on-call",
+    ///     "ticket 4711",
+    /// )?;
+    /// assert_eq!(layer.handle().exemptions().len(), 1);
+    /// # Ok::<(), tower_maintenance::CommandError>(())
+    /// ```
+    #[must_use]
+    pub fn named<Req, F>(&self, name: F) -> MaintenanceLayer<Calls<Named<F, J>>>
+    where
+        F: for<'r> Fn(&'r Req) -> &'r str + Clone,
+    {
+        self.speaking(self.protocol.clone().named(name))
+    }
+
+    /// A view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a [`Verdict`].
+    ///
+    /// ```
+    /// use tower_maintenance::{MaintenanceLayer, Outcome};
+    ///
+    /// enum Failed { BadRequest, Down }
+    ///
+    /// let layer = MaintenanceLayer::new("zuora").judged_by(|result: Result<&(), &Failed>| match result {
+    ///     Ok(()) => Outcome::Success,
+    ///     Err(Failed::BadRequest) => Outcome::Neutral, // our own mistake says nothing about the partner
+    ///     Err(Failed::Down) => Outcome::Failure,
+    /// });
+    /// # let _ = layer; let _ = (Failed::BadRequest, Failed::Down);
+    /// ```
+    #[must_use]
+    pub fn judged_by<T, E, V, F>(&self, verdict: F) -> MaintenanceLayer<Calls<JudgedBy<F, J>>>
+    where
+        F: Fn(Result<&T, &E>) -> V + Clone,
+        V: Into<Verdict>,
+    {
+        self.view(self.protocol.clone().judged_by(verdict))
+    }
+
+    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is not a probe.
+    #[must_use]
+    pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
+    where
+        F: Fn(&Req) -> bool + Clone,
+    {
+        self.view(self.protocol.clone().may_probe(may_probe))
+    }
+
+    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load shed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// let mut billing = ServiceBuilder::new()
+    ///     .layer(layer.boxed())
+    ///     .timeout(Duration::from_secs(10))
+    ///     .service(service_fn(async |()| Ok::<_, BoxError>("paid")));
+    /// assert_eq!(billing.ready().await?.call(()).await?, "paid");
+    ///
+    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
+    /// let error = billing.ready().await?.call(()).await.unwrap_err();
+    /// assert!(Refused::find(&*error).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn boxed(&self) -> MaintenanceLayer<BoxedCalls<J>> {
+        self.view(self.protocol.clone().boxed())
+    }
+}
+
+impl<S, P: Clone> Layer<S> for MaintenanceLayer<P> {
+    type Service = Maintenance<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Maintenance::new(inner, self.protocol.clone(), self.shared.clone())
+    }
+}
+
+impl<P: Clone> Clone for MaintenanceLayer<P> {
+    fn clone(&self) -> Self {
+        self.view(self.protocol.clone())
+    }
+}
+
+impl<P> fmt::Debug for MaintenanceLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MaintenanceLayer")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`MaintenanceLayer`]; everything is checked by [`build`](Self::build).
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<P = Calls> {
+    partner: Arc<str>,
+    policy: Policy,
+    exemptions: Vec<Exemption>,
+    tags: Arc<[String]>,
+    urls: Arc<[String]>,
+    generation: Option<u64>,
+    seed: Option<u64>,
+    wall: Option<SystemTime>,
+    switches: Switches,
+    protocol: P,
+    names: CallNames,
+}
+
+impl<P> Builder<P> {
+    /// The policy. Default: [`Policy::default`].
+    pub fn policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Adds an endpoint that passes even in maintenance. Default: none.
+    pub fn exempt(mut self, exemption: Exemption) -> Self {
+        self.exemptions.push(exemption);
+        self
+    }
+
+    /// The cache tags (surrogate keys) that the recovery signal carries. Default: none.
+    pub fn cache_tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        let tags = tags.into_iter().map(Into::into).collect();
+        Self { tags, ..self }
+    }
+
+    /// The URLs that the recovery signal carries. Default: none.
+    pub fn cache_urls<T: Into<String>>(self, urls: impl IntoIterator<Item = T>) -> Self {
+        let urls = urls.into_iter().map(Into::into).collect();
+        Self { urls, ..self }
+    }
+
+    /// The generation to begin with, 0 to 4398046511103; for those who keep it over restarts.
+    /// Default: milliseconds since the Unix epoch, so that a restart does not lower it.
+    pub fn generation(self, generation: u64) -> Self {
+        Self {
+            generation: Some(generation),
+            ..self
+        }
+    }
+
+    /// Seeds the jitter of the waits. Default: at random.
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// What the wall clock reads now. Default: the system's clock, read once when the layer is built.
+    pub fn wall_clock(self, now: SystemTime) -> Self {
+        Self {
+            wall: Some(now),
+            ..self
+        }
+    }
+
+    /// Begins in dry run: the rules judge and tell, but do not act. Default: armed.
+    pub fn dry_run(mut self) -> Self {
+        self.switches.dry_run = true;
+        self
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    ///
+    /// If the policy, an exemption or the generation makes no sense; the error names field, value and what is allowed.
+    pub fn build(self) -> Result<MaintenanceLayer<P>, BuildError> {
+        let rules = self.policy.rules()?;
+        let exemptions = Table::new(self.exemptions, self.names)?;
+        if let Some(generation) = self
+            .generation
+            .filter(|generation| *generation > MAX_GENERATION)
+        {
+            return Err(BuildError::Generation(generation));
+        }
+        let wall = WallAnchor::so_that(Moment::ORIGIN, self.wall.unwrap_or_else(Clock::wall));
+        let birth = Birth {
+            partner: self.partner,
+            rules,
+            wall,
+            generation: self.generation,
+            seed: self.seed,
+            switches: self.switches,
+        };
+        let parts = Parts {
+            birth,
+            clock: Clock::start(),
+            exemptions,
+            names: self.names,
+            tags: self.tags,
+            urls: self.urls,
+        };
+        Ok(MaintenanceLayer {
+            shared: Arc::new(Shared::new(parts)),
+            protocol: self.protocol,
+        })
+    }
+
+    fn speaking<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
+        Builder {
+            partner: self.partner,
+            policy: self.policy,
+            exemptions: self.exemptions,
+            tags: self.tags,
+            urls: self.urls,
+            generation: self.generation,
+            seed: self.seed,
+            wall: self.wall,
+            switches: self.switches,
+            protocol: protocol(self.protocol),
+            names,
+        }
+    }
+}
+
+impl<J> Builder<Calls<J>> {
+    /// Names the calls, so that some of them can be exempt. Default: no names.
+    pub fn named<Req, F>(self, name: F) -> Builder<Calls<Named<F, J>>>
+    where
+        F: for<'r> Fn(&'r Req) -> &'r str + Clone,
+    {
+        self.speaking(|calls| calls.named(name), CallNames::Given)
+    }
+
+    /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
+    pub fn judged_by<T, E, V, F>(self, verdict: F) -> Builder<Calls<JudgedBy<F, J>>>
+    where
+        F: Fn(Result<&T, &E>) -> V + Clone,
+        V: Into<Verdict>,
+    {
+        let names = self.names;
+        self.speaking(|calls| calls.judged_by(verdict), names)
+    }
+
+    /// Says which requests may be used as probes. Default: every request.
+    pub fn may_probe<Req, F>(self, may_probe: F) -> Builder<Calls<MayProbe<F, J>>>
+    where
+        F: Fn(&Req) -> bool + Clone,
+    {
+        let names = self.names;
+        self.speaking(|calls| calls.may_probe(may_probe), names)
+    }
+}
+
+impl Builder<Calls> {
+    /// Judges the calls by a [`Judge`](crate::Judge).
+    pub fn judged<J>(self, judge: J) -> Builder<Calls<J>> {
+        self.speaking(|_| Calls(judge), CallNames::Given)
+    }
+}

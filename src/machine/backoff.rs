@@ -1,0 +1,102 @@
+//! How long a trip waits (R10).
+
+use std::{
+    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
+    time::Duration,
+};
+
+use tower::util::rng::{HasherRng, Rng};
+
+use crate::{moment::Moment, policy::Rules};
+
+/// Seeds tower's generator: the same seed gives the same waits.
+#[derive(Debug, Clone)]
+struct Seed(u64);
+
+impl BuildHasher for Seed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
+
+/// Which wait comes next.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    /// Trips since the waits last started anew.
+    trips: u32,
+    /// Before this the partner does not want to be asked again.
+    not_before: Moment,
+    rng: HasherRng<Seed>,
+}
+
+impl Backoff {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0_u64));
+        Self {
+            trips: 0,
+            not_before: Moment::ORIGIN,
+            rng: HasherRng::with_hasher(Seed(seed)),
+        }
+    }
+
+    /// The wait of a trip at `at`, and one step further.
+    pub(crate) fn next(&mut self, rules: &Rules, at: Moment) -> Duration {
+        self.trips = self.trips.saturating_add(1);
+        let wait = self.jittered(self.current(rules), rules.jitter);
+        wait.max(self.not_before.since(at))
+    }
+
+    /// The wait that a trip would have, without taking the step: for shadows.
+    pub(crate) fn preview(&self, rules: &Rules, at: Moment) -> Duration {
+        let next = Self {
+            trips: self.trips.saturating_add(1),
+            not_before: self.not_before,
+            rng: self.rng.clone(),
+        };
+        next.current(rules).max(self.not_before.since(at))
+    }
+
+    fn current(&self, rules: &Rules) -> Duration {
+        // The first wait stands as it is given: no rounding through floating point.
+        let growth = rules
+            .wait_factor
+            .powi(i32::try_from(self.trips.saturating_sub(1)).unwrap_or(i32::MAX));
+        if growth <= 1.0 {
+            return rules.wait;
+        }
+        let grown = Duration::try_from_secs_f64(rules.wait.as_secs_f64() * growth);
+        // An error is an overflow: far beyond any cap.
+        grown.unwrap_or(rules.longest_wait).min(rules.longest_wait)
+    }
+
+    fn jittered(&mut self, wait: Duration, jitter: f64) -> Duration {
+        if jitter == 0.0 {
+            return wait;
+        }
+        let factor = 1.0 + jitter * (2.0 * self.rng.next_f64() - 1.0);
+        let jittered =
+            Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(Duration::MAX);
+        // A wait of nothing would be no maintenance at all.
+        jittered.max(Duration::from_nanos(1))
+    }
+
+    /// The partner asked at `at` to be left alone for `span`: the least that the next trip waits,
+    /// up to the longest wait.
+    pub(crate) fn partner_asked(&mut self, span: Duration, rules: &Rules, at: Moment) {
+        self.not_before = self.not_before.max(at.after(span.min(rules.longest_wait)));
+    }
+
+    /// The next wait is the base wait again.
+    pub(crate) fn start_anew(&mut self) {
+        self.trips = 0;
+    }
+
+    /// The partner is back: what it asked for no longer matters.
+    pub(crate) fn partner_is_back(&mut self) {
+        self.not_before = Moment::ORIGIN;
+    }
+}

@@ -1,0 +1,68 @@
+//! Who holds maintenance, and the mode that follows.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    event::Evidence,
+    mode::{Cause, Mode},
+    moment::Moment,
+};
+
+/// An operator's hold as the machine keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) actor: Arc<str>,
+    pub(crate) reason: Arc<str>,
+    pub(crate) since: Moment,
+    /// [`Moment::NEVER`] for a hold without expiry.
+    pub(crate) until: Moment,
+}
+
+/// A trip and its wait.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Trip {
+    pub(crate) actor: Arc<str>,
+    pub(crate) reason: Arc<str>,
+    pub(crate) evidence: Evidence,
+    pub(crate) since: Moment,
+    /// When the wait is over; beneath a hold it runs on unseen.
+    pub(crate) until: Moment,
+    /// How long the wait is, also the patience of `Probing`.
+    pub(crate) wait: Duration,
+}
+
+/// The set of causes. The mode is derived from it, and from nothing else.
+///
+/// A later cause (a planned window, a fleet's verdict) is one more field here, read in `mode` and `until`.
+#[derive(Debug, Default)]
+pub(crate) struct Causes {
+    pub(crate) operator: Option<Held>,
+    pub(crate) tripped: Option<Trip>,
+}
+
+impl Causes {
+    /// The mode at `at`, bypass left aside.
+    pub(crate) fn mode(&self, at: Moment) -> Mode {
+        match (&self.operator, &self.tripped) {
+            (Some(_), _) => Mode::Maintenance,
+            (None, Some(trip)) if at < trip.until => Mode::Maintenance,
+            (None, Some(_)) => Mode::Probing,
+            (None, None) => Mode::Serving,
+        }
+    }
+
+    /// The cause to name: an operator beats what is automatic.
+    pub(crate) fn first(&self) -> Option<Cause> {
+        if self.operator.is_some() {
+            return Some(Cause::Operator);
+        }
+        self.tripped.as_ref().map(|_| Cause::Tripped)
+    }
+
+    /// When the last cause that keeps the gate shut will have ended; [`Moment::NEVER`] if nobody knows.
+    pub(crate) fn known_end(&self) -> Moment {
+        let held = self.operator.as_ref().map(|held| held.until);
+        let wait = self.tripped.as_ref().map(|trip| trip.until);
+        held.max(wait).unwrap_or(Moment::NEVER)
+    }
+}

@@ -1,0 +1,260 @@
+//! What the layer must know of a protocol at one placement, and the ticket of a call.
+//!
+//! One trait, because the two placements cannot share a type: a router wants refusals as responses
+//! and errors that are `Infallible`; around a client nobody can make up a body. The protocol owns
+//! the call's [`Ticket`] once the inner service has answered, so that the verdict may be given at
+//! once, or be moved into the response (a body, trailers) and given later.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    error::Refused,
+    machine::{Ending, Role},
+    moment::Moment,
+    shared::Shared,
+    verdict::{Outcome, Verdict},
+};
+
+/// Where a view of the layer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Around calls to the partner: gates and measures.
+    AroundCalls,
+    /// Before one's own routes: gates only, takes no slot, measures nothing.
+    BeforeRoutes,
+}
+
+impl Placement {
+    /// The placement in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AroundCalls => "around calls",
+            Self::BeforeRoutes => "before routes",
+        }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the gate must know of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint<'r> {
+    /// The endpoint's name: exempt if it is listed exactly so.
+    pub name: Option<&'r str>,
+    /// The request's path: exempt if it matches a listed pattern.
+    pub path: Option<&'r str>,
+    /// Whether the request may be used to learn whether the partner is back. A charge may not.
+    pub may_probe: bool,
+}
+
+impl<'r> Endpoint<'r> {
+    /// An endpoint without a name, hence never exempt.
+    #[must_use]
+    pub fn unnamed(may_probe: bool) -> Self {
+        Self {
+            name: None,
+            path: None,
+            may_probe,
+        }
+    }
+
+    /// An endpoint that is known by its name.
+    #[must_use]
+    pub fn named(name: &'r str, may_probe: bool) -> Self {
+        Self {
+            name: Some(name),
+            path: None,
+            may_probe,
+        }
+    }
+
+    /// An endpoint that is known by its path.
+    #[must_use]
+    pub fn at_path(path: &'r str, may_probe: bool) -> Self {
+        Self {
+            name: None,
+            path: Some(path),
+            may_probe,
+        }
+    }
+}
+
+/// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.
+///
+/// Ready-made: [`Calls`](crate::Calls) for any `Result`, [`BoxedCalls`](crate::BoxedCalls) for stacks
+/// whose errors are `BoxError`, and with the feature `http` those of `tower_maintenance::http`. For
+/// another way of judging a `Result` a [`Judge`](crate::Judge) is enough; implement this trait for
+/// a protocol whose responses must be wrapped, or whose refusals are responses.
+///
+/// It is cloned once a call: keep it small, and free of allocation.
+pub trait Protocol<Req, Res, E>: Clone {
+    /// Where a view with this protocol stands.
+    const PLACEMENT: Placement;
+    /// What callers get.
+    type Response;
+    /// What callers get when it fails.
+    type Error;
+
+    /// Tells the endpoint's name, and whether it may probe.
+    fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r>;
+
+    /// Settles the ticket, or moves it into the response to be settled later. A ticket that is
+    /// dropped here was not judged, and is neutral.
+    ///
+    /// # Errors
+    ///
+    /// What callers get for the inner service's error.
+    fn finish(&self, ticket: Ticket, result: Result<Res, E>)
+    -> Result<Self::Response, Self::Error>;
+
+    /// Makes a refusal of what the gate says.
+    ///
+    /// # Errors
+    ///
+    /// Where a refusal is an error.
+    fn refuse(&self, refused: Refused) -> Result<Self::Response, Self::Error>;
+
+    /// Turns an error of the inner `poll_ready`, which has no response to give.
+    fn unready(&self, error: E) -> Self::Error;
+}
+
+/// An admitted call. It is settled exactly once: by [`settle`](Self::settle), or by its drop.
+///
+/// Dropped unsettled it is judged by who holds it: a failure if the inner service panicked; neutral
+/// if the judge did; otherwise a failure if nothing had come from the partner for at least the
+/// policy's `hang_limit`, and neutral if something had.
+///
+/// A ticket of a call that is not measured (exempt, before routes) takes everything and counts nothing.
+#[must_use = "a ticket that is dropped counts as given up"]
+pub struct Ticket {
+    call: Option<Call>,
+}
+
+struct Call {
+    shared: Arc<Shared>,
+    role: Role,
+    era: u32,
+    began: Moment,
+    /// When something last came from the partner, the beginning at first.
+    heard: Moment,
+    holder: Holder,
+}
+
+/// Who has the call in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Nobody: it waits for the partner, or for its reader.
+    Waiting,
+    /// The inner service, called or polled.
+    Inner,
+    /// The protocol, judging.
+    Classifier,
+}
+
+impl Holder {
+    /// How a call ends that nobody settled, by who has it in hand (R5, R6). Never by
+    /// `thread::panicking()`: a drop may run because of somebody else's panic.
+    pub(crate) fn unsettled(self, took: Duration, quiet: Duration) -> Ending {
+        match self {
+            Self::Inner => Ending::Judged {
+                verdict: Outcome::Failure.into(),
+                took,
+            },
+            Self::Classifier => Ending::Judged {
+                verdict: Outcome::Neutral.into(),
+                took,
+            },
+            Self::Waiting => Ending::Dropped { quiet },
+        }
+    }
+}
+
+impl Ticket {
+    pub(crate) fn new(shared: Arc<Shared>, (role, era, began): (Role, u32, Moment)) -> Self {
+        let call = Call {
+            shared,
+            role,
+            era,
+            began,
+            heard: began,
+            holder: Holder::Waiting,
+        };
+        Self { call: Some(call) }
+    }
+
+    /// A ticket that counts nothing.
+    pub(crate) fn uncounted() -> Self {
+        Self { call: None }
+    }
+
+    pub(crate) fn held_by(&mut self, holder: Holder) {
+        if let Some(call) = &mut self.call {
+            call.holder = holder;
+        }
+    }
+
+    /// Whether the call is measured: an exempt one is not, nor is any before one's own routes.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// Ends the call with a verdict.
+    pub fn settle(mut self, verdict: impl Into<Verdict>) {
+        // Before the conversion, which is the user's and may panic: then the ticket drops as it is held.
+        let verdict = verdict.into();
+        if let Some(call) = self.call.take() {
+            let took = call.shared.now().since(call.began);
+            call.shared
+                .settle(call.role, call.era, Ending::Judged { verdict, took });
+        }
+    }
+
+    /// Notes that something came from the partner (headers, a frame) while the call goes on.
+    ///
+    /// From here on a drop is judged by how long ago that was: call it when the ticket moves into a
+    /// response that is still streaming, and at each frame.
+    pub fn progress(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.heard = call.shared.now();
+            call.holder = Holder::Waiting;
+        }
+    }
+
+    /// Runs `poll`, which polls what the partner sends: a panic in it is the inner service's failure.
+    pub fn while_polling<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        self.held_by(Holder::Inner);
+        let polled = poll();
+        self.held_by(Holder::Waiting);
+        polled
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        let now = call.shared.now();
+        let ending = call
+            .holder
+            .unsettled(now.since(call.began), now.since(call.heard));
+        call.shared.settle(call.role, call.era, ending);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Ticket");
+        if let Some(call) = &self.call {
+            out.field("role", &call.role)
+                .field("era", &call.era)
+                .field("holder", &call.holder);
+        }
+        out.finish_non_exhaustive()
+    }
+}

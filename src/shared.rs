@@ -1,0 +1,532 @@
+//! Where machine, gate, clock and listeners meet: the only lock, the only publish.
+//!
+//! Two paths go through this room. A *call* reads the gate's word and, while serving or refusing,
+//! goes on without the lock; only near a deadline, for a slot, and to land its outcome does it meet
+//! the machine. A *command* always takes the lock. Both leave by the same door: the machine decides,
+//! the gate is published, the lock is let go, and only then is anybody told.
+//!
+//! In that order, because a listener may be slow, may panic, and may look back in here: nothing of
+//! its kind ever runs under the lock.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    clock::Clock,
+    error::{CommandError, Notice, Refused},
+    event::{Event, EventKind},
+    exempt::{CallNames, Table},
+    gate::{Gate, Op, Word},
+    journal::{Action, AuditEntry, Journal},
+    machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
+    mode::{Cause, Mode},
+    moment::Moment,
+    signal::CacheBust,
+    snapshot::Status,
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
+};
+
+/// The state of one layer, shared by all its views, services, handles and calls.
+pub(crate) struct Shared {
+    partner: Arc<str>,
+    clock: Clock,
+    gate: Gate,
+    machine: Mutex<Machine>,
+    /// What refusals say; written before the word.
+    notice: ArcSwap<Notice>,
+    exemptions: ArcSwap<Table>,
+    /// Whether a view gives plain calls names; it is only ever set.
+    named: std::sync::atomic::AtomicBool,
+    /// Counted without the lock. Relaxed: they are only ever read as totals.
+    admitted: AtomicU64,
+    refused: AtomicU64,
+    exempt: AtomicU64,
+    journal: std::sync::Mutex<Journal>,
+    bulletin: watch::Sender<Bulletin>,
+    /// Callers who wait for the inner service's readiness, woken when an era ends.
+    parked: Arc<Notify>,
+    tags: Arc<[String]>,
+    urls: Arc<[String]>,
+}
+
+/// The newest of what listeners wait for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bulletin {
+    pub(crate) recovery: Option<Arc<CacheBust>>,
+}
+
+/// What is to be told once the lock is free.
+#[derive(Debug, Default)]
+struct News {
+    published: bool,
+    events: Vec<Event>,
+    recovery: Option<Arc<CacheBust>>,
+    era_ended: bool,
+}
+
+/// What a layer is built from.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) birth: Birth,
+    pub(crate) clock: Clock,
+    pub(crate) exemptions: Table,
+    pub(crate) names: CallNames,
+    pub(crate) tags: Arc<[String]>,
+    pub(crate) urls: Arc<[String]>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            birth,
+            clock,
+            exemptions,
+            names,
+            tags,
+            urls,
+        } = parts;
+        let partner = birth.partner.clone();
+        let machine = Machine::new(birth);
+        Self {
+            clock,
+            gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
+            notice: ArcSwap::from_pointee(notice(&partner, &machine)),
+            partner,
+            machine: Mutex::new(machine),
+            exemptions: ArcSwap::from_pointee(exemptions),
+            named: (names == CallNames::Given).into(),
+            admitted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            exempt: AtomicU64::new(0),
+            journal: std::sync::Mutex::default(),
+            bulletin: watch::Sender::default(),
+            parked: Arc::default(),
+            tags,
+            urls,
+        }
+    }
+
+    pub(crate) fn partner(&self) -> &Arc<str> {
+        &self.partner
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Where `moment` lies on tokio's clock, if it can be slept for.
+    pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
+        self.clock.instant(moment)
+    }
+
+    // ---- calls --------------------------------------------------------------------------------
+
+    /// Asks to be let through to the partner: the era and the role to land in, and when it began.
+    pub(crate) fn admit(&self, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
+        let word = self.gate.read();
+        let admitted = match word.op() {
+            Op::Serve => Some((Role::Plain, word.era(), self.now())),
+            Op::ServeUntil => {
+                let now = self.now();
+                let asked = if now < self.gate.deadline() {
+                    None
+                } else {
+                    self.ask(now, |machine| machine.admit(asker))
+                };
+                // Serving with a deadline refuses nobody because of a lock.
+                asked.unwrap_or(Some((Role::Plain, word.era(), now)))
+            }
+            Op::Refuse => self.ask_if_due(|machine| machine.admit(asker)),
+            Op::Ask => self
+                .ask(self.now(), |machine| machine.admit(asker))
+                .flatten(),
+        };
+        match admitted {
+            Some(admitted) => {
+                self.admitted.fetch_add(1, Ordering::Relaxed);
+                Ok(admitted)
+            }
+            None => Err(self.refuse()),
+        }
+    }
+
+    /// Asks to be let through before one's own routes: nothing is measured, no slot is taken.
+    pub(crate) fn pass(&self, asker: Asker) -> Result<u32, Refused> {
+        let word = self.gate.read();
+        let lets = |machine: &mut Machine| machine.lets_through(asker).then_some(Role::Plain);
+        let passed = match word.op() {
+            Op::Serve => return Ok(word.era()),
+            Op::ServeUntil => {
+                let now = self.now();
+                if now < self.gate.deadline() {
+                    return Ok(word.era());
+                }
+                self.ask(now, lets)
+                    .unwrap_or(Some((Role::Plain, word.era(), now)))
+            }
+            Op::Refuse => self.ask_if_due(lets),
+            Op::Ask => self.ask(self.now(), lets).flatten(),
+        };
+        passed.map(|(_, era, _)| era).ok_or_else(|| self.refuse())
+    }
+
+    /// Whether the era of an admission is still the present one.
+    pub(crate) fn is_current(&self, era: u32) -> bool {
+        self.gate.read().era() == era
+    }
+
+    /// Whether the gate neither refuses nor asks.
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.gate.read().op(), Op::Serve | Op::ServeUntil)
+    }
+
+    /// Asks the machine if the deadline may have passed; a refusal without one reads no clock.
+    fn ask_if_due(
+        &self,
+        question: impl FnOnce(&mut Machine) -> Option<Role>,
+    ) -> Option<(Role, u32, Moment)> {
+        let deadline = self.gate.deadline().known()?;
+        let now = self.now();
+        if now < deadline {
+            return None;
+        }
+        self.ask(now, question).flatten()
+    }
+
+    /// Asks the machine, if nobody else is moving it: a refusal never waits (R3).
+    fn ask(
+        &self,
+        now: Moment,
+        question: impl FnOnce(&mut Machine) -> Option<Role>,
+    ) -> Option<Option<(Role, u32, Moment)>> {
+        let machine = match self.machine.try_lock() {
+            Ok(machine) => machine,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return None,
+        };
+        Some(self.moved(machine, now, |machine| {
+            let role = question(machine)?;
+            Some((role, crate::gate::era_bits(machine.era()), now))
+        }))
+    }
+
+    fn refuse(&self) -> Refused {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusal()
+    }
+
+    /// What a refusal would say now; not counted.
+    pub(crate) fn refusal(&self) -> Refused {
+        let notice = self.notice.load_full();
+        let deadline = match notice.until.known() {
+            // The clock is read only where there is an end to count down to.
+            Some(until) => Some(until.since(self.now())),
+            None => None,
+        };
+        Refused::new(notice, deadline)
+    }
+
+    /// Takes a slot for a synthetic ping; it may wait for the lock, and is nobody's refusal.
+    pub(crate) fn admit_ping(&self) -> Option<(Role, u32, Moment)> {
+        let now = self.now();
+        let role = self.locked(|machine| {
+            machine
+                .admit(Asker::Ping)
+                .map(|role| (role, crate::gate::era_bits(machine.era()), now))
+        })?;
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+        Some(role)
+    }
+
+    pub(crate) fn count_exempt(&self) {
+        self.exempt.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Admits an exempt call that its exemption asks to count, if it is counted now: only in Serving.
+    pub(crate) fn admit_counted(&self) -> Option<(Role, u32, Moment)> {
+        let word = self.gate.read();
+        matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
+            self.admitted.fetch_add(1, Ordering::Relaxed);
+            (Role::Plain, word.era(), self.now())
+        })
+    }
+
+    /// The inner service failed before it took a call: a failed call of the present era (R7).
+    pub(crate) fn unready(&self) {
+        let word = self.gate.read();
+        if matches!(word.op(), Op::Serve | Op::ServeUntil) {
+            self.admitted.fetch_add(1, Ordering::Relaxed);
+            let verdict = crate::verdict::Outcome::Failure.into();
+            self.settle(
+                Role::Plain,
+                word.era(),
+                Ending::Judged {
+                    verdict,
+                    took: std::time::Duration::ZERO,
+                },
+            );
+        }
+    }
+
+    /// Lands the end of an admitted call.
+    pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending) {
+        self.locked(|machine| machine.settle(role, era, ending));
+    }
+
+    /// Resolves when the present era ends.
+    pub(crate) fn era_ends(&self) -> tokio::sync::futures::OwnedNotified {
+        self.parked.clone().notified_owned()
+    }
+
+    // ---- operators and listeners --------------------------------------------------------------
+
+    pub(crate) fn command(
+        &self,
+        action: Action,
+        command: Command,
+        actor: Arc<str>,
+        reason: Arc<str>,
+    ) -> Result<(bool, Status), CommandError> {
+        self.locked(|machine| {
+            let changed = machine.command(command, &actor, &reason)?;
+            let entry = AuditEntry {
+                number: 0,
+                at: machine.wall_now(),
+                actor,
+                reason,
+                action,
+                changed,
+            };
+            // Under both locks, so that commands and events stand in one order.
+            self.journal().write_command(entry);
+            Ok((changed, machine.status()))
+        })
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.locked(|machine| machine.status())
+    }
+
+    /// Moves time; returns the next deadline.
+    pub(crate) fn look(&self) -> Moment {
+        self.locked(|machine| machine.next_deadline())
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Bulletin> {
+        self.bulletin.subscribe()
+    }
+
+    pub(crate) fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn exemptions(&self) -> arc_swap::Guard<Arc<Table>> {
+        self.exemptions.load()
+    }
+
+    pub(crate) fn replace_exemptions(&self, table: Table) {
+        self.exemptions.store(Arc::new(table));
+    }
+
+    pub(crate) fn calls_have_names(&self) {
+        // Relaxed: guards nothing but a helpful error.
+        self.named.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_names(&self) -> CallNames {
+        if self.named.load(std::sync::atomic::Ordering::Relaxed) {
+            CallNames::Given
+        } else {
+            CallNames::Unknown
+        }
+    }
+
+    /// Runs `f` on the machine, at the present moment, and tells what came of it.
+    pub(crate) fn locked<T>(&self, f: impl FnOnce(&mut Machine) -> T) -> T {
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        self.moved(machine, self.now(), f)
+    }
+
+    fn moved<T>(
+        &self,
+        mut machine: MutexGuard<'_, Machine>,
+        now: Moment,
+        f: impl FnOnce(&mut Machine) -> T,
+    ) -> T {
+        machine.tick(now, self.traffic());
+        let answer = f(&mut machine);
+        let news = self.publish(&mut machine);
+        drop(machine);
+        self.tell(news);
+        answer
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            admitted: self.admitted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            exempt: self.exempt.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Publishes what the machine decided, under its lock; what is to be told goes out as a value.
+    fn publish(&self, machine: &mut Machine) -> News {
+        let deadline = machine.next_deadline();
+        let word = Word::new(machine.op(), machine.era(), machine.generation());
+        let before = self.gate.read();
+        let events = machine.take_events();
+        if word == before && deadline == self.gate.deadline() && events.is_empty() {
+            return News::default();
+        }
+        if !events.is_empty() {
+            // The notice first: a refusal that reads the new word must not show the old reason.
+            self.notice.store(Arc::new(notice(&self.partner, machine)));
+        }
+        self.gate.publish_while_locked(word, deadline);
+        let recovery = events.iter().rev().find_map(|event| self.recovery(event));
+        self.journal().write(&events, machine.take_ended());
+        News {
+            published: true,
+            recovery,
+            era_ended: before.era() != word.era(),
+            events,
+        }
+    }
+
+    fn recovery(&self, event: &Event) -> Option<Arc<CacheBust>> {
+        let EventKind::Recovered {
+            episode,
+            generation,
+        } = event.kind
+        else {
+            return None;
+        };
+        Some(Arc::new(CacheBust {
+            generation,
+            episode,
+            at: event.at,
+            tags: self.tags.clone(),
+            urls: self.urls.clone(),
+        }))
+    }
+
+    /// Tells everybody, after the lock is free and the flag has cleared (R16).
+    fn tell(&self, news: News) {
+        if !news.published {
+            return;
+        }
+        // A waker or a tracing subscriber that panics harms no call, nor a `Drop` in the midst of a panic (R5, R18).
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.bulletin
+                .send_if_modified(|bulletin| bulletin.update(news.recovery));
+            if news.era_ended {
+                self.parked.notify_waiters();
+            }
+        }));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            for event in &news.events {
+                trace(&self.partner, event);
+            }
+        }));
+    }
+}
+
+impl Bulletin {
+    /// Takes over a recovery, unless a later mover was faster; something was published in any case.
+    fn update(&mut self, recovery: Option<Arc<CacheBust>>) -> bool {
+        if let Some(recovery) = recovery {
+            if self
+                .recovery
+                .as_ref()
+                .is_none_or(|known| known.generation < recovery.generation)
+            {
+                self.recovery = Some(recovery);
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("partner", &self.partner)
+            .field("gate", &self.gate.read())
+            .finish_non_exhaustive()
+    }
+}
+
+fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {
+    let (cause, since, until) = machine.notice();
+    Notice {
+        partner: partner.clone(),
+        mode: machine.mode(),
+        cause: cause.unwrap_or(Cause::Tripped),
+        since,
+        until,
+        generation: machine.generation(),
+    }
+}
+
+/// One tracing event for what happened; warnings are what an operator should look at.
+fn trace(partner: &str, event: &Event) {
+    let number = event.number;
+    match &event.kind {
+        EventKind::ModeChanged {
+            from,
+            to: Mode::Serving,
+        } => tracing::info!(partner, number, %from, "serving again"),
+        EventKind::ModeChanged { from, to } => {
+            tracing::warn!(partner, number, %from, %to, "mode changed")
+        }
+        EventKind::Tripped { evidence, wait } => {
+            tracing::warn!(partner, number, %evidence, ?wait, "tripped")
+        }
+        EventKind::WouldHaveTripped { evidence, wait } => {
+            tracing::warn!(partner, number, %evidence, ?wait, "would have entered maintenance")
+        }
+        EventKind::WaitingForProbe => tracing::warn!(
+            partner,
+            number,
+            "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
+        ),
+        EventKind::HoldEngaged { actor, reason, .. } => {
+            tracing::warn!(partner, number, %actor, %reason, "held by an operator")
+        }
+        EventKind::HoldEnded { expired } => {
+            tracing::warn!(partner, number, expired, "the operator's hold ended")
+        }
+        EventKind::EpisodeBegan { episode, cause } => {
+            tracing::warn!(partner, number, episode, %cause, "episode began")
+        }
+        EventKind::Recovered {
+            episode,
+            generation,
+        } => tracing::info!(
+            partner,
+            number,
+            episode,
+            generation,
+            "recovered: caches are told"
+        ),
+        EventKind::Switched { switches } => tracing::warn!(
+            partner,
+            number,
+            dry_run = switches.dry_run,
+            bypass = switches.bypass,
+            "switched"
+        ),
+        EventKind::RampBegan { duration } => {
+            tracing::info!(partner, number, ?duration, "traffic grows")
+        }
+        EventKind::ShadowEnded => tracing::info!(partner, number, "would be serving again"),
+        EventKind::PolicyReplaced => tracing::info!(partner, number, "policy replaced"),
+        EventKind::ExemptionsReplaced => tracing::info!(partner, number, "exemptions replaced"),
+        EventKind::WindowReset => tracing::info!(partner, number, "window reset"),
+    }
+}
