@@ -28,11 +28,19 @@ mod sync;
 mod tally;
 mod verdict;
 
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "rt")]
 mod rt;
+#[cfg(feature = "serde")]
+mod serialize;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "axum")]
+pub use crate::axum::Routes;
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain},
     episode::Episode,

@@ -1,0 +1,114 @@
+//! Path patterns in the router's own syntax.
+
+use crate::{error::ExemptionError, exempt};
+
+/// Finds the pattern a path matches; made of the exemptions of one placement.
+#[derive(Debug)]
+struct Matcher(matchit::Router<usize>);
+
+/// Compiles numbered patterns, for [`exempt::Exemption`].
+pub(super) fn compile(
+    patterns: &[(usize, &str)],
+) -> Result<Box<dyn exempt::Paths>, ExemptionError> {
+    let mut router = matchit::Router::new();
+    for (number, pattern) in patterns {
+        let invalid = |why: String| ExemptionError::Pattern {
+            pattern: (*pattern).to_owned(),
+            why,
+        };
+        if !pattern.starts_with('/') {
+            return Err(invalid("a path pattern begins with `/`".into()));
+        }
+        router
+            .insert(*pattern, *number)
+            .map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(Box::new(Matcher(router)))
+}
+
+impl exempt::Paths for Matcher {
+    fn find(&self, path: &str) -> Option<usize> {
+        if is_ambiguous(path) {
+            return None;
+        }
+        self.0.at(path).ok().map(|found| *found.value)
+    }
+}
+
+/// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
+fn is_ambiguous(path: &str) -> bool {
+    if !path.starts_with('/') {
+        return true; // `*`, or the authority of a CONNECT
+    }
+    let odd = |c: char| matches!(c, ';' | '\\' | '\0');
+    let dots = |segment: &str| matches!(segment, "." | "..");
+    path.contains(odd)
+        || path.contains("//")
+        || path.split('/').any(dots)
+        || has_encoded_separator(path)
+}
+
+/// Whether one of `. / \ ; %` or NUL stands percent-encoded in the path.
+fn has_encoded_separator(path: &str) -> bool {
+    path.split('%').skip(1).any(|after| {
+        let code = after.get(..2).unwrap_or_default().to_ascii_lowercase();
+        matches!(code.as_str(), "2e" | "2f" | "5c" | "3b" | "25" | "00")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(path: &str) -> Option<usize> {
+        compile(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])
+            .unwrap()
+            .find(path)
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_segments() {
+        assert_eq!(find("/billing/invoices/7"), Some(0));
+        assert_eq!(find("/health/live/deep"), Some(7));
+        assert_eq!(find("/billing/invoices"), None);
+        assert_eq!(find("/billing/invoices/7/pdf"), None);
+        assert_eq!(find("/Billing/invoices/7"), None);
+    }
+
+    #[test]
+    fn an_ambiguous_path_is_not_exempt() {
+        for path in [
+            "*",
+            "host:443",
+            "/health/../billing/prices",
+            "/health/./x",
+            "/health//x",
+            "/health/x;y",
+            "/health/x\\y",
+            "/health/%2e%2e/billing",
+            "/health/%2F",
+            "/health/%5c",
+            "/health/%3Bx",
+            "/health/%252e",
+            "/health/%00",
+        ] {
+            assert_eq!(find(path), None, "{path}");
+        }
+        assert_eq!(
+            find("/billing/invoices/INV%202024"),
+            Some(0),
+            "an encoded blank is nobody's separator"
+        );
+    }
+
+    #[test]
+    fn a_pattern_that_no_router_takes_is_an_error_that_names_it() {
+        let error = compile(&[(0, "/a/{")]).unwrap_err();
+        assert!(error.to_string().contains("`/a/{`"), "{error}");
+        let error = compile(&[(0, "health")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the pattern `health` is not valid: a path pattern begins with `/`"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! HTTP in both placements: calls judged by status, requests refused with a 503.
+//!
+//! | where | view | refusal | exempt by |
+//! |---|---|---|---|
+//! | around an HTTP client | [`MaintenanceLayer::http_calls`] | [`Error::Refused`](crate::Error::Refused) | path pattern, [`Exemption::http_call`] |
+//! | before the routes of an `axum::Router` | `MaintenanceLayer::routes` (feature `axum`) | 503 response | the router's own `MatchedPath`, [`Exemption::route`] |
+//! | before any other HTTP service | [`MaintenanceLayer::paths`] | 503 response | path pattern, [`Exemption::route`] |
+//!
+//! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
+//! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
+
+mod body;
+mod calls;
+mod matcher;
+mod paths;
+mod refusal;
+
+pub(crate) use self::paths::safe_method_may_probe;
+pub use self::refusal::refusal;
+pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
+use crate::{exempt::Exemption, layer::MaintenanceLayer, protocol::Placement};
+
+impl<P> MaintenanceLayer<P> {
+    /// A view around an HTTP client: calls are judged by status and body, refusals are errors.
+    ///
+    /// | outcome | what |
+    /// |---|---|
+    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off |
+    /// | neutral | 401 and 403 (our credentials), 429 (its `Retry-After` is heeded), a body that nobody read to its end |
+    /// | success | every other answer whose body came to its end |
+    ///
+    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe. [`HttpCalls`] has the options.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use http_body_util::Empty;
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::MaintenanceLayer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// let handle = layer.handle();
+    /// // Somewhere hyper-util's `Client`; here a partner that is down.
+    /// let client = service_fn(async |_: Request<Empty<&[u8]>>| {
+    ///     Response::builder().status(502).body(Empty::<&[u8]>::new()).map_err(std::io::Error::other)
+    /// });
+    /// let mut partner = ServiceBuilder::new().layer(layer.http_calls()).service(client);
+    ///
+    /// let answer = partner.ready().await?.call(Request::new(Empty::new())).await?;
+    /// assert_eq!(answer.status(), 502);
+    /// assert_eq!(handle.status().window.failed, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn http_calls(&self) -> MaintenanceLayer<HttpCalls> {
+        self.view(HttpCalls::new())
+    }
+
+    /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
+    ///
+    /// A path that is ambiguous in any way (dot segments, `//`, `;`, `\`, encoded separators) is not exempt.
+    #[must_use]
+    pub fn paths(&self) -> MaintenanceLayer<Paths> {
+        self.view(Paths::default())
+    }
+}
+
+impl Exemption {
+    /// Exempts one of our own routes, written as the router writes it: `/billing/invoices/{id}`.
+    #[must_use]
+    pub fn route(pattern: &str, why: &str) -> Self {
+        Self::pattern(Placement::BeforeRoutes, pattern, why, matcher::compile)
+    }
+
+    /// Exempts calls to paths of the partner, in the router's pattern syntax: `/v1/invoices/{id}`.
+    #[must_use]
+    pub fn http_call(pattern: &str, why: &str) -> Self {
+        Self::pattern(Placement::AroundCalls, pattern, why, matcher::compile)
+    }
+}

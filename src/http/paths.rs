@@ -1,0 +1,46 @@
+//! Before one's own HTTP service: what passes, and how a refusal looks.
+
+use http::{Method, Request, Response};
+
+use super::refusal::refusal;
+use crate::{
+    error::Refused,
+    protocol::{Endpoint, Placement, Protocol, Ticket},
+};
+
+/// Before one's own HTTP service, without a router that says which route it chose: gates only, exempt
+/// by path pattern, refused with a 503. See [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths).
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Paths {}
+
+impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Paths {
+    const PLACEMENT: Placement = Placement::BeforeRoutes;
+    type Response = Response<B>;
+    type Error = E;
+
+    fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
+        Endpoint::at_path(
+            request.uri().path(),
+            safe_method_may_probe(request.method()),
+        )
+    }
+
+    fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {
+        result
+    }
+
+    fn refuse(&self, refused: Refused) -> Result<Response<B>, E> {
+        Ok(refusal(&refused))
+    }
+
+    fn unready(&self, error: E) -> E {
+        error
+    }
+}
+
+/// Whether a request with this method may be used as a probe: only where repeating it harms nobody
+/// ([RFC 9110, 9.2.1](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1)).
+pub(crate) fn safe_method_may_probe(method: &Method) -> bool {
+    method.is_safe()
+}
