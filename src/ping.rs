@@ -277,8 +277,8 @@ impl Trial {
             return;
         };
         if let Some(shared) = self.layer.upgrade() {
-            let took = shared.now().since(began);
-            shared.settle(role, era, ending(took));
+            let now = shared.now();
+            shared.settle(role, era, ending(now.since(began)), now);
         }
     }
 }

@@ -210,9 +210,9 @@ impl Ticket {
         // Before the conversion, which is the user's and may panic: then the ticket drops as it is held.
         let verdict = verdict.into();
         if let Some(call) = self.call.take() {
-            let took = call.shared.now().since(call.began);
-            call.shared
-                .settle(call.role, call.era, Ending::Judged { verdict, took });
+            let now = call.shared.now();
+            let took = now.since(call.began);
+            call.shared.settle(call.role, call.era, Ending::Judged { verdict, took }, now);
         }
     }
 
@@ -243,7 +243,7 @@ impl Drop for Ticket {
         let ending = call
             .holder
             .unsettled(now.since(call.began), now.since(call.heard));
-        call.shared.settle(call.role, call.era, ending);
+        call.shared.settle(call.role, call.era, ending, now);
     }
 }
 

@@ -11,6 +11,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -21,7 +22,7 @@ use crate::{
     error::{CommandError, Notice, Refused},
     event::{Event, EventKind},
     exempt::{CallNames, Table},
-    gate::{Gate, Op, Word},
+    gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
@@ -29,6 +30,7 @@ use crate::{
     signal::CacheBust,
     snapshot::Status,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
+    verdict::Outcome,
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.
@@ -211,7 +213,7 @@ impl Shared {
         };
         Some(self.moved(machine, now, |machine| {
             let role = question(machine)?;
-            Some((role, crate::gate::era_bits(machine.era()), now))
+            Some((role, era_bits(machine.era()), now))
         }))
     }
 
@@ -237,7 +239,7 @@ impl Shared {
         let role = self.locked(|machine| {
             machine
                 .admit(Asker::Ping)
-                .map(|role| (role, crate::gate::era_bits(machine.era()), now))
+                .map(|role| (role, era_bits(machine.era()), now))
         })?;
         self.admitted.fetch_add(1, Ordering::Relaxed);
         Some(role)
@@ -247,7 +249,7 @@ impl Shared {
         self.exempt.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Admits an exempt call that its exemption asks to count, if it is counted now: only in Serving.
+    /// Admits what is counted without being gated (an exempt call whose exemption asks for it): only in Serving.
     pub(crate) fn admit_counted(&self) -> Option<(Role, u32, Moment)> {
         let word = self.gate.read();
         matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
@@ -258,24 +260,15 @@ impl Shared {
 
     /// The inner service failed before it took a call: a failed call of the present era (R7).
     pub(crate) fn unready(&self) {
-        let word = self.gate.read();
-        if matches!(word.op(), Op::Serve | Op::ServeUntil) {
-            self.admitted.fetch_add(1, Ordering::Relaxed);
-            let verdict = crate::verdict::Outcome::Failure.into();
-            self.settle(
-                Role::Plain,
-                word.era(),
-                Ending::Judged {
-                    verdict,
-                    took: std::time::Duration::ZERO,
-                },
-            );
+        if let Some((role, era, now)) = self.admit_counted() {
+            let verdict = Outcome::Failure.into();
+            self.settle(role, era, Ending::Judged { verdict, took: Duration::ZERO }, now);
         }
     }
 
     /// Lands the end of an admitted call.
-    pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending) {
-        self.locked(|machine| machine.settle(role, era, ending));
+    pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
+        self.locked_at(now, |machine| machine.settle(role, era, ending));
     }
 
     /// Resolves when the present era ends.
@@ -348,8 +341,12 @@ impl Shared {
 
     /// Runs `f` on the machine, at the present moment, and tells what came of it.
     pub(crate) fn locked<T>(&self, f: impl FnOnce(&mut Machine) -> T) -> T {
+        self.locked_at(self.now(), f)
+    }
+
+    fn locked_at<T>(&self, now: Moment, f: impl FnOnce(&mut Machine) -> T) -> T {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        self.moved(machine, self.now(), f)
+        self.moved(machine, now, f)
     }
 
     fn moved<T>(

@@ -1,0 +1,78 @@
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part of this")]
+//! What the benches share: a ready inner service, and a way to call it without a runtime.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tower::{Layer, Service};
+use tower_maintenance::{Exemption, Hold, MaintenanceLayer, Policy};
+
+/// The partner in the shape that costs least: always ready, answers at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Bare;
+
+impl Service<u64> for Bare {
+    type Response = u64;
+    type Error = Infallible;
+    type Future = Ready<Result<u64, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        ready(Ok(black_box(request)))
+    }
+}
+
+/// One call from readiness to answer, as an executor would drive it. Not inlined: the bare service would vanish.
+#[inline(never)]
+pub fn call<S: Service<u64>>(service: &mut S) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    match pin!(service.call(black_box(7))).poll(&mut cx) {
+        Poll::Ready(answer) => answer.is_ok(),
+        Poll::Pending => unreachable!("the inner service answers at once"),
+    }
+}
+
+/// The layer around the bare service, serving.
+pub fn serving() -> impl Service<u64, Future: Send> + Clone + Send {
+    layer().layer(Bare)
+}
+
+/// Held by an operator: no deadline is pending.
+pub fn held() -> impl Service<u64, Future: Send> + Clone + Send {
+    let layer = layer();
+    let hold = Hold::new("bench", "refuse everything");
+    layer.handle().engage(hold).expect("actor and reason are given");
+    layer.layer(Bare)
+}
+
+/// Tripped, with a wait that outlasts the bench: a deadline is pending.
+pub fn tripped() -> impl Service<u64, Future: Send> + Clone + Send {
+    let layer = layer();
+    let tripped = layer.handle().trip("bench", "refuse everything");
+    tripped.expect("no bypass is on");
+    layer.layer(Bare)
+}
+
+/// Serving, with a thousand exempt names, every request among them.
+pub fn exempt() -> impl Service<u64, Future: Send> + Clone + Send {
+    let mut builder = MaintenanceLayer::builder("partner").named(|_: &u64| "call-500");
+    for n in 0..1000 {
+        builder = builder.exempt(Exemption::call(&format!("call-{n}"), "a bench"));
+    }
+    builder.build().expect("names and reasons are given").layer(Bare)
+}
+
+fn layer() -> MaintenanceLayer {
+    let policy = Policy::default().with_wait(Duration::from_secs(86_400));
+    MaintenanceLayer::builder("partner").policy(policy).build().expect("a day is a valid wait")
+}
