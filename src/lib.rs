@@ -1,4 +1,121 @@
-//! (front page to come)
+//! When the external billing partner degrades, puts billing into maintenance by itself, keeps everything
+//! else up, and brings customers back smoothly when the partner recovers.
+//!
+//! On 31 July 2024 a billing partner degraded. Engineers noticed at 19:58 UTC, put billing into
+//! maintenance by hand at 20:05, took it out at 20:57, and asked every customer to clear cache and cookies.
+//! This crate is what they learned, as a [tower] layer: it enters maintenance **automatically**,
+//! has a **documented list** of endpoints that maintenance must not touch, and **tells caches** when it is over.
+//!
+//! # The whole story
+//!
+//! ```
+//! use std::{cell::Cell, io, rc::Rc};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_maintenance::{Error, Exemption, MaintenanceLayer, Mode};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // One layer a partner. Calls are named, so that some can be exempt, each with its reason.
+//! let layer = MaintenanceLayer::builder("zuora")
+//!     .named(|call: &String| call.as_str())
+//!     .may_probe(|call: &String| call != "charge") // a charge is not a probe
+//!     .exempt(Exemption::call("webhook.ack", "the partner retries for days what we drop"))
+//!     .cache_tags(["prices"])
+//!     .build()?;
+//! let handle = layer.handle(); // for operators; outlives every service
+//! let mut caches = handle.cache_bust();
+//!
+//! let down = Rc::new(Cell::new(false));
+//! let partner = {
+//!     let down = down.clone();
+//!     service_fn(move |call: String| {
+//!         let answer = if down.get() { Err(io::Error::other("502")) } else { Ok(call) };
+//!         async move { answer }
+//!     })
+//! };
+//! let mut billing = ServiceBuilder::new().layer(layer).service(partner);
+//! let mut call = async |name: &str| billing.ready().await?.call(name.to_owned()).await;
+//!
+//! // Serving: calls pass, outcomes are counted.
+//! assert!(call("charge").await.is_ok());
+//!
+//! // The partner degrades: five failures in a row trip, and calls are refused without reaching it.
+//! down.set(true);
+//! for _ in 0..5 {
+//!     assert!(matches!(call("charge").await, Err(Error::Inner(_))));
+//! }
+//! let Err(Error::Refused(refused)) = call("charge").await else { panic!("it has tripped") };
+//! assert!(refused.retry_after().is_some());
+//! assert_eq!(handle.mode(), Mode::Maintenance);
+//! println!("{}", handle.status()); // "zuora is in maintenance: 5 calls failed in a row; 31s left"
+//!
+//! // What is exempt still reaches it.
+//! assert!(matches!(call("webhook.ack").await, Err(Error::Inner(_))));
+//!
+//! // The partner recovers. After the wait, probes find out; a charge is not among them.
+//! down.set(false);
+//! tokio::time::advance(refused.retry_after().unwrap()).await;
+//! assert_eq!(handle.mode(), Mode::Probing);
+//! assert!(matches!(call("charge").await, Err(Error::Refused(_))));
+//! for _ in 0..3 {
+//!     assert!(call("prices.read").await.is_ok());
+//! }
+//!
+//! // Serving again: the flag cleared first, then the signal fired, once.
+//! let bust = caches.recv().await.unwrap();
+//! assert_eq!(handle.mode(), Mode::Serving);
+//! assert_eq!(&*bust.tags, ["prices"]);
+//! assert!(call("charge").await.is_ok());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # States
+//!
+//! Maintenance is a set of causes, each with who, why and until when; the mode follows from it.
+//!
+//! | mode | elsewhere | requests | left when |
+//! |---|---|---|---|
+//! | [`Serving`](Mode::Serving) | closed | pass, and are measured | a rule of the [`Policy`] fires, or an operator [engages](MaintenanceHandle::engage) |
+//! | [`Maintenance`](Mode::Maintenance) | open | are refused: not processed, safe to repeat | the wait is over, or the hold is released |
+//! | [`Probing`](Mode::Probing) | half-open | a few that may probe pass | enough succeed in a row, or one fails |
+//!
+//! Exempt endpoints pass in every mode. Time moves the state without traffic and without a background
+//! task: whoever looks applies what fell due, at the instant it fell due.
+//!
+//! # Where to go from here
+//!
+//! - [`MaintenanceLayer`]: the layer and its views; [`Policy`]: the rules, the defaults and why.
+//! - [`MaintenanceHandle`]: what operators do and see.
+//! - [`guide::stack`]: where the layer belongs among timeout, retry, buffer and limits.
+//! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens when nobody is up.
+//! - [`guide::coming_from`]: recipes for those who know tower-resilience, failsafe or recloser.
+//!
+//! # Features
+//!
+//! None is on by default; each only adds.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `http` | calls judged by status and body, 503 refusals, exemption by path: `tower_maintenance::http` |
+//! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
+//! | `rt` | `Ping::spawn` |
+//! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
+//! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
+//!
+//! # Limits
+//!
+//! - **Per process.** Each replica measures and gates for itself, and forgets its state when it ends. The generation
+//!   is wall-clock milliseconds, so that a restart does not lower it.
+//! - **A time window forgets in steps.** An outcome counts for between nine tenths of the window and the whole
+//!   of it, with ten buckets.
+//! - **A full lock refuses.** In `Probing`, and at the instant a wait ends, a call that finds the state being moved
+//!   by somebody else is refused rather than made to wait.
+//! - **Signals are newest-value.** A subscriber that lags over several recoveries gets the last one; of
+//!   events the last 512 are kept.
+//! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
+//!   everything that fell due is applied in order, with the instants it fell due.
+//! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -10,6 +127,7 @@ mod event;
 mod exempt;
 mod future;
 mod gate;
+pub mod guide;
 mod handle;
 mod journal;
 mod layer;
@@ -60,3 +178,8 @@ pub use crate::{
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     verdict::{Outcome, Verdict},
 };
+
+/// The README's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,279 @@
+//! The user's guide: where the layer belongs, how to roll it out, what happens at 3 a.m.
+//!
+//! Nothing in here is code; every example is compiled and asserts what it says.
+
+/// Where in the stack the layer belongs, and why.
+///
+/// Around calls, from the outside in:
+///
+/// ```text
+/// your handler
+///   retry               each attempt passes the gate, each attempt counts
+///     timeout           drops a call that hangs
+///       MAINTENANCE     sees every attempt and every drop
+///         concurrency limit, rate limit
+///           the client
+/// ```
+///
+/// *Outside the limits*, so that a refusal costs nobody a permit and never queues. A refused call
+/// gives back a permit it had been promised; a caller who queues for one is woken and refused when the gate shuts.
+///
+/// *Inside the timeout*, so that a hang is seen as what it is. The timeout drops the call; the layer counts
+/// that as a failure if nothing had come from the partner for at least `hang_limit` (default 5 s).
+/// **`hang_limit` must be at most the timeout**, or a hanging partner never trips:
+///
+/// ```
+/// use std::{future::pending, time::Duration};
+/// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+/// use tower_maintenance::{MaintenanceLayer, Mode, Policy};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), BoxError> {
+/// let layer = MaintenanceLayer::builder("zuora")
+///     .policy(Policy::default().with_hang_limit(Duration::from_secs(2)))
+///     .build()?;
+/// let mut hanging = ServiceBuilder::new()
+///     .timeout(Duration::from_secs(2))
+///     .layer(layer.clone())
+///     .service(service_fn(async |()| pending::<Result<(), std::io::Error>>().await));
+///
+/// for _ in 0..5 {
+///     assert!(hanging.ready().await?.call(()).await.is_err());
+/// }
+/// assert_eq!(layer.handle().mode(), Mode::Maintenance);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A timeout *inside* the layer works too: its error counts like any other. Then the stack's errors are
+/// `BoxError`, and the view for it is [`boxed`](crate::MaintenanceLayer::boxed).
+///
+/// # Inside or outside retry
+///
+/// Inside retry, as drawn, each attempt counts, and a retry that meets a shut gate ends at once. That is what
+/// you want from a partner who fails now and then. It has one trap: **a poisonous request**. One customer's
+/// request that the partner always answers with an error, retried five times, is five failures in a row,
+/// and trips. The cure is to say that such an answer is no failure of the partner:
+///
+/// ```
+/// use tower::{Service, ServiceBuilder, ServiceExt, retry::Policy as Retry, service_fn};
+/// use tower_maintenance::{Error, MaintenanceLayer, Mode, Outcome};
+/// # use std::future::{Ready, ready};
+///
+/// #[derive(Debug, Clone, PartialEq)]
+/// enum Failed { Unprocessable, Down }
+///
+/// # #[derive(Clone)]
+/// # struct Attempts(u32);
+/// # impl Retry<u32, u32, Error<Failed>> for Attempts {
+/// #     type Future = Ready<()>;
+/// #     fn retry(&mut self, _: &mut u32, result: &mut Result<u32, Error<Failed>>) -> Option<Ready<()>> {
+/// #         if result.is_ok() || self.0 == 1 { return None }
+/// #         self.0 -= 1;
+/// #         Some(ready(()))
+/// #     }
+/// #     fn clone_request(&mut self, request: &u32) -> Option<u32> { Some(*request) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let poison = service_fn(async |_: u32| Err::<u32, _>(Failed::Unprocessable));
+///
+/// // Any error is a failure: five attempts trip.
+/// let layer = MaintenanceLayer::new("zuora");
+/// let mut stack = ServiceBuilder::new().retry(Attempts(5)).layer(layer.clone()).service(poison);
+/// let _ = stack.ready().await.unwrap().call(7).await;
+/// assert_eq!(layer.handle().mode(), Mode::Maintenance);
+///
+/// // The partner answered; it is the request that is bad.
+/// let layer = MaintenanceLayer::new("zuora").judged_by(|result: Result<&u32, &Failed>| match result {
+///     Ok(_) | Err(Failed::Unprocessable) => Outcome::Success,
+///     Err(Failed::Down) => Outcome::Failure,
+/// });
+/// let mut stack = ServiceBuilder::new().retry(Attempts(5)).layer(layer.clone()).service(poison);
+/// let _ = stack.ready().await.unwrap().call(7).await;
+/// assert_eq!(layer.handle().mode(), Mode::Serving);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Around HTTP calls that is so by default: a 422 is an answer. Where a verdict cannot tell, put the layer
+/// outside retry: then a whole retried call counts once, and the partner is asked up to five times as
+/// often before the gate shuts. A retry policy should not retry a refusal at once; it says how long to wait
+/// ([`Refused::retry_after`](crate::Refused::retry_after)).
+///
+/// # Inside or outside buffer and load shed
+///
+/// *Buffer*: outside it (the layer around the buffer) a refusal skips the queue. Inside, what
+/// waits in the queue meets the gate when it is its turn. A service that is not `Clone` goes behind a buffer:
+/// the layer takes a fresh instance for calls that it lets in while the gate is shut.
+/// *Load shed*: inside the layer its `Overloaded` error counts as a failure unless the judge says that it
+/// is our own and neutral; outside, what is shed never reaches the layer.
+///
+/// # Before routes
+///
+/// `Router::layer(layer.routes())` (feature `axum`) refuses what would end in a refusal anyway, before
+/// authentication and parsing are paid for. It measures nothing and takes no probe slot. Both placements
+/// share one state, and each has its own exemptions: our `/billing/invoices/{id}` and the partner's
+/// `/v1/invoices/{id}` are different names.
+pub mod stack {}
+
+/// Rolling it out: watch, read, arm.
+///
+/// Nobody trusts a breaker in front of billing before having watched it.
+///
+/// **1. Watch.** Build the layer in dry run. The rules judge, and tell what they would have done; nothing is refused.
+///
+/// ```
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+/// use tower_maintenance::{EventKind, MaintenanceLayer, Mode};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = MaintenanceLayer::builder("zuora").dry_run().build()?;
+/// let handle = layer.handle();
+/// let mut events = handle.events();
+/// let mut partner = ServiceBuilder::new()
+///     .layer(layer)
+///     .service(service_fn(async |()| Err::<(), _>(std::io::Error::other("502"))));
+///
+/// for _ in 0..5 {
+///     let _ = partner.ready().await.unwrap().call(()).await;
+/// }
+/// assert_eq!(handle.mode(), Mode::Serving);
+/// assert!(matches!(events.recv().await.unwrap().kind, EventKind::WouldHaveTripped { .. }));
+/// assert_eq!(
+///     handle.status().to_string(),
+///     "zuora is serving: 5 of 5 calls failed in 60s; dry run; would be in maintenance: 5 calls failed in a row",
+/// );
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **2. Read.** After a week, look at every `would have entered maintenance` in the log, and ask of each:
+///
+/// - Was the partner down? If not, what counted as a failure that is none? Mend the judge
+///   ([`judged_by`](crate::MaintenanceLayer::judged_by)), not the threshold.
+/// - Was it down and nothing was said? Then look at `hang_limit` against your timeout, and at partners that
+///   fail with a 200.
+/// - Which endpoints would have been refused? Decide the exemptions with the people who own them, and
+///   commit the table: [`handle.exemptions()`](crate::MaintenanceHandle::exemptions) prints it.
+/// - Who would have probed? A client that only ever POSTs never probes: give the layer a
+///   [ping](crate::MaintenanceHandle::ping).
+///
+/// **3. Arm.** [`handle.arm("you", "a week of dry run, two true trips, no false one")`](crate::MaintenanceHandle::arm).
+/// Rehearse once with [`engage`](crate::MaintenanceHandle::engage) and
+/// [`release`](crate::MaintenanceHandle::release), and once with
+/// [`release_verified`](crate::MaintenanceHandle::release_verified), while you watch what customers get.
+pub mod rollout {}
+
+/// What happens at 3 a.m.
+///
+/// | time | what happens | what you see |
+/// |---|---|---|
+/// | 03:00:00 | the partner begins to answer 502 | failures in `status().window` |
+/// | 03:00:04 | the fifth failure in a row, or half of at least ten calls: **tripped** | warning `tripped`, with the evidence in one sentence |
+/// | 03:00:04 | customers get 503 with `Retry-After`; invoices, webhooks and health checks pass | `calls.refused`, `calls.exempt` grow |
+/// | 03:00:34 | the wait is over: **probing**; one probe at a time, or your ping | `mode changed`, `status().probing` |
+/// | 03:00:35 | the probe fails: maintenance again, for 60 s, then 120 s, at most 5 min (each +-20 %) | warning `tripped`, "a probe failed, last: 502" |
+/// | 03:41:10 | three probes in a row succeed: **serving** | `recovered`, one cache-bust signal with a new generation |
+///
+/// You may sleep through all of it. If you are up:
+///
+/// - *What is going on?* `handle.status()` says it in one sentence; `handle.episodes()` and
+///   `handle.audit()` have the rest.
+/// - *The partner says it is back.* [`probe_now`](crate::MaintenanceHandle::probe_now): do not wait, but verify.
+/// - *It must stay down, whatever the probes say.* [`engage`](crate::MaintenanceHandle::engage), with an expiry if
+///   you want to go back to bed. An operator beats everything automatic.
+/// - *It is up, and I can prove it.* [`clear`](crate::MaintenanceHandle::clear).
+/// - *The breaker itself is wrong.* [`bypass`](crate::MaintenanceHandle::bypass): nothing is refused until
+///   [`end_bypass`](crate::MaintenanceHandle::end_bypass), and it goes on telling what it would have done.
+/// - *It says `waiting_for_probe`.* Nobody who may probe has come for a whole wait. Give it a
+///   [ping](crate::MaintenanceHandle::ping), let more requests [probe](crate::MaintenanceLayer::may_probe), or `clear`.
+///
+/// What does *not* happen: no charge is sent as a probe unless you say so; a refused request was not
+/// processed, and may be repeated safely; a request that timed out at the partner is **unknown**, not failed: reconcile it.
+pub mod at_3_am {}
+
+/// For those who come from another breaker.
+///
+/// The words: closed is `Serving`, open is `Maintenance`, half-open is `Probing`.
+///
+/// # tower-resilience
+///
+/// | there | here |
+/// |---|---|
+/// | `CircuitBreakerLayer::builder().failure_rate_threshold(0.5)` | `Policy::default().with_failure_rate(Rate::ratio(0.5)?)` |
+/// | `.sliding_window_size(100)` | `.with_window(Window::calls(100))`; it slides by the call |
+/// | `.sliding_window_type(TimeBased)`, `.sliding_window_duration(d)` | `.with_window(Window::time(d))` |
+/// | `.minimum_number_of_calls(10)` | `.with_min_calls(10)` |
+/// | `.wait_duration_in_open(d)` | `.with_wait(d)`; it grows, so `.with_wait_growing(1.0, d)` for a fixed one, and `.with_jitter(0.0)` |
+/// | `.permitted_calls_in_half_open(3)` | `.with_probes(3).with_successes_needed(3)` |
+/// | `.slow_call_duration_threshold(d)`, `.slow_call_rate_threshold(r)` | `.with_slow_calls(d, Rate::ratio(r)?)` |
+/// | `failure_classifier` | [`judged_by`](crate::MaintenanceLayer::judged_by), with a third answer, `Neutral` |
+/// | `force_open`, `force_closed`, `reset` | `engage`, `bypass`, `reset`, each with actor and reason |
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_maintenance::{MaintenanceLayer, Policy, Rate, Window};
+///
+/// let policy = Policy::new(Window::calls(100), Rate::ratio(0.5)?)
+///     .without_consecutive_failures()
+///     .with_min_calls(10)
+///     .with_wait_growing(1.0, Duration::from_secs(30))
+///     .with_jitter(0.0)
+///     .with_probes(3)
+///     .with_successes_needed(3);
+/// let layer = MaintenanceLayer::builder("zuora").policy(policy).build()?;
+/// # let _ = layer;
+/// # Ok::<(), tower_maintenance::BuildError>(())
+/// ```
+///
+/// # failsafe
+///
+/// | there | here |
+/// |---|---|
+/// | `failure_policy::consecutive_failures(3, backoff)` | `.without_failure_rate().with_consecutive_failures(3)` |
+/// | `success_rate_over_time_window(0.8, 10, 60 s, backoff)` | `.with_failure_rate(Rate::ratio(0.2)?).with_min_calls(10).with_window(Window::time(60 s))` |
+/// | `backoff::exponential(10 s, 60 s)` | `.with_wait(10 s).with_wait_growing(2.0, 60 s)` |
+/// | `backoff::equal_jittered`, `full_jittered` | `.with_jitter(0.2)` |
+/// | `Error::Rejected` | [`Error::Refused`](crate::Error::Refused), which says why and until when |
+/// | `FailurePredicate` | [`judged_by`](crate::MaintenanceLayer::judged_by) |
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_maintenance::Policy;
+///
+/// Policy::default()
+///     .without_failure_rate()
+///     .with_consecutive_failures(3)
+///     .with_wait(Duration::from_secs(10))
+///     .with_wait_growing(2.0, Duration::from_secs(60))
+///     .check()?;
+/// # Ok::<(), tower_maintenance::PolicyError>(())
+/// ```
+///
+/// # recloser
+///
+/// | there | here |
+/// |---|---|
+/// | `Recloser::custom().error_rate(0.5).closed_len(100)` | `Policy::new(Window::calls(100), Rate::ratio(0.5)?).with_min_calls(100)` |
+/// | `.half_open_len(10)` | `.with_probes(10).with_successes_needed(10)`; all must succeed |
+/// | `.open_wait(d)` | `.with_wait(d).with_wait_growing(1.0, d)` |
+/// | `recloser.call(future)` | a layer around the service; `tower::service_fn` makes one of any closure |
+/// | `Error::Rejected` | [`Error::Refused`](crate::Error::Refused) |
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_maintenance::{Policy, Rate, Window};
+///
+/// Policy::new(Window::calls(100), Rate::ratio(0.5)?)
+///     .with_min_calls(100)
+///     .without_consecutive_failures()
+///     .with_wait(Duration::from_secs(30))
+///     .with_wait_growing(1.0, Duration::from_secs(30))
+///     .with_probes(10)
+///     .with_successes_needed(10)
+///     .check()?;
+/// # Ok::<(), tower_maintenance::PolicyError>(())
+/// ```
+pub mod coming_from {}
