@@ -7,10 +7,11 @@ use axum::{
 use http::{Request, Response};
 
 use crate::{
+    endpoint::{Endpoint, Placement},
     error::{Error, Refused},
     http::{refusal, safe_method_may_probe},
     layer::MaintenanceLayer,
-    protocol::{Endpoint, Placement, Protocol, Ticket},
+    protocol::{Protocol, Ticket},
 };
 
 /// Before the routes of an `axum::Router`: gates only, exempt by [`MatchedPath`], refused with a 503.

@@ -5,8 +5,9 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
+    endpoint::{Endpoint, Placement},
     error::{Error, Refused},
-    protocol::{Endpoint, Placement, Protocol, Ticket},
+    protocol::{Protocol, Ticket},
     verdict::{Outcome, Verdict},
 };
 

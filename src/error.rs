@@ -139,10 +139,10 @@ impl Refused {
                 return Some(refused);
             }
             // A shared error forwards `source()` to what lies below what it wraps: look inside.
-            if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
-                if let Some(refused) = Self::find(&**shared) {
-                    return Some(refused);
-                }
+            if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>()
+                && let Some(refused) = Self::find(&**shared)
+            {
+                return Some(refused);
             }
             next = error.source();
         }

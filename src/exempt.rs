@@ -10,8 +10,8 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
+    endpoint::{Endpoint, Placement},
     error::ExemptionError,
-    protocol::{Endpoint, Placement},
 };
 
 /// An endpoint that passes in every mode, and why.

@@ -12,21 +12,13 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
+    admission::{Stay, admit},
     error::Refused,
-    machine::Asker,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
-    service::admit,
     shared::Shared,
     verdict::Outcome,
 };
-
-/// On what terms a request was admitted: it may wait only as long as the era lasts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stay {
-    pub(crate) era: u32,
-    pub(crate) asker: Asker,
-}
 
 pin_project! {
     /// The future of a call through the layer.

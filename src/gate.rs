@@ -76,7 +76,6 @@ impl Word {
         era_bits(self.0 >> GENERATION_BITS)
     }
 
-    #[cfg(test)]
     pub(crate) fn generation(self) -> u64 {
         self.0 & MAX_GENERATION
     }

@@ -9,12 +9,12 @@ use crate::{
     episode::Episode,
     error::CommandError,
     exempt::{Exemption, ExemptionTable, Table},
-    journal::{Action, AuditEntry, Events},
+    journal::{Action, AuditEntry},
+    listen::{CacheBusts, Events, next_news},
     machine::Command,
     mode::Mode,
     policy::Policy,
     shared::Shared,
-    signal::{CacheBusts, next_news},
     snapshot::Status,
 };
 
@@ -359,6 +359,14 @@ impl MaintenanceHandle {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.locked(|machine| machine.mode())
+    }
+
+    /// The generation of what callers may have cached, without the lock: cheap enough for an `ETag` a response.
+    ///
+    /// It is the one last published; [`status`](Self::status) also moves time.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation()
     }
 
     /// The exemptions in force, printable for the runbook.

@@ -4,19 +4,9 @@
 //! lock that decides also writes the log, so that everybody sees the same order, and ten thousand
 //! subscribers cost the mover nothing but one wake-up.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, Weak},
-    time::SystemTime,
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::SystemTime};
 
-use crate::{
-    episode::Episode,
-    event::Event,
-    shared::{Bulletin, Shared},
-    signal::next_news,
-};
+use crate::{episode::Episode, event::Event};
 
 const EVENTS: usize = 512;
 const COMMANDS: usize = 256;
@@ -139,7 +129,7 @@ impl Journal {
     }
 
     /// The event with this number, or the oldest that is left after it.
-    fn event(&self, number: u64) -> Option<&Event> {
+    pub(crate) fn event(&self, number: u64) -> Option<&Event> {
         let oldest = self.events.front()?.number;
         let index = usize::try_from(number.saturating_sub(oldest)).ok()?;
         self.events.get(index)
@@ -151,80 +141,4 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
         queue.pop_front();
     }
     queue.push_back(item);
-}
-
-/// Receives what happens from now on.
-///
-/// The last 512 events are kept; a subscriber that lags further behind goes on at the oldest one
-/// left, and sees the gap in [`Event::number`]. It keeps nothing alive.
-pub struct Events {
-    shared: Weak<Shared>,
-    news: tokio::sync::watch::Receiver<Bulletin>,
-    next: u64,
-}
-
-impl Events {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        let news = shared.subscribe();
-        Self {
-            shared: Arc::downgrade(shared),
-            news,
-            next: shared.journal().next_number(),
-        }
-    }
-
-    /// Waits for the next event; `None` once no layer, service or handle is left.
-    ///
-    /// While it waits it also moves time: what falls due is applied even if nobody calls.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: an event is marked as seen only when it is returned.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time enabled, if a deadline is pending.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use tower_maintenance::{EventKind, Hold, MaintenanceLayer};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// let mut events = handle.events();
-    /// handle.engage(Hold::new("on-call", "drill"))?;
-    ///
-    /// let first = events.recv().await.unwrap();
-    /// assert!(matches!(first.kind, EventKind::HoldEngaged { .. }));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn recv(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.try_recv() {
-                return Some(event);
-            }
-            next_news(&self.shared, &mut self.news).await?;
-        }
-    }
-
-    /// The next event, if it has happened already.
-    pub fn try_recv(&mut self) -> Option<Event> {
-        let shared = self.shared.upgrade()?;
-        shared.look();
-        self.news.mark_unchanged();
-        let event = shared.journal().event(self.next)?.clone();
-        self.next = event.number + 1;
-        Some(event)
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events")
-            .field("next", &self.next)
-            .finish_non_exhaustive()
-    }
 }

@@ -119,8 +119,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admission;
 mod calls;
 mod clock;
+mod endpoint;
 mod episode;
 mod error;
 mod event;
@@ -131,6 +133,7 @@ pub mod guide;
 mod handle;
 mod journal;
 mod layer;
+mod listen;
 mod machine;
 mod mode;
 mod moment;
@@ -161,20 +164,22 @@ pub mod testing;
 pub use crate::axum::Routes;
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain},
+    endpoint::{Endpoint, Placement},
     episode::Episode,
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
     event::{Event, EventKind, Evidence, Rule},
     exempt::{Exemption, ExemptionTable},
     future::ResponseFuture,
     handle::{Hold, MaintenanceHandle, Reach, Receipt},
-    journal::{Action, AuditEntry, Events},
+    journal::{Action, AuditEntry},
     layer::{Builder, MaintenanceLayer},
+    listen::{CacheBusts, Events},
     mode::{Cause, Mode, Switches},
     ping::{CheckAnswer, Ping},
     policy::{Policy, Rate, Window},
-    protocol::{Endpoint, Placement, Protocol, Ticket},
+    protocol::{Protocol, Ticket},
     service::Maintenance,
-    signal::{CacheBust, CacheBusts},
+    signal::CacheBust,
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     verdict::{Outcome, Verdict},
 };

@@ -17,12 +17,13 @@ use tokio::sync::watch;
 
 use crate::{
     handle::MaintenanceHandle,
+    listen::next_news,
     machine::{Ending, Role},
     mode::Mode,
     moment::Moment,
     protocol::Holder,
-    shared::{Bulletin, Shared},
-    signal::next_news,
+    shared::Shared,
+    signal::Bulletin,
     verdict::{Outcome, Verdict},
 };
 
@@ -147,13 +148,12 @@ where
                 lease,
             } => {
                 let rest = tokio::time::sleep(every);
-                if let Some(trial) = trial {
-                    if unless_gone(trial.run(&mut check, lease), &mut news)
+                if let Some(trial) = trial
+                    && unless_gone(trial.run(&mut check, lease), &mut news)
                         .await
                         .is_none()
-                    {
-                        return;
-                    }
+                {
+                    return;
                 }
                 if unless_gone(rest, &mut news).await.is_none() {
                     return;

@@ -9,13 +9,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::Placement,
     episode::Episode,
     event::{Event, EventKind, Evidence, Rule},
     exempt::{Exemption, ExemptionTable},
     journal::{Action, AuditEntry},
     mode::{Cause, Mode, Switches},
     policy::Rate,
-    protocol::Placement,
     signal::CacheBust,
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     verdict::Outcome,
@@ -253,9 +253,6 @@ impl ExemptionTable {
     /// ```
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json =
-            serde_json::to_string_pretty(self).expect("strings and booleans have no way to fail");
-        json.push('\n');
-        json
+        format!("{:#}\n", json!(self))
     }
 }

@@ -14,11 +14,13 @@ use std::{
 use tower::Service;
 
 use crate::{
+    admission::{Stay, admit},
+    endpoint::{Endpoint, Placement},
     error::Refused,
-    future::{ResponseFuture, Stay},
+    future::ResponseFuture,
     machine::Asker,
     parked::Parked,
-    protocol::{Endpoint, Holder, Placement, Protocol, Ticket},
+    protocol::{Holder, Protocol, Ticket},
     shared::Shared,
 };
 
@@ -222,24 +224,5 @@ impl<S: Clone, P> Maintenance<S, P> {
         // The gate was shut when readiness was asked for: the future takes an instance and waits for it.
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
-    }
-}
-
-/// Asks the gate for a request that is not exempt.
-pub(crate) fn admit(
-    shared: &Arc<Shared>,
-    placement: Placement,
-    asker: Asker,
-) -> Result<(Ticket, Stay), Refused> {
-    match placement {
-        Placement::AroundCalls => {
-            let admitted = shared.admit(asker)?;
-            let (_, era, _) = admitted;
-            Ok((Ticket::new(shared.clone(), admitted), Stay { era, asker }))
-        }
-        Placement::BeforeRoutes => {
-            let era = shared.pass(asker)?;
-            Ok((Ticket::uncounted(), Stay { era, asker }))
-        }
     }
 }

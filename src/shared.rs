@@ -27,7 +27,7 @@ use crate::{
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
     moment::Moment,
-    signal::CacheBust,
+    signal::{Bulletin, CacheBust},
     snapshot::Status,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
     verdict::Outcome,
@@ -54,12 +54,6 @@ pub(crate) struct Shared {
     parked: Arc<Notify>,
     tags: Arc<[String]>,
     urls: Arc<[String]>,
-}
-
-/// The newest of what listeners wait for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Bulletin {
-    pub(crate) recovery: Option<Arc<CacheBust>>,
 }
 
 /// What is to be told once the lock is free.
@@ -187,6 +181,10 @@ impl Shared {
         matches!(self.gate.read().op(), Op::Serve | Op::ServeUntil)
     }
 
+    pub(crate) fn generation(&self) -> u64 {
+        self.gate.read().generation()
+    }
+
     /// Asks the machine if the deadline may have passed; a refusal without one reads no clock.
     fn ask_if_due(
         &self,
@@ -225,11 +223,7 @@ impl Shared {
     /// What a refusal would say now; not counted.
     pub(crate) fn refusal(&self) -> Refused {
         let notice = self.notice.load_full();
-        let deadline = match notice.until.known() {
-            // The clock is read only where there is an end to count down to.
-            Some(until) => Some(until.since(self.now())),
-            None => None,
-        };
+        let deadline = notice.until.known().map(|until| until.since(self.now()));
         Refused::new(notice, deadline)
     }
 
@@ -262,7 +256,15 @@ impl Shared {
     pub(crate) fn unready(&self) {
         if let Some((role, era, now)) = self.admit_counted() {
             let verdict = Outcome::Failure.into();
-            self.settle(role, era, Ending::Judged { verdict, took: Duration::ZERO }, now);
+            self.settle(
+                role,
+                era,
+                Ending::Judged {
+                    verdict,
+                    took: Duration::ZERO,
+                },
+                now,
+            );
         }
     }
 
@@ -417,36 +419,24 @@ impl Shared {
         if !news.published {
             return;
         }
-        // A waker or a tracing subscriber that panics harms no call, nor a `Drop` in the midst of a panic (R5, R18).
-        let _ = catch_unwind(AssertUnwindSafe(|| {
+        // Also without a recovery: whoever sleeps to a deadline must learn of the new one.
+        harmless(|| {
             self.bulletin
-                .send_if_modified(|bulletin| bulletin.update(news.recovery));
-            if news.era_ended {
-                self.parked.notify_waiters();
-            }
-        }));
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            for event in &news.events {
-                trace(&self.partner, event);
-            }
-        }));
+                .send_modify(|bulletin| bulletin.update(news.recovery));
+        });
+        if news.era_ended {
+            harmless(|| self.parked.notify_waiters());
+        }
+        for event in &news.events {
+            harmless(|| trace(&self.partner, event));
+        }
     }
 }
 
-impl Bulletin {
-    /// Takes over a recovery, unless a later mover was faster; something was published in any case.
-    fn update(&mut self, recovery: Option<Arc<CacheBust>>) -> bool {
-        if let Some(recovery) = recovery {
-            if self
-                .recovery
-                .as_ref()
-                .is_none_or(|known| known.generation < recovery.generation)
-            {
-                self.recovery = Some(recovery);
-            }
-        }
-        true
-    }
+/// Runs what is not ours: a waker or a tracing subscriber that panics harms no call and no other
+/// listener, nor a `Drop` in the midst of a panic (R5, R18).
+fn harmless(tell: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
 impl std::fmt::Debug for Shared {

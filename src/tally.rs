@@ -151,7 +151,7 @@ impl CallRing {
     fn record(&mut self, landing: Landing) {
         let slot = match landing {
             Landing::Success { slow } => u64::from(slow) * SLOW,
-            Landing::Failure { slow } => FAILED | u64::from(slow) * SLOW,
+            Landing::Failure { slow } => FAILED | (u64::from(slow) * SLOW),
             Landing::Neutral => {
                 self.complete();
                 return;

@@ -7,8 +7,9 @@ use http_body::Body;
 
 use super::{body::Measured, paths::safe_method_may_probe};
 use crate::{
+    endpoint::{Endpoint, Placement},
     error::{Error, Refused},
-    protocol::{Endpoint, Placement, Protocol, Ticket},
+    protocol::{Protocol, Ticket},
     verdict::{Outcome, Verdict},
 };
 

@@ -18,7 +18,7 @@ mod refusal;
 pub(crate) use self::paths::safe_method_may_probe;
 pub use self::refusal::refusal;
 pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
-use crate::{exempt::Exemption, layer::MaintenanceLayer, protocol::Placement};
+use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
     /// A view around an HTTP client: calls are judged by status and body, refusals are errors.

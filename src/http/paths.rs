@@ -4,8 +4,9 @@ use http::{Method, Request, Response};
 
 use super::refusal::refusal;
 use crate::{
+    endpoint::{Endpoint, Placement},
     error::Refused,
-    protocol::{Endpoint, Placement, Protocol, Ticket},
+    protocol::{Protocol, Ticket},
 };
 
 /// Before one's own HTTP service, without a router that says which route it chose: gates only, exempt

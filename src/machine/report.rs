@@ -1,0 +1,88 @@
+//! The state as operators see it.
+
+use super::{Machine, State, probing::Stage};
+use crate::{
+    mode::Cause,
+    moment::Moment,
+    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+};
+
+impl Machine {
+    pub(crate) fn status(&self) -> Status {
+        let at = self.now;
+        let (_, _, until) = self.notice();
+        let counts = self.live_counts(at);
+        let shadow = match &self.state {
+            State::Serving(serving) => serving.shadow.as_ref(),
+            State::Maintenance { .. } | State::Probing(_) => None,
+        };
+        Status {
+            partner: self.partner.clone(),
+            at: self.wall.at(at),
+            mode: self.mode(),
+            since: self.wall.at(self.since),
+            causes: self.cause_reports(),
+            switches: self.switches,
+            generation: self.generation,
+            era: self.era,
+            retry_after: until.known().map(|until| until.since(at)),
+            window: WindowReport::new(counts, &self.rules),
+            probing: self.probing_report(at),
+            shadow: shadow.map(|shadow| ShadowReport {
+                since: self.wall.at(shadow.since),
+                evidence: shadow.evidence,
+                wait: shadow.wait,
+            }),
+            evidence: self.causes.tripped.as_ref().map(|trip| trip.evidence),
+            calls: CallCounts {
+                admitted: self.traffic.admitted,
+                refused: self.traffic.refused,
+                exempt: self.traffic.exempt,
+                ..self.calls
+            },
+            refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
+            episode: self.episode.as_ref().map(|open| open.so_far(self.traffic)),
+            pings: self.pings,
+        }
+    }
+
+    fn cause_reports(&self) -> Vec<CauseReport> {
+        let held = self.causes.operator.as_ref().map(|held| CauseReport {
+            cause: Cause::Operator,
+            actor: held.actor.clone(),
+            reason: held.reason.clone(),
+            since: self.wall.at(held.since),
+            until: held.until.known().map(|until| self.wall.at(until)),
+        });
+        let tripped = self.causes.tripped.as_ref().map(|trip| CauseReport {
+            cause: Cause::Tripped,
+            actor: trip.actor.clone(),
+            reason: trip.reason.clone(),
+            since: self.wall.at(trip.since),
+            until: trip.until.known().map(|until| self.wall.at(until)),
+        });
+        held.into_iter().chain(tripped).collect()
+    }
+
+    fn probing_report(&self, at: Moment) -> Option<ProbingReport> {
+        let State::Probing(probing) = &self.state else {
+            return None;
+        };
+        let (in_flight, successes, waiting) = match &probing.stage {
+            Stage::Trials(slots) => (slots.in_flight(), slots.successes, slots.is_waiting(at)),
+            Stage::Ramp(_) => (0, probing.trials.needed, false),
+        };
+        let share = match &probing.stage {
+            Stage::Trials(_) => None,
+            Stage::Ramp(climb) => Some(climb.share_as_ratio(at)),
+        };
+        Some(ProbingReport {
+            in_flight,
+            successes,
+            needed: probing.trials.needed,
+            free: probing.free_slots(),
+            waiting_for_probe: waiting,
+            ramp_share: share,
+        })
+    }
+}
