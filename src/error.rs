@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     mode::{Cause, Mode},
-    moment::Moment,
+    moment::{Moment, Span},
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -167,7 +167,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is in maintenance", self.partner())?;
         match self.retry_after {
-            Some(wait) => write!(f, ", retry after {wait:.1?}"),
+            Some(wait) => write!(f, ", retry after {}", Span(wait)),
             None => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     mode::{Cause, Mode, Switches},
+    moment::Span,
     policy::{Rate, Window},
 };
 
@@ -196,8 +197,9 @@ impl fmt::Display for Evidence {
             } => {
                 write!(
                     f,
-                    "{slow} of {} calls took longer than {longer_than:?}, threshold {threshold}",
-                    self.total
+                    "{slow} of {} calls took longer than {}, threshold {threshold}",
+                    self.total,
+                    Span(longer_than)
                 )?;
             }
             Rule::AbandonedAll { abandoned } => {
@@ -207,10 +209,12 @@ impl fmt::Display for Evidence {
                 );
             }
             Rule::ProbeFailed => f.write_str("a probe failed")?,
-            Rule::ProbeHung { lease } => return write!(f, "a probe hung for {lease:?}"),
-            Rule::PartnerAsked { retry_after } => {
-                write!(f, "the partner asked to be left alone for {retry_after:?}")?
-            }
+            Rule::ProbeHung { lease } => return write!(f, "a probe hung for {}", Span(lease)),
+            Rule::PartnerAsked { retry_after } => write!(
+                f,
+                "the partner asked to be left alone for {}",
+                Span(retry_after)
+            )?,
             Rule::Command => return f.write_str("by command"),
         }
         match self.last_code {

@@ -143,7 +143,7 @@ pub mod stack {}
 /// assert!(matches!(events.recv().await.unwrap().kind, EventKind::WouldHaveTripped { .. }));
 /// assert_eq!(
 ///     handle.status().to_string(),
-///     "zuora is serving: 5 of 5 calls failed in 60s; dry run; would be in maintenance: 5 calls failed in a row",
+///     "zuora is serving: 5 of 5 calls failed in 60 s; dry run; would be in maintenance: 5 calls failed in a row",
 /// );
 /// # Ok(())
 /// # }

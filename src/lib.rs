@@ -47,7 +47,7 @@
 //! let Err(Error::Refused(refused)) = call("charge").await else { panic!("it has tripped") };
 //! assert!(refused.retry_after().is_some());
 //! assert_eq!(handle.mode(), Mode::Maintenance);
-//! println!("{}", handle.status()); // "zuora is in maintenance: 5 calls failed in a row; 31s left"
+//! println!("{}", handle.status()); // "zuora is in maintenance: 5 calls failed in a row; 31 s left"
 //!
 //! // What is exempt still reaches it.
 //! assert!(matches!(call("webhook.ack").await, Err(Error::Inner(_))));

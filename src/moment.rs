@@ -4,7 +4,7 @@
 //! since the layer was built. A `u64` of them lasts 584 years, fits an atomic, and saturates where a
 //! `std::time::Instant` would panic.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Nanoseconds since the layer was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,4 +35,42 @@ impl Moment {
 /// `span` in nanoseconds; one longer than 584 years saturates.
 pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A span for people: `30 s`, `1.5 s`, `250 ms`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (value, unit) = if self.0 < Duration::from_secs(1) {
+            (self.0.as_secs_f64() * 1000.0, "ms")
+        } else {
+            (self.0.as_secs_f64(), "s")
+        };
+        // One decimal at most, and none that says nothing.
+        let value = (value * 10.0).round() / 10.0;
+        write!(f, "{value} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_reads_as_people_write_it() {
+        let shown = |millis| Span(Duration::from_millis(millis)).to_string();
+        assert_eq!(shown(30_000), "30 s");
+        assert_eq!(shown(1_540), "1.5 s");
+        assert_eq!(shown(250), "250 ms");
+        assert_eq!(shown(0), "0 ms");
+    }
+
+    #[test]
+    fn a_moment_saturates() {
+        assert_eq!(Moment(5).after(Duration::MAX), Moment::NEVER);
+        assert_eq!(Moment(5).since(Moment(9)), Duration::ZERO);
+        assert_eq!(Moment::NEVER.known(), None);
+    }
 }

@@ -7,7 +7,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{error::PolicyError, moment::nanos};
+use crate::{
+    error::PolicyError,
+    moment::{Span, nanos},
+};
 
 /// A share of calls, more than nothing and at most all: `Rate::percent(50.0)?`.
 ///
@@ -149,7 +152,7 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Calls(size) => write!(f, "the last {size} calls"),
-            Self::Time { length, .. } => write!(f, "{length:?}"),
+            Self::Time { length, .. } => write!(f, "{}", Span(*length)),
         }
     }
 }
@@ -417,7 +420,7 @@ impl Policy {
                 if nanos(length) < u64::from(buckets) {
                     return Err(PolicyError::new(
                         "window",
-                        format!("{length:?}"),
+                        Span(length).to_string(),
                         "at least a nanosecond a bucket",
                     ));
                 }
@@ -472,8 +475,8 @@ impl Policy {
         if longest_wait < self.wait {
             return Err(PolicyError::new(
                 "longest wait",
-                format!("{longest_wait:?}"),
-                format!("at least the wait, {:?}", self.wait),
+                Span(longest_wait).to_string(),
+                format!("at least the wait, {}", Span(self.wait)),
             ));
         }
         if !(self.jitter >= 0.0 && self.jitter < 1.0) {

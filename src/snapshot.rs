@@ -10,6 +10,7 @@ use crate::{
     episode::Episode,
     event::Evidence,
     mode::{Cause, Mode, Switches},
+    moment::Span,
     policy::Rules,
     tally::Counts,
 };
@@ -20,7 +21,7 @@ use crate::{
 /// use tower_maintenance::{Hold, MaintenanceLayer, Mode};
 ///
 /// let handle = MaintenanceLayer::new("zuora").handle();
-/// assert_eq!(handle.status().to_string(), "zuora is serving: no calls in 60s");
+/// assert_eq!(handle.status().to_string(), "zuora is serving: no calls in 60 s");
 ///
 /// handle.engage(Hold::new("on-call", "ticket 4711"))?;
 /// let status = handle.status();
@@ -215,7 +216,7 @@ impl Status {
             }
         }
         match self.retry_after {
-            Some(left) => write!(f, "; {left:.0?} left"),
+            Some(left) => write!(f, "; {} left", Span(left)),
             None => Ok(()),
         }
     }
