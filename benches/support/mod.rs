@@ -51,7 +51,10 @@ pub fn serving() -> impl Service<u64, Future: Send> + Clone + Send {
 pub fn held() -> impl Service<u64, Future: Send> + Clone + Send {
     let layer = layer();
     let hold = Hold::new("bench", "refuse everything");
-    layer.handle().engage(hold).expect("actor and reason are given");
+    layer
+        .handle()
+        .engage(hold)
+        .expect("actor and reason are given");
     layer.layer(Bare)
 }
 
@@ -69,10 +72,16 @@ pub fn exempt() -> impl Service<u64, Future: Send> + Clone + Send {
     for n in 0..1000 {
         builder = builder.exempt(Exemption::call(&format!("call-{n}"), "a bench"));
     }
-    builder.build().expect("names and reasons are given").layer(Bare)
+    builder
+        .build()
+        .expect("names and reasons are given")
+        .layer(Bare)
 }
 
 fn layer() -> MaintenanceLayer {
     let policy = Policy::default().with_wait(Duration::from_secs(86_400));
-    MaintenanceLayer::builder("partner").policy(policy).build().expect("a day is a valid wait")
+    MaintenanceLayer::builder("partner")
+        .policy(policy)
+        .build()
+        .expect("a day is a valid wait")
 }

@@ -310,7 +310,6 @@ impl Machine {
         }
         let counts = self.live_counts(at);
         if from == Mode::Serving {
-            self.forget_old_trips(at);
             self.begin_episode(at);
         }
         self.state = match to {
