@@ -9,7 +9,7 @@ use http::{Request, Response};
 use crate::{
     endpoint::{Endpoint, Placement},
     error::{Error, Refused},
-    http::{refusal, safe_method_may_probe},
+    http::refusal,
     layer::MaintenanceLayer,
     protocol::{Protocol, Ticket},
 };
@@ -65,7 +65,8 @@ impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Routes {
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        let may_probe = safe_method_may_probe(request.method());
+        // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+        let may_probe = request.method().is_safe();
         match request.extensions().get::<MatchedPath>() {
             Some(matched) => Endpoint::named(matched.as_str(), may_probe),
             None => Endpoint::unnamed(may_probe),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::RETRY_AFTER};
 use http_body::Body;
 
-use super::{body::Measured, paths::safe_method_may_probe};
+use super::body::Measured;
 use crate::{
     endpoint::{Endpoint, Placement},
     error::{Error, Refused},
@@ -140,7 +140,8 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         let may_probe = match &self.may_probe {
             Some(may_probe) => may_probe(request.method(), request.uri()),
-            None => safe_method_may_probe(request.method()),
+            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+            None => request.method().is_safe(),
         };
         Endpoint::at_path(request.uri().path(), may_probe)
     }

@@ -15,7 +15,6 @@ mod matcher;
 mod paths;
 mod refusal;
 
-pub(crate) use self::paths::safe_method_may_probe;
 pub use self::refusal::refusal;
 pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};

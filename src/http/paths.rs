@@ -1,6 +1,6 @@
 //! Before one's own HTTP service: what passes, and how a refusal looks.
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 
 use super::refusal::refusal;
 use crate::{
@@ -21,10 +21,8 @@ impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Paths {
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        Endpoint::at_path(
-            request.uri().path(),
-            safe_method_may_probe(request.method()),
-        )
+        // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+        Endpoint::at_path(request.uri().path(), request.method().is_safe())
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {
@@ -38,10 +36,4 @@ impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Paths {
     fn unready(&self, error: E) -> E {
         error
     }
-}
-
-/// Whether a request with this method may be used as a probe: only where repeating it harms nobody
-/// ([RFC 9110, 9.2.1](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1)).
-pub(crate) fn safe_method_may_probe(method: &Method) -> bool {
-    method.is_safe()
 }
