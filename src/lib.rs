@@ -140,6 +140,8 @@ mod moment;
 mod parked;
 mod ping;
 mod policy;
+#[cfg(test)]
+mod property;
 mod protocol;
 mod service;
 mod shared;

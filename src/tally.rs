@@ -20,6 +20,8 @@ pub(crate) enum Landing {
     Success { slow: bool },
     /// The partner failed.
     Failure { slow: bool },
+    /// The caller left after nothing had come from the partner for the hang limit: a failure, and a drop.
+    Hung { slow: bool },
     /// The call came to an end that gives no evidence.
     Neutral,
     /// The caller left before anything came from the partner.
@@ -57,6 +59,13 @@ impl Counts {
                 self.slow += u64::from(slow);
                 self.run += 1;
                 self.completed += 1;
+            }
+            Landing::Hung { slow } => {
+                self.total += 1;
+                self.failed += 1;
+                self.slow += u64::from(slow);
+                self.run += 1;
+                self.abandoned += 1;
             }
             Landing::Neutral => self.completed += 1,
             Landing::Abandoned => self.abandoned += 1,
@@ -151,18 +160,21 @@ impl CallRing {
     fn record(&mut self, landing: Landing) {
         let slot = match landing {
             Landing::Success { slow } => u64::from(slow) * SLOW,
-            Landing::Failure { slow } => FAILED | (u64::from(slow) * SLOW),
+            Landing::Failure { slow } | Landing::Hung { slow } => FAILED | (u64::from(slow) * SLOW),
             Landing::Neutral => {
                 self.complete();
                 return;
             }
             Landing::Abandoned => {
-                self.abandoned = self.abandoned.saturating_add(1).min(self.size);
-                self.since_completed = self.since_completed.saturating_add(1);
+                self.abandon();
                 return;
             }
         };
-        self.complete();
+        if let Landing::Hung { .. } = landing {
+            self.abandon();
+        } else {
+            self.complete();
+        }
         let left = self.swap(slot);
         if self.total == self.size {
             self.failed -= left & FAILED;
@@ -184,6 +196,11 @@ impl CallRing {
         self.abandoned = 0;
         self.since_completed = 0;
         self.completed = 1;
+    }
+
+    fn abandon(&mut self) {
+        self.abandoned = self.abandoned.saturating_add(1).min(self.size);
+        self.since_completed = self.since_completed.saturating_add(1);
     }
 
     /// Puts `slot` where the oldest outcome stands and returns what stood there.
@@ -327,3 +344,8 @@ impl TimeRing {
         self.ring.fill(Bucket::default());
     }
 }
+
+#[cfg(test)]
+pub(crate) mod naive;
+#[cfg(test)]
+mod tests;

@@ -50,10 +50,10 @@ impl Backoff {
         wait.max(self.not_before.since(at))
     }
 
-    /// The wait that a trip would have, without taking the step: for shadows.
-    pub(crate) fn preview(&self, rules: &Rules, at: Moment) -> Duration {
+    /// The wait that a trip after so many others would have, without taking the step: for shadows.
+    pub(crate) fn preview(&self, rules: &Rules, trips: u32, at: Moment) -> Duration {
         let next = Self {
-            trips: self.trips.saturating_add(1),
+            trips: trips.saturating_add(1),
             not_before: self.not_before,
             rng: self.rng.clone(),
         };
@@ -88,6 +88,10 @@ impl Backoff {
     /// up to the longest wait.
     pub(crate) fn partner_asked(&mut self, span: Duration, rules: &Rules, at: Moment) {
         self.not_before = self.not_before.max(at.after(span.min(rules.longest_wait)));
+    }
+
+    pub(crate) fn trips(&self) -> u32 {
+        self.trips
     }
 
     /// The next wait is the base wait again.

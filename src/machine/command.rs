@@ -42,7 +42,6 @@ impl Machine {
         let at = self.now;
         match command {
             Command::Engage { expiry } => {
-                self.forget_old_trips(at);
                 let until = expiry.map_or(Moment::NEVER, |span| at.after(span));
                 let shown = until.known().map(|until| self.wall.at(until));
                 self.causes.operator = Some(Held {
@@ -171,13 +170,11 @@ impl Machine {
     fn begin_anew(&mut self, at: Moment) {
         self.era += 1;
         self.tell(at, EventKind::WindowReset);
+        self.end_shadow(at);
         match &mut self.state {
             State::Serving(serving) => {
                 serving.window.clear();
                 serving.last_code = None;
-                if serving.shadow.take().is_some() {
-                    self.tell(at, EventKind::ShadowEnded);
-                }
             }
             State::Maintenance { frozen } => *frozen = Counts::default(),
             // `clear` came before: nothing is left to probe for. A later cause may hold; then the probes begin anew.
@@ -196,11 +193,7 @@ impl Machine {
             },
         );
         if self.switches.armed() {
-            if let State::Serving(serving) = &mut self.state
-                && serving.shadow.take().is_some()
-            {
-                self.tell(at, EventKind::ShadowEnded);
-            }
+            self.end_shadow(at);
         } else {
             self.causes.tripped = None;
         }
@@ -220,6 +213,8 @@ impl Machine {
             serving.window = Tally::new(self.rules.window);
         }
         self.tell(at, EventKind::PolicyReplaced);
+        // Under the new thresholds, or with an empty window, no rule may trip any more.
+        self.end_shadow_if_over(at);
         true
     }
 }

@@ -19,6 +19,8 @@ pub(super) fn judge(
         Landing::Success { slow: false } | Landing::Neutral => return None,
         Landing::Success { slow: true } => (false, true, false),
         Landing::Failure { .. } => (true, true, false),
+        // A drop all the same: it may be the one that completes `min_calls` of them.
+        Landing::Hung { .. } => (true, true, true),
         Landing::Abandoned => (false, false, true),
     };
     let counts = window.counts(at);

@@ -222,11 +222,7 @@ impl Machine {
             return;
         }
         match &mut self.state {
-            State::Serving(serving) => {
-                if serving.end_shadow_if_over(&self.rules, at) {
-                    self.tell(at, EventKind::ShadowEnded);
-                }
-            }
+            State::Serving(_) => self.end_shadow_if_over(at),
             State::Maintenance { .. } => self.reconcile(at),
             State::Probing(probing) => match &mut probing.stage {
                 Stage::Trials(slots) if slots.lease_end() <= at => {
@@ -277,10 +273,35 @@ impl Machine {
         self.reconcile(at);
     }
 
-    /// Waits start anew once `Serving` has lasted a base wait (R10).
-    fn forget_old_trips(&mut self, at: Moment) {
+    /// The trips that one at `at` finds behind it: none once `Serving` has lasted a base wait (R10).
+    fn trips_before(&self, at: Moment) -> u32 {
         if matches!(self.state, State::Serving(_)) && at.since(self.since) >= self.rules.wait {
+            0
+        } else {
+            self.backoff.trips()
+        }
+    }
+
+    fn forget_old_trips(&mut self, at: Moment) {
+        if self.trips_before(at) == 0 {
             self.backoff.start_anew();
+        }
+    }
+
+    fn end_shadow_if_over(&mut self, at: Moment) {
+        if let State::Serving(serving) = &mut self.state
+            && serving.end_shadow_if_over(&self.rules, at)
+        {
+            self.tell(at, EventKind::ShadowEnded);
+        }
+    }
+
+    /// Ends the shadow, if there is one, whatever the rules would say.
+    fn end_shadow(&mut self, at: Moment) {
+        if let State::Serving(serving) = &mut self.state
+            && serving.shadow.take().is_some()
+        {
+            self.tell(at, EventKind::ShadowEnded);
         }
     }
 
@@ -310,6 +331,11 @@ impl Machine {
         }
         let counts = self.live_counts(at);
         if from == Mode::Serving {
+            if self.causes.operator.is_some() {
+                // A trip beneath the hold finds the `Serving` that was.
+                self.forget_old_trips(at);
+            }
+            self.end_shadow(at);
             self.begin_episode(at);
         }
         self.state = match to {
@@ -381,7 +407,6 @@ impl Machine {
     }
 
     fn end_episode(&mut self, at: Moment) {
-        self.backoff.partner_is_back();
         let Some(open) = self.episode.take() else {
             return;
         };
@@ -535,3 +560,6 @@ impl Open {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

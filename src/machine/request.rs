@@ -91,7 +91,7 @@ impl Machine {
         let landing = self.landing(ending);
         match landing {
             Landing::Success { .. } => self.calls.succeeded += 1,
-            Landing::Failure { .. } => self.calls.failed += 1,
+            Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
             Landing::Neutral => self.calls.neutral += 1,
             Landing::Abandoned => self.calls.abandoned += 1,
         }
@@ -124,7 +124,7 @@ impl Machine {
                 Outcome::Neutral => Landing::Neutral,
             },
             Ending::Dropped { quiet } if quiet >= self.rules.hang_limit => {
-                Landing::Failure { slow: slow(quiet) }
+                Landing::Hung { slow: slow(quiet) }
             }
             Ending::Dropped { .. } => Landing::Abandoned,
         }
@@ -132,10 +132,11 @@ impl Machine {
 
     fn settle_plain(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
         self.heed_retry_after(verdict, at);
+        let trips = self.trips_before(at);
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        if let Landing::Failure { .. } = landing {
+        if let Landing::Failure { .. } | Landing::Hung { .. } = landing {
             serving.last_code = verdict.code;
         }
         serving.window.record(landing, at);
@@ -146,7 +147,7 @@ impl Machine {
                 return;
             }
             if serving.shadow.is_none() {
-                let wait = self.backoff.preview(&self.rules, at);
+                let wait = self.backoff.preview(&self.rules, trips, at);
                 let until = at.after(wait);
                 serving.shadow = Some(Shadow {
                     since: at,
@@ -159,9 +160,7 @@ impl Machine {
                 return;
             }
         }
-        if serving.end_shadow_if_over(&self.rules, at) {
-            self.tell(at, EventKind::ShadowEnded);
-        }
+        self.end_shadow_if_over(at);
     }
 
     fn settle_probe(&mut self, slot: Slot, landing: Landing, verdict: Verdict, at: Moment) {
@@ -181,7 +180,10 @@ impl Machine {
         });
         match landing {
             Landing::Success { .. } => slots.successes += 1,
-            Landing::Failure { .. } | Landing::Neutral | Landing::Abandoned => {}
+            Landing::Failure { .. }
+            | Landing::Hung { .. }
+            | Landing::Neutral
+            | Landing::Abandoned => {}
         }
         let proven = slots.successes >= probing.trials.needed;
         probing.record(landing, at);
@@ -193,7 +195,7 @@ impl Machine {
             return;
         }
         match landing {
-            Landing::Failure { .. } => {
+            Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
                 let evidence = self.probe_evidence(Rule::ProbeFailed, verdict.code, at);
                 self.trip(evidence, None, at);
@@ -205,6 +207,7 @@ impl Machine {
 
     /// The last needed success landed; nothing is in flight (R12).
     fn proven(&mut self, at: Moment) {
+        self.backoff.partner_is_back();
         let State::Probing(probing) = &mut self.state else {
             return;
         };

@@ -1,0 +1,502 @@
+//! Billing to play with by hand: a real server in front of a partner that you break and mend.
+//!
+//! ```sh
+//! cargo run --example billing --features axum,serde,testing
+//! ```
+//!
+//! It listens on 127.0.0.1:8080 (`--listen ADDR` for another loopback address; port 0 takes a free
+//! one), says so in one line on stdout, and tells on stderr what the layer does. Ctrl-C ends it.
+//!
+//! All is well, and the prices come from the partner:
+//!
+//! ```sh
+//! curl -i localhost:8080/billing/prices
+//! curl -i localhost:8080/billing/subscriptions -d '{"plan": "basic"}'
+//! ```
+//!
+//! Break the partner (`failing`, `slow`, `hanging` or `down`), and ask for prices until the answer is a
+//! 503 with `Retry-After` instead of the partner's failure. Invoices do not mind:
+//!
+//! ```sh
+//! curl -X POST localhost:8080/partner/failing
+//! for _ in 1 2 3 4 5; do curl -i localhost:8080/billing/prices; echo; done
+//! curl -i localhost:8080/billing/invoices/7
+//! curl localhost:8080/maintenance
+//! ```
+//!
+//! Mend it, and wait up to ten seconds. Nobody need call: a synthetic ping finds out. Then `generation`
+//! has grown, which is what caches are told:
+//!
+//! ```sh
+//! curl -X POST localhost:8080/partner/healthy
+//! curl localhost:8080/maintenance
+//! ```
+//!
+//! By hand, whatever the partner does:
+//!
+//! ```sh
+//! curl localhost:8080/maintenance/engage -d '{"actor": "me", "reason": "ticket 4711"}'
+//! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
+//! ```
+//!
+//! The policy is one for playing, quick and without jitter; yours waits longer:
+//!
+//! | what | here | so that |
+//! |---|---|---|
+//! | trips at | 3 failures in a row, or half of at least 4 calls in 10 s failed or slower than 1 s | a few requests by hand will do |
+//! | timeout, hang limit | 2 s, 1 s | a partner that hangs trips: the limit is within the timeout |
+//! | wait | 5 s, every time | you see what comes after it |
+//! | ping | every 1 s while probing, given up after 1 s; 3 in a row | it recovers although nobody calls |
+//!
+//! Which endpoints maintenance must not touch, and why, is committed in `docs/exempt-endpoints.md`; a
+//! test (`tests/billing_example.rs`) holds that page to [`layer`] below.
+//!
+//! There is no authentication, hence no listening on anything but loopback.
+
+use std::{
+    error::Error, fmt::Display, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::{Bytes, HttpBody},
+    extract::{FromRequest, Path, Request, State},
+    http::{StatusCode, header, request},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tower::{
+    BoxError, ServiceBuilder, ServiceExt, timeout::error::Elapsed, util::BoxCloneSyncService,
+};
+use tower_maintenance::{
+    BuildError, CommandError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
+    Policy, Rate, Refused, Status, Window,
+    testing::{PartnerServer, Phase, SimulatedPartner},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// At most the timeout: it drops the call, which then counts as the partner's failure.
+const HANG_LIMIT: Duration = Duration::from_secs(1);
+/// A partner that is slower than this is not back yet.
+const SLOW: Duration = Duration::from_secs(1);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(Arguments::Listen(address)) => serve(&address).await,
+        Ok(Arguments::Help) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("billing: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "usage: billing [--listen ADDR]\n\n  \
+    --listen ADDR   a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]";
+
+enum Arguments {
+    Listen(String),
+    Help,
+}
+
+impl Arguments {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
+        let mut address = "127.0.0.1:8080".to_owned();
+        while let Some(argument) = arguments.next() {
+            match argument.split_once('=') {
+                Some(("--listen", value)) => address = value.into(),
+                None if argument == "--listen" => {
+                    address = arguments
+                        .next()
+                        .ok_or_else(|| format!("`--listen` lacks its address\n{USAGE}"))?;
+                }
+                None if argument == "--help" || argument == "-h" => return Ok(Self::Help),
+                Some(_) | None => return Err(format!("what is `{argument}`?\n{USAGE}").into()),
+            }
+        }
+        Ok(Self::Listen(address))
+    }
+}
+
+async fn serve(address: &str) -> Result<(), BoxError> {
+    let listener = listen(address).await?;
+    let layer = layer()?;
+    let handle = layer.handle();
+    let simulated = Arc::new(simulated_partner().await?);
+
+    tokio::spawn(tell(handle.clone()));
+    let direct = Partner::directly(&simulated.url());
+    tokio::spawn(handle.ping(move || {
+        let direct = direct.clone();
+        async move { direct.get("/v1/ping").await }
+    }));
+
+    let app = app(
+        &layer,
+        Billing {
+            partner: Partner::behind(&layer, &simulated.url()),
+            handle,
+            simulated,
+        },
+    );
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async {
+            // If Ctrl-C cannot be heard it is better to end at once than never.
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// Listens on loopback, and on nothing else: whoever reaches this server may stop billing.
+async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| format!("`{address}` is no address such as 127.0.0.1:8080: {error}"))?
+        .collect();
+    if let Some(public) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        return Err(format!(
+            "will not listen on {public}: there is no authentication, so it must be a loopback \
+             address such as 127.0.0.1:8080"
+        )
+        .into());
+    }
+    let listener = tokio::net::TcpListener::bind(&*addresses).await;
+    Ok(listener.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+}
+
+// ---- the layer ------------------------------------------------------------------------------------
+
+/// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
+/// runbook.
+pub(crate) fn layer() -> Result<MaintenanceLayer, BuildError> {
+    MaintenanceLayer::builder("zuora")
+        .policy(
+            Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
+                .with_min_calls(4)
+                .with_consecutive_failures(3)
+                .with_slow_calls(SLOW, Rate::HALF)
+                .with_hang_limit(HANG_LIMIT)
+                .with_wait(Duration::from_secs(5))
+                .with_wait_growing(1.0, Duration::from_secs(5))
+                .with_jitter(0.0)
+                .with_ping_every(Duration::from_secs(1)),
+        )
+        .exempt(Exemption::route(
+            "/billing/invoices/{id}",
+            "customers may always see what they owe; it comes from our own books",
+        ))
+        .exempt(Exemption::route(
+            "/webhooks/partner",
+            "an event that is refused may be lost, and it may be the news that the partner is back",
+        ))
+        .exempt(Exemption::route(
+            "/health/live",
+            "an orchestrator that sees a 503 restarts healthy processes in a loop",
+        ))
+        .exempt(Exemption::route(
+            "/maintenance",
+            "what is going on is asked for most when something is going on",
+        ))
+        .exempt(Exemption::route(
+            "/maintenance/engage",
+            "operators must be able to act while it lasts",
+        ))
+        .exempt(Exemption::route(
+            "/maintenance/release",
+            "operators must be able to act while it lasts",
+        ))
+        .exempt(Exemption::route(
+            "/partner/{phase}",
+            "it breaks and mends the simulated partner, which is none of billing's",
+        ))
+        .cache_tags(["prices"])
+        .build()
+}
+
+/// Tells on stderr what the layer does.
+async fn tell(handle: MaintenanceHandle) {
+    let mut events = handle.events();
+    while let Some(event) = events.recv().await {
+        if let EventKind::ModeChanged { .. } = event.kind {
+            eprintln!("{}", handle.status());
+        }
+    }
+}
+
+// ---- the partner ----------------------------------------------------------------------------------
+
+/// A real HTTP server on a port of its own.
+async fn simulated_partner() -> io::Result<PartnerServer> {
+    let answers = |request: &request::Parts| {
+        let answer = match request.uri.path() {
+            "/v1/prices" => json!({ "currency": "EUR", "basic": 19, "pro": 49 }),
+            "/v1/subscriptions" => json!({ "success": true, "subscription": "A-S00012345" }),
+            _ => json!({ "success": true }),
+        };
+        axum::http::Response::new(Bytes::from(answer.to_string()))
+    };
+    let partner = SimulatedPartner::healthy().over_http();
+    partner.healthy_with(answers).listen().await
+}
+
+/// The partner, as the handlers call it: an answer that came whole, or an error.
+#[derive(Clone)]
+struct Partner {
+    url: Arc<str>,
+    stack: BoxCloneSyncService<axum::http::Request<Full<Bytes>>, Bytes, BoxError>,
+}
+
+impl Partner {
+    /// Behind the layer; read it from the outside in.
+    fn behind(layer: &MaintenanceLayer, url: &str) -> Self {
+        let stack = ServiceBuilder::new()
+            .timeout(TIMEOUT) // drops the call: quiet for `HANG_LIMIT` means failed
+            .and_then(whole) // within the timeout, since a body may hang too
+            .layer(layer.http_calls())
+            .service(Client::builder(TokioExecutor::new()).build_http());
+        Self {
+            url: url.into(),
+            stack: BoxCloneSyncService::new(stack),
+        }
+    }
+
+    /// Past the layer, for the ping: that has its probe slot already.
+    fn directly(url: &str) -> Self {
+        let stack = ServiceBuilder::new()
+            .timeout(SLOW)
+            .and_then(whole)
+            .service(Client::builder(TokioExecutor::new()).build_http());
+        Self {
+            url: url.into(),
+            stack: BoxCloneSyncService::new(stack),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, BoxError> {
+        let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
+        self.stack.clone().oneshot(request).await
+    }
+
+    async fn post(&self, path: &str, json: &Value) -> Result<Bytes, BoxError> {
+        let request = Request::post(format!("{}{path}", self.url))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(json.to_string().into())?;
+        self.stack.clone().oneshot(request).await
+    }
+}
+
+/// The whole body of an answer that is a good one.
+async fn whole<B>(response: axum::http::Response<B>) -> Result<Bytes, BoxError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(Into::into)?;
+    if status.is_success() {
+        Ok(body.to_bytes())
+    } else {
+        Err(format!("the partner answered {status}").into())
+    }
+}
+
+// ---- the routes -----------------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct Billing {
+    partner: Partner,
+    handle: MaintenanceHandle,
+    simulated: Arc<PartnerServer>,
+}
+
+fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
+    Router::new()
+        .route("/billing/prices", get(prices))
+        .route("/billing/invoices/{id}", get(invoice))
+        .route("/billing/subscriptions", post(subscribe))
+        .route(
+            "/webhooks/partner",
+            post(async || Json(json!({ "received": true }))),
+        )
+        .route("/health/live", get(async || "alive"))
+        .route("/maintenance", get(status))
+        .route("/maintenance/engage", post(engage))
+        .route("/maintenance/release", post(release))
+        .route("/partner/{phase}", post(switch_partner))
+        // `route_layer` and not `layer`: what is not there at all stays a 404 in maintenance too.
+        .route_layer(layer.routes())
+        .with_state(billing)
+}
+
+async fn prices(State(billing): State<Billing>) -> Result<Response, Failed> {
+    Ok(as_json(billing.partner.get("/v1/prices").await?))
+}
+
+async fn invoice(Path(id): Path<String>) -> Json<Value> {
+    Json(json!({ "id": id, "currency": "EUR", "total": 19 }))
+}
+
+/// Any JSON is fine, and goes to the partner as it is.
+async fn subscribe(
+    State(billing): State<Billing>,
+    AnyJson(plan): AnyJson<Value>,
+) -> Result<Response, Failed> {
+    let answer = billing.partner.post("/v1/subscriptions", &plan);
+    Ok(as_json(answer.await?))
+}
+
+fn as_json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn status(State(billing): State<Billing>) -> Json<Status> {
+    Json(billing.handle.status())
+}
+
+/// What an operator's command says: both are needed, for the audit trail.
+#[derive(Deserialize)]
+struct Command {
+    actor: String,
+    reason: String,
+}
+
+async fn engage(
+    State(billing): State<Billing>,
+    AnyJson(command): AnyJson<Command>,
+) -> Result<Json<Status>, Failed> {
+    let hold = Hold::new(command.actor, command.reason);
+    Ok(Json(billing.handle.engage(hold)?.status().clone()))
+}
+
+async fn release(
+    State(billing): State<Billing>,
+    AnyJson(command): AnyJson<Command>,
+) -> Result<Json<Status>, Failed> {
+    let receipt = billing.handle.release(command.actor, command.reason)?;
+    Ok(Json(receipt.status().clone()))
+}
+
+async fn switch_partner(
+    State(billing): State<Billing>,
+    Path(phase): Path<String>,
+) -> Result<Json<Value>, Failed> {
+    let phase = match &*phase {
+        "healthy" => Phase::Healthy,
+        "failing" => Phase::failing(1.0),
+        // Slower than the policy likes, and still within the timeout.
+        "slow" => Phase::slow((SLOW + TIMEOUT) / 2),
+        "hanging" => Phase::Hanging,
+        "down" => Phase::ConnectionRefused,
+        _ => return Err(Failed::NoSuchPhase(phase)),
+    };
+    // Answers once the port has followed: what is asked next meets the new phase.
+    billing.simulated.switch_to(phase).await?;
+    Ok(Json(json!({ "partner": phase.to_string() })))
+}
+
+// ---- what can go wrong ----------------------------------------------------------------------------
+
+/// Why there is no answer; each is a problem document.
+enum Failed {
+    /// The partner failed, or was not even asked.
+    Partner(BoxError),
+    Command(CommandError),
+    NoSuchPhase(String),
+}
+
+impl From<BoxError> for Failed {
+    fn from(error: BoxError) -> Self {
+        Self::Partner(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Partner(error.into())
+    }
+}
+
+impl From<CommandError> for Failed {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Partner(error) => match Refused::find(&*error) {
+                // The same 503 as before the routes.
+                Some(refused) => refused.clone().into_response(),
+                None if error.is::<Elapsed>() => problem(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the partner did not answer in time; what it was asked to do may or may not be done",
+                ),
+                None => problem(StatusCode::BAD_GATEWAY, in_full(&*error)),
+            },
+            Self::Command(error @ CommandError::Text { .. }) => {
+                problem(StatusCode::UNPROCESSABLE_ENTITY, error)
+            }
+            Self::Command(error) => problem(StatusCode::CONFLICT, error),
+            Self::NoSuchPhase(phase) => problem(
+                StatusCode::NOT_FOUND,
+                format_args!(
+                    "the partner cannot be `{phase}`, only healthy, failing, slow, hanging or down"
+                ),
+            ),
+        }
+    }
+}
+
+/// An error with what lies beneath it: "the call failed" alone helps nobody.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn problem(status: StatusCode, detail: impl Display) -> Response {
+    let problem = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail.to_string(),
+    });
+    let json = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, json, problem.to_string()).into_response()
+}
+
+/// A JSON body, whatever its `Content-Type` says: `curl -d` claims that everything is a form.
+struct AnyJson<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| problem(error.status(), error.body_text()))?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            // JSON that says something else than it should is understood, and useless all the same.
+            let status = if error.is_data() {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            problem(status, error)
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! No customer clears a cache: when the partner is back, the cache-bust signal empties the ones that
+//! hold its answers, and leaves the others alone.
+//!
+//! ```sh
+//! cargo run --example caches
+//! ```
+//!
+//! The cache is [moka](https://docs.rs/moka), one of the process's own; a Redis or a CDN with surrogate keys is told
+//! the same way, by the tags in the signal.
+
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use moka::sync::Cache;
+use tower_maintenance::{CacheBust, CacheBusts, Hold, MaintenanceHandle, MaintenanceLayer};
+
+/// A cache whose entries bear tags.
+#[derive(Clone)]
+pub(crate) struct Tagged {
+    entries: Cache<&'static str, Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    tags: &'static [&'static str],
+    value: Arc<str>,
+}
+
+impl Tagged {
+    pub(crate) fn new() -> Self {
+        let entries = Cache::builder().max_capacity(10_000);
+        Self {
+            entries: entries.support_invalidation_closures().build(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &'static str) -> Option<Arc<str>> {
+        Some(self.entries.get(key)?.value)
+    }
+
+    pub(crate) fn insert(&self, key: &'static str, tags: &'static [&'static str], value: &str) {
+        let value = value.into();
+        self.entries.insert(key, Entry { tags, value });
+    }
+
+    /// Keeps what `load` brings, unless a recovery came in between: what was asked for before it may
+    /// be what the signal has just thrown out.
+    pub(crate) async fn get_or_load(
+        &self,
+        key: &'static str,
+        tags: &'static [&'static str],
+        handle: &MaintenanceHandle,
+        load: impl Future<Output = String>,
+    ) -> Arc<str> {
+        if let Some(value) = self.get(key) {
+            return value;
+        }
+        let generation = handle.status().generation;
+        let value = load.await;
+        if handle.status().generation == generation {
+            self.insert(key, tags, &value);
+        }
+        value.into()
+    }
+
+    /// Drops what bears one of the signal's tags. From here on moka returns none of it; what is put in
+    /// later stays.
+    pub(crate) fn drop_tagged(&self, bust: &CacheBust) {
+        let stale = bust.tags.clone();
+        self.entries
+            .invalidate_entries_if(move |_key, entry| {
+                entry
+                    .tags
+                    .iter()
+                    .any(|tag| stale.iter().any(|stale| stale == tag))
+            })
+            .expect("the cache was built with support for it");
+    }
+
+    /// Follows the signal until no layer, service or handle is left. The future is a receiver, not a
+    /// callback: a cache that is slow to empty holds up nobody.
+    pub(crate) async fn follow(self, mut busts: CacheBusts) {
+        while let Some(bust) = busts.recv().await {
+            self.drop_tagged(&bust);
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // The tags of what the partner's answers go into.
+    let layer = MaintenanceLayer::builder("zuora")
+        .cache_tags(["prices", "plans"])
+        .build()?;
+    let handle = layer.handle();
+    let partner_asked = AtomicU32::new(0);
+    let price = async || {
+        partner_asked.fetch_add(1, Ordering::Relaxed);
+        "19 EUR".to_owned()
+    };
+
+    let cache = Tagged::new();
+    let mut busts = handle.cache_bust();
+    cache.insert("basic", &["prices"], "19 EUR before the outage");
+    cache.insert("logo", &["assets"], "a picture");
+
+    handle.engage(Hold::new("on-call", "Zuora degraded, ticket 4711"))?;
+    assert!(busts.try_recv().is_none(), "nothing is stale yet");
+    println!("in maintenance: `basic` is still {:?}", cache.get("basic"));
+
+    handle.release("on-call", "partner reports recovery")?;
+    let bust = busts.recv().await.ok_or("the layer is gone")?;
+    cache.drop_tagged(&bust);
+    println!(
+        "recovered, generation {}: drop {:?}",
+        bust.generation, bust.tags
+    );
+    assert_eq!(cache.get("basic"), None);
+    assert_eq!(cache.get("logo").as_deref(), Some("a picture"));
+
+    // The next customer loads it anew, and the one after gets it from the cache.
+    for _ in 0..2 {
+        let basic = cache
+            .get_or_load("basic", &["prices"], &handle, price())
+            .await;
+        assert_eq!(&*basic, "19 EUR");
+    }
+    assert_eq!(partner_asked.load(Ordering::Relaxed), 1);
+    println!("the next customer sees {:?}", cache.get("basic"));
+
+    // Another cache, whose task subscribes only now: it still learns the newest generation.
+    let late = Tagged::new();
+    late.insert("team", &["plans"], "of the time before");
+    let told = handle
+        .cache_bust()
+        .recv()
+        .await
+        .ok_or("the layer is gone")?;
+    late.drop_tagged(&told);
+    assert_eq!(told, bust);
+    assert_eq!(late.get("team"), None);
+    println!(
+        "a late subscriber is told of generation {} too",
+        told.generation
+    );
+
+    // In a server each cache follows the signal in a task of its own, for as long as the layer lives.
+    let following = tokio::spawn(late.clone().follow(handle.cache_bust()));
+    drop((layer, handle));
+    following.await?;
+    Ok(())
+}

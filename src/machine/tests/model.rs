@@ -1,0 +1,921 @@
+//! The state model of the design once more, as naively as it can be written.
+//!
+//! Causes are `Option`s, timers are numbers, windows are lists that forget nothing. Nothing here is
+//! shared with the machine but the names of things; where the two differ one of them is wrong.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::super::{Asker, Ending};
+use crate::{
+    error::CommandError,
+    event::{Event, EventKind, Rule},
+    mode::{Cause, Mode},
+    moment::Moment,
+    policy::{Policy, Rate, Rules, Window},
+    snapshot::CallCounts,
+    tally::{
+        Counts, Landing,
+        naive::{Naive, all_abandoned},
+    },
+    verdict::Outcome,
+};
+
+/// Later than everything.
+pub(super) const NEVER: u64 = u64::MAX;
+pub(super) const SECOND: u64 = 1_000_000_000;
+const MILLION: u128 = 1_000_000;
+
+/// The numbers of a policy, in nanoseconds and parts per million.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Numbers {
+    pub(super) window: Window,
+    pub(super) min_calls: u32,
+    pub(super) rate: Option<u32>,
+    pub(super) run: Option<u32>,
+    pub(super) slow: Option<(u64, u32)>,
+    pub(super) abandoned_all: bool,
+    pub(super) hang_limit: u64,
+    pub(super) wait: u64,
+    pub(super) factor: u32,
+    pub(super) longest: u64,
+    pub(super) probes: u32,
+    pub(super) needed: u32,
+    pub(super) lease: u64,
+    pub(super) ramp: Option<(u64, u32)>,
+}
+
+impl Numbers {
+    pub(super) fn rules(&self) -> Rules {
+        let rate = |millionths: u32| Rate::ratio(f64::from(millionths) / 1e6).expect("in range");
+        let mut policy = Policy::new(self.window, Rate::HALF)
+            .without_failure_rate()
+            .without_consecutive_failures()
+            .with_min_calls(self.min_calls)
+            .with_hang_limit(Duration::from_nanos(self.hang_limit))
+            .with_wait(Duration::from_nanos(self.wait))
+            .with_wait_growing(f64::from(self.factor), Duration::from_nanos(self.longest))
+            .with_jitter(0.0)
+            .with_probes(self.probes)
+            .with_successes_needed(self.needed)
+            .with_lease(Duration::from_nanos(self.lease));
+        if let Some(threshold) = self.rate {
+            policy = policy.with_failure_rate(rate(threshold));
+        }
+        if let Some(run) = self.run {
+            policy = policy.with_consecutive_failures(run);
+        }
+        if let Some((longer_than, threshold)) = self.slow {
+            policy = policy.with_slow_calls(Duration::from_nanos(longer_than), rate(threshold));
+        }
+        if self.abandoned_all {
+            policy = policy.with_abandoned_all();
+        }
+        if let Some((duration, start)) = self.ramp {
+            policy = policy
+                .with_ramp(Duration::from_nanos(duration))
+                .with_ramp_start(rate(start));
+        }
+        policy.rules().expect("generated to be valid")
+    }
+
+    /// The rules that fire on `held`, of those that `landed` has judged; all of them without one.
+    fn fires(&self, held: Counts, landed: Option<Landing>) -> Vec<Fired> {
+        let bad = |failed, slow, dropped| match landed {
+            None => true,
+            Some(Landing::Failure { .. }) => failed,
+            Some(Landing::Hung { .. }) => failed || dropped,
+            Some(Landing::Success { slow: true }) => slow,
+            Some(Landing::Abandoned) => dropped,
+            Some(Landing::Success { slow: false } | Landing::Neutral) => false,
+        };
+        let reaches = |part: u64, threshold: u32| {
+            held.total >= u64::from(self.min_calls)
+                && u128::from(part) * MILLION >= u128::from(held.total) * u128::from(threshold)
+        };
+        let mut fired = Vec::new();
+        if bad(true, false, false) && self.rate.is_some_and(|rate| reaches(held.failed, rate)) {
+            fired.push(Fired::Rate);
+        }
+        if bad(true, false, false) && self.run.is_some_and(|run| held.run >= u64::from(run)) {
+            fired.push(Fired::Run);
+        }
+        if bad(true, true, false) && self.slow.is_some_and(|(_, rate)| reaches(held.slow, rate)) {
+            fired.push(Fired::Slow);
+        }
+        if bad(false, false, true)
+            && self.abandoned_all
+            && all_abandoned(held, u64::from(self.min_calls))
+        {
+            fired.push(Fired::Abandoned);
+        }
+        fired
+    }
+}
+
+/// What a trip was decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fired {
+    Rate,
+    Run,
+    Slow,
+    Abandoned,
+    ProbeFailed,
+    ProbeHung,
+    PartnerAsked,
+    Command,
+}
+
+impl From<Rule> for Fired {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::FailureRate { .. } => Self::Rate,
+            Rule::ConsecutiveFailures { .. } => Self::Run,
+            Rule::SlowCalls { .. } => Self::Slow,
+            Rule::AbandonedAll { .. } => Self::Abandoned,
+            Rule::ProbeFailed => Self::ProbeFailed,
+            Rule::ProbeHung { .. } => Self::ProbeHung,
+            Rule::PartnerAsked { .. } => Self::PartnerAsked,
+            Rule::Command => Self::Command,
+        }
+    }
+}
+
+/// What is expected to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    Mode(Mode, Mode),
+    /// On one of these rules: the design does not say which is named when several fire.
+    Tripped(Vec<Fired>, u64),
+    HoldEngaged(Option<SystemTime>),
+    HoldEnded {
+        expired: bool,
+    },
+    EpisodeBegan(u64, Cause),
+    Recovered(u64, u64),
+    WaitingForProbe,
+    RampBegan(u64),
+    WouldHaveTripped(Vec<Fired>, u64),
+    ShadowEnded,
+    Switched {
+        dry_run: bool,
+        bypass: bool,
+    },
+    PolicyReplaced,
+    WindowReset,
+}
+
+impl Told {
+    /// Whether `event` is what was expected.
+    pub(super) fn is(&self, event: &Event) -> bool {
+        let nanos = |span: &Duration| crate::moment::nanos(*span);
+        match (self, &event.kind) {
+            (Self::Mode(a, b), EventKind::ModeChanged { from, to }) => (a, b) == (from, to),
+            (Self::Tripped(fired, expected), EventKind::Tripped { evidence, wait })
+            | (
+                Self::WouldHaveTripped(fired, expected),
+                EventKind::WouldHaveTripped { evidence, wait },
+            ) => fired.contains(&evidence.rule.into()) && *expected == nanos(wait),
+            (Self::HoldEngaged(expected), EventKind::HoldEngaged { until, .. }) => {
+                expected == until
+            }
+            (Self::HoldEnded { expired: a }, EventKind::HoldEnded { expired: b }) => a == b,
+            (Self::EpisodeBegan(id, by), EventKind::EpisodeBegan { episode, cause }) => {
+                (id, by) == (episode, cause)
+            }
+            (
+                Self::Recovered(id, expected),
+                EventKind::Recovered {
+                    episode,
+                    generation,
+                },
+            ) => (id, expected) == (episode, generation),
+            (Self::RampBegan(expected), EventKind::RampBegan { duration }) => {
+                *expected == nanos(duration)
+            }
+            (Self::Switched { dry_run, bypass }, EventKind::Switched { switches }) => {
+                (*dry_run, *bypass) == (switches.dry_run, switches.bypass)
+            }
+            (Self::WaitingForProbe, EventKind::WaitingForProbe)
+            | (Self::ShadowEnded, EventKind::ShadowEnded)
+            | (Self::PolicyReplaced, EventKind::PolicyReplaced)
+            | (Self::WindowReset, EventKind::WindowReset) => true,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Trip {
+    pub(super) until: u64,
+    pub(super) wait: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Shadow {
+    pub(super) until: u64,
+    pub(super) wait: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Trials {
+    pub(super) probes: u32,
+    pub(super) needed: u32,
+    lease: u64,
+    ramp: Option<(u64, u32)>,
+    /// When the leases end of the probes under way, by the number of the call.
+    pub(super) leases: Vec<(usize, u64)>,
+    pub(super) successes: u32,
+    landed: Counts,
+    idle_since: u64,
+    patience: u64,
+    warned: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Ramp {
+    since: u64,
+    duration: u64,
+    start: u32,
+    asked: u64,
+    window: Naive,
+    pub(super) needed: u32,
+}
+
+impl Ramp {
+    /// The share at `now`: part and whole.
+    pub(super) fn share(&self, now: u64) -> (u128, u128) {
+        let (start, whole) = (u128::from(self.start), u128::from(self.duration));
+        let gone = u128::from(now - self.since).min(whole);
+        (
+            start * whole + (MILLION - start) * gone,
+            MILLION * whole,
+        )
+    }
+}
+
+/// What one mode needs.
+#[derive(Debug, Clone)]
+pub(super) enum Stretch {
+    Serving {
+        window: Naive,
+        shadow: Option<Shadow>,
+    },
+    Maintenance {
+        frozen: Counts,
+    },
+    Trials(Trials),
+    Ramp(Ramp),
+}
+
+/// What an admitted call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Plain,
+    Probe,
+    Ramp,
+}
+
+/// A call under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) number: usize,
+    era: u64,
+    part: Part,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    pub(super) numbers: Numbers,
+    pub(super) now: u64,
+    /// What the wall clock read, or would have read, at the origin: nanoseconds since the epoch.
+    anchor: i128,
+    /// Until when an operator holds it.
+    pub(super) hold: Option<u64>,
+    pub(super) trip: Option<Trip>,
+    pub(super) dry_run: bool,
+    pub(super) bypass: bool,
+    pub(super) stretch: Stretch,
+    pub(super) since: u64,
+    pub(super) era: u64,
+    pub(super) generation: u64,
+    /// Trips since the waits began anew.
+    trips: u32,
+    /// Before this the partner does not want to be asked.
+    not_before: u64,
+    pub(super) episode: Option<u64>,
+    episodes: u64,
+    pub(super) pings: u32,
+    pub(super) calls: CallCounts,
+    admitted: usize,
+    told: Vec<(SystemTime, Told)>,
+}
+
+impl Model {
+    pub(super) fn new(numbers: Numbers, wall: SystemTime, generation: Option<u64>) -> Self {
+        let anchor = since_epoch(wall);
+        let window = numbers.window;
+        Self {
+            numbers,
+            now: 0,
+            anchor,
+            hold: None,
+            trip: None,
+            dry_run: false,
+            bypass: false,
+            stretch: Stretch::serving(window),
+            since: 0,
+            era: 0,
+            generation: generation.unwrap_or_else(|| millis(anchor)),
+            trips: 0,
+            not_before: 0,
+            episode: None,
+            episodes: 0,
+            pings: 0,
+            calls: CallCounts::default(),
+            admitted: 0,
+            told: Vec::new(),
+        }
+    }
+
+    pub(super) fn take_told(&mut self) -> Vec<(SystemTime, Told)> {
+        std::mem::take(&mut self.told)
+    }
+
+    pub(super) fn wall(&self, at: u64) -> SystemTime {
+        let nanos = u128::try_from(self.anchor + i128::from(at)).expect("after the epoch");
+        let seconds = Duration::from_secs((nanos / u128::from(SECOND)) as u64);
+        UNIX_EPOCH + seconds + Duration::from_nanos((nanos % u128::from(SECOND)) as u64)
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        match self.stretch {
+            Stretch::Serving { .. } => Mode::Serving,
+            Stretch::Maintenance { .. } => Mode::Maintenance,
+            Stretch::Trials(_) | Stretch::Ramp(_) => Mode::Probing,
+        }
+    }
+
+    /// The table of the state model.
+    fn derived(&self) -> Mode {
+        match (&self.hold, &self.trip) {
+            _ if self.bypass => Mode::Serving,
+            (Some(_), _) => Mode::Maintenance,
+            (None, Some(trip)) if self.now < trip.until => Mode::Maintenance,
+            (None, Some(_)) => Mode::Probing,
+            (None, None) => Mode::Serving,
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        match &self.stretch {
+            Stretch::Serving { window, .. } => window.counts(Moment(self.now)),
+            Stretch::Maintenance { frozen } => *frozen,
+            Stretch::Trials(trials) => trials.landed,
+            Stretch::Ramp(ramp) => ramp.window.counts(Moment(self.now)),
+        }
+    }
+
+    // ---- time ------------------------------------------------------------------------------------
+
+    pub(super) fn next_due(&self) -> u64 {
+        let hold = self.hold.unwrap_or(NEVER);
+        let other = match &self.stretch {
+            Stretch::Serving { shadow: None, .. } => NEVER,
+            Stretch::Serving {
+                shadow: Some(shadow),
+                window,
+            } => {
+                if self.now < shadow.until {
+                    shadow.until
+                } else {
+                    // A rule would trip: nothing changes before the window lets something go.
+                    let leaves = window.next_departure(Moment(self.now));
+                    leaves.map_or(NEVER, |at| u64::try_from(at).unwrap_or(NEVER))
+                }
+            }
+            Stretch::Maintenance { .. } if self.hold.is_some() => NEVER,
+            Stretch::Maintenance { .. } => self.trip.as_ref().map_or(NEVER, |trip| trip.until),
+            Stretch::Trials(trials) => {
+                let lease = trials.leases.iter().map(|(_, end)| *end).min();
+                let warning = trials.idle_since.saturating_add(trials.patience);
+                let warning = (!trials.warned && trials.leases.is_empty()).then_some(warning);
+                lease.unwrap_or(NEVER).min(warning.unwrap_or(NEVER))
+            }
+            Stretch::Ramp(ramp) => ramp.since.saturating_add(ramp.duration),
+        };
+        hold.min(other)
+    }
+
+    pub(super) fn advance(&mut self, to: u64) {
+        loop {
+            let due = self.next_due();
+            if due == NEVER || due > to {
+                break;
+            }
+            self.now = self.now.max(due);
+            self.fall_due();
+        }
+        self.now = self.now.max(to);
+    }
+
+    fn fall_due(&mut self) {
+        if self.hold.is_some_and(|until| until <= self.now) {
+            self.hold = None;
+            self.tell(Told::HoldEnded { expired: true });
+            self.settle_mode();
+            // Under bypass the hold may end at the very instant at which the shadow is looked at.
+            self.end_shadow_if_over();
+            return;
+        }
+        let now = self.now;
+        match &mut self.stretch {
+            Stretch::Serving { .. } => self.end_shadow_if_over(),
+            Stretch::Maintenance { .. } => self.settle_mode(),
+            Stretch::Trials(trials) => {
+                if trials.leases.iter().any(|(_, end)| *end <= now) {
+                    trials.landed.add(Landing::Failure { slow: false });
+                    let wait = self.next_wait();
+                    self.trip(vec![Fired::ProbeHung], wait);
+                } else {
+                    trials.warned = true;
+                    self.tell(Told::WaitingForProbe);
+                }
+            }
+            Stretch::Ramp(_) => {
+                self.trip = None;
+                self.settle_mode();
+            }
+        }
+    }
+
+    fn end_shadow_if_over(&mut self) {
+        let Stretch::Serving {
+            shadow: Some(shadow),
+            window,
+        } = &self.stretch
+        else {
+            return;
+        };
+        let held = window.counts(Moment(self.now));
+        if self.now >= shadow.until && self.numbers.fires(held, None).is_empty() {
+            self.end_shadow();
+        }
+    }
+
+    fn end_shadow(&mut self) {
+        if let Stretch::Serving { shadow, .. } = &mut self.stretch
+            && shadow.take().is_some()
+        {
+            self.tell(Told::ShadowEnded);
+        }
+    }
+
+    // ---- modes -----------------------------------------------------------------------------------
+
+    fn settle_mode(&mut self) {
+        let (from, to) = (self.mode(), self.derived());
+        if from == to {
+            return;
+        }
+        let frozen = self.counts();
+        if from == Mode::Serving {
+            if self.hold.is_some() {
+                // A trip beneath the hold finds the `Serving` that was.
+                self.trips = self.trips_so_far();
+            }
+            self.end_shadow();
+            self.episodes += 1;
+            self.episode = Some(self.episodes);
+            let cause = if self.hold.is_some() {
+                Cause::Operator
+            } else {
+                Cause::Tripped
+            };
+            self.tell(Told::EpisodeBegan(self.episodes, cause));
+        }
+        self.stretch = match to {
+            Mode::Serving => Stretch::serving(self.numbers.window),
+            Mode::Maintenance => Stretch::Maintenance { frozen },
+            Mode::Probing => Stretch::Trials(Trials {
+                probes: self.numbers.probes,
+                needed: self.numbers.needed,
+                lease: self.numbers.lease,
+                ramp: self.numbers.ramp,
+                leases: Vec::new(),
+                successes: 0,
+                landed: Counts::default(),
+                idle_since: self.now,
+                patience: self.trip.as_ref().map_or(0, |trip| trip.wait),
+                warned: false,
+            }),
+        };
+        self.since = self.now;
+        self.era += 1;
+        self.tell(Told::Mode(from, to));
+        if to == Mode::Serving {
+            let episode = self.episode.take().expect("Serving was left");
+            let by_clock = millis(self.anchor + i128::from(self.now));
+            self.generation = by_clock.max(self.generation + 1);
+            self.tell(Told::Recovered(episode, self.generation));
+        }
+    }
+
+    fn trip(&mut self, fired: Vec<Fired>, wait: u64) {
+        let until = self.now.saturating_add(wait);
+        self.trip = Some(Trip { until, wait });
+        self.tell(Told::Tripped(fired, wait));
+        self.settle_mode();
+    }
+
+    /// The trips that a trip now would find: none if `Serving` is a base wait old.
+    fn trips_so_far(&self) -> u32 {
+        let is_old = self.now - self.since >= self.numbers.wait;
+        if self.mode() == Mode::Serving && is_old {
+            0
+        } else {
+            self.trips
+        }
+    }
+
+    fn wait_after(&self, trips: u32) -> u64 {
+        let factor = u64::from(self.numbers.factor);
+        let grown = (1..trips).fold(self.numbers.wait, |wait, _| wait.saturating_mul(factor));
+        let wait = grown.min(self.numbers.longest);
+        wait.max(self.not_before.saturating_sub(self.now))
+    }
+
+    fn next_wait(&mut self) -> u64 {
+        self.trips = self.trips_so_far() + 1;
+        self.wait_after(self.trips)
+    }
+
+    // ---- calls -----------------------------------------------------------------------------------
+
+    /// Whether the gate before routes lets a request through.
+    pub(super) fn lets_through(&self, asker: Asker) -> bool {
+        match self.stretch {
+            Stretch::Serving { .. } | Stretch::Ramp(_) => true,
+            Stretch::Maintenance { .. } => false,
+            Stretch::Trials(_) => asker == Asker::Eligible && self.pings == 0,
+        }
+    }
+
+    pub(super) fn admit(&mut self, asker: Asker) -> Option<Call> {
+        let number = self.admitted;
+        let part = match &mut self.stretch {
+            Stretch::Serving { .. } => Part::Plain,
+            Stretch::Maintenance { .. } => return None,
+            Stretch::Trials(trials) => {
+                let may = match asker {
+                    Asker::Eligible => self.pings == 0,
+                    Asker::Ineligible => false,
+                    Asker::Ping => true,
+                };
+                let in_flight = trials.leases.len() as u32;
+                let free =
+                    in_flight < trials.probes && in_flight + trials.successes < trials.needed;
+                if !(may && free) {
+                    return None;
+                }
+                let end = self.now.saturating_add(trials.lease);
+                trials.leases.push((number, end));
+                Part::Probe
+            }
+            Stretch::Ramp(ramp) => {
+                ramp.asked += 1;
+                let (part, whole) = ramp.share(self.now);
+                let passed = |calls: u64| u128::from(calls) * part / whole;
+                if passed(ramp.asked) == passed(ramp.asked - 1) {
+                    return None;
+                }
+                Part::Ramp
+            }
+        };
+        self.admitted += 1;
+        Some(Call {
+            number,
+            era: self.era,
+            part,
+        })
+    }
+
+    fn landing(&self, ending: Ending) -> Landing {
+        let slow = |took: Duration| {
+            let limit = self.numbers.slow;
+            limit.is_some_and(|(limit, _)| took > Duration::from_nanos(limit))
+        };
+        match ending {
+            Ending::Judged { verdict, took } => match verdict.outcome {
+                Outcome::Success => Landing::Success { slow: slow(took) },
+                Outcome::Failure => Landing::Failure { slow: slow(took) },
+                Outcome::Neutral => Landing::Neutral,
+            },
+            Ending::Dropped { quiet } => {
+                if quiet >= Duration::from_nanos(self.numbers.hang_limit) {
+                    Landing::Hung { slow: slow(quiet) }
+                } else {
+                    Landing::Abandoned
+                }
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, call: Call, ending: Ending) {
+        let landing = self.landing(ending);
+        match landing {
+            Landing::Success { .. } => self.calls.succeeded += 1,
+            Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
+            Landing::Neutral => self.calls.neutral += 1,
+            Landing::Abandoned => self.calls.abandoned += 1,
+        }
+        if call.era != self.era {
+            self.calls.late += 1;
+            return;
+        }
+        let (asked, outcome, code) = match ending {
+            Ending::Judged { verdict, .. } => {
+                let asked = verdict.retry_after.map_or(0, crate::moment::nanos);
+                (asked, Some(verdict.outcome), verdict.code)
+            }
+            Ending::Dropped { .. } => (0, None, None),
+        };
+        let asked = asked.min(self.numbers.longest);
+        match call.part {
+            Part::Plain => self.settle_plain(landing, asked),
+            Part::Ramp => self.settle_ramp(landing, asked),
+            Part::Probe => {
+                let begs = asked > 0
+                    && outcome != Some(Outcome::Success)
+                    && matches!(code, None | Some(429 | 503));
+                self.settle_probe(call.number, landing, asked, begs);
+            }
+        }
+    }
+
+    fn partner_asked(&mut self, span: u64) {
+        if span > 0 {
+            self.not_before = self.not_before.max(self.now.saturating_add(span));
+        }
+    }
+
+    fn settle_plain(&mut self, landing: Landing, asked: u64) {
+        self.partner_asked(asked);
+        let now = Moment(self.now);
+        let Stretch::Serving { window, shadow } = &mut self.stretch else {
+            panic!("a plain call of this era, but not Serving");
+        };
+        window.landed.push((now, landing));
+        let fired = self.numbers.fires(window.counts(now), Some(landing));
+        let armed = !self.dry_run && !self.bypass;
+        if !fired.is_empty() && armed {
+            let wait = self.next_wait();
+            self.trip(fired, wait);
+            return;
+        }
+        if !fired.is_empty() && shadow.is_none() {
+            let wait = self.wait_after(self.trips_so_far() + 1);
+            let until = self.now.saturating_add(wait);
+            let Stretch::Serving { shadow, .. } = &mut self.stretch else {
+                unreachable!("seen above");
+            };
+            *shadow = Some(Shadow { until, wait });
+            self.tell(Told::WouldHaveTripped(fired, wait));
+        }
+        self.end_shadow_if_over();
+    }
+
+    fn settle_probe(&mut self, number: usize, landing: Landing, asked: u64, begs: bool) {
+        let Stretch::Trials(trials) = &mut self.stretch else {
+            panic!("a probe of this era, but no trials");
+        };
+        let before = trials.leases.len();
+        trials.leases.retain(|(probe, _)| *probe != number);
+        assert_eq!(trials.leases.len() + 1, before, "it held a slot");
+        trials.idle_since = self.now;
+        trials.landed.add(landing);
+        if begs {
+            self.trip(vec![Fired::PartnerAsked], asked);
+            return;
+        }
+        match landing {
+            Landing::Success { .. } => {
+                trials.successes += 1;
+                if trials.successes == trials.needed {
+                    self.proven();
+                }
+            }
+            Landing::Failure { .. } | Landing::Hung { .. } => {
+                self.partner_asked(asked);
+                let wait = self.next_wait();
+                self.trip(vec![Fired::ProbeFailed], wait);
+            }
+            Landing::Neutral | Landing::Abandoned => {}
+        }
+    }
+
+    /// The partner has proven that it is back.
+    fn proven(&mut self) {
+        self.not_before = 0;
+        let Stretch::Trials(trials) = &self.stretch else {
+            unreachable!("only trials prove");
+        };
+        assert!(trials.leases.is_empty(), "R12: nothing is in flight");
+        let Some((duration, start)) = trials.ramp else {
+            self.trip = None;
+            self.settle_mode();
+            return;
+        };
+        self.stretch = Stretch::Ramp(Ramp {
+            since: self.now,
+            duration,
+            start,
+            asked: 0,
+            window: Naive {
+                window: self.numbers.window,
+                landed: Vec::new(),
+            },
+            needed: trials.needed,
+        });
+        self.tell(Told::RampBegan(duration));
+    }
+
+    fn settle_ramp(&mut self, landing: Landing, asked: u64) {
+        self.partner_asked(asked);
+        let now = Moment(self.now);
+        let Stretch::Ramp(ramp) = &mut self.stretch else {
+            panic!("a call of a ramp of this era, but no ramp");
+        };
+        ramp.window.landed.push((now, landing));
+        let fired = self.numbers.fires(ramp.window.counts(now), Some(landing));
+        if !fired.is_empty() {
+            let wait = self.next_wait();
+            self.trip(fired, wait);
+        }
+    }
+
+    // ---- commands --------------------------------------------------------------------------------
+
+    pub(super) fn engage(&mut self, expiry: Option<u64>) -> Result<bool, CommandError> {
+        let until = expiry.map_or(NEVER, |span| self.now.saturating_add(span));
+        self.hold = Some(until);
+        let shown = (until != NEVER).then(|| self.wall(until));
+        self.tell(Told::HoldEngaged(shown));
+        self.settle_mode();
+        Ok(true)
+    }
+
+    fn end_hold(&mut self) -> Result<(), CommandError> {
+        if self.hold.take().is_none() {
+            return Err(CommandError::NotHeld);
+        }
+        self.tell(Told::HoldEnded { expired: false });
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self) -> Result<bool, CommandError> {
+        self.end_hold()?;
+        self.settle_mode();
+        Ok(true)
+    }
+
+    pub(super) fn release_verified(&mut self) -> Result<bool, CommandError> {
+        self.not_bypassed()?;
+        self.end_hold()?;
+        let (until, wait) = match &self.trip {
+            Some(trip) => (trip.until.min(self.now), trip.wait),
+            None => (self.now, self.numbers.wait),
+        };
+        self.trip = Some(Trip { until, wait });
+        self.settle_mode();
+        Ok(true)
+    }
+
+    pub(super) fn trip_by_command(&mut self) -> Result<bool, CommandError> {
+        self.not_bypassed()?;
+        let running = self.trip.as_ref().filter(|trip| self.now < trip.until);
+        let wait = match running {
+            Some(trip) => trip.wait,
+            None => self.next_wait(),
+        };
+        self.trip(vec![Fired::Command], wait);
+        Ok(true)
+    }
+
+    pub(super) fn probe_now(&mut self) -> Result<bool, CommandError> {
+        let now = self.now;
+        let trip = self.trip.as_mut().ok_or(CommandError::NotTripped)?;
+        let was_running = now < trip.until;
+        trip.until = trip.until.min(now);
+        self.settle_mode();
+        Ok(was_running)
+    }
+
+    pub(super) fn clear(&mut self) -> Result<bool, CommandError> {
+        let held = self.end_hold().is_ok();
+        let tripped = self.trip.take().is_some();
+        self.trips = 0;
+        self.not_before = 0;
+        self.settle_mode();
+        Ok(held || tripped)
+    }
+
+    pub(super) fn reset(&mut self) -> Result<bool, CommandError> {
+        self.clear()?;
+        self.era += 1;
+        self.tell(Told::WindowReset);
+        self.end_shadow();
+        if let Stretch::Serving { window, .. } = &mut self.stretch {
+            window.landed.clear();
+        }
+        Ok(true)
+    }
+
+    pub(super) fn switch(&mut self, dry_run: bool, bypass: bool) -> Result<bool, CommandError> {
+        if (self.dry_run, self.bypass) == (dry_run, bypass) {
+            return Ok(false);
+        }
+        (self.dry_run, self.bypass) = (dry_run, bypass);
+        self.tell(Told::Switched { dry_run, bypass });
+        if dry_run || bypass {
+            self.trip = None;
+        } else {
+            self.end_shadow();
+        }
+        self.settle_mode();
+        Ok(true)
+    }
+
+    pub(super) fn replace(&mut self, numbers: Numbers) -> Result<bool, CommandError> {
+        if numbers == self.numbers {
+            return Ok(false);
+        }
+        if let Stretch::Serving { window, .. } = &mut self.stretch
+            && window.window != numbers.window
+        {
+            window.window = numbers.window;
+            window.landed.clear();
+        }
+        self.numbers = numbers;
+        self.tell(Told::PolicyReplaced);
+        self.end_shadow_if_over();
+        Ok(true)
+    }
+
+    pub(super) fn step_wall(&mut self, by: i64) {
+        self.anchor += i128::from(by);
+    }
+
+    fn not_bypassed(&self) -> Result<(), CommandError> {
+        if self.bypass {
+            Err(CommandError::Bypassed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tell(&mut self, told: Told) {
+        let at = self.wall(self.now);
+        self.told.push((at, told));
+    }
+
+    // ---- what is shown ---------------------------------------------------------------------------
+
+    /// How long until it is worth trying again.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        if self.mode() != Mode::Maintenance {
+            return None;
+        }
+        let trip = self.trip.as_ref().map_or(0, |trip| trip.until);
+        let last = self.hold.unwrap_or(0).max(trip);
+        (last != NEVER).then(|| last - self.now)
+    }
+
+    /// Whether a whole wait has passed in `Probing` without a request that may probe.
+    pub(super) fn is_waiting(&self) -> bool {
+        let Stretch::Trials(trials) = &self.stretch else {
+            return false;
+        };
+        trials.leases.is_empty() && self.now - trials.idle_since >= trials.patience
+    }
+}
+
+impl Stretch {
+    fn serving(window: Window) -> Self {
+        Self::Serving {
+            window: Naive {
+                window,
+                landed: Vec::new(),
+            },
+            shadow: None,
+        }
+    }
+}
+
+fn since_epoch(wall: SystemTime) -> i128 {
+    let since = wall.duration_since(UNIX_EPOCH).expect("after the epoch");
+    i128::try_from(since.as_nanos()).expect("before the year 10^21")
+}
+
+fn millis(nanos: i128) -> u64 {
+    u64::try_from(nanos / 1_000_000).expect("after the epoch")
+}

@@ -1,0 +1,373 @@
+//! The partner over HTTP: what it decided, written as a response.
+//!
+//! The in-memory service and the real server are the same service; the server only adds the socket.
+//! So what a test sees on paused time is what it would see over a port, but for the transport.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::{
+    partner::{self, Call, CallEnd, Due, PartnerError, Reply, SimulatedPartner},
+    server::PartnerServer,
+};
+
+type Healthy = dyn Fn(&request::Parts) -> Response<Bytes> + Send + Sync;
+
+/// The [`SimulatedPartner`] as a service of HTTP requests, in memory; made by
+/// [`SimulatedPartner::over_http`].
+///
+/// Every answer is a response here, 503 included; only a refused connection is an error, and a
+/// reset breaks the body. A call is over when its body has been read to the end or dropped.
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use tower::ServiceExt;
+/// use tower_maintenance::testing::{PartnerError, Phase, SimulatedPartner};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let partner = SimulatedPartner::healthy();
+/// let get = || http::Request::get("/v1/prices").body(());
+///
+/// let response = partner.over_http().oneshot(get()?).await?;
+/// let body = response.into_body().collect().await?.to_bytes();
+/// assert_eq!(body, r#"{"success": true, "path": "/v1/prices", "n": 1}"#);
+/// assert_eq!(partner.calls_to("/v1/prices"), 1);
+///
+/// partner.switch_to(Phase::ResetMidBody)?;
+/// let response = partner.over_http().oneshot(get()?).await?;
+/// assert_eq!(response.status(), 200);
+/// let broken = response.into_body().collect().await.unwrap_err();
+/// assert_eq!(broken, PartnerError::ConnectionReset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HttpPartner {
+    partner: SimulatedPartner,
+    healthy: Option<Arc<Healthy>>,
+    cut: Option<Arc<AtomicBool>>,
+}
+
+impl SimulatedPartner {
+    /// The same partner as a service of HTTP requests and responses, in memory.
+    #[must_use]
+    pub fn over_http(&self) -> HttpPartner {
+        HttpPartner {
+            partner: self.clone(),
+            healthy: None,
+            cut: None,
+        }
+    }
+
+    /// The same partner behind a real port: short for `over_http().listen()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpPartner::listen`].
+    ///
+    /// # Panics
+    ///
+    /// As [`HttpPartner::listen`].
+    pub async fn listen(&self) -> io::Result<PartnerServer> {
+        self.over_http().listen().await
+    }
+}
+
+impl HttpPartner {
+    /// Lets `respond` write the answers of calls that succeed, instead of the standard body: prices
+    /// and invoices, for instance. What fails, and how, remains the simulator's.
+    ///
+    /// A call that succeeds counts as such whatever status `respond` gives. A `respond` that panics
+    /// takes the caller along: over a port, the connection closes.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::BodyExt;
+    /// use tower::ServiceExt;
+    /// use tower_maintenance::testing::SimulatedPartner;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let partner = SimulatedPartner::healthy().over_http().healthy_with(|request| {
+    ///     http::Response::new(match request.uri.path() {
+    ///         "/v1/prices" => Bytes::from_static(br#"{"basic": 19}"#),
+    ///         _ => Bytes::from_static(b"{}"),
+    ///     })
+    /// });
+    /// let response = partner.oneshot(http::Request::get("/v1/prices").body(())?).await?;
+    /// assert_eq!(response.into_body().collect().await?.to_bytes(), r#"{"basic": 19}"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn healthy_with<F>(self, respond: F) -> Self
+    where
+        F: Fn(&request::Parts) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        Self {
+            healthy: Some(Arc::new(respond)),
+            ..self
+        }
+    }
+
+    /// Opens a free port on 127.0.0.1 and serves this partner there over HTTP/1.1, on real time.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be opened.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO and time enabled.
+    pub async fn listen(self) -> io::Result<PartnerServer> {
+        PartnerServer::serve(self).await
+    }
+
+    pub(super) fn partner(&self) -> &SimulatedPartner {
+        &self.partner
+    }
+
+    /// The same service, whose calls are reset rather than dropped once `cut` is set.
+    pub(super) fn cut_by(self, cut: Arc<AtomicBool>) -> Self {
+        Self {
+            cut: Some(cut),
+            ..self
+        }
+    }
+}
+
+impl fmt::Debug for HttpPartner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpPartner")
+            .field("partner", &self.partner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for HttpPartner {
+    type Response = Response<PartnerBody>;
+    type Error = PartnerError;
+    type Future = HttpAnswerFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PartnerError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> HttpAnswerFuture {
+        let (parts, _body) = request.into_parts();
+        let target = match parts.uri.path_and_query() {
+            Some(target) => format!("{} {target}", parts.method),
+            None => format!("{} {}", parts.method, parts.uri),
+        };
+        let call = self.partner.begin(Some(target)).cut_by(self.cut.clone());
+        HttpAnswerFuture {
+            due: Due::new(call),
+            request: parts,
+            healthy: self.healthy.clone(),
+        }
+    }
+}
+
+pin_project! {
+    /// The partner's response to come; made by [`HttpPartner`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct HttpAnswerFuture {
+        #[pin]
+        due: Due,
+        request: request::Parts,
+        healthy: Option<Arc<Healthy>>,
+    }
+}
+
+impl fmt::Debug for HttpAnswerFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAnswerFuture")
+            .field("due", &self.due)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Future for HttpAnswerFuture {
+    type Output = Result<Response<PartnerBody>, PartnerError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut call = ready!(this.due.poll(cx));
+        let request = &*this.request;
+        let number = call.number;
+        let good = || match &this.healthy {
+            Some(healthy) => healthy(request),
+            None => json(partner::body(true, Some(request.uri.path()), number)),
+        };
+        Poll::Ready(match call.reply {
+            Reply::Answer { success: true, .. } => Ok(whole(good(), &request.method, call)),
+            Reply::Answer {
+                status,
+                success: false,
+                retry_after,
+            } => {
+                let mut response = json(partner::body(false, None, number));
+                *response.status_mut() =
+                    StatusCode::from_u16(status).expect("checked with the phase: 200 to 599");
+                if let Some(after) = retry_after {
+                    let seconds = after
+                        .as_secs()
+                        .saturating_add(u64::from(after.subsec_nanos() > 0));
+                    let seconds = HeaderValue::from(seconds);
+                    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+                }
+                Ok(whole(response, &request.method, call))
+            }
+            Reply::Reset => Ok(broken(good(), call)),
+            // `Hang` is never due.
+            Reply::Refuse | Reply::Hang => {
+                call.settle(CallEnd::ConnectionRefused);
+                Err(PartnerError::ConnectionRefused)
+            }
+        })
+    }
+}
+
+fn json(body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// A response that arrives.
+fn whole(response: Response<Bytes>, method: &Method, mut call: Call) -> Response<PartnerBody> {
+    let success = matches!(call.reply, Reply::Answer { success: true, .. });
+    let status = response.status();
+    let end = CallEnd::Answered {
+        status: status.as_u16(),
+        success,
+    };
+    // Nobody reads a body that HTTP does not allow, so such an answer is complete at once.
+    let bodiless = *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    response.map(|data| {
+        if bodiless || data.is_empty() {
+            call.settle(end);
+            PartnerBody(Stage::Done)
+        } else {
+            PartnerBody(Stage::Whole { data, call, end })
+        }
+    })
+}
+
+/// A response that promises more than comes.
+fn broken(response: Response<Bytes>, call: Call) -> Response<PartnerBody> {
+    let (mut parts, mut data) = response.into_parts();
+    if data.len() < 2 {
+        // There must be something left to miss.
+        data = Bytes::from(partner::body(true, None, call.number));
+    }
+    let missing = data.split_off(data.len() / 2).len();
+    let promised = HeaderValue::from(data.len() + missing);
+    parts.headers.insert(header::CONTENT_LENGTH, promised);
+    Response::from_parts(
+        parts,
+        PartnerBody(Stage::Half {
+            data,
+            missing,
+            call,
+        }),
+    )
+}
+
+/// The body of the partner's response: JSON in one piece, or half of it and
+/// [`PartnerError::ConnectionReset`].
+#[derive(Debug)]
+pub struct PartnerBody(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    Whole {
+        data: Bytes,
+        call: Call,
+        end: CallEnd,
+    },
+    Half {
+        data: Bytes,
+        missing: usize,
+        call: Call,
+    },
+    /// The first half is out; one turn for whoever writes it to flush it.
+    Flushing {
+        missing: usize,
+        call: Call,
+    },
+    Resetting {
+        missing: usize,
+        call: Call,
+    },
+    Done,
+}
+
+impl Body for PartnerBody {
+    type Data = Bytes;
+    type Error = PartnerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, PartnerError>>> {
+        match std::mem::replace(&mut self.0, Stage::Done) {
+            Stage::Whole {
+                data,
+                mut call,
+                end,
+            } => {
+                call.settle(end);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Stage::Half {
+                data,
+                missing,
+                call,
+            } => {
+                self.0 = Stage::Flushing { missing, call };
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Stage::Flushing { missing, call } => {
+                self.0 = Stage::Resetting { missing, call };
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Stage::Resetting { mut call, .. } => {
+                call.settle(CallEnd::ConnectionReset);
+                Poll::Ready(Some(Err(PartnerError::ConnectionReset)))
+            }
+            Stage::Done => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Stage::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let exact = match &self.0 {
+            Stage::Whole { data, .. } => data.len(),
+            Stage::Half { data, missing, .. } => data.len() + missing,
+            Stage::Flushing { missing, .. } | Stage::Resetting { missing, .. } => *missing,
+            Stage::Done => 0,
+        };
+        SizeHint::with_exact(exact as u64)
+    }
+}

@@ -1,0 +1,83 @@
+//! A simulated partner for users' own tests: it degrades by script or on command, the same way each
+//! time.
+//!
+//! What maintenance mode is worth shows only while the partner is failing, and real partners do not
+//! fail when a test needs it. [`SimulatedPartner`] does, in every [`Phase`] that matters: slow,
+//! failing with a share, failing with 200 and `{"success": false}`, flapping, hanging, refusing
+//! connections, resetting them mid-body, asking to be left alone. One partner has three faces, which
+//! may be used side by side:
+//!
+//! | face | made by | time | for |
+//! |---|---|---|---|
+//! | a tower service of any request | [`SimulatedPartner`] itself | tokio's, may be paused | most tests |
+//! | a tower service of HTTP requests | [`SimulatedPartner::over_http`] | tokio's, may be paused | what is judged by status, header or body |
+//! | an HTTP server on loopback | [`SimulatedPartner::listen`] | real | whole stacks with a real client |
+//!
+//! Tests that check one thing break the partner and mend it by hand:
+//!
+//! ```
+//! use tower::ServiceExt;
+//! use tower_maintenance::testing::{Phase, SimulatedPartner};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let partner = SimulatedPartner::healthy();
+//! assert!(partner.clone().oneshot("a call").await.is_ok());
+//! partner.break_down();
+//! assert!(partner.clone().oneshot("a call").await.is_err());
+//! partner.mend();
+//! assert!(partner.clone().oneshot("a call").await.is_ok());
+//!
+//! assert_eq!(partner.counts().failed, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests that replay an outage give it a [`Script`] of timed phases:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceExt;
+//! use tower_maintenance::testing::{Phase, Script, SimulatedPartner};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let minutes = |n: u64| Duration::from_secs(60 * n);
+//! let outage = Script::builder()
+//!     .then(Phase::Healthy, minutes(5))
+//!     .then(Phase::failing(0.6), minutes(10))
+//!     .then(Phase::ConnectionRefused, minutes(5))
+//!     .finally(Phase::Healthy)?
+//!     .with_latency(Duration::from_millis(40));
+//! let partner = SimulatedPartner::new(outage, 42);
+//!
+//! // A call every two seconds for half an hour, in no time.
+//! while partner.elapsed() < minutes(30) {
+//!     let _ = partner.clone().oneshot("a call").await;
+//!     tokio::time::sleep(Duration::from_secs(2)).await;
+//! }
+//! let counts = partner.counts();
+//! assert_eq!((counts.calls, counts.failed, counts.refused), (886, 173, 150));
+//! # Ok(())
+//! # }
+//! ```
+
+mod assertions;
+mod http;
+mod partner;
+mod runbook;
+mod script;
+mod server;
+
+pub use self::{
+    assertions::{
+        assert_held_by, assert_in_maintenance, assert_let_through, assert_probing,
+        assert_recovers_within, assert_refusal, assert_refused, assert_serving, assert_tripped,
+        assert_trips_within,
+    },
+    http::{HttpAnswerFuture, HttpPartner, PartnerBody},
+    partner::{Answer, AnswerFuture, CallEnd, CallRecord, Counts, PartnerError, SimulatedPartner},
+    runbook::assert_runbook_is_current,
+    script::{Phase, Script, ScriptBuilder, ScriptError},
+    server::PartnerServer,
+};
