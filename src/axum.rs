@@ -27,8 +27,8 @@ impl<P> MaintenanceLayer<P> {
     /// sneaks past as an exempt endpoint by spelling a path in a way that only the router
     /// understands. Inside `nest` it is the whole pattern. What falls to a fallback is never exempt.
     ///
-    /// Put it on the routes with [`Router::layer`](axum::Router::layer), within authentication and outside
-    /// nothing that waits: a client should get a 503, not a 401.
+    /// Put it on the routes with [`Router::layer`](axum::Router::layer), *after* the layer that authenticates:
+    /// axum runs the layer that was added last first, and a client should get a 503, not a 401.
     ///
     /// ```
     /// use axum::{Router, body::Body, routing::get};

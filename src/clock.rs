@@ -26,11 +26,23 @@ impl Clock {
         }
     }
 
+    #[cfg(not(maintenance_loom))]
     pub(crate) fn now(&self) -> Moment {
         // Saturating: a layer built in one runtime may be looked at from another whose paused clock
         // stands earlier. The machine clamps what goes backwards.
         let now = tokio::time::Instant::now().saturating_duration_since(self.origin);
         Moment::ORIGIN.after(now)
+    }
+
+    /// Under loom time stands where the model put it, so that every run of the model is the same.
+    #[cfg(maintenance_loom)]
+    pub(crate) fn now(&self) -> Moment {
+        STANDS_AT.get()
+    }
+
+    #[cfg(all(test, maintenance_loom))]
+    pub(crate) fn stand_at(moment: Moment) {
+        STANDS_AT.set(moment);
     }
 
     /// The wall clock of this process, read once per layer.
@@ -43,6 +55,12 @@ impl Clock {
         let moment = moment.known()?;
         self.origin.checked_add(Duration::from_nanos(moment.0))
     }
+}
+
+#[cfg(maintenance_loom)]
+thread_local! {
+    /// Of this thread: all of a model's threads run on it in turn, those of other models do not.
+    static STANDS_AT: std::cell::Cell<Moment> = const { std::cell::Cell::new(Moment::ORIGIN) };
 }
 
 /// Wall time at the origin of a time line.

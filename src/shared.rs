@@ -9,8 +9,11 @@
 //! its kind ever runs under the lock.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError},
+    panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,7 +32,7 @@ use crate::{
     moment::Moment,
     signal::{Bulletin, CacheBust},
     snapshot::Status,
-    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
+    sync::{Mutex, MutexGuard},
     verdict::Outcome,
 };
 
@@ -43,8 +46,9 @@ pub(crate) struct Shared {
     notice: ArcSwap<Notice>,
     exemptions: ArcSwap<Table>,
     /// Whether a view gives plain calls names; it is only ever set.
-    named: std::sync::atomic::AtomicBool,
-    /// Counted without the lock. Relaxed: they are only ever read as totals.
+    named: AtomicBool,
+    /// Counted without the lock. Relaxed: they are only ever read as totals. The standard library's
+    /// under loom too: no promise rests on them.
     admitted: AtomicU64,
     refused: AtomicU64,
     exempt: AtomicU64,
@@ -330,11 +334,11 @@ impl Shared {
 
     pub(crate) fn calls_have_names(&self) {
         // Relaxed: guards nothing but a helpful error.
-        self.named.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.named.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn call_names(&self) -> CallNames {
-        if self.named.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.named.load(Ordering::Relaxed) {
             CallNames::Given
         } else {
             CallNames::Unknown
@@ -439,6 +443,11 @@ fn harmless(tell: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
+// A panic leaves nothing half done in here: no user's code runs under the lock, and a poisoned lock is
+// taken as it is. So a handle or a service may be used on either side of a `catch_unwind`.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
@@ -517,3 +526,6 @@ fn trace(partner: &str, event: &Event) {
         EventKind::WindowReset => tracing::info!(partner, number, "window reset"),
     }
 }
+
+#[cfg(all(test, maintenance_loom))]
+mod loom_tests;

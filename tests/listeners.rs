@@ -178,3 +178,14 @@ async fn audit_and_episodes_are_bounded() {
     assert_eq!(episodes.len(), 64);
     assert_eq!(episodes.last().unwrap().id, 300);
 }
+
+#[test]
+fn a_handle_may_be_used_on_either_side_of_a_caught_panic() {
+    let handle = handle();
+    let caught = std::panic::catch_unwind(|| {
+        episode(&handle);
+        panic!("a test of a user's");
+    });
+    assert!(caught.is_err());
+    assert_eq!(handle.episodes().len(), 1);
+}

@@ -61,6 +61,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Beside the partner stand assertions that quote the layer's own explanation when they fail
+//! ([`assert_serving`], [`assert_refused`], [`assert_trips_within`], and their kin), and
+//! [`assert_runbook_is_current`], which holds a committed table of exempt endpoints to what is in force.
 
 mod assertions;
 mod http;
