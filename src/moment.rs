@@ -37,16 +37,18 @@ pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A span for people: `30 s`, `1.5 s`, `250 ms`.
+/// A span for people: `30 s`, `1.5 s`, `250 ms`, `7 ns`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span(pub(crate) Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (value, unit) = if self.0 < Duration::from_secs(1) {
-            (self.0.as_secs_f64() * 1000.0, "ms")
-        } else {
+        let (value, unit) = if self.0.is_zero() || self.0 >= Duration::from_secs(1) {
             (self.0.as_secs_f64(), "s")
+        } else if self.0 >= Duration::from_millis(1) {
+            (self.0.as_secs_f64() * 1e3, "ms")
+        } else {
+            return write!(f, "{} ns", self.0.as_nanos());
         };
         // One decimal at most, and none that says nothing.
         let value = (value * 10.0).round() / 10.0;
@@ -64,7 +66,8 @@ mod tests {
         assert_eq!(shown(30_000), "30 s");
         assert_eq!(shown(1_540), "1.5 s");
         assert_eq!(shown(250), "250 ms");
-        assert_eq!(shown(0), "0 ms");
+        assert_eq!(shown(0), "0 s");
+        assert_eq!(Span(Duration::from_nanos(1)).to_string(), "1 ns");
     }
 
     #[test]
