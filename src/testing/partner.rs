@@ -83,7 +83,8 @@ struct Shared {
     /// Changed only with `run` locked, so that it never contradicts the log. A watch, so that
     /// [`SimulatedPartner::until`] can wait for it.
     counts: watch::Sender<Counts>,
-    /// Grows whenever what [`SimulatedPartner::moment`] said may no longer hold.
+    /// Numbers the commands; making the partner is the first. Grows whenever what
+    /// [`SimulatedPartner::moment`] said may no longer hold.
     commands: watch::Sender<u64>,
 }
 
@@ -136,7 +137,7 @@ impl SimulatedPartner {
                 seed,
                 run: Mutex::new(run),
                 counts: watch::Sender::new(Counts::default()),
-                commands: watch::Sender::new(0),
+                commands: watch::Sender::new(1),
             }),
         }
     }

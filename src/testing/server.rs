@@ -120,7 +120,8 @@ impl PartnerServer {
         let addr = port.addr;
         let partner = service.partner().clone();
         let commands = partner.commands();
-        let (follow, followed) = watch::channel(*commands.borrow());
+        // None yet: commands are numbered from 1.
+        let (follow, followed) = watch::channel(0);
         let (stop, stopped) = oneshot::channel();
         let cut = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
@@ -132,13 +133,16 @@ impl PartnerServer {
             commands,
             follow,
         };
-        Ok(Self {
+        let server = Self {
             partner,
             addr,
             followed,
             stop,
             keeper: tokio::spawn(keeper.run(stopped)),
-        })
+        };
+        // A script may begin with a closed port.
+        server.settled().await?;
+        Ok(server)
     }
 
     /// `http://127.0.0.1:<port>`, without a slash at the end.
@@ -412,11 +416,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_stays_taken_ends_the_server_and_says_so() {
+        let cap = |switched| tokio::time::timeout(Duration::from_secs(30), switched);
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
-        server.switch_to(Phase::ConnectionRefused).await.unwrap();
+        let refused = cap(server.switch_to(Phase::ConnectionRefused)).await;
+        refused.unwrap().unwrap();
         let thief = std::net::TcpListener::bind(server.addr()).unwrap();
-        let cap = Duration::from_secs(30);
-        let mended = tokio::time::timeout(cap, server.switch_to(Phase::Healthy)).await;
+        let mended = cap(server.switch_to(Phase::Healthy)).await;
         let error = mended.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         let error = server.shutdown().await.unwrap_err();
