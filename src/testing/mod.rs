@@ -68,6 +68,7 @@
 
 mod assertions;
 mod http;
+mod judge;
 mod partner;
 mod runbook;
 mod script;
@@ -80,6 +81,7 @@ pub use self::{
         assert_trips_within,
     },
     http::{HttpAnswerFuture, HttpPartner, PartnerBody},
+    judge::ByAnswer,
     partner::{Answer, AnswerFuture, CallEnd, CallRecord, Counts, PartnerError, SimulatedPartner},
     runbook::assert_runbook_is_current,
     script::{Phase, Script, ScriptBuilder, ScriptError},
