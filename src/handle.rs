@@ -9,7 +9,7 @@ use crate::{
     episode::Episode,
     error::CommandError,
     exempt::{Exemption, ExemptionTable, Table},
-    journal::{Action, AuditEntry},
+    journal::{Action, AuditEntry, Journal},
     listen::{CacheBusts, Events, next_news},
     machine::Command,
     mode::Mode,
@@ -378,14 +378,14 @@ impl MaintenanceHandle {
     /// The last 256 commands, the oldest first.
     #[must_use]
     pub fn audit(&self) -> Vec<AuditEntry> {
-        self.shared.journal().audit()
+        self.shared.read_journal(Journal::audit)
     }
 
     /// The last 64 episodes that ended, the oldest first.
     #[must_use]
     pub fn episodes(&self) -> Vec<Episode> {
         self.shared.look();
-        self.shared.journal().episodes()
+        self.shared.read_journal(Journal::episodes)
     }
 
     /// Subscribes to what happens from now on.

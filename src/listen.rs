@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     event::Event,
+    journal::Journal,
     shared::Shared,
     signal::{Bulletin, CacheBust},
 };
@@ -139,7 +140,7 @@ impl Events {
         Self {
             shared: Arc::downgrade(shared),
             news,
-            next: shared.journal().next_number(),
+            next: shared.read_journal(Journal::next_number),
         }
     }
 
@@ -185,7 +186,7 @@ impl Events {
         let shared = self.shared.upgrade()?;
         shared.look();
         self.news.mark_unchanged();
-        let event = shared.journal().event(self.next)?.clone();
+        let event = shared.read_journal(|journal| journal.event(self.next).cloned())?;
         self.next = event.number + 1;
         Some(event)
     }

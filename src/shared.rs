@@ -320,7 +320,13 @@ impl Shared {
         self.bulletin.subscribe()
     }
 
-    pub(crate) fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+    /// Reads the journal, with the machine's lock in hand as whoever writes it: so a call that got that
+    /// lock by trying finds this one free, and waits for nobody (R3).
+    pub(crate) fn read_journal<T>(&self, f: impl FnOnce(&Journal) -> T) -> T {
+        self.locked(|_| f(&self.journal()))
+    }
+
+    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

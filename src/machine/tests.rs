@@ -1,6 +1,7 @@
 //! The machine by its rules, and against a naive model of the design.
 
 mod model;
+mod promises;
 
 use proptest::{prelude::*, test_runner::TestCaseError};
 
@@ -388,7 +389,10 @@ impl Pair {
         std::mem::swap(&mut self.eras, &mut eras);
         prop_assert!(machine.era() >= eras.0, "an era came back");
         prop_assert_eq!(machine.era() > eras.0, model.era > eras.1, "a new era");
-        prop_assert!(machine.generation() >= generation, "the generation went back");
+        prop_assert!(
+            machine.generation() >= generation,
+            "the generation went back"
+        );
         self.generation = machine.generation();
         prop_assert_eq!(machine.generation(), model.generation);
 
@@ -450,8 +454,8 @@ impl Pair {
                 );
                 prop_assert!(in_flight <= trials.probes);
                 prop_assert!(in_flight + trials.successes <= trials.needed);
-                let free = (trials.probes - in_flight)
-                    .min(trials.needed - in_flight - trials.successes);
+                let free =
+                    (trials.probes - in_flight).min(trials.needed - in_flight - trials.successes);
                 prop_assert_eq!(shown.free, free);
                 prop_assert_eq!(shown.waiting_for_probe, model.is_waiting());
                 prop_assert_eq!(shown.ramp_share, None);

@@ -11,7 +11,6 @@
 //! across a switch; they order nothing that is asserted here.
 
 use loom::{
-    model::Builder,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -25,14 +24,9 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How often a model's thread is preempted where it need not be, at most. Two are enough for every
-/// weakening of `.ci/break-loom`; `LOOM_MAX_PREEMPTIONS` says otherwise for a deep run.
-const PREEMPTIONS: usize = 2;
-
+/// Runs `model` in every interleaving, unless `LOOM_MAX_PREEMPTIONS` bounds them.
 fn check(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
-    builder.check(model);
+    loom::model(model);
 }
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -121,7 +115,10 @@ fn whoever_sees_a_word_sees_its_deadline_or_a_later_one() {
         };
         let era = u64::from(gate.read().era());
         let published = gate.deadline().known().map_or(1, |deadline| deadline.0);
-        assert!(published >= era, "era {era} beside the deadline of {published}");
+        assert!(
+            published >= era,
+            "era {era} beside the deadline of {published}"
+        );
         writer.join().unwrap();
     });
 }
@@ -216,7 +213,9 @@ fn a_failed_try_while_serving_refuses_nobody() {
         command(&shared, Command::Bypass(true));
         let expiry = Some(WAIT);
         let held = Command::Engage { expiry };
-        shared.locked(|machine| machine.command(held, &actor, &actor)).unwrap();
+        shared
+            .locked(|machine| machine.command(held, &actor, &actor))
+            .unwrap();
         Clock::stand_at(at(10));
         let mover = shared.machine.lock().unwrap();
         let asker = {
@@ -252,6 +251,53 @@ fn a_settled_probe_and_one_that_asks_never_exceed_what_is_needed() {
         settler.join().unwrap();
         let admitted = asker.join().unwrap();
         assert_eq!(trials(&shared), Some((u32::from(admitted), 1)));
+    });
+}
+
+#[test]
+fn four_that_ask_for_two_slots_while_one_is_given_back() {
+    check(|| {
+        let shared = wait_just_over(&policy().with_probes(2).with_successes_needed(4));
+        let first = shared.admit(Asker::Eligible).unwrap();
+        let settler = {
+            let shared = shared.clone();
+            thread::spawn(move || settle(&shared, first, Outcome::Neutral))
+        };
+        let askers = [(); 2].map(|()| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.admit(Asker::Eligible).is_ok())
+        });
+        let mut admitted = u32::from(shared.admit(Asker::Eligible).is_ok());
+        settler.join().unwrap();
+        for asker in askers {
+            admitted += u32::from(asker.join().unwrap());
+        }
+        assert_eq!(trials(&shared), Some((admitted, 0)));
+        assert!(admitted <= 2);
+    });
+}
+
+#[test]
+fn an_operator_beats_the_last_success() {
+    check(|| {
+        let shared = wait_just_over(&policy().with_probes(1).with_successes_needed(1));
+        let last = shared.admit(Asker::Eligible).unwrap();
+        let operator = {
+            let shared = shared.clone();
+            thread::spawn(move || command(&shared, hold()))
+        };
+        let asker = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.admit(Asker::Eligible).map(|(role, ..)| role))
+        };
+        settle(&shared, last, Outcome::Success);
+        operator.join().unwrap();
+        if let Ok(role) = asker.join().unwrap() {
+            // Not before the last success landed, and then as anybody.
+            assert_eq!((role, recoveries(&shared)), (Role::Plain, 1));
+        }
+        assert!(shared.admit(Asker::Eligible).is_err());
+        assert!(recoveries(&shared) <= 1);
     });
 }
 
@@ -297,7 +343,10 @@ fn assert_one_signal(shared: &Arc<Shared>) {
     assert_eq!(recoveries(shared), 1);
     let mut busts = CacheBusts::new(shared);
     let bust = busts.try_recv().expect("serving is back");
-    assert_eq!((bust.episode, bust.generation), (1, shared.status().generation));
+    assert_eq!(
+        (bust.episode, bust.generation),
+        (1, shared.status().generation)
+    );
     assert_eq!(busts.try_recv(), None);
     assert_eq!(shared.journal().episodes().len(), 1);
 }
@@ -355,7 +404,7 @@ fn of_two_probes_that_end_at_once_the_later_one_is_late() {
 }
 
 /// What `Shared::command` does, with a pause where the scheduler may put one: after the lock is let
-/// go, before anybody is told.
+/// go, before anybody is told. Others run on without one: loom comes back to who yields when all do.
 fn command_told_late(shared: &Shared, command: Command) {
     let mut machine = shared.machine.lock().unwrap();
     machine.tick(shared.now(), shared.traffic());
@@ -376,10 +425,12 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
             let shared = shared.clone();
             thread::spawn(move || command_told_late(&shared, Command::Release))
         };
-        command_told_late(&shared, hold());
-        command_told_late(&shared, Command::Release);
+        command(&shared, hold());
+        command(&shared, Command::Release);
         other.join().unwrap();
-        let bust = CacheBusts::new(&shared).try_recv().expect("serving is back");
+        let bust = CacheBusts::new(&shared)
+            .try_recv()
+            .expect("serving is back");
         assert_eq!(bust.generation, shared.status().generation);
     });
 }

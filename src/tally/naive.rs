@@ -80,4 +80,3 @@ impl Naive {
 pub(crate) fn all_abandoned(counts: Counts, least: u64) -> bool {
     counts.abandoned >= least && counts.completed == 0
 }
-

@@ -246,10 +246,7 @@ impl Ramp {
     pub(super) fn share(&self, now: u64) -> (u128, u128) {
         let (start, whole) = (u128::from(self.start), u128::from(self.duration));
         let gone = u128::from(now - self.since).min(whole);
-        (
-            start * whole + (MILLION - start) * gone,
-            MILLION * whole,
-        )
+        (start * whole + (MILLION - start) * gone, MILLION * whole)
     }
 }
 

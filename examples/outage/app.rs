@@ -1,0 +1,334 @@
+//! The billing app: what stands between the customers and the partner, and where the layer goes.
+//!
+//! The layer stands in two places: before the routes, where it turns customers away before any work
+//! is done for them, and around the calls to the partner, where it sees how they end. Without a layer
+//! it is the same app.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{Path, State},
+    http::{Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response as AxumResponse},
+    routing::{get, post},
+};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+use tower::{
+    BoxError, ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed,
+    util::BoxCloneSyncService,
+};
+use tower_maintenance::{
+    CacheBusts, Exemption, MaintenanceHandle, MaintenanceLayer, Outcome, Policy, Refused, Verdict,
+    http::HttpCalls,
+};
+
+use crate::ledger::{By, HttpClient, Ledger, enters};
+
+/// The layer of the billing app: its policy, what it must not touch, and why.
+pub(crate) fn maintenance(policy: Policy) -> Result<MaintenanceLayer, BoxError> {
+    let layer = MaintenanceLayer::builder("zuora")
+        .policy(policy)
+        .exempt(Exemption::route(
+            "/billing/invoices/{id}",
+            "customers may always see what they owe; it is in our own database",
+        ))
+        .exempt(Exemption::route(
+            "/webhooks/partner",
+            "what the partner tells us during an outage must not be lost",
+        ))
+        .exempt(Exemption::route(
+            "/health/live",
+            "a load balancer that sees a 503 would take the whole app out",
+        ))
+        .cache_tags(["prices"])
+        .build()?;
+    Ok(layer)
+}
+
+/// Where the partner is, and how it is called.
+#[derive(Debug, Clone)]
+pub(crate) enum Site {
+    /// The simulated one: a base URL under which every path is answered.
+    Simulated(String),
+    /// A real one: this URL, read only.
+    Real(Uri),
+}
+
+impl Site {
+    fn url(&self, path: &str) -> Result<Uri, BoxError> {
+        match self {
+            Self::Simulated(base) => Ok(format!("{base}{path}").parse()?),
+            Self::Real(url) => Ok(url.clone()),
+        }
+    }
+}
+
+/// The app, open for customers until it is closed or dropped.
+pub(crate) struct Billing {
+    pub(crate) addr: SocketAddr,
+    /// The generations the app's cache was told of.
+    pub(crate) told: Arc<Mutex<Vec<u64>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Billing {
+    /// Opens the app on a free port, with the layer in both placements or without any.
+    pub(crate) async fn open(
+        layer: Option<&MaintenanceLayer>,
+        site: Site,
+        timeout: Duration,
+        ledger: &Ledger,
+    ) -> Result<Self, BoxError> {
+        let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
+        let catalogue = Catalogue::default();
+        let told = Arc::default();
+        let mut tasks = JoinSet::new();
+        if let Some(layer) = layer {
+            let handle = layer.handle();
+            tasks.spawn(
+                catalogue
+                    .clone()
+                    .listen(handle.cache_bust(), Arc::clone(&told)),
+            );
+            let health = site.url("/v1/health")?;
+            tasks.spawn(ping(&handle, client.clone(), ledger.clone(), health));
+        }
+
+        let app = App {
+            partner: Partner {
+                calls: partner_calls(layer, client, ledger.clone(), timeout),
+                site,
+            },
+            catalogue,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let router = routes(layer, app);
+        tasks.spawn(async {
+            // Never fails: axum goes on after errors of `accept`.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { addr, told, tasks })
+    }
+
+    /// Stops serving, pinging and listening.
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The first placement: before the app's own routes.
+fn routes(layer: Option<&MaintenanceLayer>, app: App) -> Router {
+    let router = Router::new()
+        .route("/billing/prices", get(prices))
+        .route("/billing/subscriptions", post(subscribe))
+        .route("/billing/invoices/{id}", get(invoice))
+        .route("/webhooks/partner", post(async || StatusCode::NO_CONTENT))
+        .route("/health/live", get(async || "alive"))
+        .with_state(app);
+    match layer {
+        Some(layer) => router.layer(layer.routes()),
+        None => router,
+    }
+}
+
+/// A call to the partner, read to its end.
+type PartnerCalls = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>;
+
+/// The second placement: around the calls to the partner.
+///
+/// The timeout stands *outside* the layer. A call that hangs is dropped by it, and the layer judges
+/// the drop: nothing came for the policy's `hang_limit`, so the partner is to blame.
+fn partner_calls(
+    layer: Option<&MaintenanceLayer>,
+    client: HttpClient,
+    ledger: Ledger,
+    timeout: Duration,
+) -> PartnerCalls {
+    let wire = service_fn(move |request| ledger.send(&client, By::Customer, request));
+    match layer {
+        Some(layer) => BoxCloneSyncService::new(
+            ServiceBuilder::new()
+                .timeout(timeout)
+                .map_request(enters)
+                .and_then(read_to_end)
+                .layer(layer.http_calls())
+                .service(wire),
+        ),
+        None => BoxCloneSyncService::new(
+            ServiceBuilder::new()
+                .timeout(timeout)
+                .map_request(enters)
+                .and_then(read_to_end)
+                .service(wire),
+        ),
+    }
+}
+
+/// Within the timeout, so that a partner that stops amid its answer is noticed too.
+async fn read_to_end<B>(response: Response<B>) -> Result<Response<Bytes>, BoxError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(Into::into)?.to_bytes();
+    Ok(Response::from_parts(head, body))
+}
+
+/// Asks the partner's health endpoint while the layer is probing, in place of customers: recovery
+/// then hangs neither on who happens to come nor on a customer's luck.
+fn ping(
+    handle: &MaintenanceHandle,
+    client: HttpClient,
+    ledger: Ledger,
+    health: Uri,
+) -> impl Future<Output = ()> + Send + use<> {
+    handle.ping(move || {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = health.clone();
+        let answer = ledger.send(&client, By::Ping, request);
+        async move {
+            let Ok(response) = answer.await else {
+                return Verdict::from(Outcome::Failure);
+            };
+            let verdict = HttpCalls::by_status(response.status(), response.headers());
+            match response.into_body().collect().await {
+                Ok(_whole) => verdict,
+                // A partner that breaks off mid-body is not back.
+                Err(_) => Outcome::Failure.into(),
+            }
+        }
+    })
+}
+
+// ---- what the app does -------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct App {
+    partner: Partner,
+    catalogue: Catalogue,
+}
+
+/// Prices need the partner: what this customer has booked, and the catalogue unless it is cached.
+async fn prices(State(app): State<App>) -> Result<Json<Value>, Trouble> {
+    let basic = app.catalogue.price_of_basic(&app.partner).await?;
+    app.partner.call(Method::GET, "/v1/account").await?;
+    Ok(Json(json!({ "basic": basic })))
+}
+
+async fn subscribe(State(app): State<App>) -> Result<StatusCode, Trouble> {
+    app.partner.call(Method::POST, "/v1/subscriptions").await?;
+    Ok(StatusCode::CREATED)
+}
+
+async fn invoice(Path(id): Path<String>) -> Json<Value> {
+    Json(json!({ "invoice": id, "total": 228, "currency": "EUR" }))
+}
+
+#[derive(Clone)]
+struct Partner {
+    calls: PartnerCalls,
+    site: Site,
+}
+
+impl Partner {
+    async fn call(&self, method: Method, path: &str) -> Result<Bytes, BoxError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.site.url(path)?)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::default())?;
+        let response = self.calls.clone().oneshot(request).await?;
+        if response.status().is_server_error() {
+            return Err(format!("the partner answered {}", response.status()).into());
+        }
+        Ok(response.into_body())
+    }
+}
+
+/// Why a customer gets no answer. Nothing but this stands between an error of the stack and a page.
+struct Trouble(BoxError);
+
+impl From<BoxError> for Trouble {
+    fn from(error: BoxError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> AxumResponse {
+        // Under any wrapping: here the timeout has boxed it.
+        if let Some(refused) = Refused::find(&*self.0) {
+            return refused.clone().into_response();
+        }
+        let status = if self.0.is::<Elapsed>() {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            StatusCode::BAD_GATEWAY
+        };
+        (status, Body::from(self.0.to_string())).into_response()
+    }
+}
+
+/// The partner's prices, kept until somebody says that they may have changed. On the day it was the
+/// customers who were told, to clear their browsers' caches.
+#[derive(Clone, Default)]
+struct Catalogue {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    price: Option<Price>,
+    /// How often it was dropped: a price that was asked for before must not be kept after.
+    drops: u64,
+}
+
+/// `None` where the partner's answer names no price, as a real one's will not.
+type Price = Option<u64>;
+
+impl Catalogue {
+    async fn price_of_basic(&self, partner: &Partner) -> Result<Price, BoxError> {
+        let drops = {
+            let kept = self.lock();
+            if let Some(price) = kept.price {
+                return Ok(price);
+            }
+            kept.drops
+        };
+        let answer = partner.call(Method::GET, "/v1/catalogue").await?;
+        let answer: Option<Value> = serde_json::from_slice(&answer).ok();
+        let price = answer.and_then(|answer| answer["basic"].as_u64());
+        let mut kept = self.lock();
+        if kept.drops == drops {
+            kept.price = Some(price);
+        }
+        Ok(price)
+    }
+
+    /// Drops the prices at each recovery, and notes that it was told.
+    async fn listen(self, mut busts: CacheBusts, told: Arc<Mutex<Vec<u64>>>) {
+        while let Some(bust) = busts.recv().await {
+            let mut kept = self.lock();
+            kept.price = None;
+            kept.drops += 1;
+            drop(kept);
+            told.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(bust.generation);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

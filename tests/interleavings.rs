@@ -1,0 +1,1604 @@
+//! Random interleavings of calls, drops, panics, commands and time, through the public API.
+//!
+//! Whatever happens in whatever order: R1 and R2 (who reaches the partner), R3 and R4 (refusals are
+//! immediate, nobody sleeps through a shut gate, no readiness is hoarded), R5 to R7 (every admitted
+//! call ends once, as what it was), R12 and R13 (slots), R11 and R16 to R18 (time, and one signal).
+//! How the modes follow each other is for the machine's own model, in `src/machine/tests/`.
+//!
+//! `PROPTEST_CASES=20000 cargo test --release --test interleavings` looks deeper.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Debug,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use proptest::{
+    prelude::*,
+    sample::Index,
+    test_runner::{Config, TestCaseError},
+};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+use tower_maintenance::{
+    CacheBust, CacheBusts, Calls, Endpoint, Error, Event, EventKind, Events, Exemption, Hold,
+    Judge, Maintenance, MaintenanceHandle, MaintenanceLayer, Mode, Outcome, Placement, Policy,
+    Protocol, Rate, Refused, Status, Ticket, Verdict, Window,
+};
+
+type Checked = Result<(), TestCaseError>;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+// ---- the partner --------------------------------------------------------------------------------
+
+/// What a customer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// May probe.
+    Read,
+    /// May not.
+    Charge,
+    /// Exempt around calls.
+    Exempt,
+    /// Exempt around calls, and counted.
+    Counted,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "price.read",
+            Self::Charge => "card.charge",
+            Self::Exempt => "invoice.read",
+            Self::Counted => "invoice.list",
+        }
+    }
+
+    fn may_probe(self) -> bool {
+        self == Self::Read
+    }
+
+    fn is_exempt(self) -> bool {
+        matches!(self, Self::Exempt | Self::Counted)
+    }
+}
+
+/// How the partner answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Ok,
+    Down,
+    /// Neutral.
+    OurFault,
+    /// Wants to be left alone: neutral with 429, else a failure.
+    Busy(u16, u64),
+    /// The judge panics at it.
+    Unjudgeable,
+    Panic,
+}
+
+impl Answer {
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::Ok => Outcome::Success.into(),
+            Self::OurFault => Outcome::Neutral.into(),
+            Self::Busy(code, span) => {
+                let outcome = if code == 429 {
+                    Outcome::Neutral
+                } else {
+                    Outcome::Failure
+                };
+                let verdict = Verdict::from(outcome).with_code(code);
+                verdict.with_retry_after(secs(span))
+            }
+            Self::Down => Outcome::Failure.into(),
+            Self::Unjudgeable | Self::Panic => resume_unwind(Box::new(Planned::Judge)),
+        }
+    }
+
+    /// As what a measured call ends with it.
+    fn ends_as(self) -> fn(&mut Ended) -> &mut u64 {
+        match self {
+            Self::Ok => |ended| &mut ended.succeeded,
+            Self::Down | Self::Panic | Self::Busy(500..=599, _) => |ended| &mut ended.failed,
+            Self::OurFault | Self::Unjudgeable | Self::Busy(..) => |ended| &mut ended.neutral,
+        }
+    }
+}
+
+/// A panic of the script; any other is a bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planned {
+    Partner,
+    Judge,
+}
+
+/// The partner's side of one call.
+#[derive(Debug, Default)]
+struct Line {
+    reached: Cell<bool>,
+    answer: Cell<Option<Answer>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Line {
+    fn say(&self, answer: Answer) {
+        self.answer.set(Some(answer));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Request {
+    kind: Kind,
+    view: View,
+    line: Rc<Line>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    Said(Answer),
+    Unready,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Yes,
+    NotYet,
+    Fails,
+    Panics,
+}
+
+/// What all instances of the partner share.
+struct Site {
+    handle: MaintenanceHandle,
+    ready: Cell<Ready>,
+    waiting: RefCell<Vec<Waker>>,
+    panics_in_call: Cell<bool>,
+    /// Instances that said they are ready and were not called yet.
+    permits: Cell<usize>,
+    wrong: RefCell<Vec<String>>,
+}
+
+impl Site {
+    fn become_ready(&self, ready: Ready) {
+        self.ready.set(ready);
+        if ready != Ready::NotYet {
+            for waker in self.waiting.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// A call arrives: may it (R1, R2, R13)?
+    fn visit(&self, request: &Request) {
+        if request.kind.is_exempt() && request.view.is_around_calls() {
+            return;
+        }
+        let status = self.handle.status();
+        let trials = status.probing.is_some_and(|p| p.ramp_share.is_none());
+        if status.mode == Mode::Maintenance {
+            self.blame(format!("{request:?} in maintenance"));
+        } else if trials && !request.kind.may_probe() {
+            self.blame(format!("{request:?} as a probe"));
+        }
+    }
+
+    fn blame(&self, what: String) {
+        self.wrong.borrow_mut().push(what);
+    }
+}
+
+struct Partner {
+    site: Rc<Site>,
+    permit: bool,
+}
+
+impl Partner {
+    fn take_permit(&mut self) -> bool {
+        let had = std::mem::take(&mut self.permit);
+        self.site
+            .permits
+            .set(self.site.permits.get() - usize::from(had));
+        had
+    }
+}
+
+impl Clone for Partner {
+    fn clone(&self) -> Self {
+        Self {
+            site: self.site.clone(),
+            permit: false,
+        }
+    }
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        self.take_permit();
+    }
+}
+
+impl Service<Request> for Partner {
+    type Response = Answer;
+    type Error = Failed;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        match self.site.ready.get() {
+            // Once ready it stays so until it is called.
+            _ if self.permit => Poll::Ready(Ok(())),
+            Ready::Yes => {
+                self.site.permits.set(self.site.permits.get() + 1);
+                self.permit = true;
+                Poll::Ready(Ok(()))
+            }
+            Ready::NotYet => {
+                self.site.waiting.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+            Ready::Fails => Poll::Ready(Err(Failed::Unready)),
+            Ready::Panics => resume_unwind(Box::new(Planned::Partner)),
+        }
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        if !self.take_permit() {
+            self.site
+                .blame(format!("{request:?} on an instance that was not ready"));
+        }
+        self.site.visit(&request);
+        request.line.reached.set(true);
+        if self.site.panics_in_call.get() {
+            resume_unwind(Box::new(Planned::Partner));
+        }
+        Answering(request.line)
+    }
+}
+
+#[derive(Debug)]
+struct Answering(Rc<Line>);
+
+impl Future for Answering {
+    type Output = Result<Answer, Failed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.answer.take() {
+            None => {
+                self.0.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Some(Answer::Panic) => resume_unwind(Box::new(Planned::Partner)),
+            Some(answer @ (Answer::Ok | Answer::Unjudgeable)) => Poll::Ready(Ok(answer)),
+            Some(answer) => Poll::Ready(Err(Failed::Said(answer))),
+        }
+    }
+}
+
+// ---- the views ----------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// Around calls, judged by [`Billing`].
+    Judged,
+    /// Around calls; a success is a body that goes on streaming.
+    Streaming,
+    /// Before routes.
+    Routes,
+    /// Before routes, and around the calls behind them.
+    Stacked,
+}
+
+impl View {
+    fn is_around_calls(self) -> bool {
+        matches!(self, Self::Judged | Self::Streaming)
+    }
+
+    fn measures(self) -> bool {
+        self != Self::Routes
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Billing;
+
+fn said(result: Result<&Answer, &Failed>) -> Verdict {
+    match result {
+        Ok(answer) | Err(Failed::Said(answer)) => answer.verdict(),
+        Err(Failed::Unready) => Outcome::Failure.into(),
+    }
+}
+
+impl Judge<Request, Answer, Failed> for Billing {
+    fn name<'r>(&self, request: &'r Request) -> Option<&'r str> {
+        Some(request.kind.name())
+    }
+
+    fn may_probe(&self, request: &Request) -> bool {
+        request.kind.may_probe()
+    }
+
+    fn verdict(&self, result: Result<&Answer, &Failed>) -> Verdict {
+        said(result)
+    }
+}
+
+/// Around calls; the ticket of a success moves into the response.
+#[derive(Debug, Clone, Copy)]
+struct Streams;
+
+impl Protocol<Request, Answer, Failed> for Streams {
+    const PLACEMENT: Placement = Placement::AroundCalls;
+    type Response = Ticket;
+    type Error = Error<Failed>;
+
+    fn endpoint<'r>(&self, request: &'r Request) -> Endpoint<'r> {
+        Endpoint::named(request.kind.name(), request.kind.may_probe())
+    }
+
+    fn finish(
+        &self,
+        mut ticket: Ticket,
+        result: Result<Answer, Failed>,
+    ) -> Result<Ticket, Error<Failed>> {
+        match result {
+            Ok(Answer::Ok) => {
+                ticket.progress();
+                Ok(ticket)
+            }
+            result => {
+                if ticket.is_measured() {
+                    ticket.settle(said(result.as_ref()));
+                }
+                Err(match result {
+                    Ok(answer) => Error::Inner(Failed::Said(answer)),
+                    Err(failed) => Error::Inner(failed),
+                })
+            }
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Result<Ticket, Error<Failed>> {
+        Err(Error::Refused(refused))
+    }
+
+    fn unready(&self, error: Failed) -> Error<Failed> {
+        Error::Inner(error)
+    }
+}
+
+/// Before routes: a refusal is a response.
+#[derive(Debug, Clone, Copy)]
+struct Routes;
+
+#[derive(Debug)]
+enum Reply<T> {
+    Refused,
+    Route(T),
+}
+
+impl<T, E> Protocol<Request, T, E> for Routes {
+    const PLACEMENT: Placement = Placement::BeforeRoutes;
+    type Response = Reply<T>;
+    type Error = E;
+
+    fn endpoint<'r>(&self, request: &'r Request) -> Endpoint<'r> {
+        Endpoint::named(request.kind.name(), request.kind.may_probe())
+    }
+
+    fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<Reply<T>, E> {
+        assert!(!ticket.is_measured(), "nothing is measured before routes");
+        result.map(Reply::Route)
+    }
+
+    fn refuse(&self, _: Refused) -> Result<Reply<T>, E> {
+        Ok(Reply::Refused)
+    }
+
+    fn unready(&self, error: E) -> E {
+        error
+    }
+}
+
+/// How a future ends.
+#[derive(Debug)]
+enum End {
+    Refused,
+    Unready,
+    Answered,
+    Body(Ticket),
+}
+
+impl End {
+    fn of(error: Error<Failed>) -> Self {
+        match error {
+            Error::Refused(_) => Self::Refused,
+            Error::Inner(Failed::Unready) => Self::Unready,
+            _ => Self::Answered,
+        }
+    }
+}
+
+/// A call's future, whatever its type.
+trait Running: Debug {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End>;
+}
+
+struct Call<F, T> {
+    future: Pin<Box<F>>,
+    end: fn(T) -> End,
+}
+
+impl<F: Debug, T> Debug for Call<F, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.future.fmt(f)
+    }
+}
+
+impl<F: Future<Output = T> + Debug, T> Running for Call<F, T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.future.as_mut().poll(cx).map(self.end)
+    }
+}
+
+type Around = Maintenance<Partner, Calls<Billing>>;
+
+#[derive(Clone)]
+enum Stack {
+    Judged(Around),
+    Streaming(Maintenance<Partner, Streams>),
+    Routes(Maintenance<Partner, Routes>),
+    Stacked(Maintenance<Around, Routes>),
+}
+
+impl Stack {
+    fn view(&self) -> View {
+        match self {
+            Self::Judged(_) => View::Judged,
+            Self::Streaming(_) => View::Streaming,
+            Self::Routes(_) => View::Routes,
+            Self::Stacked(_) => View::Stacked,
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        match self {
+            Self::Judged(service) => service.poll_ready(cx).map_err(drop),
+            Self::Streaming(service) => service.poll_ready(cx).map_err(drop),
+            Self::Routes(service) => service.poll_ready(cx).map_err(drop),
+            Self::Stacked(service) => service.poll_ready(cx).map_err(drop),
+        }
+    }
+
+    fn call(&mut self, request: Request) -> Box<dyn Running> {
+        match self {
+            Self::Judged(service) => Box::new(Call {
+                future: Box::pin(service.call(request)),
+                end: |result: Result<Answer, _>| result.map_or_else(End::of, |_| End::Answered),
+            }),
+            Self::Streaming(service) => Box::new(Call {
+                future: Box::pin(service.call(request)),
+                end: |result: Result<Ticket, _>| result.map_or_else(End::of, End::Body),
+            }),
+            Self::Routes(service) => Box::new(Call {
+                future: Box::pin(service.call(request)),
+                end: |result| match result {
+                    Ok(Reply::Refused) => End::Refused,
+                    Err(Failed::Unready) => End::Unready,
+                    Ok(Reply::Route(_)) | Err(Failed::Said(_)) => End::Answered,
+                },
+            }),
+            Self::Stacked(service) => Box::new(Call {
+                future: Box::pin(service.call(request)),
+                end: |result| match result {
+                    Ok(Reply::Refused) => End::Refused,
+                    Ok(Reply::Route(_)) => End::Answered,
+                    Err(error) => End::of(error),
+                },
+            }),
+        }
+    }
+}
+
+// ---- who waits ----------------------------------------------------------------------------------
+
+/// Knows whether it was woken since it was last asked.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    fn rang(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Polls, after forgetting earlier wake-ups.
+    fn poll<T>(self: &Arc<Self>, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        self.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(self.clone());
+        poll(&mut Context::from_waker(&waker))
+    }
+}
+
+/// A subscriber that, when it is woken, looks at once at what the gate does.
+struct Witness {
+    handle: MaintenanceHandle,
+    layer: MaintenanceLayer<Routes>,
+    seen: Mutex<Vec<(u64, Mode, bool)>>,
+}
+
+impl Wake for Witness {
+    fn wake(self: Arc<Self>) {
+        let status = self.handle.status();
+        let mut gate = self.layer.layer(Nothing);
+        let line = Rc::default();
+        let (kind, view) = (Kind::Charge, View::Routes);
+        let call = gate.call(Request { kind, view, line });
+        let refused = format!("{call:?}").contains("Refused");
+        let seen = (status.generation, status.mode, refused);
+        self.seen.lock().expect("not poisoned").push(seen);
+    }
+}
+
+#[derive(Clone)]
+struct Nothing;
+
+impl Service<Request> for Nothing {
+    type Response = ();
+    type Error = Failed;
+    type Future = std::future::Ready<Result<(), Failed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        std::future::ready(Ok(()))
+    }
+}
+
+type Recv = Pin<Box<dyn Future<Output = (CacheBusts, Option<CacheBust>)>>>;
+
+fn recv(mut busts: CacheBusts) -> Recv {
+    Box::pin(async move {
+        let bust = busts.recv().await;
+        (busts, bust)
+    })
+}
+
+/// The check of a ping: it answers what the script says.
+#[derive(Default)]
+struct Checks {
+    running: RefCell<Option<(Rc<Line>, u64, Instant)>>,
+}
+
+struct Check {
+    checks: Rc<Checks>,
+    answering: Answering,
+}
+
+impl Future for Check {
+    type Output = Verdict;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        Pin::new(&mut self.answering)
+            .poll(cx)
+            .map(|result| said(result.as_ref()))
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.checks.running.take();
+    }
+}
+
+// ---- the script ---------------------------------------------------------------------------------
+
+#[derive(Debug, Clone)]
+enum Step {
+    Clone(Index),
+    DropService(Index),
+    PollReady(Index),
+    Call(Index, Kind),
+    PollCall(Index),
+    PollWoken,
+    Answer(Index, Answer),
+    DropCall(Index),
+    ProgressBody(Index),
+    SettleBody(Index, Outcome),
+    DropBody(Index),
+    SetReady(Ready),
+    PanicInCall(bool),
+    /// Then somebody looks, or nobody does.
+    Advance(u64, bool),
+    Engage(Option<u64>),
+    Release,
+    ReleaseVerified,
+    Trip,
+    ProbeNow,
+    Clear,
+    Reset,
+    DryRun,
+    Arm,
+    Bypass,
+    EndBypass,
+    Retune(u32),
+    StartPing,
+    StopPing,
+    AnswerPing(Answer),
+    WaitUntilServing,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        5 => Just(Kind::Read),
+        2 => Just(Kind::Charge),
+        1 => Just(Kind::Exempt),
+        1 => Just(Kind::Counted),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        6 => Just(Answer::Ok),
+        4 => Just(Answer::Down),
+        1 => Just(Answer::OurFault),
+        1 => (prop::sample::select(&[429_u16, 503, 500]), 0_u64..=8)
+            .prop_map(|(code, span)| Answer::Busy(code, span)),
+        1 => Just(Answer::Unjudgeable),
+        1 => Just(Answer::Panic),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    let ready = prop_oneof![
+        6 => Just(Ready::Yes),
+        3 => Just(Ready::NotYet),
+        1 => Just(Ready::Fails),
+        1 => Just(Ready::Panics),
+    ];
+    let outcome = prop::sample::select(&[Outcome::Success, Outcome::Failure, Outcome::Neutral]);
+    prop_oneof![
+        2 => index().prop_map(Step::Clone),
+        1 => index().prop_map(Step::DropService),
+        6 => index().prop_map(Step::PollReady),
+        20 => (index(), kind()).prop_map(|(index, kind)| Step::Call(index, kind)),
+        8 => index().prop_map(Step::PollCall),
+        8 => Just(Step::PollWoken),
+        16 => (index(), answer()).prop_map(|(index, answer)| Step::Answer(index, answer)),
+        4 => index().prop_map(Step::DropCall),
+        1 => index().prop_map(Step::ProgressBody),
+        4 => (index(), outcome).prop_map(|(index, outcome)| Step::SettleBody(index, outcome)),
+        2 => index().prop_map(Step::DropBody),
+        4 => ready.prop_map(Step::SetReady),
+        1 => prop::bool::weighted(0.3).prop_map(Step::PanicInCall),
+        14 => (prop_oneof![3 => 1_u64..=3, 1 => 4_u64..=30], any::<bool>())
+            .prop_map(|(seconds, look)| Step::Advance(seconds, look)),
+        2 => prop::option::of(1_u64..=6).prop_map(Step::Engage),
+        1 => Just(Step::Release),
+        1 => Just(Step::ReleaseVerified),
+        2 => Just(Step::Trip),
+        1 => Just(Step::ProbeNow),
+        1 => Just(Step::Clear),
+        1 => Just(Step::Reset),
+        1 => Just(Step::DryRun),
+        2 => Just(Step::Arm),
+        1 => Just(Step::Bypass),
+        2 => Just(Step::EndBypass),
+        1 => (1_u32..=5).prop_map(Step::Retune),
+        1 => Just(Step::StartPing),
+        1 => Just(Step::StopPing),
+        2 => answer().prop_map(Step::AnswerPing),
+        1 => Just(Step::WaitUntilServing),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Setup {
+    probes: u32,
+    needed: u32,
+    ramp: Option<u64>,
+    by_time: bool,
+    abandoned_all: bool,
+    witness: bool,
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    (
+        1_u32..=3,
+        1_u32..=4,
+        prop::option::weighted(0.3, 1_u64..=6),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(probes, needed, ramp, by_time, abandoned_all, witness)| Setup {
+                probes,
+                needed,
+                ramp,
+                by_time,
+                abandoned_all,
+                witness,
+            },
+        )
+}
+
+const HANG_LIMIT: Duration = secs(5);
+
+impl Setup {
+    fn policy(&self, min_calls: u32) -> Policy {
+        let window = if self.by_time {
+            Window::time(secs(12)).in_buckets(5)
+        } else {
+            Window::calls(6)
+        };
+        let mut policy = Policy::new(window, Rate::HALF)
+            .with_min_calls(min_calls)
+            .with_consecutive_failures(3)
+            .with_hang_limit(HANG_LIMIT)
+            .with_wait(secs(4))
+            .with_wait_growing(2.0, secs(10))
+            .with_jitter(0.0)
+            .with_probes(self.probes)
+            .with_successes_needed(self.needed)
+            .with_lease(secs(7));
+        if let Some(ramp) = self.ramp {
+            policy = policy.with_ramp(secs(ramp)).with_ramp_start(Rate::HALF);
+        }
+        if self.abandoned_all {
+            policy = policy.with_abandoned_all();
+        }
+        policy
+    }
+}
+
+// ---- the world ----------------------------------------------------------------------------------
+
+/// As what measured calls ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Ended {
+    succeeded: u64,
+    failed: u64,
+    neutral: u64,
+    abandoned: u64,
+}
+
+impl Ended {
+    fn sum(self) -> u64 {
+        self.succeeded + self.failed + self.neutral + self.abandoned
+    }
+
+    /// A drop, judged by how long nothing had come (R6).
+    fn drop_after(&mut self, quiet: Duration) {
+        if quiet >= HANG_LIMIT {
+            self.failed += 1;
+        } else {
+            self.abandoned += 1;
+        }
+    }
+}
+
+struct Slot {
+    stack: Stack,
+    bell: Arc<Bell>,
+    /// Polled ready, and not called since.
+    ready: bool,
+    /// Waits for readiness.
+    parked: bool,
+}
+
+struct Live {
+    call: Box<dyn Running>,
+    kind: Kind,
+    view: View,
+    line: Rc<Line>,
+    bell: Arc<Bell>,
+    polled: bool,
+    admission: Option<Admission>,
+}
+
+/// What the world knows of a call that is measured.
+#[derive(Debug, Clone, Copy)]
+struct Admission {
+    era: u64,
+    /// When it began, or something last came from the partner.
+    heard: Instant,
+}
+
+struct Body {
+    ticket: Ticket,
+    admission: Option<Admission>,
+}
+
+struct Ping {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    bell: Arc<Bell>,
+}
+
+struct World {
+    setup: Setup,
+    handle: MaintenanceHandle,
+    site: Rc<Site>,
+    slots: Vec<Slot>,
+    calls: Vec<Live>,
+    bodies: Vec<Body>,
+    checks: Rc<Checks>,
+    ping: Option<Ping>,
+    ended: Ended,
+    admitted: u64,
+    events: Events,
+    told: Vec<Event>,
+    listener: (Recv, Arc<Bell>),
+    busts: Vec<CacheBust>,
+    witness: Option<(Recv, Arc<Witness>)>,
+    serving: Option<(Pin<Box<dyn Future<Output = ()>>>, Arc<Bell>)>,
+    first: u64,
+    generation: u64,
+    era: u64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the paused clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Runs what may panic as the script wants it.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Planned> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| match payload.downcast::<Planned>() {
+        Ok(planned) => *planned,
+        Err(payload) => resume_unwind(payload),
+    })
+}
+
+fn pick<T>(all: &[T], index: Index) -> Option<usize> {
+    (!all.is_empty()).then(|| index.index(all.len()))
+}
+
+impl World {
+    fn new(setup: Setup) -> Self {
+        let layer = MaintenanceLayer::builder("zuora")
+            .policy(setup.policy(3))
+            .judged(Billing)
+            .exempt(Exemption::call(
+                Kind::Exempt.name(),
+                "customers may see what they owe",
+            ))
+            .exempt(Exemption::call(Kind::Counted.name(), "they may, and it counts").counted())
+            .seed(1)
+            .build()
+            .expect("all of it makes sense");
+        let handle = layer.handle();
+        let site = Rc::new(Site {
+            handle: handle.clone(),
+            ready: Cell::new(Ready::Yes),
+            waiting: RefCell::default(),
+            panics_in_call: Cell::new(false),
+            permits: Cell::new(0),
+            wrong: RefCell::default(),
+        });
+        let partner = || Partner {
+            site: site.clone(),
+            permit: false,
+        };
+        let routes = layer.speaking(Routes);
+        let slots = [
+            Stack::Judged(layer.layer(partner())),
+            Stack::Streaming(layer.speaking(Streams).layer(partner())),
+            Stack::Routes(routes.layer(partner())),
+            Stack::Stacked(routes.layer(layer.layer(partner()))),
+        ];
+        let witness = setup.witness.then(|| {
+            let witness = Arc::new(Witness {
+                handle: handle.clone(),
+                layer: routes,
+                seen: Mutex::default(),
+            });
+            (recv(handle.cache_bust()), witness)
+        });
+        let status = handle.status();
+        let mut world = Self {
+            events: handle.events(),
+            told: Vec::new(),
+            listener: (recv(handle.cache_bust()), Arc::default()),
+            busts: Vec::new(),
+            witness,
+            serving: None,
+            first: status.generation,
+            generation: status.generation,
+            era: status.era,
+            setup,
+            handle,
+            site,
+            slots: slots.into_iter().map(Slot::new).collect(),
+            calls: Vec::new(),
+            bodies: Vec::new(),
+            checks: Rc::default(),
+            ping: None,
+            ended: Ended::default(),
+            admitted: 0,
+        };
+        // Nothing happened yet: from here on the listeners wait.
+        world.listener.1.0.store(true, Ordering::SeqCst);
+        world.listen();
+        world
+    }
+
+    async fn take(&mut self, step: &Step) -> Checked {
+        match *step {
+            Step::Clone(index) => {
+                if let Some(index) = pick(&self.slots, index)
+                    && self.slots.len() < 12
+                {
+                    let stack = self.slots[index].stack.clone();
+                    self.slots.push(Slot::new(stack));
+                }
+            }
+            Step::DropService(index) => {
+                // One of each view stays.
+                if let Some(index) = pick(&self.slots, index)
+                    && index >= 4
+                {
+                    self.slots.swap_remove(index);
+                }
+            }
+            Step::PollReady(index) => {
+                let index = index.index(self.slots.len());
+                self.poll_ready(index)?;
+            }
+            Step::Call(index, kind) => {
+                let index = index.index(self.slots.len());
+                self.call(index, kind)?;
+            }
+            Step::PollCall(index) => {
+                if let Some(index) = pick(&self.calls, index) {
+                    self.poll_call(index)?;
+                }
+            }
+            Step::PollWoken => {
+                for index in (0..self.calls.len()).rev() {
+                    if self.calls[index].bell.rang() || !self.calls[index].polled {
+                        self.poll_call(index)?;
+                    }
+                }
+            }
+            Step::Answer(index, answer) => {
+                if let Some(index) = pick(&self.calls, index) {
+                    self.calls[index].line.say(answer);
+                    prop_assert!(
+                        !self.calls[index].line.reached.get()
+                            || !self.calls[index].polled
+                            || self.calls[index].bell.rang(),
+                        "the partner answered and nobody was woken"
+                    );
+                    self.poll_call(index)?;
+                }
+            }
+            Step::DropCall(index) => {
+                if let Some(index) = pick(&self.calls, index) {
+                    let call = self.calls.swap_remove(index);
+                    self.gave_up(call.admission);
+                }
+            }
+            Step::ProgressBody(index) => {
+                if let Some(index) = pick(&self.bodies, index) {
+                    let body = &mut self.bodies[index];
+                    body.ticket.progress();
+                    if let Some(admission) = &mut body.admission {
+                        admission.heard = now();
+                    }
+                }
+            }
+            Step::SettleBody(index, outcome) => {
+                if let Some(index) = pick(&self.bodies, index) {
+                    let body = self.bodies.swap_remove(index);
+                    if body.admission.is_some() {
+                        match outcome {
+                            Outcome::Success => self.ended.succeeded += 1,
+                            Outcome::Failure => self.ended.failed += 1,
+                            Outcome::Neutral => self.ended.neutral += 1,
+                        }
+                    }
+                    body.ticket.settle(outcome);
+                }
+            }
+            Step::DropBody(index) => {
+                if let Some(index) = pick(&self.bodies, index) {
+                    let body = self.bodies.swap_remove(index);
+                    self.gave_up(body.admission);
+                }
+            }
+            Step::SetReady(ready) => self.site.become_ready(ready),
+            Step::PanicInCall(panics) => self.site.panics_in_call.set(panics),
+            Step::Advance(seconds, look) => {
+                tokio::time::advance(secs(seconds)).await;
+                self.listen();
+                self.poll_ping()?;
+                self.listen();
+                if !look {
+                    return Ok(());
+                }
+                // Now somebody looks; but a pending `recv` has moved time already (R11).
+                let known = self.busts.last().map_or(self.first, |bust| bust.generation);
+                prop_assert_eq!(self.handle.status().generation, known, "nobody moved time");
+                return self.look();
+            }
+            Step::StartPing => {
+                if self.ping.is_none() {
+                    self.start_ping();
+                }
+            }
+            Step::StopPing => {
+                let running = self.checks.running.borrow().clone();
+                self.ping = None;
+                if let Some((_, era, heard)) = running {
+                    self.gave_up(Some(Admission { era, heard }));
+                }
+            }
+            Step::AnswerPing(answer) => {
+                let running = self.checks.running.borrow().clone();
+                if let Some((line, ..)) = running {
+                    line.say(answer);
+                }
+            }
+            Step::WaitUntilServing => {
+                let handle = self.handle.clone();
+                let serving = Box::pin(async move { handle.wait_until_serving().await });
+                self.serving = Some((serving, Arc::new(Bell(true.into()))));
+            }
+            ref command => self.command(command)?,
+        }
+        self.listen();
+        self.poll_ping()?;
+        self.look()
+    }
+
+    fn command(&self, command: &Step) -> Checked {
+        let (handle, who, why) = (&self.handle, "on-call", "ticket 4711");
+        // What may not be done now changes nothing, and is no error of the script.
+        let _ = match *command {
+            Step::Engage(expiry) => {
+                let hold = Hold::new(who, why);
+                handle.engage(match expiry {
+                    Some(seconds) => hold.for_at_most(secs(seconds)),
+                    None => hold,
+                })
+            }
+            Step::Release => handle.release(who, why),
+            Step::ReleaseVerified => handle.release_verified(who, why),
+            Step::Trip => handle.trip(who, why),
+            Step::ProbeNow => handle.probe_now(who, why),
+            Step::Clear => handle.clear(who, why),
+            Step::Reset => handle.reset(who, why),
+            Step::DryRun => handle.dry_run(who, why),
+            Step::Arm => handle.arm(who, why),
+            Step::Bypass => handle.bypass(who, why),
+            Step::EndBypass => handle.end_bypass(who, why),
+            Step::Retune(min_calls) => {
+                handle.replace_policy(&self.setup.policy(min_calls), who, why)
+            }
+            _ => return Err(TestCaseError::fail(format!("{command:?} is no command"))),
+        };
+        Ok(())
+    }
+
+    // ---- calls ----------------------------------------------------------------------------------
+
+    fn poll_ready(&mut self, index: usize) -> Checked {
+        let slot = &mut self.slots[index];
+        let bell = slot.bell.clone();
+        let polled = guarded(|| bell.poll(|cx| slot.stack.poll_ready(cx)));
+        let view = slot.stack.view();
+        slot.ready = matches!(polled, Ok(Poll::Ready(Ok(()))));
+        slot.parked = matches!(polled, Ok(Poll::Pending));
+        if let Ok(Poll::Ready(Err(()))) = polled
+            && view.measures()
+        {
+            // A failed call (R7).
+            self.ended.failed += 1;
+        }
+        if slot.parked {
+            // A shut gate lets nobody wait (R4).
+            prop_assert_eq!(self.handle.mode(), Mode::Serving);
+        }
+        self.admitted = self.handle.status().calls.admitted;
+        Ok(())
+    }
+
+    fn call(&mut self, index: usize, kind: Kind) -> Checked {
+        if !self.slots[index].ready {
+            self.poll_ready(index)?;
+        }
+        let slot = &mut self.slots[index];
+        if !slot.ready {
+            return Ok(());
+        }
+        slot.ready = false;
+        let (view, line) = (slot.stack.view(), Rc::new(Line::default()));
+        let request = Request {
+            kind,
+            view,
+            line: line.clone(),
+        };
+        let call = guarded(|| slot.stack.call(request));
+        let admitted = self.newly_admitted()?;
+        let Ok(call) = call else {
+            // It panicked as it was called.
+            self.ended.failed += u64::from(admitted);
+            return Ok(());
+        };
+        let status = self.handle.status();
+        let exempt = kind.is_exempt() && view.is_around_calls();
+        let refused = is_at(&*call, "Refused");
+        prop_assert!(!(exempt && refused), "an exempt call is refused");
+        prop_assert!(
+            exempt || refused || status.mode != Mode::Maintenance,
+            "{kind:?} passes the gate in maintenance"
+        );
+        let counts = !kind.is_exempt() || (kind == Kind::Counted && status.mode == Mode::Serving);
+        prop_assert!(counts || !admitted, "an exempt call is counted");
+        if view.is_around_calls() && counts {
+            prop_assert_eq!(admitted, !refused, "admitted or refused");
+        }
+        if exempt && self.site.ready.get() == Ready::Yes && is_at(&*call, "Running") {
+            prop_assert!(
+                line.reached.get(),
+                "an exempt call does not reach the partner"
+            );
+        }
+        self.calls.push(Live {
+            call,
+            kind,
+            view,
+            line,
+            bell: Arc::default(),
+            polled: false,
+            admission: admitted.then(|| Admission {
+                era: status.era,
+                heard: now(),
+            }),
+        });
+        Ok(())
+    }
+
+    /// Whether one more call was admitted since this was last asked.
+    fn newly_admitted(&mut self) -> Result<bool, TestCaseError> {
+        let admitted = self.handle.status().calls.admitted;
+        let more = admitted - std::mem::replace(&mut self.admitted, admitted);
+        prop_assert!(more <= 1, "{more} admissions at once");
+        Ok(more == 1)
+    }
+
+    fn poll_call(&mut self, index: usize) -> Checked {
+        let Live {
+            call,
+            kind,
+            view,
+            line,
+            bell,
+            polled,
+            mut admission,
+        } = self.calls.swap_remove(index);
+        let mut call = call;
+        let refused = is_at(&*call, "Refused");
+        let waited = is_at(&*call, "Waiting");
+        // Behind the routes' gate the calls' own refuses.
+        let refused_within = view == View::Stacked
+            && !waited
+            && admission.is_none()
+            && !line.reached.get()
+            && !kind.is_exempt();
+        let answer = line.answer.get();
+        let end = guarded(|| bell.poll(|cx| call.poll(cx)));
+        if self.newly_admitted()? {
+            // It asked again in a new era; what it held before is given up.
+            self.gave_up(admission);
+            admission = Some(Admission {
+                era: self.handle.status().era,
+                heard: now(),
+            });
+        }
+        if refused || (refused_within && !polled) {
+            prop_assert!(
+                matches!(end, Ok(Poll::Ready(End::Refused))),
+                "a refusal is ready at its first poll: {end:?}"
+            );
+        }
+        let measured = u64::from(admission.is_some());
+        match end {
+            Ok(Poll::Pending) => {
+                let live = Live {
+                    call,
+                    kind,
+                    view,
+                    line,
+                    bell,
+                    polled: true,
+                    admission,
+                };
+                self.calls.push(live);
+            }
+            Ok(Poll::Ready(End::Refused)) => {
+                prop_assert!(!(kind.is_exempt() && view.is_around_calls()));
+                prop_assert!(!line.reached.get(), "a refused call reached the partner");
+                prop_assert!(refused || waited || view == View::Stacked);
+                self.gave_up(admission);
+            }
+            Ok(Poll::Ready(End::Unready)) => self.ended.failed += measured,
+            Ok(Poll::Ready(End::Answered)) => {
+                let answer = answer.expect("it answered");
+                *answer.ends_as()(&mut self.ended) += measured;
+            }
+            Ok(Poll::Ready(End::Body(ticket))) => {
+                prop_assert_eq!(ticket.is_measured(), admission.is_some());
+                if let Some(admission) = &mut admission {
+                    admission.heard = now();
+                }
+                self.bodies.push(Body { ticket, admission });
+            }
+            // A panic ends the call here and now (R5).
+            Err(Planned::Partner) => self.ended.failed += measured,
+            Err(Planned::Judge) => self.ended.neutral += measured,
+        }
+        Ok(())
+    }
+
+    /// A call is dropped before its end, or its body is.
+    fn gave_up(&mut self, admission: Option<Admission>) {
+        if let Some(admission) = admission {
+            self.ended.drop_after(now() - admission.heard);
+        }
+    }
+
+    // ---- the ping -------------------------------------------------------------------------------
+
+    fn start_ping(&mut self) {
+        let (checks, handle) = (self.checks.clone(), self.handle.clone());
+        let future = self.handle.ping(move || {
+            let line = Rc::new(Line::default());
+            let era = handle.status().era;
+            let running = Some((line.clone(), era, now()));
+            *checks.running.borrow_mut() = running;
+            Check {
+                checks: checks.clone(),
+                answering: Answering(line),
+            }
+        });
+        let bell = Arc::new(Bell(true.into()));
+        self.ping = Some(Ping {
+            future: Box::pin(future),
+            bell,
+        });
+    }
+
+    /// Polls the ping as long as somebody wakes it.
+    fn poll_ping(&mut self) -> Checked {
+        for _ in 0..10 {
+            let Some(ping) = &mut self.ping else {
+                return Ok(());
+            };
+            if !ping.bell.rang() {
+                return Ok(());
+            }
+            let before = self.checks.running.borrow().clone();
+            let answer = before.as_ref().and_then(|(line, ..)| line.answer.get());
+            let polled = guarded(|| ping.bell.clone().poll(|cx| ping.future.as_mut().poll(cx)));
+            let began = self.newly_admitted()?;
+            let after = self.checks.running.borrow().clone();
+            let same = match (&before, &after) {
+                (Some((before, ..)), Some((after, ..))) => Rc::ptr_eq(before, after),
+                _ => false,
+            };
+            prop_assert_eq!(began, after.is_some() && !same, "a check is a probe");
+            if before.is_some() && !same {
+                match answer {
+                    // The check itself panics: the judge of a ping is part of it.
+                    Some(Answer::Unjudgeable) => self.ended.failed += 1,
+                    Some(answer) => *answer.ends_as()(&mut self.ended) += 1,
+                    // Its lease ended.
+                    None => self.ended.failed += 1,
+                }
+            }
+            match polled {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(())) => {
+                    return Err(TestCaseError::fail("a ping ends while the layer lives"));
+                }
+                // A check that panics is the end of the ping.
+                Err(_) => self.ping = None,
+            }
+        }
+        Ok(())
+    }
+
+    // ---- who listens ----------------------------------------------------------------------------
+
+    /// Polls the listeners, but only those who were woken.
+    fn listen(&mut self) {
+        while self.listener.1.rang() {
+            let (recv_next, bell) = &mut self.listener;
+            let bell = bell.clone();
+            if let Poll::Ready((busts, bust)) = bell.poll(|cx| recv_next.as_mut().poll(cx)) {
+                self.busts.push(bust.expect("the layer lives"));
+                *recv_next = recv(busts);
+                bell.0.store(true, Ordering::SeqCst);
+            }
+        }
+        if let Some((recv_next, witness)) = &mut self.witness {
+            let waker = Waker::from(witness.clone());
+            let mut cx = Context::from_waker(&waker);
+            while let Poll::Ready((busts, _)) = recv_next.as_mut().poll(&mut cx) {
+                *recv_next = recv(busts);
+            }
+        }
+        if let Some((serving, bell)) = &mut self.serving
+            && bell.rang()
+            && bell.clone().poll(|cx| serving.as_mut().poll(cx)).is_ready()
+        {
+            self.serving = None;
+        }
+    }
+
+    // ---- what must hold -------------------------------------------------------------------------
+
+    fn look(&mut self) -> Checked {
+        let before = self.era;
+        let status = self.handle.status();
+        // The look may have moved time, and woken those who wait for that.
+        self.woken_in_time(&status)?;
+        self.listen();
+        self.poll_ping()?;
+        let status = self.handle.status();
+        let wrong = self.site.wrong.borrow();
+        prop_assert!(wrong.is_empty(), "reached the partner: {wrong:?}");
+        drop(wrong);
+        prop_assert!(status.era >= before, "an era came back");
+        self.era = status.era;
+        self.counts_add_up(&status)?;
+        self.slots_add_up(&status)?;
+        self.signals_add_up(&status)?;
+        // Nobody who was refused keeps a place (R4).
+        let ready = self.slots.iter().filter(|slot| slot.ready).count();
+        prop_assert!(
+            self.site.permits.get() <= ready,
+            "{} permits are held, {ready} callers may call",
+            self.site.permits.get()
+        );
+        Ok(())
+    }
+
+    fn counts_add_up(&self, status: &Status) -> Checked {
+        let calls = status.calls;
+        let shown = Ended {
+            succeeded: calls.succeeded,
+            failed: calls.failed,
+            neutral: calls.neutral,
+            abandoned: calls.abandoned,
+        };
+        prop_assert_eq!(shown, self.ended);
+        let in_flight = self.in_flight().count() as u64;
+        prop_assert_eq!(calls.in_flight(), in_flight);
+        prop_assert_eq!(calls.admitted, shown.sum() + in_flight);
+        Ok(())
+    }
+
+    /// The calls that were admitted and have not ended, by the world's own books.
+    fn in_flight(&self) -> impl Iterator<Item = u64> {
+        let running = self.checks.running.borrow();
+        let ping = running.as_ref().map(|(_, era, _)| *era);
+        let calls = self.calls.iter().filter_map(|call| call.admission);
+        let bodies = self.bodies.iter().filter_map(|body| body.admission);
+        calls
+            .chain(bodies)
+            .map(|admission| admission.era)
+            .chain(ping)
+    }
+
+    fn slots_add_up(&self, status: &Status) -> Checked {
+        let Some(probing) = status.probing else {
+            prop_assert_ne!(status.mode, Mode::Probing);
+            return Ok(());
+        };
+        if probing.ramp_share.is_some() {
+            prop_assert!(self.setup.ramp.is_some());
+            return Ok(());
+        }
+        let Setup { probes, needed, .. } = self.setup;
+        prop_assert!(probing.in_flight <= probes);
+        prop_assert!(probing.in_flight + probing.successes <= needed);
+        let held = self.in_flight().filter(|era| *era == status.era).count();
+        prop_assert_eq!(probing.in_flight as usize, held, "slots and who holds them");
+        let left = needed - probing.in_flight - probing.successes;
+        prop_assert_eq!(probing.free, left.min(probes - probing.in_flight));
+        Ok(())
+    }
+
+    fn signals_add_up(&mut self, status: &Status) -> Checked {
+        while let Some(event) = self.events.try_recv() {
+            self.told.push(event);
+        }
+        let recovered: Vec<_> = self
+            .told
+            .iter()
+            .filter_map(|event| match event.kind {
+                EventKind::Recovered {
+                    episode,
+                    generation,
+                    ..
+                } => Some((episode, generation)),
+                _ => None,
+            })
+            .collect();
+        let began = self
+            .told
+            .iter()
+            .filter(|event| matches!(event.kind, EventKind::EpisodeBegan { .. }))
+            .count();
+        let open = usize::from(status.episode.is_some());
+        prop_assert_eq!(began, recovered.len() + open, "one signal an episode");
+        prop_assert_eq!(open == 1, status.mode != Mode::Serving);
+        prop_assert_eq!(self.handle.episodes().len(), recovered.len().min(64));
+        for pair in recovered.windows(2) {
+            prop_assert!(pair[0].1 < pair[1].1, "the generation grows");
+            prop_assert_eq!(pair[0].0 + 1, pair[1].0);
+        }
+        // A listener that keeps up gets each; of those within one step it may get the last alone.
+        let newest = recovered.last().map(|(_, generation)| *generation);
+        let got = self.busts.last().map(|bust| bust.generation);
+        prop_assert_eq!(got, newest, "the newest signal was not delivered");
+        for pair in self.busts.windows(2) {
+            prop_assert!(
+                pair[0].generation < pair[1].generation,
+                "a signal came twice"
+            );
+        }
+        prop_assert!(
+            status.generation >= self.generation,
+            "the generation went back"
+        );
+        if let Some(newest) = newest {
+            prop_assert_eq!(status.generation, newest);
+        }
+        // The flag clears first: whoever is woken by the signal finds the gate serving (R16).
+        if let Some((_, witness)) = &self.witness {
+            let mut known = self.generation;
+            for (generation, mode, refused) in witness.seen.lock().expect("sound").drain(..) {
+                if generation > known {
+                    prop_assert_eq!((mode, refused), (Mode::Serving, false), "woken too early");
+                    known = generation;
+                }
+            }
+        }
+        self.generation = status.generation;
+        Ok(())
+    }
+
+    /// Nobody sleeps through what concerns them.
+    fn woken_in_time(&self, status: &Status) -> Checked {
+        for slot in self.slots.iter().filter(|slot| slot.parked) {
+            prop_assert!(
+                status.mode == Mode::Serving || slot.bell.rang(),
+                "parked while the gate shuts"
+            );
+        }
+        for call in self.calls.iter().filter(|call| call.polled) {
+            let stays = call.kind.is_exempt() && call.view.is_around_calls();
+            if let Some(admission) = call.admission
+                && !stays
+                && is_at(&*call.call, "Waiting")
+            {
+                prop_assert!(
+                    admission.era == status.era || call.bell.rang(),
+                    "waits on in an era that is over"
+                );
+            }
+        }
+        if let Some((_, bell)) = &self.serving {
+            prop_assert!(
+                status.mode != Mode::Serving || bell.rang(),
+                "wait_until_serving sleeps on"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everybody leaves: nothing is left behind (R5).
+    fn leave(mut self) -> Checked {
+        let running = self.checks.running.borrow().clone();
+        self.ping = None;
+        if let Some((_, era, heard)) = running {
+            self.gave_up(Some(Admission { era, heard }));
+        }
+        for call in std::mem::take(&mut self.calls) {
+            self.gave_up(call.admission);
+        }
+        for body in std::mem::take(&mut self.bodies) {
+            self.gave_up(body.admission);
+        }
+        self.slots.clear();
+        self.listen();
+        self.look()?;
+        let status = self.handle.status();
+        prop_assert_eq!(status.calls.in_flight(), 0);
+        prop_assert_eq!(status.pings, 0);
+        prop_assert_eq!(self.site.permits.get(), 0);
+        if let Some(probing) = status.probing
+            && probing.ramp_share.is_none()
+        {
+            let free = self.setup.probes.min(self.setup.needed - probing.successes);
+            prop_assert_eq!((probing.in_flight, probing.free), (0, free));
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn new(stack: Stack) -> Self {
+        Self {
+            stack,
+            bell: Arc::default(),
+            ready: false,
+            parked: false,
+        }
+    }
+}
+
+/// Which state a call's future is in.
+fn is_at(call: &dyn Running, state: &str) -> bool {
+    format!("{call:?}").contains(state)
+}
+
+fn cases() -> Config {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let cases = asked.and_then(|cases| cases.parse().ok());
+    Config {
+        cases: cases.unwrap_or(250),
+        // What a run finds becomes a test with a name.
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_interleaving_breaks_a_rule(
+        setup in setup(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut world = World::new(setup);
+            for step in &steps {
+                world.take(step).await?;
+            }
+            world.leave()
+        })?;
+    }
+}
