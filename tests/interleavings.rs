@@ -805,6 +805,8 @@ struct Slot {
     bell: Arc<Bell>,
     /// Polled ready, and not called since.
     ready: bool,
+    /// While the gate was open, so that the inner service is ready too.
+    holds: bool,
     /// Waits for readiness.
     parked: bool,
 }
@@ -853,11 +855,14 @@ struct World {
     listener: (Recv, Arc<Bell>),
     busts: Vec<CacheBust>,
     witness: Option<(Recv, Arc<Witness>)>,
-    serving: Option<(Pin<Box<dyn Future<Output = ()>>>, Arc<Bell>)>,
+    serving: Option<(Serving, Arc<Bell>)>,
     first: u64,
     generation: u64,
     era: u64,
 }
+
+/// A `wait_until_serving` under way.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 #[expect(clippy::disallowed_methods, reason = "the paused clock")]
 fn now() -> Instant {
@@ -1111,6 +1116,7 @@ impl World {
         let polled = guarded(|| bell.poll(|cx| slot.stack.poll_ready(cx)));
         let view = slot.stack.view();
         slot.ready = matches!(polled, Ok(Poll::Ready(Ok(()))));
+        slot.holds = slot.ready && self.handle.mode() == Mode::Serving;
         slot.parked = matches!(polled, Ok(Poll::Pending));
         if let Ok(Poll::Ready(Err(()))) = polled
             && view.measures()
@@ -1134,7 +1140,7 @@ impl World {
         if !slot.ready {
             return Ok(());
         }
-        slot.ready = false;
+        (slot.ready, slot.holds) = (false, false);
         let (view, line) = (slot.stack.view(), Rc::new(Line::default()));
         let request = Request {
             kind,
@@ -1379,12 +1385,9 @@ impl World {
         self.slots_add_up(&status)?;
         self.signals_add_up(&status)?;
         // Nobody who was refused keeps a place (R4).
-        let ready = self.slots.iter().filter(|slot| slot.ready).count();
-        prop_assert!(
-            self.site.permits.get() <= ready,
-            "{} permits are held, {ready} callers may call",
-            self.site.permits.get()
-        );
+        let may = self.slots.iter().filter(|slot| slot.holds).count();
+        let held = self.site.permits.get();
+        prop_assert!(held <= may, "{held} permits are held, {may} may be");
         Ok(())
     }
 
@@ -1559,6 +1562,7 @@ impl Slot {
             stack,
             bell: Arc::default(),
             ready: false,
+            holds: false,
             parked: false,
         }
     }

@@ -37,6 +37,7 @@ mod timeline;
 use std::{
     io::{Write, stdout},
     process::ExitCode,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -57,6 +58,8 @@ use crate::{
 const VISITS: usize = 1200;
 /// The same where a real partner answers them: politely few.
 const VISITS_TO_A_REAL_PARTNER: usize = 200;
+/// A machine on which customers come later than this does not replay what was planned.
+const TOO_LATE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -127,6 +130,13 @@ async fn replay(args: &Args) -> Result<Vec<String>, BoxError> {
     };
     report["took_ms"] = json!((with.ended - with.began).as_millis() as u64);
     let broken = promises::broken(&report);
+    if !broken.is_empty() && counts.latest > TOO_LATE {
+        eprintln!(
+            "This machine was too busy to tell: customers came up to {} ms late. Try again, or \
+             with a smaller --speed.",
+            counts.latest.as_millis()
+        );
+    }
     report["broken_promises"] = json!(broken);
 
     let mut out = stdout().lock();

@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     pub(crate) partner_calls_during_outage: usize,
     pub(crate) partner_calls_during_maintenance: usize,
     pub(crate) probes: usize,
+    /// How late the latest visit began: what the machine was too busy for.
+    pub(crate) latest: Duration,
     /// Since the partner was back, until somebody was served by it.
     pub(crate) recovered_after: Option<Duration>,
 }
@@ -106,6 +108,8 @@ impl Counts {
         let mut waits = Vec::new();
         for account in &books.accounts {
             counts.customer(account, &at);
+            let late = account.sent - (books.began + account.visit.at);
+            counts.latest = counts.latest.max(late);
             if !account.visit.errand.is_exempt() && (at(BROKEN)..at(BACK)).contains(&account.sent) {
                 waits.push(account.ended - account.sent);
             }
@@ -199,6 +203,7 @@ impl Counts {
             "refused_while_healthy": self.refused_while_healthy,
             "stale_prices": self.stale_prices,
             "median_wait_in_outage_ms": self.median_wait.as_secs_f64() * 1e3,
+            "latest_visit_late_by_ms": self.latest.as_millis() as u64,
             "partner_calls": self.partner_calls,
             "partner_calls_during_outage": self.partner_calls_during_outage,
             "partner_calls_during_maintenance": self.partner_calls_during_maintenance,

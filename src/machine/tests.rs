@@ -21,7 +21,6 @@ enum Step {
     /// Somebody whose clock stands earlier looks.
     LookBack,
     Admit(Asker),
-    PassBeforeRoutes(Asker),
     Settle(prop::sample::Index, Ending),
     Engage(Option<u64>),
     Release,
@@ -43,7 +42,7 @@ enum Step {
     },
     PingBegan,
     PingEnded,
-    StepWall(i64),
+    WallReads(i64),
 }
 
 /// How far time goes.
@@ -181,7 +180,6 @@ fn step() -> impl Strategy<Value = Step> {
         30 => span().prop_map(Step::Advance),
         1 => Just(Step::LookBack),
         24 => asker().prop_map(Step::Admit),
-        2 => asker().prop_map(Step::PassBeforeRoutes),
         30 => (index(), ending()).prop_map(|(index, ending)| Step::Settle(index, ending)),
         2 => prop::option::of(seconds(0..=10)).prop_map(Step::Engage),
         1 => Just(Step::Engage(Some(NEVER))),
@@ -199,7 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         1 => Just(Step::PingBegan),
         1 => Just(Step::PingEnded),
-        1 => (-3_600_000_000_000_i64..=3_600_000_000_000).prop_map(Step::StepWall),
+        1 => (-3_600_000_000_000_i64..=3_600_000_000_000).prop_map(Step::WallReads),
     ]
 }
 
@@ -276,10 +274,6 @@ impl Pair {
                     self.calls.push((role, era, call));
                 }
             }
-            Step::PassBeforeRoutes(asker) => {
-                let passes = self.machine.lets_through(*asker);
-                prop_assert_eq!(passes, model.lets_through(*asker));
-            }
             Step::Settle(index, ending) => {
                 if !self.calls.is_empty() {
                     let (role, era, call) = self.calls.swap_remove(index.index(self.calls.len()));
@@ -295,7 +289,7 @@ impl Pair {
                 self.machine.ping_ended();
                 model.pings = model.pings.saturating_sub(1);
             }
-            Step::StepWall(by) => {
+            Step::WallReads(by) => {
                 model.step_wall(*by);
                 let now = model.wall(model.now);
                 self.machine.wall_clock_reads(now);
@@ -383,6 +377,9 @@ impl Pair {
             (Mode::Probing, _) => Op::Ask,
         };
         prop_assert_eq!(machine.op(), op);
+        for asker in [Asker::Eligible, Asker::Ineligible] {
+            prop_assert_eq!(machine.lets_through(asker), model.lets_through(asker));
+        }
 
         // The model's eras need not be numbered as the machine's, but they end when those do.
         let (mut eras, generation) = ((machine.era(), model.era), self.generation);
@@ -607,11 +604,9 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answ
             machine.ping_ended();
             return Answer::Other;
         }
-        Step::Advance(_)
-        | Step::LookBack
-        | Step::PassBeforeRoutes(_)
-        | Step::Retune { .. }
-        | Step::StepWall(_) => return Answer::Other,
+        Step::Advance(_) | Step::LookBack | Step::Retune { .. } | Step::WallReads(_) => {
+            return Answer::Other;
+        }
         Step::Engage(expiry) => Command::Engage {
             expiry: expiry.map(Duration::from_nanos),
         },
