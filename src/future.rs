@@ -163,7 +163,7 @@ where
         let Some((stay, shared)) = &mut self.stay else {
             return Ok(());
         };
-        if shared.is_current(stay.era) {
+        if shared.lasts(stay.era) {
             return Ok(());
         }
         let (ticket, again) = admit(shared, P::PLACEMENT, stay.asker)?;

@@ -180,6 +180,19 @@ impl Shared {
         self.gate.read().era() == era
     }
 
+    /// Whether the era of an admission is the present one once what fell due is applied: a call that
+    /// waits looks too (R11), or a probe whose lease is over would reach the partner.
+    pub(crate) fn lasts(&self, era: u32) -> bool {
+        if !self.is_current(era) {
+            return false;
+        }
+        let deadline = self.gate.deadline().known();
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            self.look();
+        }
+        self.is_current(era)
+    }
+
     /// Whether the gate neither refuses nor asks.
     pub(crate) fn is_serving(&self) -> bool {
         matches!(self.gate.read().op(), Op::Serve | Op::ServeUntil)
