@@ -121,7 +121,7 @@ fn reqwest_client(layer: &MaintenanceLayer) -> Result<Guarded, reqwest::Error> {
 // ---- what happens to them -------------------------------------------------------------------------
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+pub(crate) async fn main() -> Result<(), BoxError> {
     println!("hyper-util's client");
     let layer = layer()?;
     story(&layer.handle(), hyper_util_client(&layer)).await?;

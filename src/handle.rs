@@ -320,14 +320,12 @@ impl MaintenanceHandle {
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
         let table = Table::new(exemptions.into_iter().collect(), self.shared.call_names())?;
-        let (actor, reason) = (actor.into(), reason.into());
-        check_texts(&actor, &reason)?;
-        self.shared.replace_exemptions(table);
-        self.command(
+        self.carry_out(
             Action::ReplaceExemptions,
             Command::ReplaceExemptions,
-            actor,
-            reason,
+            Some(table),
+            actor.into(),
+            reason.into(),
         )
     }
 
@@ -338,8 +336,19 @@ impl MaintenanceHandle {
         actor: Arc<str>,
         reason: Arc<str>,
     ) -> Result<Receipt, CommandError> {
+        self.carry_out(action, command, None, actor, reason)
+    }
+
+    fn carry_out(
+        &self,
+        action: Action,
+        command: Command,
+        table: Option<Table>,
+        actor: Arc<str>,
+        reason: Arc<str>,
+    ) -> Result<Receipt, CommandError> {
         check_texts(&actor, &reason)?;
-        let (changed, status) = self.shared.command(action, command, actor, reason)?;
+        let (changed, status) = self.shared.command(action, command, table, actor, reason)?;
         Ok(Receipt {
             action,
             changed,

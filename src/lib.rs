@@ -97,7 +97,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status and body, 503 refusals, exemption by path: `tower_maintenance::http` |
+//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
@@ -115,6 +115,8 @@
 //!   events the last 512 are kept.
 //! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
 //!   everything that fell due is applied in order, with the instants it fell due.
+//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; a partner's
+//!   `Retry-After` is heeded in seconds, not as a date; what a body says is not judged, only whether it comes to its end.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -155,6 +157,8 @@ mod verdict;
 mod axum;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "http", feature = "serde"))]
+mod rfc3339;
 #[cfg(feature = "rt")]
 mod rt;
 #[cfg(feature = "serde")]

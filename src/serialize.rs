@@ -16,13 +16,14 @@ use crate::{
     journal::{Action, AuditEntry},
     mode::{Cause, Mode, Switches},
     policy::Rate,
+    rfc3339::rfc3339,
     signal::CacheBust,
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     verdict::Outcome,
 };
 
 fn time(at: SystemTime) -> Value {
-    humantime::format_rfc3339_millis(at).to_string().into()
+    rfc3339(at).into()
 }
 
 fn time_if(at: Option<SystemTime>) -> Value {

@@ -186,9 +186,13 @@ impl Shared {
         if !self.is_current(era) {
             return false;
         }
-        let deadline = self.gate.deadline().known();
-        if deadline.is_some_and(|deadline| deadline <= self.now()) {
-            self.look();
+        if let Some(deadline) = self.gate.deadline().known() {
+            let now = self.now();
+            // Tries the lock only (R3). A failed try is a no where the gate is not open: whoever holds
+            // it may be ending this very era.
+            if deadline <= now && self.ask(now, |_| None).is_none() && !self.is_serving() {
+                return false;
+            }
         }
         self.is_current(era)
     }
@@ -297,15 +301,21 @@ impl Shared {
 
     // ---- operators and listeners --------------------------------------------------------------
 
+    /// Carries out a command; `table` are the exemptions that it puts in force.
     pub(crate) fn command(
         &self,
         action: Action,
         command: Command,
+        table: Option<Table>,
         actor: Arc<str>,
         reason: Arc<str>,
     ) -> Result<(bool, Status), CommandError> {
         self.locked(|machine| {
             let changed = machine.command(command, &actor, &reason)?;
+            // Under the lock, so that the last in the audit trail is the one in force.
+            if let Some(table) = table {
+                self.exemptions.store(Arc::new(table));
+            }
             let entry = AuditEntry {
                 number: 0,
                 at: machine.wall_now(),
@@ -345,10 +355,6 @@ impl Shared {
 
     pub(crate) fn exemptions(&self) -> arc_swap::Guard<Arc<Table>> {
         self.exemptions.load()
-    }
-
-    pub(crate) fn replace_exemptions(&self, table: Table) {
-        self.exemptions.store(Arc::new(table));
     }
 
     pub(crate) fn calls_have_names(&self) {

@@ -440,7 +440,7 @@ async fn a_refusal_says_all_that_a_client_needs() {
                 .contains("not processed")
         );
         let since = problem["since"].as_str().unwrap();
-        assert!(since.ends_with('Z') && since.len() == 20, "{since}");
+        assert!(since.ends_with('Z') && since.len() == 24, "{since}");
         assert!(
             !answer.body().windows(4).any(|part| part == b"4711"),
             "the reason is the operator's"
@@ -838,4 +838,31 @@ async fn a_call_refused_in_a_handler_answers_like_a_refused_route() {
     let around_calls = billing.ask(Method::POST, "/ungated/prices").await;
     assert_eq!(assert_refusal(&before_routes), secs(5));
     assert_eq!(problem(&before_routes), problem(&around_calls));
+}
+
+/// A wall clock may be set to anything, and what cannot be written is written as the nearest that can.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_under_an_odd_wall_clock_is_a_page_like_any_other() {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    let clocks: [SystemTime; 2] = [
+        UNIX_EPOCH - Duration::from_secs(86_400),
+        UNIX_EPOCH + Duration::from_secs(1 << 40),
+    ];
+    for clock in clocks {
+        let layer = MaintenanceLayer::builder("zuora")
+            .wall_clock(clock)
+            .build()
+            .unwrap();
+        layer.handle().engage(Hold::new("test", "a drill")).unwrap();
+        let page = layer
+            .paths()
+            .layer(tower::service_fn(async |_: http::Request<String>| {
+                Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+            }))
+            .oneshot(http::Request::new(String::new()))
+            .await
+            .unwrap();
+        assert_eq!(page.status(), 503);
+        assert!(page.body().contains("\"since\":\""), "{}", page.body());
+    }
 }

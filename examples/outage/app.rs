@@ -6,7 +6,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,11 @@ use axum::{
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tower::{
     BoxError, ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed,
     util::BoxCloneSyncService,
@@ -31,7 +38,10 @@ use tower_maintenance::{
     http::HttpCalls,
 };
 
-use crate::ledger::{By, HttpClient, Ledger, enters};
+use crate::{
+    ledger::{By, HttpClient, Ledger, enters},
+    timeline::now,
+};
 
 /// The layer of the billing app: its policy, what it must not touch, and why.
 pub(crate) fn maintenance(policy: Policy) -> Result<MaintenanceLayer, BoxError> {
@@ -77,6 +87,9 @@ pub(crate) struct Billing {
     pub(crate) addr: SocketAddr,
     /// The generations the app's cache was told of.
     pub(crate) told: Arc<Mutex<Vec<u64>>>,
+    partner: Partner,
+    /// How many calls of the background job were refused.
+    job_refused: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
 }
 
@@ -103,11 +116,12 @@ impl Billing {
             tasks.spawn(ping(&handle, client.clone(), ledger.clone(), health));
         }
 
+        let partner = Partner {
+            calls: partner_calls(layer, client, ledger.clone(), timeout),
+            site,
+        };
         let app = App {
-            partner: Partner {
-                calls: partner_calls(layer, client, ledger.clone(), timeout),
-                site,
-            },
+            partner: partner.clone(),
             catalogue,
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -117,7 +131,40 @@ impl Billing {
             // Never fails: axum goes on after errors of `accept`.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { addr, told, tasks })
+        Ok(Self {
+            addr,
+            told,
+            partner,
+            job_refused: Arc::default(),
+            tasks,
+        })
+    }
+
+    /// The background job: tells the partner what customers have used, again and again. No route
+    /// stands before it; that it does not knock at a partner that is down is the second placement's
+    /// doing.
+    pub(crate) fn report_usage(
+        &self,
+        every: Duration,
+        until: Instant,
+    ) -> impl Future<Output = ()> + use<> {
+        let partner = self.partner.clone();
+        let refused = Arc::clone(&self.job_refused);
+        async move {
+            // To a real partner it would be a charge.
+            while matches!(partner.site, Site::Simulated(_)) && now() < until {
+                if let Err(error) = partner.call(Method::POST, "/v1/usage").await
+                    && Refused::find(&*error).is_some()
+                {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(every).await;
+            }
+        }
+    }
+
+    pub(crate) fn job_refused(&self) -> usize {
+        self.job_refused.load(Ordering::Relaxed)
     }
 
     /// Stops serving, pinging and listening.
@@ -154,7 +201,7 @@ fn partner_calls(
     ledger: Ledger,
     timeout: Duration,
 ) -> PartnerCalls {
-    let wire = service_fn(move |request| ledger.send(&client, By::Customer, request));
+    let wire = service_fn(move |request| ledger.send(&client, By::App, request));
     match layer {
         Some(layer) => BoxCloneSyncService::new(
             ServiceBuilder::new()

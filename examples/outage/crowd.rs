@@ -140,7 +140,10 @@ pub(crate) enum Met {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     ErrorPage,
+    /// The app gave up waiting for the partner, and said so.
     TimedOut,
+    /// The customer gave up waiting for the app.
+    Unanswered,
     Broken,
 }
 
@@ -172,7 +175,7 @@ impl Crowd {
                 let sent = now();
                 let met = timeout(patience, ask(&client, request))
                     .await
-                    .unwrap_or(Met::Failed(Fault::TimedOut));
+                    .unwrap_or(Met::Failed(Fault::Unanswered));
                 let account = Account {
                     visit,
                     sent,

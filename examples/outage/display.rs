@@ -180,8 +180,8 @@ fn frame(
             None => " ".into(),
         });
         row(&mut out, "the partner", &ribbon, short(phase));
+        out.push('\n');
     }
-    out.push('\n');
 
     let mode = with.layer.as_ref().map(|layer| layer.mode());
     let ribbon = ribbon(story, |at| {

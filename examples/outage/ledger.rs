@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) by: By,
-    /// When it came to the gate: a customer's call is stamped *before* the layer sees it, so that a
+    /// When it came to the gate: a call of the app is stamped *before* the layer sees it, so that a
     /// trip which falls between the two stamps is no breach.
     pub(crate) entered: Instant,
     /// When it had passed the gate.
@@ -43,7 +43,8 @@ pub(crate) struct Sent {
 /// On whose behalf a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
-    Customer,
+    /// The app's own: a customer's, or its background job's.
+    App,
     Ping,
 }
 

@@ -76,7 +76,10 @@ async fn main() -> ExitCode {
     };
     let ended = tokio::select! {
         ended = replay(&args) => ended,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!();
+            return ExitCode::from(130);
+        }
     };
     match ended {
         Ok(broken) if broken.is_empty() => ExitCode::SUCCESS,

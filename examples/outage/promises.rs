@@ -86,6 +86,11 @@ pub(crate) fn broken(report: &Value) -> Vec<String> {
         &report["refused"],
     );
     broken.unless(
+        count(report, "background_job_refused") > 0,
+        "calls that come from no route are refused in maintenance",
+        &report["background_job_refused"],
+    );
+    broken.unless(
         count(report, "probes") >= 3,
         "probes prove the recovery",
         &report["probes"],

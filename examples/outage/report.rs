@@ -3,7 +3,10 @@
 //! The customers' accounts and the partner's own log are what counts. The layer's numbers are only
 //! compared with them: a layer that miscounts must not be able to hide it here.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -29,6 +32,8 @@ pub(crate) struct Counts {
     pub(crate) error_pages: usize,
     pub(crate) timeouts: usize,
     pub(crate) broken: usize,
+    /// Those who never learnt what the app did with their request.
+    pub(crate) unanswered: usize,
     pub(crate) exempt_requests: usize,
     pub(crate) exempt_served: usize,
     pub(crate) exempt_refused: usize,
@@ -36,7 +41,8 @@ pub(crate) struct Counts {
     pub(crate) stale_prices: usize,
     /// How long the customers who wanted something of the partner waited during the outage.
     pub(crate) median_wait: Duration,
-    /// Customers' calls in the partner's log; those that left for a partner without a log.
+    pub(crate) job_refused: usize,
+    /// The app's calls in the partner's log; those that left for a partner without a log.
     pub(crate) partner_calls: usize,
     pub(crate) partner_calls_during_outage: usize,
     pub(crate) partner_calls_during_maintenance: usize,
@@ -104,7 +110,10 @@ impl Counts {
     /// Counts one run. `maintenance` are the stretches of the run with the layer, for both.
     pub(crate) fn of(books: &Books, pace: Pace, maintenance: &[Range<Instant>]) -> Self {
         let at = |story| books.began + pace.real(story);
-        let mut counts = Self::default();
+        let mut counts = Self {
+            job_refused: books.job_refused,
+            ..Self::default()
+        };
         let mut waits = Vec::new();
         for account in &books.accounts {
             counts.customer(account, &at);
@@ -131,7 +140,7 @@ impl Counts {
                 for record in log {
                     match by(books, record) {
                         Some((_, By::Ping)) => counts.probes += 1,
-                        Some((number, By::Customer)) => {
+                        Some((number, By::App)) => {
                             counts.partner_calls += 1;
                             counts.partner_calls_during_outage +=
                                 usize::from(outage.contains(&record.began));
@@ -146,7 +155,7 @@ impl Counts {
                 for (number, sent) in books.sent.iter().enumerate() {
                     match sent.by {
                         By::Ping => counts.probes += 1,
-                        By::Customer => {
+                        By::App => {
                             counts.partner_calls += 1;
                             counts.partner_calls_during_maintenance += gated(number);
                         }
@@ -182,7 +191,14 @@ impl Counts {
                 match fault {
                     Fault::ErrorPage => self.error_pages += 1,
                     Fault::TimedOut => self.timeouts += 1,
-                    Fault::Broken => self.broken += 1,
+                    Fault::Unanswered => {
+                        self.timeouts += 1;
+                        self.unanswered += 1;
+                    }
+                    Fault::Broken => {
+                        self.broken += 1;
+                        self.unanswered += 1;
+                    }
                 }
             }
         }
@@ -201,6 +217,7 @@ impl Counts {
             "exempt_served": self.exempt_served,
             "exempt_refused": self.exempt_refused,
             "refused_while_healthy": self.refused_while_healthy,
+            "background_job_refused": self.job_refused,
             "stale_prices": self.stale_prices,
             "median_wait_in_outage_ms": self.median_wait.as_secs_f64() * 1e3,
             "latest_visit_late_by_ms": self.latest.as_millis() as u64,
@@ -301,17 +318,31 @@ pub(crate) fn disagreements(books: &Books, layer: &LayerBook, counts: &Counts) -
     let last_generation = layer.episodes.last().and_then(|episode| episode.generation);
 
     let mut found = Vec::new();
-    let mut same = |what: &str, ours: usize, layers: u64| {
-        if ours as u64 != layers {
+    let mut within = |what: &str, ours: RangeInclusive<usize>, layers: u64| {
+        let (least, most) = (*ours.start(), *ours.end());
+        if !(least as u64..=most as u64).contains(&layers) {
+            let ours = if least == most {
+                format!("{least}")
+            } else {
+                format!("{least} to {most}")
+            };
             found.push(format!("{what}: {ours}, and the layer says {layers}"));
         }
     };
-    same("refusals that customers got", counts.refused, calls.refused);
-    same(
+    // A customer who got no answer may have been refused, or passed as exempt, or neither.
+    let unanswered = counts.unanswered;
+    let (refused, exempt) = (counts.refused + counts.job_refused, counts.exempt_requests);
+    within(
+        "refusals that customers and the background job got",
+        refused..=refused + unanswered,
+        calls.refused,
+    );
+    within(
         "exempt requests of customers",
-        counts.exempt_requests,
+        exempt.saturating_sub(unanswered)..=exempt,
         calls.exempt,
     );
+    let mut same = |what: &str, ours: usize, layers: u64| within(what, ours..=ours, layers);
     same(
         "calls that left for the partner",
         books.sent.len(),

@@ -21,7 +21,7 @@ use crate::{
     args::Stand,
     crowd::{Account, Crowd, Visit},
     ledger::{Ledger, Sent},
-    timeline::{BACK, Pace, now},
+    timeline::{BACK, ENDS, Pace, now},
 };
 
 /// What the partner's basic plan costs before the outage, and after it.
@@ -91,12 +91,17 @@ impl Run {
         if let Some(server) = &self.server {
             server.partner().restart();
         }
-        self.crowd.clone().visit(
+        let crowd = self.crowd.clone().visit(
             self.billing.addr,
             Arc::clone(&plan.visits),
             began,
             plan.pace.patience(),
-        )
+        );
+        let ends = began + plan.pace.real(ENDS);
+        let job = self.billing.report_usage(plan.pace.job_every(), ends);
+        async {
+            tokio::join!(crowd, job);
+        }
     }
 
     /// The phase the simulated partner is in.
@@ -112,6 +117,7 @@ impl Run {
     /// Stops everything, and takes the books along.
     pub(crate) async fn close(self, began: Instant) -> Result<Books, BoxError> {
         let told = Arc::clone(&self.billing.told);
+        let job_refused = self.billing.job_refused();
         self.billing.close().await;
         let log = match self.server {
             Some(server) => {
@@ -130,6 +136,7 @@ impl Run {
             began,
             ended: now(),
             accounts: self.crowd.accounts(),
+            job_refused,
             sent: self.ledger.calls(),
             log,
             layer,
@@ -167,13 +174,15 @@ fn layer(pace: Pace, stand: Stand) -> Result<MaintenanceLayer, BoxError> {
     }
 }
 
-/// What the four witnesses of a run wrote down.
+/// What the witnesses of a run wrote down.
 #[derive(Debug)]
 pub(crate) struct Books {
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
     /// The customers.
     pub(crate) accounts: Vec<Account>,
+    /// The background job: how many of its calls were refused.
+    pub(crate) job_refused: usize,
     /// The place where calls leave for the partner.
     pub(crate) sent: Vec<Sent>,
     /// The simulated partner. Its times are counted from the beginning.

@@ -19,14 +19,18 @@ pub(crate) fn table(
         out: String::new(),
         style,
     };
-    table.row("", "with the layer", "without it", Tone::Head);
-
-    let entered = match entry.after_ms {
-        Some(after) => spoken(pace, after),
-        None => "never".into(),
+    // Only the simulated outage has a day to compare with.
+    let compared = |text: &'static str| if without.is_some() { text } else { "" };
+    let spoken = |ms| match without {
+        Some(_) => format!("{} = {}", seconds(ms), of_the_day(pace, ms)),
+        None => seconds(ms),
     };
+
+    table.head("with the layer", compared("without it"));
+    let entered = entry.after_ms.map_or("never".into(), spoken);
     let by_hand = format!("by hand: {} min", (BY_HAND - BROKEN).as_secs() / 60);
-    table.row("until maintenance", &entered, &by_hand, Tone::Plain);
+    let by_hand = without.map_or("", |_| &by_hand);
+    table.row("until maintenance", &entered, by_hand, Tone::Plain);
     if let Some(failures) = entry.after_failures {
         table.row(
             "  after failed calls",
@@ -60,11 +64,18 @@ pub(crate) fn table(
         format!("{} of {}", it.exempt_served, it.exempt_requests)
     });
     if without.is_some() {
+        both("background calls refused", Tone::Plain, &|it| {
+            it.job_refused.to_string()
+        });
         both("typical wait in the outage", Tone::Plain, &|it| {
             format!("{:.1} ms", it.median_wait.as_secs_f64() * 1e3)
         });
         both("calls to the failing partner", Tone::Strong, &|it| {
             it.partner_calls_during_outage.to_string()
+        });
+    } else {
+        both("calls to the partner", Tone::Plain, &|it| {
+            it.partner_calls.to_string()
         });
     }
     both("  during maintenance", Tone::Plain, &|it| {
@@ -73,19 +84,19 @@ pub(crate) fn table(
     both("  pings instead", Tone::Plain, &|it| it.probes.to_string());
     if without.is_some() {
         both("partner back, until served", Tone::Plain, &|it| {
-            it.recovered_after.map_or("never".into(), |after| {
-                spoken(pace, after.as_millis() as i64)
-            })
+            let after = it.recovered_after;
+            after.map_or("never".into(), |after| spoken(after.as_millis() as i64))
         });
         both("stale prices shown then", Tone::Strong, &|it| {
             it.stale_prices.to_string()
         });
     }
     let told = match entry.signals {
+        0 => "never".into(),
         1 => "once".into(),
         times => format!("{times} times"),
     };
-    table.row("caches told", &told, "never", Tone::Plain);
+    table.row("caches told", &told, compared("never"), Tone::Plain);
     table.row(
         "  generation",
         &entry.generation.to_string(),
@@ -95,17 +106,17 @@ pub(crate) fn table(
     table.out
 }
 
-/// In real time, and in that of the day.
-fn spoken(pace: Pace, ms: i64) -> String {
+fn seconds(ms: i64) -> String {
+    format!("{:.2} s", ms as f64 / 1e3)
+}
+
+/// Minutes and seconds of the day that is replayed.
+fn of_the_day(pace: Pace, ms: i64) -> String {
     let story = pace
         .story(Duration::from_millis(ms.unsigned_abs()))
         .as_secs();
-    let story = format!("{}:{:02} min", story / 60, story % 60);
     let sign = if ms < 0 { "-" } else { "" };
-    format!(
-        "{sign}{:.2} s = {sign}{story}",
-        ms.unsigned_abs() as f64 / 1e3
-    )
+    format!("{sign}{}:{:02} min", story / 60, story % 60)
 }
 
 struct Table {
@@ -115,20 +126,24 @@ struct Table {
 
 #[derive(Clone, Copy)]
 enum Tone {
-    Head,
     Plain,
     Strong,
 }
 
 impl Table {
+    fn head(&mut self, with: &str, without: &str) {
+        self.row("", with, without, Tone::Strong);
+        let _ = writeln!(self.out, "  {}", "─".repeat(70));
+    }
+
     fn row(&mut self, label: &str, with: &str, without: &str, tone: Tone) {
         let line = format!("  {label:<30}{with:>20}{without:>20}");
+        let line = line.trim_end();
         let line = match tone {
-            Tone::Head => format!("{}\n  {}", self.style.bold(&line), "─".repeat(70)),
-            Tone::Plain => line,
-            Tone::Strong => self.style.bold(&line),
+            Tone::Plain => line.to_owned(),
+            Tone::Strong => self.style.bold(line),
         };
-        let _ = writeln!(self.out, "{}", line.trim_end());
+        let _ = writeln!(self.out, "{line}");
     }
 
     fn gap(&mut self) {

@@ -102,6 +102,11 @@ impl Pace {
         self.real(minutes(10)).max(Duration::from_millis(2500))
     }
 
+    /// How often the billing app tells the partner what customers have used.
+    pub(crate) fn job_every(self) -> Duration {
+        self.real(minutes(1))
+    }
+
     /// When to enter maintenance, and what brings billing back: the default rules, at this pace.
     pub(crate) fn policy(self) -> Result<Policy, PolicyError> {
         // At most the timeout that drops the calls: a call dropped before it was quiet for so long

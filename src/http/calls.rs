@@ -91,6 +91,8 @@ impl HttpCalls {
     }
 
     /// The default judgement of an answer's head.
+    ///
+    /// `Retry-After` is heeded in seconds; the form with a date is not read.
     #[must_use]
     pub fn by_status(status: StatusCode, headers: &HeaderMap) -> Verdict {
         let outcome = match status {

@@ -1,4 +1,4 @@
-//! HTTP in both placements: calls judged by status, requests refused with a 503.
+//! HTTP in both placements: calls judged by status and by whether the body comes to its end, requests refused with a 503.
 //!
 //! | where | view | refusal | exempt by |
 //! |---|---|---|---|
@@ -20,7 +20,7 @@ pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
-    /// A view around an HTTP client: calls are judged by status and body, refusals are errors.
+    /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.
     ///
     /// | outcome | what |
     /// |---|---|

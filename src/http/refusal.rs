@@ -8,7 +8,7 @@ use http::{
 };
 use serde_json::json;
 
-use crate::{error::Refused, mode::Mode};
+use crate::{error::Refused, mode::Mode, rfc3339::rfc3339};
 
 /// What `Retry-After` says under a hold without expiry: nobody knows, and half a minute is polite.
 const UNKNOWN_END: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ pub fn refusal<B: From<String>>(refused: &Refused) -> Response<B> {
         "status": StatusCode::SERVICE_UNAVAILABLE.as_u16(),
         "detail": "This is in maintenance. The request was not processed, and may be repeated safely.",
         "component": refused.partner(),
-        "since": humantime::format_rfc3339_seconds(refused.since()).to_string(),
+        "since": rfc3339(refused.since()),
         "generation": refused.generation(),
         "retry_after": seconds,
         "processed": false,

@@ -111,7 +111,10 @@ async fn r19_an_expired_hold_uncovers_what_lies_beneath_it() {
     rig.trip().await;
     rig.handle.engage(drill().for_at_most(secs(10))).unwrap();
     advance(secs(10)).await;
-    assert_eq!(rig.mode(), Mode::Maintenance);
+    let status = rig.handle.status();
+    assert_eq!(status.mode, Mode::Maintenance);
+    assert_eq!(status.causes.len(), 1);
+    assert_eq!(status.causes[0].cause, Cause::Tripped);
     assert_eq!(rig.left(), secs(20), "the trip's wait ran on");
 }
 

@@ -415,6 +415,21 @@ async fn r14_a_hung_probe_counts_as_failed_when_its_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r14_a_probe_that_waits_for_readiness_is_bounded_by_its_lease_too() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    let before = rig.partner.reached().len();
+    rig.partner.becomes(Ready::NotYet);
+    let probe = rig.begin(read());
+    advance(secs(30)).await;
+    // Nobody has looked; the partner is ready a moment too late.
+    rig.partner.becomes(Ready::Yes);
+    assert!(is_refused(&probe.ended()));
+    assert_eq!(rig.partner.reached().len(), before);
+    assert_eq!(rig.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r14_a_hung_ping_is_bounded_by_the_lease() {
     let rig = Rig::new(policy());
     let mut events = rig.handle.events();
