@@ -60,7 +60,8 @@ impl fmt::Display for Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Switches {
-    /// No rule acts; an operator's commands do.
+    /// No rule begins maintenance; an operator's commands do, and what they began runs its course,
+    /// failing probes and a ramp that trips included.
     pub dry_run: bool,
     /// Nothing is refused, holds included; what holds shows again when the bypass ends.
     pub bypass: bool,
