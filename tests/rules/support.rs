@@ -730,8 +730,15 @@ impl Log {
     }
 
     /// Listens in this thread as long as the guard lives.
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
+    pub(crate) fn listen(&self) -> Listening {
+        // One subscriber for the whole process, set once: with one per test, tracing's cache of who is
+        // interested is rebuilt while other tests' threads ask it, and now and then says "nobody".
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            tracing::subscriber::set_global_default(ToThisThread).expect("nobody else sets one");
+        });
+        LISTENING.with_borrow_mut(|logs| logs.push(self.clone()));
+        Listening
     }
 
     /// The lines with all of these words in them.
@@ -748,7 +755,25 @@ impl Log {
     }
 }
 
-impl Subscriber for Log {
+thread_local! {
+    /// The logs that listen in this thread.
+    static LISTENING: std::cell::RefCell<Vec<Log>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Ends the listening of the log that began last.
+#[derive(Debug)]
+pub(crate) struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENING.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Hands events to the logs of the thread in which they happen.
+struct ToThisThread;
+
+impl Subscriber for ToThisThread {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -771,10 +796,14 @@ impl Subscriber for Log {
         if !event.metadata().target().starts_with("tower_maintenance") {
             return;
         }
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        lock(&self.lines).push((*event.metadata().level(), line.0));
-        (self.then)();
+        // Cloned: what a log does then may cause events in turn.
+        let logs = LISTENING.with_borrow(Vec::clone);
+        for log in logs {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            lock(&log.lines).push((*event.metadata().level(), line.0));
+            (log.then)();
+        }
     }
 
     fn enter(&self, _: &span::Id) {}
