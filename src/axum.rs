@@ -77,7 +77,7 @@ impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Routes {
         result
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Response<B>, E> {
+    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Response<B>, E> {
         Ok(refusal(&refused))
     }
 

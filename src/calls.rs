@@ -216,7 +216,7 @@ where
         result.map_err(Error::Inner)
     }
 
-    fn refuse(&self, refused: Refused) -> Result<T, Error<E>> {
+    fn refuse(&self, _: Req, refused: Refused) -> Result<T, Error<E>> {
         Err(Error::Refused(refused))
     }
 
@@ -254,7 +254,7 @@ where
         result
     }
 
-    fn refuse(&self, refused: Refused) -> Result<T, BoxError> {
+    fn refuse(&self, _: Req, refused: Refused) -> Result<T, BoxError> {
         Err(refused.into())
     }
 

@@ -40,7 +40,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, S, Req, P> {
-        Refused { refused: Option<Refused>, protocol: P },
+        Refused { refused: Option<(Req, Refused)>, protocol: P },
         Waiting { waiting: Option<Waiting<S, Req, P>> },
         Running { #[pin] future: F, ticket: Option<Ticket>, protocol: P },
     }
@@ -58,10 +58,10 @@ struct Waiting<S, Req, P> {
 }
 
 impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
-    pub(crate) fn refused(refused: Refused, protocol: P) -> Self {
+    pub(crate) fn refused(request: Req, refused: Refused, protocol: P) -> Self {
         Self {
             state: State::Refused {
-                refused: Some(refused),
+                refused: Some((request, refused)),
                 protocol,
             },
         }
@@ -126,7 +126,7 @@ where
     ) -> Waited<S::Future, S, Req, P, Result<P::Response, P::Error>> {
         loop {
             if let Err(refused) = self.stay_admitted() {
-                return Waited::Ended(self.protocol.refuse(refused));
+                return Waited::Ended(self.protocol.refuse(self.request, refused));
             }
             // A panic in the inner service drops the ticket as it is held here.
             self.ticket.held_by(Holder::Inner);
@@ -186,8 +186,8 @@ where
             let mut state = self.as_mut().project().state;
             match state.as_mut().project() {
                 StateProj::Refused { refused, protocol } => {
-                    let refused = refused.take().expect("polled after it completed");
-                    return Poll::Ready(protocol.refuse(refused));
+                    let (request, refused) = refused.take().expect("polled after it completed");
+                    return Poll::Ready(protocol.refuse(request, refused));
                 }
                 StateProj::Waiting { waiting } => {
                     let taken = waiting

@@ -44,12 +44,13 @@ pub trait Protocol<Req, Res, E>: Clone {
     fn finish(&self, ticket: Ticket, result: Result<Res, E>)
     -> Result<Self::Response, Self::Error>;
 
-    /// Makes a refusal of what the gate says.
+    /// Makes a refusal of what the gate says; the request is given back, untouched, for what the refusal
+    /// must know of it (what it accepts, in which language).
     ///
     /// # Errors
     ///
     /// Where a refusal is an error.
-    fn refuse(&self, refused: Refused) -> Result<Self::Response, Self::Error>;
+    fn refuse(&self, request: Req, refused: Refused) -> Result<Self::Response, Self::Error>;
 
     /// Turns an error of the inner `poll_ready`, which has no response to give.
     fn unready(&self, error: E) -> Self::Error;

@@ -145,7 +145,7 @@ where
             Pass::Admitted(ticket, stay) => self.forward(request, ticket, Some(stay)),
             Pass::Refused(refused) => {
                 self.let_go();
-                ResponseFuture::refused(refused, self.protocol.clone())
+                ResponseFuture::refused(request, refused, self.protocol.clone())
             }
         }
     }

@@ -372,7 +372,7 @@ impl Protocol<Request, Answer, Failed> for Streams {
         }
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Ticket, Error<Failed>> {
+    fn refuse(&self, _: Request, refused: Refused) -> Result<Ticket, Error<Failed>> {
         Err(Error::Refused(refused))
     }
 
@@ -405,7 +405,7 @@ impl<T, E> Protocol<Request, T, E> for Routes {
         result.map(Reply::Route)
     }
 
-    fn refuse(&self, _: Refused) -> Result<Reply<T>, E> {
+    fn refuse(&self, _: Request, _: Refused) -> Result<Reply<T>, E> {
         Ok(Reply::Refused)
     }
 

@@ -180,7 +180,7 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
         Ok(Response::from_parts(head, body))
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Self::Response, Error<E>> {
+    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
         Err(Error::Refused(refused))
     }
 

@@ -29,7 +29,7 @@ impl<A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Paths {
         result
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Response<B>, E> {
+    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Response<B>, E> {
         Ok(refusal(&refused))
     }
 

@@ -583,7 +583,7 @@ impl Protocol<Request, Page, Infallible> for Routes {
         result
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Page, Infallible> {
+    fn refuse(&self, _: Request, refused: Refused) -> Result<Page, Infallible> {
         Ok(Page::Maintenance(refused))
     }
 
@@ -664,7 +664,7 @@ impl Protocol<Request, u32, Failed> for Streaming {
         }
     }
 
-    fn refuse(&self, refused: Refused) -> Result<Body, Error<Failed>> {
+    fn refuse(&self, _: Request, refused: Refused) -> Result<Body, Error<Failed>> {
         Err(Error::Refused(refused))
     }
 
