@@ -3,31 +3,66 @@
 use std::sync::Arc;
 
 use crate::{
-    endpoint::Placement, error::Refused, machine::Asker, protocol::Ticket, shared::Shared,
+    endpoint::{Class, Endpoint, Placement},
+    error::Refused,
+    machine::Asker,
+    protocol::Ticket,
+    shared::Shared,
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stay {
     pub(crate) era: u32,
-    pub(crate) asker: Asker,
+    pub(crate) request: Request,
+}
+
+/// What of an endpoint outlasts the request's borrow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    may_probe: bool,
+    class: Class,
+}
+
+impl Request {
+    pub(crate) fn of(endpoint: &Endpoint<'_>) -> Self {
+        Self {
+            may_probe: endpoint.may_probe,
+            class: endpoint.class,
+        }
+    }
+
+    fn asker(self) -> Asker {
+        match (self.class, self.may_probe) {
+            (Class::Never, _) => Asker::Barred,
+            (Class::Read | Class::Write, true) => Asker::Eligible,
+            (Class::Read | Class::Write, false) => Asker::Ineligible,
+        }
+    }
 }
 
 /// Asks the gate for a request that is not exempt.
 pub(crate) fn admit(
     shared: &Arc<Shared>,
     placement: Placement,
-    asker: Asker,
+    request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
+    if request.class == Class::Read
+        && let Some(era) = shared.read_only()
+    {
+        // The operator's word, not the partner's record: it is not measured.
+        return Ok((Ticket::uncounted(), Stay { era, request }));
+    }
+    let asker = request.asker();
     match placement {
         Placement::AroundCalls => {
             let admitted = shared.admit(asker)?;
             let (_, era, _) = admitted;
-            Ok((Ticket::new(shared.clone(), admitted), Stay { era, asker }))
+            Ok((Ticket::new(shared.clone(), admitted), Stay { era, request }))
         }
         Placement::BeforeRoutes => {
             let era = shared.pass(asker)?;
-            Ok((Ticket::uncounted(), Stay { era, asker }))
+            Ok((Ticket::uncounted(), Stay { era, request }))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
-    endpoint::{Endpoint, Placement},
+    endpoint::{Class, Endpoint, Placement},
     error::{Error, Refused},
     protocol::{Protocol, Ticket},
     verdict::{Outcome, Verdict},
@@ -15,7 +15,8 @@ use crate::{
 ///
 /// Every method has a default, so that a judge says only what it knows better. Closures are enough
 /// for one of them: [`named`](crate::MaintenanceLayer::named),
-/// [`judged_by`](crate::MaintenanceLayer::judged_by), [`may_probe`](crate::MaintenanceLayer::may_probe).
+/// [`judged_by`](crate::MaintenanceLayer::judged_by), [`may_probe`](crate::MaintenanceLayer::may_probe),
+/// [`reads`](crate::MaintenanceLayer::reads).
 ///
 /// ```
 /// use tower_maintenance::{Judge, MaintenanceLayer, Outcome, Verdict};
@@ -55,6 +56,12 @@ pub trait Judge<Req, T, E>: Clone {
         true
     }
 
+    /// What the request does: a read-only hold lets reads pass. Default: [`Class::Write`], since nobody knows.
+    fn class(&self, request: &Req) -> Class {
+        let _ = request;
+        Class::Write
+    }
+
     /// What the end of the call says about the partner. Default: `Ok` is a success, `Err` a failure.
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         match result {
@@ -90,6 +97,10 @@ where
         self.judge.may_probe(request)
     }
 
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
     }
@@ -116,6 +127,10 @@ where
         self.judge.may_probe(request)
     }
 
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         (self.verdict)(result).into()
     }
@@ -139,6 +154,43 @@ where
 
     fn may_probe(&self, request: &Req) -> bool {
         (self.may_probe)(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+}
+
+/// A judge that learns from a closure which requests read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reads<F, J> {
+    reads: F,
+    judge: J,
+}
+
+impl<F, J, Req, T, E> Judge<Req, T, E> for Reads<F, J>
+where
+    F: Fn(&Req) -> bool + Clone,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        if (self.reads)(request) {
+            Class::Read
+        } else {
+            self.judge.class(request)
+        }
     }
 
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
@@ -184,6 +236,13 @@ impl<J> Calls<J> {
         })
     }
 
+    pub(crate) fn reads<F>(self, reads: F) -> Calls<Reads<F, J>> {
+        Calls(Reads {
+            reads,
+            judge: self.0,
+        })
+    }
+
     pub(crate) fn boxed(self) -> BoxedCalls<J> {
         BoxedCalls(self.0)
     }
@@ -194,6 +253,7 @@ fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> E
         name: judge.name(request),
         path: None,
         may_probe: judge.may_probe(request),
+        class: judge.class(request),
     }
 }
 

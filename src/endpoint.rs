@@ -28,6 +28,46 @@ impl fmt::Display for Placement {
     }
 }
 
+/// What a request does to what stands behind it: a read-only hold goes by it.
+///
+/// A fourth class, *always*, is an [`Exemption`](crate::Exemption): it bears its reason.
+///
+/// | class | `Serving` | `Probing` | ramp | read-only hold | `Maintenance` |
+/// |---|---|---|---|---|---|
+/// | `Read` | passes | as it may probe | its share | passes | refused |
+/// | `Write` | passes | as it may probe | its share | refused | refused |
+/// | `Never` | passes | refused | refused | refused | refused |
+/// | exempt | passes | passes | passes | passes | passes |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Class {
+    /// It changes nothing: a read-only hold lets it pass.
+    Read,
+    /// It may change something, the default: where nobody said what a request does, this is the safe guess.
+    #[default]
+    Write,
+    /// It passes in `Serving` alone, and has no part in proving that the partner is back: a yearly
+    /// settlement, an export that takes an hour.
+    Never,
+}
+
+impl Class {
+    /// The class in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What the gate must know of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,6 +78,8 @@ pub struct Endpoint<'r> {
     pub path: Option<&'r str>,
     /// Whether the request may be used to learn whether the partner is back. A charge may not.
     pub may_probe: bool,
+    /// What the request does; a read-only hold lets reads pass. [`Class::Write`] unless somebody says otherwise.
+    pub class: Class,
 }
 
 impl<'r> Endpoint<'r> {
@@ -48,6 +90,7 @@ impl<'r> Endpoint<'r> {
             name: None,
             path: None,
             may_probe,
+            class: Class::default(),
         }
     }
 
@@ -56,8 +99,7 @@ impl<'r> Endpoint<'r> {
     pub fn named(name: &'r str, may_probe: bool) -> Self {
         Self {
             name: Some(name),
-            path: None,
-            may_probe,
+            ..Self::unnamed(may_probe)
         }
     }
 
@@ -65,9 +107,14 @@ impl<'r> Endpoint<'r> {
     #[must_use]
     pub fn at_path(path: &'r str, may_probe: bool) -> Self {
         Self {
-            name: None,
             path: Some(path),
-            may_probe,
+            ..Self::unnamed(may_probe)
         }
+    }
+
+    /// The same endpoint in this class.
+    #[must_use]
+    pub fn with_class(self, class: Class) -> Self {
+        Self { class, ..self }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     mode::{Cause, Mode},
     moment::{Moment, Span},
+    text::OneLine,
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -63,6 +64,10 @@ pub(crate) struct Notice {
     pub(crate) generation: u64,
     /// Until when at least; [`Moment::NEVER`] where nobody knows.
     pub(crate) until: Moment,
+    pub(crate) until_wall: Option<SystemTime>,
+    pub(crate) read_only: bool,
+    /// What an operator has to say to customers.
+    pub(crate) message: Option<Arc<str>>,
 }
 
 impl Refused {
@@ -109,6 +114,27 @@ impl Refused {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner is tried
+    /// again; `None` where nobody knows.
+    #[must_use]
+    pub fn until(&self) -> Option<SystemTime> {
+        self.notice.until_wall
+    }
+
+    /// Whether reads pass, and only what may change something is refused: a
+    /// [read-only hold](crate::Hold::read_only), and nothing beneath it.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.notice.read_only
+    }
+
+    /// What the operator who holds maintenance has to say to customers
+    /// ([`Hold::with_message`](crate::Hold::with_message)).
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.notice.message.as_deref()
     }
 
     /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind `source()`.
@@ -165,7 +191,12 @@ impl fmt::Debug for Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is in maintenance", self.partner())?;
+        let mode = if self.is_read_only() {
+            "read-only"
+        } else {
+            "in maintenance"
+        };
+        write!(f, "{} is {mode}", OneLine(self.partner()))?;
         match self.retry_after {
             Some(wait) => write!(f, ", retry after {}", Span(wait)),
             None => Ok(()),
@@ -291,11 +322,11 @@ pub enum CommandError {
     /// Nothing can be tripped or verified while nothing is refused.
     #[error("bypass is on: end it first, or use `engage` and `release`")]
     Bypassed,
-    /// The actor or the reason is empty or too long.
+    /// The actor, the reason or the message is empty or too long.
     #[error("the {field} has {length} bytes: allowed is 1 to {most}")]
     #[non_exhaustive]
     Text {
-        /// `actor` or `reason`.
+        /// `actor`, `reason` or `message`.
         field: &'static str,
         /// How long it is.
         length: usize,

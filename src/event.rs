@@ -53,6 +53,8 @@ pub enum EventKind {
         reason: Arc<str>,
         /// Until when at most.
         until: Option<SystemTime>,
+        /// Whether reads pass.
+        read_only: bool,
     },
     /// The operator's hold ended.
     #[non_exhaustive]

@@ -166,7 +166,7 @@ where
         if shared.lasts(stay.era) {
             return Ok(());
         }
-        let (ticket, again) = admit(shared, P::PLACEMENT, stay.asker)?;
+        let (ticket, again) = admit(shared, P::PLACEMENT, stay.request)?;
         // The old ticket is late, and says nothing any more.
         self.ticket = ticket;
         *stay = again;

@@ -11,7 +11,7 @@ use crate::{
     exempt::{Exemption, ExemptionTable, Table},
     journal::{Action, AuditEntry, Journal},
     listen::{CacheBusts, Events, next_news},
-    machine::Command,
+    machine::{Command, Passing},
     mode::Mode,
     policy::Policy,
     shared::Shared,
@@ -21,6 +21,7 @@ use crate::{
 /// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.
 const LONGEST_ACTOR: usize = 256;
 const LONGEST_REASON: usize = 2048;
+const LONGEST_MESSAGE: usize = 2048;
 
 /// An operator's hold: who, why, and for how long at most.
 ///
@@ -37,6 +38,8 @@ pub struct Hold {
     actor: Arc<str>,
     reason: Arc<str>,
     expiry: Option<Duration>,
+    passing: Passing,
+    message: Option<Arc<str>>,
 }
 
 impl Hold {
@@ -46,6 +49,8 @@ impl Hold {
             actor: actor.into(),
             reason: reason.into(),
             expiry: None,
+            passing: Passing::Nothing,
+            message: None,
         }
     }
 
@@ -53,6 +58,49 @@ impl Hold {
     pub fn for_at_most(self, span: Duration) -> Self {
         Self {
             expiry: Some(span),
+            ..self
+        }
+    }
+
+    /// Lets reads pass, and refuses what may change something ([`Class`](crate::Class)). Default: nothing but
+    /// what is exempt passes.
+    ///
+    /// Reads that pass are not measured, for it is the operator who vouches for them. If the layer is
+    /// tripped beneath the hold, they are refused as well until that has ended.
+    ///
+    /// Around plain calls nothing is a read unless a [`Judge`](crate::Judge) or
+    /// [`reads`](crate::MaintenanceLayer::reads) says so.
+    ///
+    /// ```
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{Hold, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::new("zuora").reads(|call: &&str| call.starts_with("get "));
+    /// let mut billing = ServiceBuilder::new()
+    ///     .layer(layer.clone())
+    ///     .service(service_fn(async |call| Ok::<&str, std::io::Error>(call)));
+    ///
+    /// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
+    /// assert!(billing.ready().await?.call("get prices").await.is_ok());
+    /// assert!(billing.ready().await?.call("charge").await.is_err());
+    /// assert!(layer.handle().status().read_only);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_only(self) -> Self {
+        Self {
+            passing: Passing::Reads,
+            ..self
+        }
+    }
+
+    /// What customers are told, 1 to 2048 bytes: shown on the page and in the notice, unlike the reason.
+    /// Default: nothing.
+    pub fn with_message(self, message: impl Into<Arc<str>>) -> Self {
+        Self {
+            message: Some(message.into()),
             ..self
         }
     }
@@ -101,15 +149,20 @@ impl MaintenanceHandle {
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long, or the expiry is zero.
+    /// If actor, reason or message is empty or too long, or the expiry is zero.
     pub fn engage(&self, hold: Hold) -> Result<Receipt, CommandError> {
         if hold.expiry == Some(Duration::ZERO) {
             return Err(CommandError::NoTime);
+        }
+        if let Some(message) = &hold.message {
+            check_text("message", message, LONGEST_MESSAGE)?;
         }
         self.command(
             Action::Engage,
             Command::Engage {
                 expiry: hold.expiry,
+                passing: hold.passing,
+                message: hold.message,
             },
             hold.actor,
             hold.reason,
@@ -462,23 +515,24 @@ impl MaintenanceHandle {
 }
 
 fn check_texts(actor: &str, reason: &str) -> Result<(), CommandError> {
-    let check = |field, text: &str, most| {
-        if text.trim().is_empty() || text.len() > most {
-            let length = if text.trim().is_empty() {
-                0
-            } else {
-                text.len()
-            };
-            return Err(CommandError::Text {
-                field,
-                length,
-                most,
-            });
-        }
-        Ok(())
+    check_text("actor", actor, LONGEST_ACTOR)?;
+    check_text("reason", reason, LONGEST_REASON)
+}
+
+fn check_text(field: &'static str, text: &str, most: usize) -> Result<(), CommandError> {
+    let length = if text.trim().is_empty() {
+        0
+    } else {
+        text.len()
     };
-    check("actor", actor, LONGEST_ACTOR)?;
-    check("reason", reason, LONGEST_REASON)
+    if (1..=most).contains(&length) {
+        return Ok(());
+    }
+    Err(CommandError::Text {
+        field,
+        length,
+        most,
+    })
 }
 
 /// A command that was carried out: what it did here and now, and how far it has reached.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use tower::Layer;
 
 use crate::{
-    calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain},
+    calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     clock::{Clock, WallAnchor},
     error::BuildError,
     exempt::{CallNames, Exemption, Table},
@@ -174,6 +174,16 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         F: Fn(&Req) -> bool + Clone,
     {
         self.view(self.protocol.clone().may_probe(may_probe))
+    }
+
+    /// A view in which the requests that `reads` says are [`Class::Read`](crate::Class::Read): a
+    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be a read.
+    #[must_use]
+    pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
+    where
+        F: Fn(&Req) -> bool + Clone,
+    {
+        self.view(self.protocol.clone().reads(reads))
     }
 
     /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load shed.
@@ -378,6 +388,15 @@ impl<J> Builder<Calls<J>> {
     {
         let names = self.names;
         self.speaking(|calls| calls.may_probe(may_probe), names)
+    }
+
+    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only). Default: none.
+    pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
+    where
+        F: Fn(&Req) -> bool + Clone,
+    {
+        let names = self.names;
+        self.speaking(|calls| calls.reads(reads), names)
     }
 }
 

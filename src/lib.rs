@@ -151,6 +151,7 @@ mod signal;
 mod snapshot;
 mod sync;
 mod tally;
+mod text;
 mod verdict;
 
 #[cfg(feature = "axum")]
@@ -169,8 +170,8 @@ pub mod testing;
 #[cfg(feature = "axum")]
 pub use crate::axum::Routes;
 pub use crate::{
-    calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain},
-    endpoint::{Endpoint, Placement},
+    calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+    endpoint::{Class, Endpoint, Placement},
     episode::Episode,
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
     event::{Event, EventKind, Evidence, Rule},

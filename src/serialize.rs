@@ -89,6 +89,7 @@ serialize! {
         "explanation": it.to_string(),
         "since": time(it.since),
         "causes": it.causes,
+        "read_only": it.read_only,
         "switches": it.switches,
         "generation": it.generation,
         "era": it.era,
@@ -108,6 +109,7 @@ serialize! {
         "reason": &*it.reason,
         "since": time(it.since),
         "until": time_if(it.until),
+        "read_only": it.read_only,
     });
     WindowReport: |it| json!({
         "total": it.total,
@@ -137,6 +139,7 @@ serialize! {
         "late": it.late,
         "refused": it.refused,
         "exempt": it.exempt,
+        "reads": it.reads,
         "in_flight": it.in_flight(),
     });
     Episode: |it| json!({
@@ -212,9 +215,13 @@ fn event(kind: &EventKind) -> Value {
             actor,
             reason,
             until,
-        } => {
-            json!({ "hold_engaged": { "actor": &**actor, "reason": &**reason, "until": time_if(*until) } })
-        }
+            read_only,
+        } => json!({ "hold_engaged": {
+            "actor": &**actor,
+            "reason": &**reason,
+            "until": time_if(*until),
+            "read_only": read_only,
+        } }),
         EventKind::HoldEnded { expired } => json!({ "hold_ended": { "expired": expired } }),
         EventKind::EpisodeBegan { episode, cause } => {
             json!({ "episode_began": { "episode": episode, "cause": cause } })

@@ -14,11 +14,10 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Stay, admit},
+    admission::{Request, Stay, admit},
     endpoint::{Endpoint, Placement},
     error::Refused,
     future::ResponseFuture,
-    machine::Asker,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
     shared::Shared,
@@ -170,12 +169,7 @@ impl<S: Clone, P> Maintenance<S, P> {
         if let Some(counted) = self.exempt(P::PLACEMENT, &endpoint) {
             return Pass::Exempt(counted);
         }
-        let asker = if endpoint.may_probe {
-            Asker::Eligible
-        } else {
-            Asker::Ineligible
-        };
-        match admit(&self.shared, P::PLACEMENT, asker) {
+        match admit(&self.shared, P::PLACEMENT, Request::of(&endpoint)) {
             Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
             Err(refused) => Pass::Refused(refused),
         }

@@ -33,6 +33,7 @@ use crate::{
     signal::{Bulletin, CacheBust},
     snapshot::Status,
     sync::{Mutex, MutexGuard},
+    text::OneLine,
     verdict::Outcome,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     admitted: AtomicU64,
     refused: AtomicU64,
     exempt: AtomicU64,
+    reads: AtomicU64,
     journal: std::sync::Mutex<Journal>,
     bulletin: watch::Sender<Bulletin>,
     /// Callers who wait for the inner service's readiness, woken when an era ends.
@@ -103,6 +105,7 @@ impl Shared {
             admitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             exempt: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             journal: std::sync::Mutex::default(),
             bulletin: watch::Sender::default(),
             parked: Arc::default(),
@@ -173,6 +176,22 @@ impl Shared {
             Op::Ask => self.ask(self.now(), lets).flatten(),
         };
         passed.map(|(_, era, _)| era).ok_or_else(|| self.refuse())
+    }
+
+    /// The era in which a read-only hold lets a read pass now; it is counted as passed.
+    pub(crate) fn read_only(&self) -> Option<u32> {
+        let word = self.gate.read();
+        // The notice is written before the word, and is only ever too new: then the machine has decided so.
+        if word.op() != Op::Refuse || !self.notice.load().read_only {
+            return None;
+        }
+        // Time may have ended the hold; who asks in the ordinary way moves it.
+        let deadline = self.gate.deadline().known();
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            return None;
+        }
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Some(word.era())
     }
 
     /// Whether the era of an admission is still the present one.
@@ -399,6 +418,7 @@ impl Shared {
             admitted: self.admitted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             exempt: self.exempt.load(Ordering::Relaxed),
+            reads: self.reads.load(Ordering::Relaxed),
         }
     }
 
@@ -483,72 +503,81 @@ impl std::fmt::Debug for Shared {
 }
 
 fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {
-    let (cause, since, until) = machine.notice();
+    let held = machine.held();
+    let until = machine.known_end();
     Notice {
         partner: partner.clone(),
         mode: machine.mode(),
-        cause: cause.unwrap_or(Cause::Tripped),
-        since,
+        cause: machine.first_cause().unwrap_or(Cause::Tripped),
+        since: machine.shut_since(),
         until,
+        until_wall: until.known().map(|until| machine.wall_at(until)),
         generation: machine.generation(),
+        read_only: machine.is_read_only(),
+        message: held.and_then(|held| held.message.clone()),
     }
 }
 
 /// One tracing event for what happened; warnings are what an operator should look at.
 fn trace(partner: &str, event: &Event) {
-    let number = event.number;
+    let (partner, number) = (OneLine(partner), event.number);
     match &event.kind {
         EventKind::ModeChanged {
             from,
             to: Mode::Serving,
-        } => tracing::info!(partner, number, %from, "serving again"),
+        } => tracing::info!(%partner, number, %from, "serving again"),
         EventKind::ModeChanged { from, to } => {
-            tracing::warn!(partner, number, %from, %to, "mode changed")
+            tracing::warn!(%partner, number, %from, %to, "mode changed")
         }
         EventKind::Tripped { evidence, wait } => {
-            tracing::warn!(partner, number, %evidence, ?wait, "tripped")
+            tracing::warn!(%partner, number, %evidence, ?wait, "tripped")
         }
         EventKind::WouldHaveTripped { evidence, wait } => {
-            tracing::warn!(partner, number, %evidence, ?wait, "would have entered maintenance")
+            tracing::warn!(%partner, number, %evidence, ?wait, "would have entered maintenance")
         }
         EventKind::WaitingForProbe => tracing::warn!(
-            partner,
+            %partner,
             number,
             "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
         ),
-        EventKind::HoldEngaged { actor, reason, .. } => {
-            tracing::warn!(partner, number, %actor, %reason, "held by an operator")
+        EventKind::HoldEngaged {
+            actor,
+            reason,
+            read_only,
+            ..
+        } => {
+            tracing::warn!(%partner, number, actor = %OneLine(actor), reason = %OneLine(reason), read_only, "held by an operator")
         }
         EventKind::HoldEnded { expired } => {
-            tracing::warn!(partner, number, expired, "the operator's hold ended")
+            tracing::warn!(%partner, number, expired, "the operator's hold ended")
         }
         EventKind::EpisodeBegan { episode, cause } => {
-            tracing::warn!(partner, number, episode, %cause, "episode began")
+            tracing::warn!(%partner, number, episode, %cause, "episode began")
         }
         EventKind::Recovered {
             episode,
             generation,
         } => tracing::info!(
-            partner,
+            %partner,
             number,
             episode,
             generation,
             "recovered: caches are told"
         ),
         EventKind::Switched { switches } => tracing::warn!(
-            partner,
+            %partner,
             number,
             dry_run = switches.dry_run,
             bypass = switches.bypass,
             "switched"
         ),
         EventKind::RampBegan { duration } => {
-            tracing::info!(partner, number, ?duration, "traffic grows")
+            tracing::info!(%partner, number, ?duration, "traffic grows")
         }
-        EventKind::ShadowEnded => tracing::info!(partner, number, "would be serving again"),
-        EventKind::PolicyReplaced => tracing::info!(partner, number, "policy replaced"),
-        EventKind::ExemptionsReplaced => tracing::info!(partner, number, "exemptions replaced"),
-        EventKind::WindowReset => tracing::info!(partner, number, "window reset"),
+        EventKind::ShadowEnded => tracing::info!(%partner, number, "would be serving again"),
+        EventKind::PolicyReplaced => tracing::info!(%partner, number, "policy replaced"),
+        EventKind::ExemptionsReplaced => tracing::info!(%partner, number, "exemptions replaced"),
+        EventKind::WindowReset => tracing::info!(%partner, number, "window reset"),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     moment::Span,
     policy::Rules,
     tally::Counts,
+    text::OneLine,
 };
 
 /// The state of a layer at one moment; its `Display` explains it in one sentence.
@@ -42,6 +43,9 @@ pub struct Status {
     pub since: SystemTime,
     /// Everything that holds maintenance, the one that counts first. Under bypass they lie beneath.
     pub causes: Vec<CauseReport>,
+    /// Whether reads pass although the mode is `Maintenance`: a [read-only hold](crate::Hold::read_only),
+    /// and nothing beneath it.
+    pub read_only: bool,
     /// Dry run and bypass.
     pub switches: Switches,
     /// The generation of what callers may have cached; it grows at each recovery.
@@ -83,6 +87,8 @@ pub struct CauseReport {
     pub since: SystemTime,
     /// Until when: a hold's expiry, the end of a trip's wait.
     pub until: Option<SystemTime>,
+    /// Whether it would let reads pass, were it the only cause.
+    pub read_only: bool,
 }
 
 /// What a window holds.
@@ -175,6 +181,8 @@ pub struct CallCounts {
     pub refused: u64,
     /// Passed because they are exempt, at either placement.
     pub exempt: u64,
+    /// Reads that passed under a read-only hold, at either placement; they are not measured.
+    pub reads: u64,
 }
 
 impl CallCounts {
@@ -188,7 +196,7 @@ impl CallCounts {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let partner = &self.partner;
+        let partner = OneLine(&self.partner);
         match self.mode {
             Mode::Serving => write!(f, "{partner} is serving: {}", self.window)?,
             Mode::Maintenance => {
@@ -211,8 +219,16 @@ impl Status {
                 f.write_str("; beneath it ")?;
             }
             match cause.cause {
-                Cause::Operator => write!(f, "held by {} ({})", cause.actor, cause.reason)?,
-                Cause::Tripped => f.write_str(&cause.reason)?,
+                Cause::Operator => {
+                    let how = if cause.read_only {
+                        "held read-only"
+                    } else {
+                        "held"
+                    };
+                    let (actor, reason) = (OneLine(&cause.actor), OneLine(&cause.reason));
+                    write!(f, "{how} by {actor} ({reason})")?;
+                }
+                Cause::Tripped => write!(f, "{}", OneLine(&cause.reason))?,
             }
         }
         match self.retry_after {

@@ -16,6 +16,16 @@ pub(crate) struct Held {
     pub(crate) since: Moment,
     /// [`Moment::NEVER`] for a hold without expiry.
     pub(crate) until: Moment,
+    pub(crate) passing: Passing,
+    /// What customers are told.
+    pub(crate) message: Option<Arc<str>>,
+}
+
+/// What passes under a hold that is not exempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passing {
+    Nothing,
+    Reads,
 }
 
 /// A trip and its wait.
@@ -48,6 +58,15 @@ impl Causes {
             (None, Some(trip)) if at < trip.until => Mode::Maintenance,
             (None, Some(_)) => Mode::Probing,
             (None, None) => Mode::Serving,
+        }
+    }
+
+    /// What passes while they keep the gate shut. A trip beneath a read-only hold shuts it whole: who
+    /// releases the reads must not release them to a partner that fails.
+    pub(crate) fn passing(&self) -> Passing {
+        match (&self.operator, &self.tripped) {
+            (Some(held), None) => held.passing,
+            (_, Some(_)) | (None, None) => Passing::Nothing,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Machine, State,
-    causes::{Held, Trip},
+    causes::{Held, Passing, Trip},
     probing::Probing,
 };
 use crate::{
@@ -18,7 +18,11 @@ use crate::{
 /// What an operator wants.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    Engage { expiry: Option<Duration> },
+    Engage {
+        expiry: Option<Duration>,
+        passing: Passing,
+        message: Option<Arc<str>>,
+    },
     Release,
     ReleaseVerified,
     Trip,
@@ -41,7 +45,11 @@ impl Machine {
     ) -> Result<bool, CommandError> {
         let at = self.now;
         match command {
-            Command::Engage { expiry } => {
+            Command::Engage {
+                expiry,
+                passing,
+                message,
+            } => {
                 let until = expiry.map_or(Moment::NEVER, |span| at.after(span));
                 let shown = until.known().map(|until| self.wall.at(until));
                 self.causes.operator = Some(Held {
@@ -49,6 +57,8 @@ impl Machine {
                     reason: reason.clone(),
                     since: at,
                     until,
+                    passing,
+                    message,
                 });
                 self.tell(
                     at,
@@ -56,6 +66,7 @@ impl Machine {
                         actor: actor.clone(),
                         reason: reason.clone(),
                         until: shown,
+                        read_only: passing == Passing::Reads,
                     },
                 );
                 self.reconcile(at);
@@ -176,7 +187,7 @@ impl Machine {
                 serving.window.clear();
                 serving.last_code = None;
             }
-            State::Maintenance { frozen } => *frozen = Counts::default(),
+            State::Maintenance { frozen, .. } => *frozen = Counts::default(),
             // `clear` came before: nothing is left to probe for. A later cause may hold; then the probes begin anew.
             State::Probing(probing) => {
                 *probing = Probing::begin(probing.trials, self.rules.wait, at);

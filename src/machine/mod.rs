@@ -24,11 +24,12 @@ use std::{
 
 use self::{
     backoff::Backoff,
-    causes::{Causes, Trip},
+    causes::{Causes, Held, Trip},
     judge::would_trip,
     probing::{Probing, Stage},
 };
 pub(crate) use self::{
+    causes::Passing,
     command::Command,
     probing::Slot,
     request::{Asker, Ending, Role},
@@ -55,6 +56,7 @@ enum State {
     /// With what the window held when it was left.
     Maintenance {
         frozen: Counts,
+        passing: Passing,
     },
     Probing(Probing),
 }
@@ -84,6 +86,8 @@ pub(crate) struct Traffic {
     pub(crate) admitted: u64,
     pub(crate) refused: u64,
     pub(crate) exempt: u64,
+    /// Reads that passed under a read-only hold.
+    pub(crate) reads: u64,
 }
 
 #[derive(Debug)]
@@ -327,6 +331,7 @@ impl Machine {
         let (from, to) = (self.mode(), self.derived(at));
         if from == to {
             self.note_causes();
+            self.note_passing();
             return;
         }
         let counts = self.live_counts(at);
@@ -340,7 +345,10 @@ impl Machine {
         }
         self.state = match to {
             Mode::Serving => State::Serving(Serving::new(&self.rules)),
-            Mode::Maintenance => State::Maintenance { frozen: counts },
+            Mode::Maintenance => State::Maintenance {
+                frozen: counts,
+                passing: self.causes.passing(),
+            },
             Mode::Probing => {
                 let patience = self
                     .causes
@@ -360,6 +368,18 @@ impl Machine {
         self.tell(at, EventKind::ModeChanged { from, to });
         if to == Mode::Serving {
             self.end_episode(at);
+        }
+    }
+
+    /// What passes changed within maintenance: a new era, so that no read which waits for the partner is let
+    /// through on terms that are over.
+    fn note_passing(&mut self) {
+        let now = self.causes.passing();
+        if let State::Maintenance { passing, .. } = &mut self.state
+            && *passing != now
+        {
+            *passing = now;
+            self.era += 1;
         }
     }
 
@@ -454,17 +474,44 @@ impl Machine {
         &self.rules
     }
 
-    /// When and why the gate shut, and until when at least.
-    pub(crate) fn notice(&self) -> (Option<Cause>, SystemTime, Moment) {
-        let since = self
-            .episode
+    /// The cause to name.
+    pub(crate) fn first_cause(&self) -> Option<Cause> {
+        self.causes.first()
+    }
+
+    /// The operator's hold.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.causes.operator.as_ref()
+    }
+
+    /// When the gate shut.
+    pub(crate) fn shut_since(&self) -> SystemTime {
+        self.episode
             .as_ref()
-            .map_or_else(|| self.wall.at(self.since), |open| open.episode.began);
-        let until = match self.state {
+            .map_or_else(|| self.wall.at(self.since), |open| open.episode.began)
+    }
+
+    /// Until when the gate stays shut at least; [`Moment::NEVER`] if nobody knows.
+    pub(crate) fn known_end(&self) -> Moment {
+        match self.state {
             State::Maintenance { .. } => self.causes.known_end(),
             State::Serving(_) | State::Probing(_) => Moment::NEVER,
-        };
-        (self.causes.first(), since, until)
+        }
+    }
+
+    /// Whether the gate lets reads pass, and nothing else.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(
+            self.state,
+            State::Maintenance {
+                passing: Passing::Reads,
+                ..
+            }
+        )
+    }
+
+    pub(crate) fn wall_at(&self, moment: Moment) -> SystemTime {
+        self.wall.at(moment)
     }
 
     /// What happened since this was last asked.
@@ -498,7 +545,7 @@ impl Machine {
     fn live_counts(&self, at: Moment) -> Counts {
         match &self.state {
             State::Serving(serving) => serving.window.counts(at),
-            State::Maintenance { frozen } => *frozen,
+            State::Maintenance { frozen, .. } => *frozen,
             State::Probing(probing) => probing.counts(at),
         }
     }

@@ -1,6 +1,6 @@
 //! The state as operators see it.
 
-use super::{Machine, State, probing::Stage};
+use super::{Machine, Passing, State, probing::Stage};
 use crate::{
     mode::Cause,
     moment::Moment,
@@ -10,7 +10,7 @@ use crate::{
 impl Machine {
     pub(crate) fn status(&self) -> Status {
         let at = self.now;
-        let (_, _, until) = self.notice();
+        let until = self.known_end();
         let counts = self.live_counts(at);
         let shadow = match &self.state {
             State::Serving(serving) => serving.shadow.as_ref(),
@@ -22,6 +22,7 @@ impl Machine {
             mode: self.mode(),
             since: self.wall.at(self.since),
             causes: self.cause_reports(),
+            read_only: self.is_read_only(),
             switches: self.switches,
             generation: self.generation,
             era: self.era,
@@ -38,6 +39,7 @@ impl Machine {
                 admitted: self.traffic.admitted,
                 refused: self.traffic.refused,
                 exempt: self.traffic.exempt,
+                reads: self.traffic.reads,
                 ..self.calls
             },
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
@@ -53,6 +55,7 @@ impl Machine {
             reason: held.reason.clone(),
             since: self.wall.at(held.since),
             until: held.until.known().map(|until| self.wall.at(until)),
+            read_only: held.passing == Passing::Reads,
         });
         let tripped = self.causes.tripped.as_ref().map(|trip| CauseReport {
             cause: Cause::Tripped,
@@ -60,6 +63,7 @@ impl Machine {
             reason: trip.reason.clone(),
             since: self.wall.at(trip.since),
             until: trip.until.known().map(|until| self.wall.at(until)),
+            read_only: false,
         });
         held.into_iter().chain(tripped).collect()
     }

@@ -18,6 +18,8 @@ pub(crate) enum Asker {
     Eligible,
     /// A customer's call that may not.
     Ineligible,
+    /// A customer's call that passes in `Serving` alone, a ramp included.
+    Barred,
     /// A synthetic ping.
     Ping,
 }
@@ -51,12 +53,13 @@ impl Machine {
             State::Serving(_) => Some(Role::Plain),
             State::Maintenance { .. } => None,
             State::Probing(probing) => match &mut probing.stage {
-                // Every call takes part in a ramp, whether it may probe or not (R15).
+                Stage::Ramp(_) if asker == Asker::Barred => None,
+                // Every other call takes part in a ramp, whether it may probe or not (R15).
                 Stage::Ramp(climb) => climb.draw(now).then_some(Role::Ramp),
                 Stage::Trials(_) => {
                     let may = match asker {
                         Asker::Eligible => !pinged,
-                        Asker::Ineligible => false,
+                        Asker::Ineligible | Asker::Barred => false,
                         Asker::Ping => true,
                     };
                     let slot = if may {
@@ -79,7 +82,7 @@ impl Machine {
             State::Serving(_) => true,
             State::Maintenance { .. } => false,
             State::Probing(probing) => match &probing.stage {
-                Stage::Ramp(_) => true,
+                Stage::Ramp(_) => asker != Asker::Barred,
                 Stage::Trials(_) => asker == Asker::Eligible && self.pings == 0,
             },
         }

@@ -22,7 +22,8 @@ enum Step {
     LookBack,
     Admit(Asker),
     Settle(prop::sample::Index, Ending),
-    Engage(Option<u64>),
+    /// For so long at most, and whether reads pass.
+    Engage(Option<u64>, bool),
     Release,
     ReleaseVerified,
     Trip,
@@ -138,6 +139,7 @@ fn asker() -> impl Strategy<Value = Asker> {
     prop_oneof![
         5 => Just(Asker::Eligible),
         2 => Just(Asker::Ineligible),
+        1 => Just(Asker::Barred),
         1 => Just(Asker::Ping),
     ]
 }
@@ -174,6 +176,18 @@ fn ending() -> impl Strategy<Value = Ending> {
     ]
 }
 
+fn engage(expiry: Option<u64>, reads: bool) -> Command {
+    Command::Engage {
+        expiry: expiry.map(Duration::from_nanos),
+        passing: if reads {
+            Passing::Reads
+        } else {
+            Passing::Nothing
+        },
+        message: None,
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
@@ -181,8 +195,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LookBack),
         24 => asker().prop_map(Step::Admit),
         30 => (index(), ending()).prop_map(|(index, ending)| Step::Settle(index, ending)),
-        2 => prop::option::of(seconds(0..=10)).prop_map(Step::Engage),
-        1 => Just(Step::Engage(Some(NEVER))),
+        3 => (prop::option::of(seconds(0..=10)), any::<bool>())
+            .prop_map(|(expiry, reads)| Step::Engage(expiry, reads)),
+        1 => Just(Step::Engage(Some(NEVER), false)),
         2 => Just(Step::Release),
         2 => Just(Step::ReleaseVerified),
         2 => Just(Step::Trip),
@@ -294,11 +309,9 @@ impl Pair {
                 let now = model.wall(model.now);
                 self.machine.wall_clock_reads(now);
             }
-            Step::Engage(expiry) => {
-                let command = Command::Engage {
-                    expiry: expiry.map(Duration::from_nanos),
-                };
-                self.command(command, |model| model.engage(*expiry))?;
+            Step::Engage(expiry, reads) => {
+                let command = engage(*expiry, *reads);
+                self.command(command, |model| model.engage(*expiry, *reads))?;
             }
             Step::Release => self.command(Command::Release, Model::release)?,
             Step::ReleaseVerified => {
@@ -377,7 +390,7 @@ impl Pair {
             (Mode::Probing, _) => Op::Ask,
         };
         prop_assert_eq!(machine.op(), op);
-        for asker in [Asker::Eligible, Asker::Ineligible] {
+        for asker in [Asker::Eligible, Asker::Ineligible, Asker::Barred] {
             prop_assert_eq!(machine.lets_through(asker), model.lets_through(asker));
         }
 
@@ -394,6 +407,7 @@ impl Pair {
         prop_assert_eq!(machine.generation(), model.generation);
 
         let status = machine.status();
+        prop_assert_eq!(status.read_only, model.reads_pass);
         prop_assert_eq!(status.since, model.wall(model.since));
         prop_assert_eq!(
             status.retry_after,
@@ -607,9 +621,7 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answ
         Step::Advance(_) | Step::LookBack | Step::Retune { .. } | Step::WallReads(_) => {
             return Answer::Other;
         }
-        Step::Engage(expiry) => Command::Engage {
-            expiry: expiry.map(Duration::from_nanos),
-        },
+        Step::Engage(expiry, reads) => engage(*expiry, *reads),
         Step::Release => Command::Release,
         Step::ReleaseVerified => Command::ReleaseVerified,
         Step::Trip => Command::Trip,

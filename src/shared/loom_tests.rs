@@ -19,6 +19,7 @@ use super::*;
 use crate::{
     clock::WallAnchor,
     listen::CacheBusts,
+    machine::Passing,
     mode::Switches,
     policy::{Policy, Rate, Window},
     verdict::Verdict,
@@ -76,7 +77,15 @@ fn command(shared: &Shared, command: Command) {
 }
 
 fn hold() -> Command {
-    Command::Engage { expiry: None }
+    hold_for(None, Passing::Nothing)
+}
+
+fn hold_for(expiry: Option<Duration>, passing: Passing) -> Command {
+    Command::Engage {
+        expiry,
+        passing,
+        message: None,
+    }
 }
 
 fn settle(shared: &Shared, (role, era, _): (Role, u32, Moment), outcome: Outcome) {
@@ -229,8 +238,7 @@ fn a_failed_try_while_serving_refuses_nobody() {
         let shared = shared(&policy());
         // Under bypass the expiry of a hold is a deadline in Serving.
         command(&shared, Command::Bypass(true));
-        let expiry = Some(WAIT);
-        command(&shared, Command::Engage { expiry });
+        command(&shared, hold_for(Some(WAIT), Passing::Nothing));
         Clock::stand_at(at(10));
         let mover = shared.machine.lock().unwrap();
         let asker = {
@@ -386,8 +394,7 @@ fn two_probes_that_succeed_at_once_give_one_signal() {
 fn two_that_look_at_an_expired_hold_give_one_signal() {
     check(|| {
         let shared = shared(&policy());
-        let expiry = Some(WAIT);
-        command(&shared, Command::Engage { expiry });
+        command(&shared, hold_for(Some(WAIT), Passing::Nothing));
         Clock::stand_at(at(10));
         let looker = {
             let shared = shared.clone();
@@ -447,5 +454,23 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
             .try_recv()
             .expect("serving is back");
         assert_eq!(bust.generation, shared.status().generation);
+    });
+}
+
+#[test]
+fn a_read_that_passed_a_read_only_hold_knows_when_the_hold_became_whole() {
+    check(|| {
+        let shared = shared(&policy());
+        command(&shared, hold_for(None, Passing::Reads));
+        let passed = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.read_only())
+        };
+        command(&shared, hold_for(None, Passing::Nothing));
+        assert!(shared.read_only().is_none());
+        // It may have passed, but not wait on: its era is over.
+        if let Some(era) = passed.join().unwrap() {
+            assert!(!shared.lasts(era));
+        }
     });
 }

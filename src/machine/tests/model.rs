@@ -280,6 +280,10 @@ pub(super) struct Call {
     part: Part,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, kept apart as naively as can be"
+)]
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) numbers: Numbers,
@@ -288,6 +292,10 @@ pub(super) struct Model {
     anchor: i128,
     /// Until when an operator holds it.
     pub(super) hold: Option<u64>,
+    /// Whether that hold lets reads pass.
+    hold_reads: bool,
+    /// Whether reads pass the shut gate.
+    pub(super) reads_pass: bool,
     pub(super) trip: Option<Trip>,
     pub(super) dry_run: bool,
     pub(super) bypass: bool,
@@ -316,6 +324,8 @@ impl Model {
             now: 0,
             anchor,
             hold: None,
+            hold_reads: false,
+            reads_pass: false,
             trip: None,
             dry_run: false,
             bypass: false,
@@ -471,7 +481,11 @@ impl Model {
 
     fn settle_mode(&mut self) {
         let (from, to) = (self.mode(), self.derived());
+        let reads = self.hold.is_some() && self.hold_reads && self.trip.is_none();
+        let reads = to == Mode::Maintenance && reads;
+        let flipped = std::mem::replace(&mut self.reads_pass, reads) != reads;
         if from == to {
+            self.era += u64::from(flipped);
             return;
         }
         let frozen = self.counts();
@@ -551,7 +565,8 @@ impl Model {
     /// Whether the gate before routes lets a request through.
     pub(super) fn lets_through(&self, asker: Asker) -> bool {
         match self.stretch {
-            Stretch::Serving { .. } | Stretch::Ramp(_) => true,
+            Stretch::Serving { .. } => true,
+            Stretch::Ramp(_) => asker != Asker::Barred,
             Stretch::Maintenance { .. } => false,
             Stretch::Trials(_) => asker == Asker::Eligible && self.pings == 0,
         }
@@ -562,10 +577,11 @@ impl Model {
         let part = match &mut self.stretch {
             Stretch::Serving { .. } => Part::Plain,
             Stretch::Maintenance { .. } => return None,
+            Stretch::Ramp(_) if asker == Asker::Barred => return None,
             Stretch::Trials(trials) => {
                 let may = match asker {
                     Asker::Eligible => self.pings == 0,
-                    Asker::Ineligible => false,
+                    Asker::Ineligible | Asker::Barred => false,
                     Asker::Ping => true,
                 };
                 let in_flight = trials.leases.len() as u32;
@@ -752,9 +768,14 @@ impl Model {
 
     // ---- commands --------------------------------------------------------------------------------
 
-    pub(super) fn engage(&mut self, expiry: Option<u64>) -> Result<bool, CommandError> {
+    pub(super) fn engage(
+        &mut self,
+        expiry: Option<u64>,
+        reads: bool,
+    ) -> Result<bool, CommandError> {
         let until = expiry.map_or(NEVER, |span| self.now.saturating_add(span));
         self.hold = Some(until);
+        self.hold_reads = reads;
         let shown = (until != NEVER).then(|| self.wall(until));
         self.tell(Told::HoldEngaged(shown));
         self.settle_mode();

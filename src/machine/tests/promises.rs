@@ -93,7 +93,7 @@ impl Told {
     }
 
     fn engage(&mut self) {
-        self.ok(Command::Engage { expiry: None });
+        self.ok(super::engage(None, false));
     }
 
     /// The names of what happened, and when by the wall clock.
@@ -473,7 +473,7 @@ fn the_generation_is_the_wall_clock_s_or_one_more() {
 fn the_largest_generation_stays() {
     let mut machine = birth_at(gate::MAX_GENERATION);
     let (actor, reason) = ("on-call".into(), "drill".into());
-    for command in [Command::Engage { expiry: None }, Command::Release] {
+    for command in [super::engage(None, false), Command::Release] {
         machine.command(command, &actor, &reason).unwrap();
     }
     assert_eq!(machine.generation(), gate::MAX_GENERATION);

@@ -1,0 +1,51 @@
+//! Text of operators' and partners', as it may stand in a line of a log.
+
+use std::fmt;
+
+/// Text on one line: control characters, line separators and what turns the direction of writing are
+/// written as escapes, so that nobody forges a log line, colours a terminal or hides what stands there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OneLine<'t>(pub(crate) &'t str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(is_treacherous) {
+            let (plain, from) = rest.split_at(at);
+            f.write_str(plain)?;
+            let mut chars = from.chars();
+            if let Some(treacherous) = chars.next() {
+                write!(f, "{}", treacherous.escape_unicode())?;
+            }
+            rest = chars.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
+fn is_treacherous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        // Embeddings, overrides and isolates of Unicode's bidirectional algorithm.
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OneLine;
+
+    #[test]
+    fn what_forges_a_line_is_escaped_and_the_rest_left_alone() {
+        let shown = |text| OneLine(text).to_string();
+        assert_eq!(
+            shown("Zuora ist gestört, Ticket 4711"),
+            "Zuora ist gestört, Ticket 4711"
+        );
+        assert_eq!(shown("a\nINFO all is well"), "a\\u{a}INFO all is well");
+        assert_eq!(shown("\u{1b}[31mred\r"), "\\u{1b}[31mred\\u{d}");
+        assert_eq!(
+            shown("a\u{202e}b\u{2028}c\u{85}"),
+            "a\\u{202e}b\\u{2028}c\\u{85}"
+        );
+    }
+}
