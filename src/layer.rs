@@ -111,6 +111,10 @@ impl<P> MaintenanceLayer<P> {
         self.speaking(Calls(judge))
     }
 
+    pub(crate) fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
     pub(crate) fn view<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
         MaintenanceLayer {
             shared: self.shared.clone(),

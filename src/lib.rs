@@ -168,7 +168,7 @@ mod serialize;
 pub mod testing;
 
 #[cfg(feature = "axum")]
-pub use crate::axum::Routes;
+pub use crate::axum::{ByMatchedPath, Routes};
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
     endpoint::{Class, Endpoint, Placement},

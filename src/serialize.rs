@@ -90,6 +90,7 @@ serialize! {
         "since": time(it.since),
         "causes": it.causes,
         "read_only": it.read_only,
+        "message": it.message.as_deref(),
         "switches": it.switches,
         "generation": it.generation,
         "era": it.era,

@@ -46,6 +46,8 @@ pub struct Status {
     /// Whether reads pass although the mode is `Maintenance`: a [read-only hold](crate::Hold::read_only),
     /// and nothing beneath it.
     pub read_only: bool,
+    /// What the operator who holds maintenance has to say to customers.
+    pub message: Option<Arc<str>>,
     /// Dry run and bypass.
     pub switches: Switches,
     /// The generation of what callers may have cached; it grows at each recovery.

@@ -394,6 +394,11 @@ fn problem(answer: &Response<Bytes>) -> Value {
     serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
+/// What `Retry-After` says where nobody knows the end.
+const AROUND_30: std::ops::RangeInclusive<Duration> = secs(15)..=secs(45);
+/// What it says while the partner is being probed.
+const AROUND_5: std::ops::RangeInclusive<Duration> = secs(2)..=secs(7);
+
 const OWED: &str = "customers may always see what they owe";
 
 fn exempting(patterns: &[&str]) -> MaintenanceLayer {
@@ -423,7 +428,8 @@ async fn a_refusal_says_all_that_a_client_needs() {
     let status = layer.handle().status();
     for method in [Method::GET, Method::POST] {
         let answer = ask(addr, method, "/billing/prices").await;
-        assert_eq!(assert_refusal(&answer), secs(30), "30 where nobody knows");
+        let hint = assert_refusal(&answer);
+        assert!(AROUND_30.contains(&hint), "around 30 where nobody knows");
         assert!(!answer.headers().contains_key("etag"));
         let problem = problem(&answer);
         assert_eq!(problem["type"], "about:blank");
@@ -431,7 +437,7 @@ async fn a_refusal_says_all_that_a_client_needs() {
         assert_eq!(problem["status"], 503);
         assert_eq!(problem["component"], "zuora");
         assert_eq!(problem["generation"], status.generation);
-        assert_eq!(problem["retry_after"], 30);
+        assert_eq!(problem["retry_after"], hint.as_secs());
         assert_eq!(problem["processed"], false);
         assert!(
             problem["detail"]
@@ -447,30 +453,34 @@ async fn a_refusal_says_all_that_a_client_needs() {
         );
     }
     let head = ask(addr, Method::HEAD, "/billing/prices").await;
-    assert_eq!((assert_refusal(&head), head.body().len()), (secs(30), 0));
+    assert!(AROUND_30.contains(&assert_refusal(&head)));
+    assert_eq!(head.body().len(), 0);
     assert_eq!(layer.handle().status().refused_in_mode, 3);
 }
 
 #[tokio::test]
-async fn retry_after_is_what_is_left_rounded_up() {
+async fn retry_after_is_between_half_and_the_whole_of_what_is_left() {
     let layer = layer();
     let app = Router::new()
         .route("/", get(async || "12 EUR").post(async || "charged"))
         .layer(layer.routes());
     let addr = serve(app).await;
     let handle = layer.handle();
-    // Real time goes on meanwhile, so the number lies between what was left before and after.
+    // Real time goes on meanwhile: what was left before is the most, half of what is left after the least.
     let refusal_counts_down = async || {
-        let left = || {
-            let left = handle.status().retry_after.unwrap();
-            left.as_secs() + u64::from(left.subsec_nanos() > 0)
-        };
-        let before = left();
-        let answer = ask(addr, Method::GET, "/").await;
-        let said = assert_refusal(&answer).as_secs();
-        let after = left();
-        assert!((after..=before).contains(&said), "{after} {said} {before}");
-        assert_eq!(problem(&answer)["retry_after"], said);
+        let left = || handle.status().retry_after.unwrap();
+        for _ in 0..20 {
+            let before = left();
+            let answer = ask(addr, Method::GET, "/").await;
+            let said = assert_refusal(&answer);
+            let least = (left().min(secs(300)) / 2).as_secs();
+            assert!(
+                said <= before,
+                "never past a known end: {said:?} {before:?}"
+            );
+            assert!(least <= said.as_secs() && said <= secs(300), "{said:?}");
+            assert_eq!(problem(&answer)["retry_after"], said.as_secs());
+        }
     };
     for held in [60_500, 90_000, 3_600_001] {
         let span = Duration::from_millis(held);
@@ -480,14 +490,14 @@ async fn retry_after_is_what_is_left_rounded_up() {
     }
     hold(&handle);
     let answer = ask(addr, Method::GET, "/").await;
-    assert_eq!(assert_refusal(&answer), secs(30), "nobody knows");
+    assert!(AROUND_30.contains(&assert_refusal(&answer)), "nobody knows");
     handle.release("on-call", "drill").unwrap();
 
     handle.trip("on-call", "drill").unwrap();
     refusal_counts_down().await;
     handle.probe_now("on-call", "drill").unwrap();
     let answer = ask(addr, Method::POST, "/").await;
-    assert_eq!(assert_refusal(&answer), secs(5), "any moment");
+    assert!(AROUND_5.contains(&assert_refusal(&answer)), "any moment");
     let read = ask(addr, Method::GET, "/").await;
     assert_eq!(read.status(), 200, "what may probe passes here");
 }
@@ -704,14 +714,17 @@ async fn without_a_router_the_path_decides_and_what_is_ambiguous_is_not_exempt()
         assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
     }
     let answer = ask(addr, Method::GET, "/billing/prices").await;
-    assert_eq!(assert_refusal(&answer), secs(30));
+    assert!(AROUND_30.contains(&assert_refusal(&answer)));
     assert_eq!(problem(&answer)["processed"], false);
     let handle = layer.handle();
     handle.release("on-call", "drill").unwrap();
     handle.trip("on-call", "drill").unwrap();
     handle.probe_now("on-call", "drill").unwrap();
     let answer = ask(addr, Method::POST, "/billing/prices").await;
-    assert_eq!(assert_refusal(&answer), secs(5), "a charge is no probe");
+    assert!(
+        AROUND_5.contains(&assert_refusal(&answer)),
+        "a charge is no probe"
+    );
     assert_eq!(
         ask(addr, Method::GET, "/billing/prices").await.status(),
         200
@@ -823,21 +836,25 @@ async fn a_call_refused_in_a_handler_answers_like_a_refused_route() {
     hold(&billing.handle);
     let before_routes = billing.ask(Method::GET, "/billing/prices").await;
     let around_calls = billing.ask(Method::GET, "/ungated/prices").await;
-    assert_eq!(
-        assert_refusal(&before_routes),
-        assert_refusal(&around_calls)
-    );
-    assert_eq!(problem(&before_routes), problem(&around_calls));
+    // But for what is drawn anew each time, and for the route, which the handler's refusal does not know.
+    let alike = |answer: &Response<Bytes>| {
+        assert_refusal(answer);
+        let mut problem = problem(answer);
+        for differs in ["retry_after", "instance"] {
+            problem.as_object_mut().unwrap().remove(differs);
+        }
+        problem
+    };
+    assert_eq!(alike(&before_routes), alike(&around_calls));
     assert_eq!(billing.partner.counts().calls, 0);
     billing.handle.release("on-call", "drill").unwrap();
 
-    // A hold has no known end, probing none either: the same number there too.
     billing.handle.trip("on-call", "drill").unwrap();
     billing.handle.probe_now("on-call", "drill").unwrap();
     let before_routes = billing.ask(Method::POST, "/billing/prices").await;
     let around_calls = billing.ask(Method::POST, "/ungated/prices").await;
-    assert_eq!(assert_refusal(&before_routes), secs(5));
-    assert_eq!(problem(&before_routes), problem(&around_calls));
+    assert!(AROUND_5.contains(&assert_refusal(&before_routes)));
+    assert_eq!(alike(&before_routes), alike(&around_calls));
 }
 
 /// A wall clock may be set to anything, and what cannot be written is written as the nearest that can.

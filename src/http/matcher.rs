@@ -2,32 +2,46 @@
 
 use crate::{error::ExemptionError, exempt};
 
-/// Finds the pattern a path matches; made of the exemptions of one placement.
+/// Finds the pattern a path matches.
 #[derive(Debug)]
-struct Matcher(matchit::Router<usize>);
+pub(super) struct Matcher(matchit::Router<usize>);
 
-/// Compiles numbered patterns, for [`exempt::Exemption`].
-pub(super) fn compile(
-    patterns: &[(usize, &str)],
-) -> Result<Box<dyn exempt::Paths>, ExemptionError> {
-    let mut router = matchit::Router::new();
-    for (number, pattern) in patterns {
-        let invalid = |why: String| ExemptionError::Pattern {
-            pattern: (*pattern).to_owned(),
-            why,
-        };
-        if !pattern.starts_with('/') {
-            return Err(invalid("a path pattern begins with `/`".into()));
-        }
-        router
-            .insert(*pattern, *number)
-            .map_err(|error| invalid(error.to_string()))?;
-    }
-    Ok(Box::new(Matcher(router)))
+/// A pattern that the router would not take, and why.
+#[derive(Debug)]
+pub(super) struct BadPattern {
+    pub(super) pattern: String,
+    pub(super) why: String,
 }
 
-impl exempt::Paths for Matcher {
-    fn find(&self, path: &str) -> Option<usize> {
+impl From<BadPattern> for ExemptionError {
+    fn from(BadPattern { pattern, why }: BadPattern) -> Self {
+        Self::Pattern { pattern, why }
+    }
+}
+
+impl Matcher {
+    /// Compiles numbered patterns.
+    pub(super) fn new<'p>(
+        patterns: impl IntoIterator<Item = (usize, &'p str)>,
+    ) -> Result<Self, BadPattern> {
+        let mut router = matchit::Router::new();
+        for (number, pattern) in patterns {
+            let bad = |why: String| BadPattern {
+                pattern: pattern.to_owned(),
+                why,
+            };
+            if !pattern.starts_with('/') {
+                return Err(bad("a path pattern begins with `/`".into()));
+            }
+            router
+                .insert(pattern, number)
+                .map_err(|error| bad(error.to_string()))?;
+        }
+        Ok(Self(router))
+    }
+
+    /// The number of the pattern that `path` matches; none if it is ambiguous.
+    pub(super) fn find(&self, path: &str) -> Option<usize> {
         if is_ambiguous(path) {
             return None;
         }
@@ -35,8 +49,21 @@ impl exempt::Paths for Matcher {
     }
 }
 
+/// Compiles numbered patterns, for [`exempt::Exemption`].
+pub(super) fn compile(
+    patterns: &[(usize, &str)],
+) -> Result<Box<dyn exempt::Paths>, ExemptionError> {
+    Ok(Box::new(Matcher::new(patterns.iter().copied())?))
+}
+
+impl exempt::Paths for Matcher {
+    fn find(&self, path: &str) -> Option<usize> {
+        self.find(path)
+    }
+}
+
 /// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
-fn is_ambiguous(path: &str) -> bool {
+pub(super) fn is_ambiguous(path: &str) -> bool {
     if !path.starts_with('/') {
         return true; // `*`, or the authority of a CONNECT
     }

@@ -9,14 +9,22 @@
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
 
+pub(crate) mod before;
 mod body;
 mod calls;
+mod classes;
 mod matcher;
-mod paths;
+mod notices;
 mod refusal;
 
-pub use self::refusal::refusal;
-pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
+pub use self::{
+    before::{BeforeRoutes, ByPath, Paths},
+    body::Measured,
+    calls::HttpCalls,
+    classes::{ClassError, RouteClasses},
+    notices::{Announcement, NoticeJson, NoticeScript, Notices},
+    refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
+};
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
@@ -60,9 +68,10 @@ impl<P> MaintenanceLayer<P> {
     /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
     ///
     /// A path that is ambiguous in any way (dot segments, `//`, `;`, `\`, encoded separators) is not exempt.
+    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
-        self.view(Paths::default())
+        self.view(BeforeRoutes::new(ByPath::default()))
     }
 }
 

@@ -1,0 +1,80 @@
+(() => {
+  "use strict";
+  const script = document.currentScript;
+  const url = script.dataset.url || new URL("notice.json", script.src).href;
+  const styles = {
+    display: "flex", gap: "1rem", alignItems: "baseline", justifyContent: "center", flexWrap: "wrap",
+    padding: "0.625rem 1rem", font: "1rem/1.4 system-ui, sans-serif", color: "#3b2300", background: "#ffe3b8",
+    borderBottom: "1px solid #b45f06",
+  };
+  let banner;
+  let shown = "";
+  let state = "";
+  const remove = () => {
+    banner?.remove();
+    banner = undefined;
+  };
+  const element = (name, text) => {
+    const made = document.createElement(name);
+    made.textContent = text;
+    return made;
+  };
+  const time = (label) => {
+    const at = new Date(label);
+    return at.toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
+  };
+  const show = (said) => {
+    const { notice } = said;
+    const key = notice ? JSON.stringify([said.state, notice]) : "";
+    if (key === shown) return;
+    shown = key;
+    remove();
+    if (!notice || sessionStorage.getItem("maintenance-notice") === key) return;
+    banner = element("aside", "");
+    banner.className = "maintenance-notice";
+    Object.assign(banner.style, styles);
+    const text = element("p", notice.text);
+    text.setAttribute("role", "status");
+    text.style.margin = "0";
+    const from = notice.starts, to = notice.ends;
+    if (from || to) text.append(` (${from ? time(from) : ""} – ${to ? time(to) : ""})`);
+    banner.append(text);
+    if (said.status_url) {
+      const link = element("a", new URL(said.status_url).host);
+      link.href = said.status_url;
+      link.style.color = "inherit";
+      banner.append(link);
+    }
+    const hide = element("button", said.hide);
+    hide.type = "button";
+    hide.addEventListener("click", () => {
+      sessionStorage.setItem("maintenance-notice", key);
+      remove();
+    });
+    banner.append(hide);
+    document.body.prepend(banner);
+  };
+  const ask = async () => {
+    let wait = 30;
+    try {
+      const answer = await fetch(url, { cache: "no-store" });
+      if (answer.ok) {
+        const said = await answer.json();
+        wait = said.check_after_seconds;
+        show(said);
+        if (said.state !== state) {
+          state = said.state;
+          document.dispatchEvent(new CustomEvent("maintenance", { detail: said }));
+        }
+      }
+    } catch {
+      // The server is away: what is shown stays, and is asked for again.
+    }
+    setTimeout(next, wait * 1000);
+  };
+  const next = () => {
+    if (document.hidden) document.addEventListener("visibilitychange", ask, { once: true });
+    else ask();
+  };
+  ask();
+})();

@@ -1,0 +1,50 @@
+(() => {
+  "use strict";
+  const main = document.getElementById("maintenance");
+  const { every, notice, returns } = main.dataset;
+  const check = main.dataset.check === "self" ? location.href : main.dataset.check;
+  for (const time of document.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.getTime())) {
+      time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+    }
+  }
+  if (!check) return;
+  const worksAgain = () => {
+    if (returns === "true") {
+      location.reload();
+      return;
+    }
+    const back = document.getElementById("back");
+    back.href = document.referrer || "/";
+    back.addEventListener("click", (event) => {
+      if (history.length > 1) {
+        event.preventDefault();
+        history.back();
+      }
+    });
+    document.getElementById("state").textContent = document.querySelector("#again span").textContent;
+    document.querySelector("#again span").remove();
+    document.getElementById("again").hidden = false;
+  };
+  const healthy = async () => {
+    const answer = await fetch(check, { cache: "no-store", headers: { accept: "text/html, */*;q=0.1" } });
+    if (notice === "true") return answer.ok && (await answer.json()).state === "serving";
+    return answer.status < 500 && answer.status !== 408 && answer.status !== 425 && answer.status !== 429;
+  };
+  // Between half and one and a half of the interval: the open pages do not all ask in the same second.
+  const later = () => setTimeout(ask, Number(every) * (0.5 + Math.random()));
+  const ask = async () => {
+    if (document.hidden) {
+      document.addEventListener("visibilitychange", later, { once: true });
+      return;
+    }
+    try {
+      if (await healthy()) return worksAgain();
+    } catch {
+      // The server itself is away: ask again.
+    }
+    later();
+  };
+  later();
+})();
