@@ -115,8 +115,8 @@
 //!   events the last 512 are kept.
 //! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
 //!   everything that fell due is applied in order, with the instants it fell due.
-//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; a partner's
-//!   `Retry-After` is heeded in seconds, not as a date; what a body says is not judged, only whether it comes to its end.
+//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; what a
+//!   body says is not judged, only whether it comes to its end.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

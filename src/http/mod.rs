@@ -14,8 +14,10 @@ mod calls;
 mod matcher;
 mod paths;
 mod refusal;
+mod retry_after;
 
 pub use self::refusal::refusal;
+pub use self::retry_after::retry_after;
 pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
@@ -25,8 +27,10 @@ impl<P> MaintenanceLayer<P> {
     /// | outcome | what |
     /// |---|---|
     /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off |
-    /// | neutral | 401 and 403 (our credentials), 429 (its `Retry-After` is heeded), a body that nobody read to its end |
+    /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
     /// | success | every other answer whose body came to its end |
+    ///
+    /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
     ///
     /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe. [`HttpCalls`] has the options.
     ///
