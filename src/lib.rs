@@ -140,6 +140,7 @@ mod machine;
 mod mode;
 mod moment;
 mod parked;
+mod partner_says;
 mod ping;
 mod policy;
 #[cfg(test)]
@@ -163,6 +164,8 @@ mod rfc3339;
 mod rt;
 #[cfg(feature = "serde")]
 mod serialize;
+#[cfg(feature = "http")]
+mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -181,6 +184,7 @@ pub use crate::{
     layer::{Builder, MaintenanceLayer},
     listen::{CacheBusts, Events},
     mode::{Cause, Mode, Switches},
+    partner_says::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
     ping::{CheckAnswer, Ping},
     policy::{Policy, Rate, Window},
     protocol::{Protocol, Ticket},

@@ -15,9 +15,11 @@ mod matcher;
 mod paths;
 mod refusal;
 mod retry_after;
+mod statuspage;
 
 pub use self::refusal::refusal;
 pub use self::retry_after::retry_after;
+pub use self::statuspage::{Statuspage, StatuspageError};
 pub use self::{body::Measured, calls::HttpCalls, paths::Paths};
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
