@@ -97,7 +97,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path: `tower_maintenance::http` |
+//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
@@ -117,6 +117,8 @@
 //!   everything that fell due is applied in order, with the instants it fell due.
 //! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; what a
 //!   body says is not judged, only whether it comes to its end.
+//! - **The partner's word is only shown.** What a status page says trips nothing and ends nothing, and a fleet reads it
+//!   once per replica. Of a partner's rate limits those fields are read whose meaning is written down: no `X-RateLimit-*`.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

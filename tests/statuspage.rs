@@ -183,6 +183,10 @@ fn answering<B: Body + Clone>(
     service_fn(move |_| {
         let mut answer = Response::new(body.clone());
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        if status == 301 {
+            let elsewhere = header::HeaderValue::from_static("https://status.example.com");
+            answer.headers_mut().insert(header::LOCATION, elsewhere);
+        }
         async { Ok(answer) }
     })
 }
@@ -235,7 +239,7 @@ async fn a_page_that_says_critical_for_an_hour_refuses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
     let deep = "[".repeat(10_000);
-    for (status, body, why) in [
+    for (code, body, why) in [
         (200, "", "the body is not JSON: EOF while parsing a value"),
         (
             200,
@@ -281,11 +285,16 @@ async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
         ),
     ] {
         let handle = layer().handle();
-        let client = answering(status, Text::from(body.to_owned()));
+        let client = answering(code, Text::from(body.to_owned()));
         let status = followed(&handle, client, Duration::from_secs(1)).await;
         let error = status.partner_unreadable.unwrap().error;
         let named = format!("{URL}/api/v2/status.json: {why}");
         assert!(error.starts_with(&named), "{body:.40}: {error}");
+        assert_eq!(
+            error.contains("the address it leads to"),
+            code == 301,
+            "{error}"
+        );
         assert!(!error.contains(char::is_control), "{error:?}");
         assert_eq!((status.partner_says, status.mode), (None, Mode::Serving));
     }

@@ -15,7 +15,7 @@ use std::{
 use bytes::Buf;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, ETAG, IF_NONE_MATCH, USER_AGENT},
+    header::{ACCEPT, ETAG, IF_NONE_MATCH, LOCATION, USER_AGENT},
     uri::Scheme,
 };
 use http_body::Body;
@@ -320,7 +320,7 @@ impl<S> Reader<S> {
             (StatusCode::OK, _) => {}
             (StatusCode::NOT_MODIFIED, Some((_, says))) => return Ok(says.clone()),
             (status, _) => {
-                let hint = if status.is_redirection() {
+                let hint = if head.headers.contains_key(LOCATION) {
                     "; give the address it leads to, or a client that follows"
                 } else {
                     ""
@@ -412,10 +412,10 @@ fn instant(text: &str) -> Option<SystemTime> {
     };
     let (hours, minutes) = offset.split_once(':')?;
     let (hours, minutes) = (two(hours)?, two(minutes)?);
-    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    if hours > 23 || minutes > 59 {
+    if hours > 23 || minutes > 59 || local.ends_with('Z') {
         return None;
     }
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let offset = Duration::from_secs((hours * 60 + minutes) * 60);
     // East of Greenwich clocks are ahead.
     if sign > 0 {
