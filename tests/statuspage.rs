@@ -334,10 +334,33 @@ async fn a_body_is_read_up_to_64_kib_and_no_further() {
         let handle = layer().handle();
         let page = page("none", "fine");
         let body = format!("{page}{}", " ".repeat(length - page.len()));
-        let client = answering(200, Text::from(body));
+        let client = answering(200, Text::from(body.clone()));
         let status = followed(&handle, client, Duration::from_secs(1)).await;
         assert_eq!(status.partner_says.is_some(), fits, "{length}");
         assert_eq!(status.partner_unreadable.is_none(), fits, "{length}");
+
+        let handle = layer().handle();
+        let client = answering(200, Pieces(body.into()));
+        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        assert_eq!(status.partner_says.is_some(), fits, "{length}, in pieces");
+    }
+}
+
+/// A body that does not say how long it is.
+#[derive(Clone)]
+struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(1000);
+        let piece = self.0.split_to(length);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(piece))))
     }
 }
 
