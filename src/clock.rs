@@ -45,7 +45,8 @@ impl Clock {
         STANDS_AT.set(moment);
     }
 
-    /// The wall clock of this process, read once per layer.
+    /// The wall clock of this process: read once per layer, and for a partner's date that comes without its
+    /// own `Date`.
     pub(crate) fn wall() -> SystemTime {
         SystemTime::now()
     }

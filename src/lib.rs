@@ -97,7 +97,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path: `tower_maintenance::http` |
+//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
@@ -115,8 +115,10 @@
 //!   events the last 512 are kept.
 //! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
 //!   everything that fell due is applied in order, with the instants it fell due.
-//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; a partner's
-//!   `Retry-After` is heeded in seconds, not as a date; what a body says is not judged, only whether it comes to its end.
+//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; what a
+//!   body says is not judged, only whether it comes to its end.
+//! - **The partner's word is only shown.** What a status page says trips nothing and ends nothing, and a fleet reads it
+//!   once per replica. Of a partner's rate limits those fields are read whose meaning is written down: no `X-RateLimit-*`.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -140,6 +142,7 @@ mod machine;
 mod mode;
 mod moment;
 mod parked;
+mod partner_says;
 mod ping;
 mod policy;
 #[cfg(test)]
@@ -164,6 +167,8 @@ mod rfc3339;
 mod rt;
 #[cfg(feature = "serde")]
 mod serialize;
+#[cfg(feature = "http")]
+mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -182,6 +187,7 @@ pub use crate::{
     layer::{Builder, MaintenanceLayer},
     listen::{CacheBusts, Events},
     mode::{Cause, Mode, Switches},
+    partner_says::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
     ping::{CheckAnswer, Ping},
     policy::{Policy, Rate, Window},
     protocol::{Protocol, Ticket},

@@ -197,7 +197,7 @@ fn next_step(layer: &Weak<Shared>) -> Step {
 }
 
 /// Waits for `future` unless nobody is left to ask for it.
-async fn unless_gone<F: Future>(
+pub(crate) async fn unless_gone<F: Future>(
     future: F,
     news: &mut watch::Receiver<Bulletin>,
 ) -> Option<F::Output> {

@@ -15,6 +15,7 @@ use crate::{
     exempt::{Exemption, ExemptionTable},
     journal::{Action, AuditEntry},
     mode::{Cause, Mode, Switches},
+    partner_says::{Contradiction, PartnerReport, PartnerUnreadable},
     policy::Rate,
     rfc3339::rfc3339,
     signal::CacheBust,
@@ -103,6 +104,8 @@ serialize! {
         "refused_in_mode": it.refused_in_mode,
         "episode": it.episode,
         "pings": it.pings,
+        "partner_says": it.partner_says,
+        "partner_unreadable": it.partner_unreadable,
     });
     CauseReport: |it| json!({
         "cause": it.cause,
@@ -112,6 +115,26 @@ serialize! {
         "until": time_if(it.until),
         "read_only": it.read_only,
     });
+    PartnerReport: |it| json!({
+        "indicator": it.says.indicator().as_str(),
+        "description": it.says.description(),
+        "source": it.says.source(),
+        "changed": time_if(it.says.changed()),
+        "read": time(it.read),
+        "age_seconds": seconds(it.age),
+        "stale": it.stale,
+        "contradiction": it.contradiction,
+    });
+    Contradiction: |it| match it {
+        Contradiction::OperationalYetFailing { failure_rate } => {
+            json!({ "operational_yet_failing": { "failure_rate": failure_rate } })
+        }
+        Contradiction::OperationalYetTripped => json!("operational_yet_tripped"),
+        Contradiction::OutageYetServing { failure_rate } => {
+            json!({ "outage_yet_serving": { "failure_rate": failure_rate } })
+        }
+    };
+    PartnerUnreadable: |it| json!({ "error": &*it.error, "at": time(it.at) });
     WindowReport: |it| json!({
         "total": it.total,
         "succeeded": it.succeeded,

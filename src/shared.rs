@@ -30,6 +30,7 @@ use crate::{
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
     moment::Moment,
+    partner_says::{Heard, PartnerSays},
     signal::{Bulletin, CacheBust},
     snapshot::Status,
     sync::{Mutex, MutexGuard},
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     exemptions: ArcSwap<Table>,
     /// Whether a view gives plain calls names; it is only ever set.
     named: AtomicBool,
+    /// What the partner says of itself: beside the machine, which never learns of it.
+    heard: ArcSwap<Heard>,
     /// Counted without the lock. Relaxed: they are only ever read as totals. The standard library's
     /// under loom too: no promise rests on them.
     admitted: AtomicU64,
@@ -102,6 +105,7 @@ impl Shared {
             machine: Mutex::new(machine),
             exemptions: ArcSwap::from_pointee(exemptions),
             named: (names == CallNames::Given).into(),
+            heard: ArcSwap::default(),
             admitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             exempt: AtomicU64::new(0),
@@ -329,7 +333,8 @@ impl Shared {
         actor: Arc<str>,
         reason: Arc<str>,
     ) -> Result<(bool, Status), CommandError> {
-        self.locked(|machine| {
+        let now = self.now();
+        let (changed, status) = self.locked_at(now, |machine| {
             let changed = machine.command(command, &actor, &reason)?;
             // Under the lock, so that the last in the audit trail is the one in force.
             if let Some(table) = table {
@@ -345,12 +350,58 @@ impl Shared {
             };
             // Under both locks, so that commands and events stand in one order.
             self.journal().write_command(entry);
-            Ok((changed, machine.status()))
-        })
+            Ok::<_, CommandError>((changed, machine.status()))
+        })?;
+        Ok((changed, self.with_partners_word(status, now)))
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.locked(|machine| machine.status())
+        let now = self.now();
+        let status = self.locked_at(now, |machine| machine.status());
+        self.with_partners_word(status, now)
+    }
+
+    fn with_partners_word(&self, mut status: Status, now: Moment) -> Status {
+        self.heard.load().add_to(&mut status, now);
+        status
+    }
+
+    /// Notes what the partner says of itself; traced when it says something else.
+    pub(crate) fn partner_says(&self, says: PartnerSays) {
+        let now = self.now();
+        let before = self
+            .heard
+            .rcu(|heard| Arc::new(heard.with_word(says.clone(), now)));
+        if !before.is_same_word(&says) {
+            let indicator = says.indicator().as_str();
+            let description = says.description();
+            harmless(|| {
+                tracing::info!(
+                    partner = &*self.partner,
+                    indicator,
+                    description,
+                    "the partner says"
+                );
+            });
+        }
+    }
+
+    /// Notes that the partner's word could not be read; traced when it is for another reason.
+    pub(crate) fn partner_unreadable(&self, error: Arc<str>) {
+        let now = self.now();
+        let before = self
+            .heard
+            .rcu(|heard| Arc::new(heard.with_error(error.clone(), now)));
+        if !before.is_same_error(&error) {
+            let error = &*error;
+            harmless(|| {
+                tracing::warn!(
+                    partner = &*self.partner,
+                    error,
+                    "the partner's word cannot be read"
+                );
+            });
+        }
     }
 
     /// Moves time; returns the next deadline.

@@ -11,6 +11,7 @@ use crate::{
     event::Evidence,
     mode::{Cause, Mode, Switches},
     moment::Span,
+    partner_says::{PartnerReport, PartnerUnreadable},
     policy::Rules,
     tally::Counts,
     text::OneLine,
@@ -73,6 +74,10 @@ pub struct Status {
     pub episode: Option<Episode>,
     /// Synthetic pings that are alive; while there is one, customers do not probe.
     pub pings: u32,
+    /// What the partner says of itself, if anybody noted it: information, which changes nothing.
+    pub partner_says: Option<PartnerReport>,
+    /// That the partner's word could not be read the last time.
+    pub partner_unreadable: Option<PartnerUnreadable>,
 }
 
 /// Something that holds maintenance.
@@ -210,7 +215,8 @@ impl fmt::Display for Status {
                 self.explain_probing(f)?;
             }
         }
-        self.explain_switches(f)
+        self.explain_switches(f)?;
+        self.explain_partner(f)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Around an HTTP client: judged by status and body, refused by error.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 
-use super::body::Measured;
+use super::{body::Measured, retry_after};
 use crate::{
+    clock::Clock,
     endpoint::{Endpoint, Placement},
     error::{Error, Refused},
     protocol::{Protocol, Ticket},
@@ -92,7 +93,8 @@ impl HttpCalls {
 
     /// The default judgement of an answer's head.
     ///
-    /// `Retry-After` is heeded in seconds; the form with a date is not read.
+    /// Of an answer that is no success it also reads how long the partner asks to be left alone:
+    /// [`retry_after`](super::retry_after()), by this machine's wall clock where a date needs one.
     #[must_use]
     pub fn by_status(status: StatusCode, headers: &HeaderMap) -> Verdict {
         let outcome = match status {
@@ -105,23 +107,11 @@ impl HttpCalls {
             _ => Outcome::Success,
         };
         let verdict = Verdict::from(outcome).with_code(status.as_u16());
-        match retry_after(headers) {
+        match retry_after::asked(headers, Clock::wall) {
             Some(span) if outcome != Outcome::Success => verdict.with_retry_after(span),
             _ => verdict,
         }
     }
-}
-
-/// `Retry-After` in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 impl fmt::Debug for HttpCalls {

@@ -16,6 +16,8 @@ mod classes;
 mod matcher;
 mod notices;
 mod refusal;
+mod retry_after;
+mod statuspage;
 
 pub use self::{
     before::{BeforeRoutes, ByPath, Paths},
@@ -24,6 +26,8 @@ pub use self::{
     classes::{ClassError, RouteClasses},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
+    retry_after::retry_after,
+    statuspage::{Statuspage, StatuspageError},
 };
 use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
 
@@ -33,8 +37,10 @@ impl<P> MaintenanceLayer<P> {
     /// | outcome | what |
     /// |---|---|
     /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off |
-    /// | neutral | 401 and 403 (our credentials), 429 (its `Retry-After` is heeded), a body that nobody read to its end |
+    /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
     /// | success | every other answer whose body came to its end |
+    ///
+    /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
     ///
     /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe. [`HttpCalls`] has the options.
     ///

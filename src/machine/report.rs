@@ -46,6 +46,9 @@ impl Machine {
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
             episode: self.episode.as_ref().map(|open| open.so_far(self.traffic)),
             pings: self.pings,
+            // Not the machine's to know: `Shared` adds them.
+            partner_says: None,
+            partner_unreadable: None,
         }
     }
 

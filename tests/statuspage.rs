@@ -1,0 +1,551 @@
+//! The partner's public status page: over a real socket, and in memory for what takes hours.
+#![cfg(feature = "axum")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    future::pending,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::{Empty, Full};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, advance, sleep, timeout},
+};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_maintenance::{
+    Indicator, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Status, http::Statuspage,
+};
+
+/// More than enough for anything here; reached only by a failure.
+const CAP: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const URL: &str = "https://status.zuora.com";
+
+fn layer() -> MaintenanceLayer {
+    let policy = Policy::default().with_jitter(0.0);
+    let layer = MaintenanceLayer::builder("zuora").policy(policy);
+    layer.build().unwrap()
+}
+
+fn page(indicator: &str, description: &str) -> String {
+    format!(
+        r#"{{"page":{{"id":"x","updated_at":"2024-07-31T13:57:12.000-07:00"}},
+            "status":{{"indicator":"{indicator}","description":"{description}"}}}}"#
+    )
+}
+
+// ---- over a real socket ---------------------------------------------------------------------------
+
+/// A page with an entity tag; what it answered is counted.
+#[derive(Debug, Clone, Default)]
+struct Page {
+    tag: String,
+    body: String,
+    sent: usize,
+    confirmed: usize,
+}
+
+type Shown = Arc<Mutex<Page>>;
+
+async fn answer(State(shown): State<Shown>, asked: HeaderMap) -> impl IntoResponse {
+    let mut shown = shown.lock().unwrap();
+    assert_eq!(asked[header::ACCEPT], "application/json");
+    let tag = [(header::ETAG, shown.tag.clone())];
+    let known = asked.get(header::IF_NONE_MATCH);
+    if known.is_some_and(|known| known.as_bytes() == shown.tag.as_bytes()) {
+        shown.confirmed += 1;
+        return (StatusCode::NOT_MODIFIED, tag).into_response();
+    }
+    shown.sent += 1;
+    (tag, shown.body.clone()).into_response()
+}
+
+fn show(shown: &Shown, tag: &str, indicator: &str, description: &str) {
+    let mut shown = shown.lock().unwrap();
+    *shown = Page {
+        tag: tag.to_owned(),
+        body: page(indicator, description),
+        ..Page::default()
+    };
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let asking = async {
+        while !what() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(CAP, asking).await.expect("it takes far too long");
+}
+
+#[tokio::test]
+async fn a_page_that_did_not_change_is_not_sent_again() {
+    let shown = Shown::default();
+    show(&shown, "\"1\"", "none", "All Systems Operational");
+    let app = Router::new()
+        .route("/zuora/api/v2/status.json", get(answer))
+        .with_state(shown.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/zuora/", listener.local_addr().unwrap());
+    let server = tokio::spawn(axum::serve(listener, app).into_future());
+
+    let handle = layer().handle();
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let page = Statuspage::new(client, &url).with_interval(Duration::from_millis(5));
+    let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
+    let report = || handle.status().partner_says.unwrap();
+
+    until(|| shown.lock().unwrap().confirmed >= 5).await;
+    assert_eq!(shown.lock().unwrap().sent, 1);
+    let first = report();
+    assert_eq!(first.says.description(), "All Systems Operational");
+    assert_eq!(
+        first.says.source(),
+        Some(&*format!("{url}api/v2/status.json"))
+    );
+    assert!(first.says.changed().is_some());
+    // A 304 confirms the word: it is the same, and was read later.
+    until(|| report().read > first.read).await;
+    assert_eq!(report().says, first.says);
+
+    show(&shown, "W/\"2\"", "critical", "Major System Outage");
+    until(|| report().says.indicator() == Indicator::Critical).await;
+    until(|| shown.lock().unwrap().confirmed >= 5).await;
+    assert_eq!(shown.lock().unwrap().sent, 1);
+    assert_eq!(handle.mode(), Mode::Serving);
+
+    drop(handle);
+    timeout(CAP, following).await.unwrap().unwrap();
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    let handle = layer().handle();
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let page = Statuspage::new(client, format!("http://{addr}"));
+    let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
+    until(|| handle.status().partner_unreadable.is_some()).await;
+    let error = handle.status().partner_unreadable.unwrap().error;
+    assert!(
+        error.starts_with(&format!("http://{addr}/api/v2/status.json: ")),
+        "{error}"
+    );
+    assert!(
+        error.to_lowercase().contains("connection refused"),
+        "{error}"
+    );
+    following.abort();
+}
+
+// ---- in memory ------------------------------------------------------------------------------------
+
+#[expect(clippy::disallowed_methods, reason = "reads the paused clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+type Text = Full<Bytes>;
+
+/// Follows a page that answers by `answer` for a while; what the status says then.
+async fn followed<S, B>(handle: &MaintenanceHandle, client: S, span: Duration) -> Status
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = io::Error>,
+    B: Body<Error: Into<tower::BoxError>>,
+{
+    let page = Statuspage::new(client, URL).with_seed(0);
+    let following = handle.follow_statuspage(page).unwrap();
+    let ended = timeout(span, pin!(following)).await;
+    assert!(ended.is_err(), "it ended while a handle is left");
+    handle.status()
+}
+
+fn answering<B: Body + Clone>(
+    status: u16,
+    body: B,
+) -> impl Service<Request<Empty<Bytes>>, Response = Response<B>, Error = io::Error> {
+    service_fn(move |_| {
+        let mut answer = Response::new(body.clone());
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        if status == 301 {
+            let elsewhere = header::HeaderValue::from_static("https://status.example.com");
+            answer.headers_mut().insert(header::LOCATION, elsewhere);
+        }
+        async { Ok(answer) }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_says_critical_for_an_hour_refuses_nothing() {
+    let layer = layer();
+    let handle = layer.handle();
+    let mut events = handle.events();
+    let era = handle.status().era;
+    let asked = Cell::new(0);
+    let client = service_fn(|_: Request<Empty<Bytes>>| {
+        asked.set(asked.get() + 1);
+        async {
+            Ok::<_, io::Error>(Response::new(Text::from(page(
+                "critical",
+                "Major System Outage",
+            ))))
+        }
+    });
+    let page = Statuspage::new(client, URL);
+    let mut following = pin!(handle.follow_statuspage(page).unwrap());
+    let partner = service_fn(async |()| Ok::<_, Infallible>(()));
+    for _ in 0..3600 {
+        assert!(
+            timeout(Duration::from_secs(1), &mut following)
+                .await
+                .is_err()
+        );
+        layer.layer(partner).oneshot(()).await.unwrap();
+    }
+    assert!(
+        (50..=75).contains(&asked.get()),
+        "about once a minute: {}",
+        asked.get()
+    );
+    let status = handle.status();
+    assert_eq!((status.mode, status.era), (Mode::Serving, era));
+    assert_eq!((status.calls.succeeded, status.calls.refused), (3600, 0));
+    assert!(events.try_recv().is_none() && handle.audit().is_empty());
+    let shown = status.to_string();
+    assert!(
+        shown.ends_with(
+            "; the partner says: Major System Outage (critical), but we see 0 % failures"
+        ),
+        "{shown}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
+    let deep = "[".repeat(10_000);
+    for (code, body, why) in [
+        (200, "", "the body is not JSON: EOF while parsing a value"),
+        (
+            200,
+            "<html>moved</html>",
+            "the body is not JSON: expected value",
+        ),
+        (
+            200,
+            deep.as_str(),
+            "the body is not JSON: recursion limit exceeded",
+        ),
+        (
+            200,
+            "{}",
+            "`/status/indicator` is missing; it should be one of none, minor",
+        ),
+        (
+            200,
+            r#"{"status":{"indicator":[7]}}"#,
+            "`/status/indicator` is not one of none, minor",
+        ),
+        (
+            200,
+            "{\"status\":{\"indicator\":\"\u{1b}[2J\"}}",
+            "the body is not JSON: control character",
+        ),
+        (
+            200,
+            r#"{"status":{"indicator":"\u001b[2J"}}"#,
+            "`/status/indicator` is not one of",
+        ),
+        (304, "", "answered 304 Not Modified instead of 200 OK"),
+        (
+            301,
+            "",
+            "answered 301 Moved Permanently instead of 200 OK; give the address it leads to",
+        ),
+        (404, "{}", "answered 404 Not Found instead of 200 OK"),
+        (
+            500,
+            &page("none", "fine"),
+            "answered 500 Internal Server Error instead of 200 OK",
+        ),
+    ] {
+        let handle = layer().handle();
+        let client = answering(code, Text::from(body.to_owned()));
+        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        let error = status.partner_unreadable.unwrap().error;
+        let named = format!("{URL}/api/v2/status.json: {why}");
+        assert!(error.starts_with(&named), "{body:.40}: {error}");
+        assert_eq!(
+            error.contains("the address it leads to"),
+            code == 301,
+            "{error}"
+        );
+        assert!(!error.contains(char::is_control), "{error:?}");
+        assert_eq!((status.partner_says, status.mode), (None, Mode::Serving));
+    }
+}
+
+/// A body without an end, that counts what was taken from it.
+#[derive(Clone)]
+struct Endless(Rc<Cell<usize>>);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.set(self.0.get() + 1000);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1000])))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_read_up_to_64_kib_and_no_further() {
+    let taken = Rc::new(Cell::new(0));
+    let handle = layer().handle();
+    let endless = answering(200, Endless(taken.clone()));
+    let status = followed(&handle, endless, Duration::from_secs(1)).await;
+    let error = status.partner_unreadable.unwrap().error;
+    assert!(
+        error.ends_with("the body is longer than 65536 bytes"),
+        "{error}"
+    );
+    assert_eq!(taken.get(), 66_000);
+
+    for (length, fits) in [(65_536, true), (65_537, false)] {
+        let handle = layer().handle();
+        let page = page("none", "fine");
+        let body = format!("{page}{}", " ".repeat(length - page.len()));
+        let client = answering(200, Text::from(body.clone()));
+        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        assert_eq!(status.partner_says.is_some(), fits, "{length}");
+        assert_eq!(status.partner_unreadable.is_none(), fits, "{length}");
+
+        let handle = layer().handle();
+        let client = answering(200, Pieces(body.into()));
+        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        assert_eq!(status.partner_says.is_some(), fits, "{length}, in pieces");
+    }
+}
+
+/// A body that does not say how long it is.
+#[derive(Clone)]
+struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(1000);
+        let piece = self.0.split_to(length);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(piece))))
+    }
+}
+
+/// A body that never comes.
+#[derive(Clone)]
+struct Silent;
+
+impl Body for Silent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_hangs_is_given_up_after_the_timeout() {
+    let ten = Duration::from_secs(10);
+    let brief = Duration::from_millis(1);
+    let handle = layer().handle();
+    let status = followed(&handle, answering(200, Silent), ten - brief).await;
+    assert_eq!(status.partner_unreadable, None);
+    let status = followed(&handle, answering(200, Silent), ten + brief).await;
+    let error = status.partner_unreadable.unwrap().error;
+    assert!(error.ends_with("no answer within 10s"), "{error}");
+
+    let handle = layer().handle();
+    let hangs = service_fn(async |_| pending::<Result<Response<Text>, io::Error>>().await);
+    let status = followed(&handle, hangs, ten + brief).await;
+    assert!(status.partner_unreadable.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_fails_is_asked_less_often_and_its_last_word_stays() {
+    let handle = layer().handle();
+    let asked = RefCell::new(Vec::new());
+    let client = service_fn(|_: Request<Empty<Bytes>>| {
+        asked.borrow_mut().push(now());
+        let first = asked.borrow().len() == 1;
+        async move {
+            match first {
+                true => Ok(Response::new(Text::from(page("minor", "Degraded")))),
+                false => Err(io::Error::other("broken\npipe")),
+            }
+        }
+    });
+    let status = followed(&handle, client, 2 * HOUR).await;
+    let asked = asked.into_inner();
+    let gaps: Vec<_> = asked
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs())
+        .collect();
+    for (gap, minutes) in gaps.iter().zip([1, 1, 2, 4, 8, 15, 15, 15]) {
+        assert!((minutes * 48..=minutes * 72 + 1).contains(gap), "{gaps:?}");
+    }
+    assert!(gaps.len() >= 10 && gaps.len() <= 15, "{gaps:?}");
+    let shown = status.to_string();
+    assert!(
+        shown.contains("s ago (stale): Degraded (minor); its word cannot be read: "),
+        "{shown}"
+    );
+    assert!(
+        shown.ends_with("/api/v2/status.json: broken pipe"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_asks_to_be_left_alone_is() {
+    let handle = layer().handle();
+    let asked = Cell::new(0);
+    let client = service_fn(|_: Request<Empty<Bytes>>| {
+        asked.set(asked.get() + 1);
+        let answer = Response::builder().status(429).header("retry-after", "600");
+        async move { Ok(answer.body(Text::default()).unwrap()) }
+    });
+    let status = followed(&handle, client, Duration::from_secs(599)).await;
+    assert_eq!(asked.get(), 1);
+    assert!(status.partner_unreadable.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_does_not_forget_what_was_read() {
+    // A word, an error, and then a 304: the word again.
+    let handle = layer().handle();
+    let tags = RefCell::new(Vec::new());
+    let client = service_fn(|request: Request<Empty<Bytes>>| {
+        let tag = request.headers().get(header::IF_NONE_MATCH).cloned();
+        tags.borrow_mut()
+            .push(tag.map(|tag| tag.to_str().unwrap().to_owned()));
+        let answer = match tags.borrow().len() {
+            1 => Response::builder()
+                .header(header::ETAG, "\"7\"")
+                .body(page("minor", "Degraded")),
+            2 => Response::builder().status(502).body(String::new()),
+            _ => Response::builder().status(304).body(String::new()),
+        };
+        async move { Ok(answer.unwrap()) }
+    });
+    let status = followed(&handle, client, Duration::from_secs(250)).await;
+    let tag = Some("\"7\"".to_owned());
+    assert!(tags.borrow().len() >= 3);
+    assert_eq!(tags.borrow()[..3], [None, tag.clone(), tag]);
+    assert_eq!(status.partner_unreadable, None);
+    let report = status.partner_says.unwrap();
+    assert_eq!(report.says.description(), "Degraded");
+    assert!(report.age < Duration::from_secs(130), "{:?}", report.age);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_when_no_layer_service_or_handle_is_left() {
+    // In whatever it is doing: in the midst of a reading, resting between two.
+    for stage in ["reading", "resting"] {
+        let layer = layer();
+        let handle = layer.handle();
+        let hangs = stage == "reading";
+        let client = service_fn(move |_: Request<Empty<Bytes>>| async move {
+            if hangs {
+                pending::<()>().await;
+            }
+            Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine"))))
+        });
+        let page = Statuspage::new(client, URL);
+        let mut following = pin!(handle.follow_statuspage(page).unwrap());
+        let brief = Duration::from_millis(1);
+        assert!(timeout(brief, &mut following).await.is_err());
+        drop(layer);
+        assert!(
+            timeout(brief, &mut following).await.is_err(),
+            "a handle is left"
+        );
+        drop(handle);
+        let ended = timeout(brief, following).await;
+        assert!(ended.is_ok(), "{stage}: it went on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_nothing_before_it_is_polled_and_asks_at_once_then() {
+    let handle = layer().handle();
+    let asked = Cell::new(0);
+    let client = service_fn(|_: Request<Empty<Bytes>>| {
+        asked.set(asked.get() + 1);
+        async { Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine")))) }
+    });
+    let following = handle
+        .follow_statuspage(Statuspage::new(client, URL))
+        .unwrap();
+    advance(HOUR).await;
+    assert_eq!(asked.get(), 0);
+    assert!(timeout(Duration::ZERO, following).await.is_err());
+    assert_eq!(asked.get(), 1);
+}
+
+/// The future is `Send` where client and bodies are: it can be spawned.
+#[test]
+fn it_can_be_spawned() {
+    fn is_send(_: impl Future<Output = ()> + Send + 'static) {}
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    is_send(
+        layer()
+            .handle()
+            .follow_statuspage(Statuspage::new(client, URL))
+            .unwrap(),
+    );
+}
+
+#[test]
+fn a_page_that_makes_no_sense_is_an_error() {
+    let client = || answering(200, Text::default());
+    let follow = |page| {
+        layer()
+            .handle()
+            .follow_statuspage(page)
+            .map(drop)
+            .unwrap_err()
+    };
+    let error = follow(Statuspage::new(client(), "status.zuora.com")).to_string();
+    assert_eq!(
+        error,
+        "the status page's url `status.zuora.com` is not like `https://status.example.com`: \
+         it does not begin with `https://` or `http://`"
+    );
+}
