@@ -59,7 +59,11 @@ impl<P> MaintenanceLayer<P> {
 
     /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
     ///
-    /// A path that is ambiguous in any way (dot segments, `//`, `;`, `\`, encoded separators) is not exempt.
+    /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
+    /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
+    ///
+    /// The layer knows its exemptions and not your routes: under an exempt `/invoices/{id}` your `/invoices/export`
+    /// is exempt too, although a router would prefer the latter. Where an axum router stands, `routes()` knows better.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(Paths::default())
