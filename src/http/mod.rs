@@ -62,8 +62,9 @@ impl<P> MaintenanceLayer<P> {
     /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
     /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
     ///
-    /// The layer knows its exemptions and not your routes: under an exempt `/invoices/{id}` your `/invoices/export`
-    /// is exempt too, although a router would prefer the latter. Where an axum router stands, `routes()` knows better.
+    /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
+    /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
+    /// Where an axum router stands, `routes()` knows better.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(Paths::default())

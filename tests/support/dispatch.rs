@@ -14,8 +14,9 @@ use http::{Method, Request, Response, Uri};
 use tower::{Layer, Service, ServiceExt};
 use tower_maintenance::{Exemption, Hold, MaintenanceLayer};
 
-/// What is declared exempt. No other route of the router lies within one of these patterns: `paths()` knows the
-/// exemptions only, and cannot see that the router has something more special.
+/// What is declared exempt. No other route of the router overlaps with one of these patterns: `paths()` knows the
+/// exemptions only, and cannot see that the router prefers another route (it says so, and
+/// `tests/exempt_dispatch.rs` shows it).
 pub(crate) const EXEMPT: [&str; 7] = [
     "/health/live",
     "/billing/invoices/{id}",
@@ -23,7 +24,7 @@ pub(crate) const EXEMPT: [&str; 7] = [
     "/files/public/{*path}",
     "/api/v2/webhooks",
     "/apart/{id}",
-    "/{tenant}/status/{probe}/live",
+    "/at/{tenant}/status/{probe}/live",
 ];
 
 /// What became of a request in maintenance.
@@ -95,10 +96,13 @@ fn router(gate: impl Fn(Router) -> Router, gate_routes: impl Fn(Router) -> Route
     let health = Router::new()
         .route("/health/live", says("/health/live"))
         .route("/health/ready", says("/health/ready"))
-        .route("/{tenant}/status/{probe}", says("/{tenant}/status/{probe}"))
         .route(
-            "/{tenant}/status/{probe}/live",
-            says("/{tenant}/status/{probe}/live"),
+            "/at/{tenant}/status/{probe}",
+            says("/at/{tenant}/status/{probe}"),
+        )
+        .route(
+            "/at/{tenant}/status/{probe}/live",
+            says("/at/{tenant}/status/{probe}/live"),
         );
     let files = Router::new()
         .route("/files/public/{*path}", says("/files/public/{*path}"))
