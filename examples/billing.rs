@@ -24,6 +24,13 @@
 //! curl localhost:8080/maintenance
 //! ```
 //!
+//! How many requests have passed the gate to a route that asks the partner, and how many calls the partner got
+//! (neither grows in maintenance, but for probes):
+//!
+//! ```sh
+//! curl localhost:8080/partner
+//! ```
+//!
 //! Mend it, and wait up to ten seconds. Nobody need call: a synthetic ping finds out. Then `generation`
 //! has grown, which is what caches are told:
 //!
@@ -51,10 +58,21 @@
 //! Which endpoints maintenance must not touch, and why, is committed in `docs/exempt-endpoints.md`; a
 //! test (`tests/billing_example.rs`) holds that page to [`layer`] below.
 //!
+//! It speaks HTTP/1 and, to clients that begin with it, HTTP/2 (`curl --http2-prior-knowledge`).
+//!
 //! There is no authentication, hence no listening on anything but loopback.
 
 use std::{
-    error::Error, fmt::Display, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration,
+    error::Error,
+    fmt::Display,
+    io,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -62,6 +80,7 @@ use axum::{
     body::{Bytes, HttpBody},
     extract::{FromRequest, Path, Request, State},
     http::{StatusCode, header, request},
+    middleware::map_request_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -149,6 +168,7 @@ async fn serve(address: &str) -> Result<(), BoxError> {
             partner: Partner::behind(&layer, &simulated.url()),
             handle,
             simulated,
+            passed: Arc::default(),
         },
     );
     println!("listening on http://{}", listener.local_addr()?);
@@ -218,6 +238,10 @@ pub(crate) fn layer() -> Result<MaintenanceLayer, BuildError> {
         .exempt(Exemption::route(
             "/maintenance/release",
             "operators must be able to act while it lasts",
+        ))
+        .exempt(Exemption::route(
+            "/partner",
+            "whether the partner is left in peace is asked while it should be",
         ))
         .exempt(Exemption::route(
             "/partner/{phase}",
@@ -320,13 +344,17 @@ struct Billing {
     partner: Partner,
     handle: MaintenanceHandle,
     simulated: Arc<PartnerServer>,
+    /// Requests that passed the gate to a route that asks the partner.
+    passed: Arc<AtomicU64>,
 }
 
 fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
     Router::new()
         .route("/billing/prices", get(prices))
-        .route("/billing/invoices/{id}", get(invoice))
         .route("/billing/subscriptions", post(subscribe))
+        // Within the gate, since what is added later stands outside.
+        .route_layer(map_request_with_state(billing.passed.clone(), count))
+        .route("/billing/invoices/{id}", get(invoice))
         .route(
             "/webhooks/partner",
             post(async || Json(json!({ "received": true }))),
@@ -335,10 +363,16 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
         .route("/maintenance", get(status))
         .route("/maintenance/engage", post(engage))
         .route("/maintenance/release", post(release))
+        .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
         // `route_layer` and not `layer`: what is not there at all stays a 404 in maintenance too.
         .route_layer(layer.routes())
         .with_state(billing)
+}
+
+async fn count(State(passed): State<Arc<AtomicU64>>, request: Request) -> Request {
+    passed.fetch_add(1, Ordering::Relaxed);
+    request
 }
 
 async fn prices(State(billing): State<Billing>) -> Result<Response, Failed> {
@@ -387,6 +421,13 @@ async fn release(
 ) -> Result<Json<Status>, Failed> {
     let receipt = billing.handle.release(command.actor, command.reason)?;
     Ok(Json(receipt.status().clone()))
+}
+
+async fn partner(State(billing): State<Billing>) -> Json<Value> {
+    Json(json!({
+        "passed": billing.passed.load(Ordering::Relaxed),
+        "calls": billing.simulated.counts().calls,
+    }))
 }
 
 async fn switch_partner(

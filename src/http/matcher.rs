@@ -69,17 +69,35 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     }
     let odd = |c: char| matches!(c, ';' | '\\' | '\0');
     let dots = |segment: &str| matches!(segment, "." | "..");
-    path.contains(odd)
-        || path.contains("//")
-        || path.split('/').any(dots)
-        || has_encoded_separator(path)
+    path.contains(odd) || path.contains("//") || path.split('/').any(dots) || has_odd_escape(path)
 }
 
-/// Whether one of `. / \ ; %` or NUL stands percent-encoded in the path.
-fn has_encoded_separator(path: &str) -> bool {
+/// Whether something stands percent-encoded that another part of a stack might act upon once it has
+/// decoded it: a separator, another `%`, a control character, an overlong form of such a one; or
+/// whether a `%` begins no escape, which each part mends in its own way.
+fn has_odd_escape(path: &str) -> bool {
+    let mut before = None;
     path.split('%').skip(1).any(|after| {
-        let code = after.get(..2).unwrap_or_default().to_ascii_lowercase();
-        matches!(code.as_str(), "2e" | "2f" | "5c" | "3b" | "25" | "00")
+        let Some(byte) = after.as_bytes().get(..2).and_then(from_hex) else {
+            return true;
+        };
+        let odd = match byte {
+            b'.' | b'/' | b'\\' | b';' | b'%' | b'?' | b'#' => true,
+            // UTF-8 never has these two; lenient decoders take %c0%af for a slash.
+            0xc0 | 0xc1 => true,
+            0x80..0xa0 if before == Some(0xe0) => true,
+            0x80..0x90 if before == Some(0xf0) => true,
+            _ => byte.is_ascii_control(),
+        };
+        before = (after.len() == 2).then_some(byte);
+        odd
+    })
+}
+
+fn from_hex(digits: &[u8]) -> Option<u8> {
+    digits.iter().try_fold(0, |byte, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(byte << 4 | digit as u8)
     })
 }
 
@@ -118,14 +136,34 @@ mod tests {
             "/health/%3Bx",
             "/health/%252e",
             "/health/%00",
+            "/health/x%3fy",
+            "/health/x%23",
+            "/health/x%0d%0a",
+            "/health/%7f",
+            // No escapes, and what becomes of them after two rounds of decoding.
+            "/health/%",
+            "/health/%2",
+            "/health/%+f",
+            "/health/%u002f",
+            "/health/%%32%65",
+            // Overlong UTF-8: `.` and `/` for a decoder that does not mind.
+            "/health/%c0%ae",
+            "/health/x%C1%9Cy",
+            "/health/%e0%80%af",
+            "/health/%f0%80%80%af",
         ] {
             assert_eq!(find(path), None, "{path}");
         }
-        assert_eq!(
-            find("/billing/invoices/INV%202024"),
-            Some(0),
-            "an encoded blank is nobody's separator"
-        );
+        for fine in [
+            "INV%202024",
+            "caf%C3%A9",
+            "%e0%a4%85",
+            "%f0%90%8d%88",
+            "%e2%82%ac",
+        ] {
+            let path = format!("/billing/invoices/{fine}");
+            assert_eq!(find(&path), Some(0), "{path}: nobody's separator");
+        }
     }
 
     #[test]

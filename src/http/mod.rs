@@ -73,7 +73,13 @@ impl<P> MaintenanceLayer<P> {
 
     /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
     ///
-    /// A path that is ambiguous in any way (dot segments, `//`, `;`, `\`, encoded separators) is not exempt.
+    /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
+    /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
+    ///
+    /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
+    /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
+    /// Where an axum router stands, `routes()` knows better.
+    ///
     /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {

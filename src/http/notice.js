@@ -19,9 +19,14 @@
     made.textContent = text;
     return made;
   };
-  const time = (label) => {
-    const at = new Date(label);
-    return at.toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
+  // "Nov 21, 8:56 – 9:26 AM UTC": in the reader's own zone, and the zone is named.
+  const times = ({ starts, ends }) => {
+    const format = new Intl.DateTimeFormat(document.documentElement.lang || undefined, {
+      month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
+    });
+    if (starts && ends) return ` (${format.formatRange(new Date(starts), new Date(ends))})`;
+    if (starts) return ` (${format.format(new Date(starts))} – )`;
+    return ends ? ` ( – ${format.format(new Date(ends))})` : "";
   };
   const show = (said) => {
     const { notice } = said;
@@ -36,8 +41,7 @@
     const text = element("p", notice.text);
     text.setAttribute("role", "status");
     text.style.margin = "0";
-    const from = notice.starts, to = notice.ends;
-    if (from || to) text.append(` (${from ? time(from) : ""} – ${to ? time(to) : ""})`);
+    text.append(times(notice));
     banner.append(text);
     if (said.status_url) {
       const link = element("a", new URL(said.status_url).host);

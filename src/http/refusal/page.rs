@@ -17,8 +17,8 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// Nothing but the page's own style and script, and its question whether it works again.
 pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-NvH+PG8RAF3AMjSIG9thTgknJmt1td1MUmK0x9Ad+lY='; \
-     script-src 'sha256-qglrTq8kP73ZlzO5UxAHE5Utip7ohGjkjPMrpVAGk1w='; connect-src 'self'; \
+    "default-src 'none'; style-src 'sha256-fjYIhAvAd1lGP1swcQ6NvTO7YFQlAiSxQ5XQMfZr7z8='; \
+     script-src 'sha256-jWtrIEgvgfXFHCccr8OQGpfUkp35UdnYLpvlJ2Hw+/8='; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
 );
 

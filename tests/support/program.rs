@@ -1,0 +1,115 @@
+//! The built `billing` example, running in a process of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+/// More than enough for anything here; reached only by a failure.
+pub(crate) const CAP: Duration = Duration::from_secs(60);
+
+/// The program, running on a port of its own until the test ends, however it ends.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Beside the tests' own directory, where cargo puts examples.
+pub(crate) fn executable() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.set_file_name("examples");
+    path.push(format!("billing{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.exists(),
+        "{} is missing: build it with `cargo build --example billing --all-features`, \
+         or run all tests, which builds it too",
+        path.display()
+    );
+    path
+}
+
+impl Program {
+    pub(crate) async fn start() -> Self {
+        let child = Command::new(executable())
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut program = Self {
+            child,
+            url: String::new(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        };
+        let stdout = program.child.stdout.take().unwrap();
+        let said = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        });
+        let line = soon(said).await.unwrap().unwrap();
+        let url = line.trim_end().strip_prefix("listening on ");
+        program.url = url.unwrap_or_else(|| panic!("it said {line:?}")).into();
+        program
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Response<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .body(Full::new(body.into()))
+            .unwrap();
+        soon(async {
+            let (head, body) = self.client.request(request).await.unwrap().into_parts();
+            Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response<Bytes> {
+        self.send(Method::GET, path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response<Bytes> {
+        self.send(Method::POST, path, body.to_string()).await
+    }
+
+    pub(crate) async fn maintenance(&self) -> Value {
+        let answer = self.get("/maintenance").await;
+        assert_eq!(answer.status(), 200);
+        read(&answer)
+    }
+}
+
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    let limited = tokio::time::timeout(CAP, future).await;
+    limited.expect("it takes far too long")
+}
+
+pub(crate) fn read(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
