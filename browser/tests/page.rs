@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use axum::{Router, response::Html, routing::get};
@@ -433,7 +433,7 @@ async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
     assert_eq!(browser.evaluate(is_shown).await.unwrap(), false);
 
     // Before.
-    let tonight = SystemTime::now() + Duration::from_secs(3600);
+    let tonight = site.handle.status().at + Duration::from_secs(3600);
     let announcement = Announcement::new("Invoices move to a new ledger.")
         .unwrap()
         .starting(tonight)
