@@ -332,7 +332,7 @@ impl Refusals {
     /// let refusals = Refusals::new().page_template("<h1>{{ component }} rests</h1><p>{{ message }}</p>")?;
     /// # let _ = refusals;
     /// let error = Refusals::new().page_template("<h1>{{ comonent }}</h1>").unwrap_err();
-    /// assert!(error.to_string().contains("undefined value"), "{error}");
+    /// assert!(error.to_string().contains("`<h1>{{ comonent }}</h1>` in line 1: undefined value"), "{error}");
     /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
     /// ```
     ///
@@ -345,7 +345,7 @@ impl Refusals {
             page: Page::Template(Box::new(template)),
             ..self
         };
-        refusals.try_template()?;
+        refusals.try_template(source)?;
         Ok(refusals)
     }
 
@@ -500,7 +500,7 @@ impl Refusals {
     }
 
     /// Renders the template once for each thing that may or may not be there.
-    fn try_template(&self) -> Result<(), RefusalsError> {
+    fn try_template(&self, source: &str) -> Result<(), RefusalsError> {
         let Page::Template(template) = &self.page else {
             return Ok(());
         };
@@ -522,7 +522,7 @@ impl Refusals {
                 };
                 template
                     .render(&refusal)
-                    .map_err(|error| RefusalsError::template(&error))?;
+                    .map_err(|error| RefusalsError::template(&error, source))?;
             }
         }
         Ok(())
@@ -768,7 +768,7 @@ impl fmt::Debug for Refusal<'_> {
 
 /// Refusals, or notices, that make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{value}`: allowed is {allowed}")]
+#[error("{field} is {value}: allowed is {allowed}")]
 pub struct RefusalsError {
     field: &'static str,
     value: String,
@@ -779,18 +779,20 @@ impl RefusalsError {
     pub(super) fn new(field: &'static str, value: &str, allowed: &str) -> Self {
         Self {
             field,
-            value: value.to_owned(),
+            value: format!("`{value}`"),
             allowed: allowed.to_owned(),
         }
     }
 
-    fn template(error: &minijinja::Error) -> Self {
-        let place = error
-            .line()
-            .map_or_else(String::new, |line| format!(" in line {line}"));
+    fn template(error: &minijinja::Error, source: &str) -> Self {
+        let what = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned);
+        let line = error.line().unwrap_or(1);
+        let text = source.lines().nth(line - 1).unwrap_or_default().trim();
         Self {
             field: "page_template",
-            value: format!("{error}{place}"),
+            value: format!("`{text}` in line {line}: {what}"),
             allowed: "a template that says only what `page_template` documents".to_owned(),
         }
     }
@@ -801,7 +803,7 @@ impl RefusalsError {
         self.field
     }
 
-    /// The value that it has.
+    /// The value that it has, quoted; of a template the line, and what is wrong there.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
