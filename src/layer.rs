@@ -47,7 +47,7 @@ use crate::{
 /// ```
 pub struct MaintenanceLayer<P = Calls> {
     shared: Arc<Shared>,
-    protocol: P,
+    pub(crate) protocol: P,
 }
 
 impl MaintenanceLayer {
