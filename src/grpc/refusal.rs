@@ -9,7 +9,11 @@ use super::{
     Code,
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
-use crate::{error::Refused, mode::Mode, rfc3339::rfc3339};
+use crate::{
+    error::Refused,
+    http::{delays, mark},
+    rfc3339::rfc3339,
+};
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
 pub const REASON: &str = "MAINTENANCE";
@@ -18,12 +22,8 @@ pub const REASON: &str = "MAINTENANCE";
 /// partner's own `UNAVAILABLE`.
 pub const DOMAIN: &str = "tower-maintenance";
 
-/// What `RetryInfo` says under a hold without expiry: nobody knows, and half a minute is polite.
-const UNKNOWN_END: Duration = Duration::from_secs(30);
-/// What it says while the partner is being probed: it may be back any moment.
-const WHILE_PROBING: Duration = Duration::from_secs(5);
-/// The share of the delay that is left to chance.
-const JITTER: f64 = 0.2;
+/// The longest that `RetryInfo` says, as the longest `Retry-After` of HTTP: maintenance may end early.
+const LONGEST: Duration = Duration::from_secs(300);
 /// How much of a text goes on the wire, in bytes: clients take 8 KiB of headers, and a text is there twice,
 /// once at up to three bytes for each of its own.
 const LONGEST_TEXT: usize = 1024;
@@ -35,14 +35,15 @@ const LONGEST_TEXT: usize = 1024;
 ///
 /// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`]; metadata `partner`, `mode` (`maintenance` or `probing`),
 ///   `read_only`, `since` and, where it is known, `until` (RFC 3339), `generation`, and `processed`, which is always `false`;
-/// - `google.rpc.RetryInfo`: the time that is left, less up to a fifth by chance, so that not every caller
-///   comes back at the same instant; never past a known end. It begins at 30 s where nobody knows the
-///   end, and at 5 s while the partner is being probed.
+/// - `google.rpc.RetryInfo`: by chance between half of the time that is left and the whole of it, so that callers do not
+///   come back at the same instant; never past a known end, and at most 5 min. Where nobody knows the end it is 15 s
+///   to 45 s, and while the partner is being probed 2.5 s to 7.5 s.
 ///
 /// The message says what the operator who holds maintenance [has to say to customers](crate::Hold::with_message), as far as
 /// 1024 bytes go; never the reason, which is for the audit trail.
 ///
-/// The [`Refused`] itself is among the response's extensions, for what stands between here and the wire.
+/// The [`Refused`] itself is among the response's extensions, for what stands between here and the wire, and
+/// `maintenance.refused` is recorded in the current span, if that has such a field.
 ///
 /// The layer makes these by itself; call it where a refusal reaches your code as an error.
 ///
@@ -85,7 +86,7 @@ pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
     let details = wire::details(Details {
         code: Code::Unavailable,
         message: &message,
-        retry_after: delay(refused),
+        retry_after: delay(refused, HasherRng::new().next_f64()),
         reason: REASON,
         domain: DOMAIN,
         metadata: metadata.into_iter().map(named).collect(),
@@ -96,7 +97,7 @@ pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
     headers.insert(GRPC_STATUS, u16::from(Code::Unavailable.number()).into());
     headers.insert(GRPC_MESSAGE, wire::message(&message));
     headers.insert(GRPC_DETAILS, details);
-    response.extensions_mut().insert(refused.clone());
+    mark(&mut response, refused.clone());
     response
 }
 
@@ -122,43 +123,53 @@ fn clipped(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
-fn delay(refused: &Refused) -> Duration {
-    let left = refused.retry_after().unwrap_or(match refused.mode() {
-        Mode::Probing => WHILE_PROBING,
-        Mode::Maintenance | Mode::Serving => UNKNOWN_END,
-    });
-    // Only ever shorter: past a known end, callers would stay away from a partner that is back.
-    jittered(left, HasherRng::new().next_f64())
-}
-
-/// `span`, less a share of at most [`JITTER`]; `chance` is from 0 to 1.
-fn jittered(span: Duration, chance: f64) -> Duration {
-    span.saturating_sub(span.mul_f64(JITTER * chance))
+/// `draw` is from 0 to 1.
+fn delay(refused: &Refused, draw: f64) -> Duration {
+    let (least, most) = delays(refused, LONGEST);
+    least + (most - least).mul_f64(draw)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::UNIX_EPOCH};
+
     use super::*;
+    use crate::{
+        error::Notice,
+        mode::{Cause, Mode},
+        moment::Moment,
+    };
+
+    fn refused(mode: Mode, left: Option<Duration>) -> Refused {
+        let notice = Notice {
+            partner: "zuora".into(),
+            mode,
+            cause: Cause::Tripped,
+            since: UNIX_EPOCH,
+            generation: 0,
+            until: Moment::NEVER,
+            until_wall: None,
+            read_only: false,
+            message: None,
+        };
+        Refused::new(Arc::new(notice), left)
+    }
 
     #[test]
-    fn jitter_takes_at_most_a_fifth_and_adds_nothing() {
-        for span in [
-            Duration::ZERO,
-            Duration::from_nanos(1),
-            Duration::from_secs(30),
-            Duration::MAX,
+    fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
+        let secs = Duration::from_secs;
+        for (mode, left, least, most) in [
+            (Mode::Maintenance, Some(secs(30)), secs(15), secs(30)),
+            (Mode::Maintenance, Some(secs(600)), secs(150), secs(300)),
+            (Mode::Maintenance, Some(Duration::MAX), secs(150), secs(300)),
+            (Mode::Maintenance, Some(Duration::ZERO), secs(0), secs(0)),
+            (Mode::Maintenance, None, secs(15), secs(45)),
+            (Mode::Probing, None, secs(5) / 2, secs(15) / 2),
         ] {
-            for chance in [0.0, 0.3, 0.999_999, 1.0] {
-                let delay = jittered(span, chance);
-                assert!(
-                    delay <= span && delay >= span.mul_f64(0.79),
-                    "{span:?} {delay:?}"
-                );
-            }
+            let refused = refused(mode, left);
+            assert_eq!(delay(&refused, 0.0), least, "{mode} {left:?}");
+            assert_eq!(delay(&refused, 1.0), most, "{mode} {left:?}");
+            assert_eq!(delay(&refused, 0.5), (least + most) / 2, "{mode} {left:?}");
         }
-        assert_eq!(
-            jittered(Duration::from_secs(30), 0.5),
-            Duration::from_secs(27)
-        );
     }
 }
