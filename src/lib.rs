@@ -99,6 +99,7 @@
 //! |---|---|
 //! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
+//! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
 //! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
@@ -162,6 +163,8 @@ mod verdict;
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(any(feature = "http", feature = "serde"))]

@@ -24,6 +24,8 @@ mod refusal;
 mod retry_after;
 mod statuspage;
 
+#[cfg(feature = "grpc")]
+pub(crate) use self::refusal::{delays, mark};
 pub use self::{
     before::{BeforeRoutes, ByPath, Paths},
     body::Measured,

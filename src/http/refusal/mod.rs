@@ -581,15 +581,14 @@ fn samples() -> impl Iterator<Item = Refused> {
 
 /// Marks a refusal, so that whoever watches can leave it out: the [`Refused`] as an extension of the response,
 /// and `maintenance.refused` in the current span, if that has such a field.
-fn mark<B>(response: &mut Response<B>, refused: Refused) {
+pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
     tracing::Span::current().record("maintenance.refused", true);
     response.extensions_mut().insert(refused);
 }
 
-/// Whole seconds between half of what is known or guessed and the whole of it: clients that were refused in
-/// one second do not come back in one. Never past a known end, but for the last second before it, since a client
-/// told "0" would ask again at once.
-fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
+/// The least and the most that a refusal asks its caller to wait: half of what is known or guessed, and the whole of it,
+/// so that clients that were refused in one second do not come back in one. Never past a known end.
+pub(crate) fn delays(refused: &Refused, longest: Duration) -> (Duration, Duration) {
     let guess = |around: Duration| (around / 2, around * 3 / 2);
     let (least, most) = match (refused.retry_after(), refused.mode()) {
         (Some(left), _) => {
@@ -599,7 +598,14 @@ fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
         (None, Mode::Probing) => guess(WHILE_PROBING),
         (None, Mode::Maintenance | Mode::Serving) => guess(UNKNOWN_END),
     };
-    let most = most.min(longest).as_secs().max(1);
+    let most = most.min(longest);
+    (least.min(most), most)
+}
+
+/// One of the [`delays`] in whole seconds, at least one: a client told "0" would ask again at once.
+fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
+    let (least, most) = delays(refused, longest);
+    let most = most.as_secs().max(1);
     let least = least.as_secs().clamp(1, most);
     least + (draw * (most - least + 1) as f64) as u64
 }
