@@ -4,7 +4,11 @@
 
 use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, time::Duration};
 
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{any, get},
+};
 use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -16,8 +20,8 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
-    Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Refused,
-    http::{Announcement, Notices, PageTexts, Refusals, RefusalsError, RouteClasses},
+    Class, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Refused,
+    http::{Announcement, HttpCalls, Notices, PageTexts, Refusals, RefusalsError, RouteClasses},
     testing::assert_refusal,
 };
 
@@ -716,4 +720,138 @@ async fn the_notices_script_is_asked_for_once() {
         .await
         .unwrap();
     assert_eq!((second.status().as_u16(), &**second.body()), (304, ""));
+}
+
+// ---- classes --------------------------------------------------------------------------------------
+
+/// One layer at both placements: a read passes the routes, and the call that it makes.
+#[tokio::test]
+async fn under_a_read_only_hold_reads_pass_at_both_placements() {
+    let layer = MaintenanceLayer::new("zuora");
+    let partner =
+        service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
+    let calls = HttpCalls::new().classed_by(|method, uri| match uri.path() {
+        "/v1/query" => Class::Read,
+        "/v1/settle" => Class::Never,
+        _ if method.is_safe() => Class::Read,
+        _ => Class::Write,
+    });
+    let calls = layer.speaking(calls).layer(partner);
+    let classes = RouteClasses::new()
+        .read("/billing/search")
+        .write("/oauth/callback")
+        .never("/billing/settlement")
+        .method(Method::DELETE, "/carts/{id}", Class::Read);
+    let every = Router::new()
+        .route("/prices", any(async || "passed"))
+        .route("/billing/search", any(async || "passed"))
+        .route("/oauth/callback", any(async || "passed"))
+        .route("/billing/settlement", any(async || "passed"))
+        .nest(
+            "/carts",
+            Router::new().route("/{id}", any(async || "passed")),
+        )
+        .layer(layer.routes().classed(classes).unwrap());
+    layer
+        .handle()
+        .engage(Hold::new("on-call", "the ledger moves").read_only())
+        .unwrap();
+
+    for (method, path, passes) in [
+        (Method::GET, "/prices", true),
+        (Method::HEAD, "/prices", true),
+        (Method::OPTIONS, "/prices", true),
+        (Method::POST, "/prices", false),
+        (Method::POST, "/billing/search", true),
+        (Method::GET, "/oauth/callback", false),
+        (Method::GET, "/billing/settlement", false),
+        (Method::DELETE, "/carts/7", true),
+        (Method::PUT, "/carts/7", false),
+        (Method::GET, "/nowhere", true),
+        (Method::POST, "/nowhere", false),
+    ] {
+        let request = Request::builder().method(&method).uri(path);
+        let answer = every.clone().oneshot(request.body(Body::empty()).unwrap());
+        let refused = answer.await.unwrap().status() == 503;
+        assert_eq!(!refused, passes, "{method} {path}");
+    }
+    for (method, path, passes) in [
+        (Method::GET, "/v1/prices", true),
+        (Method::POST, "/v1/query", true),
+        (Method::POST, "/v1/charge", false),
+        (Method::GET, "/v1/settle", false),
+    ] {
+        let request = Request::builder().method(&method).uri(path);
+        let answer = calls.clone().oneshot(request.body(()).unwrap()).await;
+        assert_eq!(answer.is_ok(), passes, "{method} {path}");
+    }
+    let counts = layer.handle().status().calls;
+    assert_eq!((counts.reads, counts.refused, counts.admitted), (8, 7, 0));
+}
+
+/// A write by its class is no probe, whatever its method.
+#[tokio::test(start_paused = true)]
+async fn what_a_class_calls_a_write_is_no_probe() {
+    let layer = MaintenanceLayer::new("zuora");
+    let handle = layer.handle();
+    let classes = RouteClasses::new().write("/oauth/callback").read("/search");
+    let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
+    let gated = layer.paths().classed(classes).unwrap().layer(ours);
+    handle.trip("on-call", "drill").unwrap();
+    handle.probe_now("on-call", "drill").unwrap();
+    for (request, passes) in [
+        (Request::get("/prices"), true),
+        (Request::get("/oauth/callback"), false),
+        (Request::post("/search"), true),
+        (Request::post("/prices"), false),
+    ] {
+        let answer = gated
+            .clone()
+            .oneshot(request.body(()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(answer.status() == 200, passes);
+    }
+}
+
+#[test]
+fn every_route_without_a_class_is_reported() {
+    let inner = Router::<()>::new()
+        .route("/{id}", get(async || "").post(async || ""))
+        .route("/{id}/pdf", get(async || ""));
+    let router = Router::new()
+        .route("/prices", get(async || ""))
+        .route("/health/{*rest}", get(async || ""))
+        .nest("/invoices", inner)
+        .merge(Router::new().route("/oauth/callback", get(async || "")))
+        .fallback(async || "");
+    let layer = MaintenanceLayer::builder("zuora")
+        .exempt(Exemption::route("/health/{*rest}", "an orchestrator asks"))
+        .build()
+        .unwrap();
+    let classed = |classes| {
+        layer
+            .routes()
+            .classed(classes)
+            .unwrap()
+            .unclassified(&router)
+    };
+    assert_eq!(
+        layer.routes().unclassified(&router),
+        [
+            "/invoices/{id}",
+            "/invoices/{id}/pdf",
+            "/oauth/callback",
+            "/prices"
+        ]
+    );
+    let some = RouteClasses::new().write("/oauth/callback").method(
+        Method::POST,
+        "/invoices/{id}",
+        Class::Read,
+    );
+    assert_eq!(classed(some.clone()), ["/invoices/{id}/pdf", "/prices"]);
+    let all = some.read("/invoices/{id}/pdf").never("/prices");
+    assert_eq!(classed(all), [""; 0]);
+    assert_eq!(layer.routes().unclassified(&Router::<()>::new()), [""; 0]);
 }

@@ -9,13 +9,14 @@ use tower::BoxError;
 
 use super::{
     body::Measured,
+    classes::by_method,
     json::JsonAnswer,
     prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
     retry_after,
 };
 use crate::{
     clock::Clock,
-    endpoint::{Endpoint, Placement},
+    endpoint::{Class, Endpoint, Placement},
     error::{Error, Refused},
     protocol::{Protocol, Ticket},
     verdict::{Outcome, Verdict},
@@ -43,6 +44,7 @@ use crate::{
 pub struct HttpCalls {
     verdict: Option<Arc<JudgeHead>>,
     may_probe: Option<Arc<JudgeProbe>>,
+    class: Option<Arc<JudgeClass>>,
     body: Option<Arc<JudgePrefix>>,
     /// How much of a body its judge is shown; without a number, [`MOST`].
     prefix: Option<usize>,
@@ -59,6 +61,7 @@ pub struct BoxedHttpCalls(HttpCalls);
 
 type JudgeHead = dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync;
 type JudgeProbe = dyn Fn(&Method, &Uri) -> bool + Send + Sync;
+type JudgeClass = dyn Fn(&Method, &Uri) -> Class + Send + Sync;
 
 /// When an answer that looks good is a success.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,7 +90,7 @@ impl HttpCalls {
         }
     }
 
-    /// Says which requests may probe. Default: those with a safe method.
+    /// Says which requests may probe. Default: those that read.
     #[must_use]
     pub fn may_probe(
         self,
@@ -95,6 +98,30 @@ impl HttpCalls {
     ) -> Self {
         Self {
             may_probe: Some(Arc::new(may_probe)),
+            ..self
+        }
+    }
+
+    /// Says what requests do to the partner; a [read-only hold](crate::Hold::read_only) lets reads pass. Default:
+    /// those with a safe method (GET, HEAD, OPTIONS, TRACE) read, all others write.
+    ///
+    /// ```
+    /// use tower_maintenance::{Class, http::HttpCalls};
+    ///
+    /// let calls = HttpCalls::new().classed_by(|method, uri| match uri.path() {
+    ///     "/v1/query" => Class::Read, // a POST that reads
+    ///     _ if method.is_safe() => Class::Read,
+    ///     _ => Class::Write,
+    /// });
+    /// # let _ = calls;
+    /// ```
+    #[must_use]
+    pub fn classed_by(
+        self,
+        class: impl Fn(&Method, &Uri) -> Class + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            class: Some(Arc::new(class)),
             ..self
         }
     }
@@ -217,6 +244,7 @@ impl fmt::Debug for HttpCalls {
         f.debug_struct("HttpCalls")
             .field("verdict", &self.verdict.is_some())
             .field("may_probe", &self.may_probe.is_some())
+            .field("class", &self.class.is_some())
             .field("body", &self.body.is_some())
             .field("prefix", &self.prefix.unwrap_or(MOST))
             .field("until", &self.until)
@@ -226,12 +254,17 @@ impl fmt::Debug for HttpCalls {
 
 impl HttpCalls {
     fn endpoint<'r, A>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        let may_probe = match &self.may_probe {
-            Some(may_probe) => may_probe(request.method(), request.uri()),
-            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
-            None => request.method().is_safe(),
+        let (method, uri) = (request.method(), request.uri());
+        let class = match &self.class {
+            Some(class) => class(method, uri),
+            None => by_method(method),
         };
-        Endpoint::at_path(request.uri().path(), may_probe)
+        let may_probe = match &self.may_probe {
+            Some(may_probe) => may_probe(method, uri),
+            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+            None => class == Class::Read,
+        };
+        Endpoint::at_path(uri.path(), may_probe).with_class(class)
     }
 
     /// Settles the ticket of an answer, or moves it into its body.

@@ -1,4 +1,5 @@
-//! HTTP in both placements: calls judged by status and by whether the body comes to its end, requests refused with a 503.
+//! HTTP in both placements: calls judged by status and by what becomes of the body, requests refused so that people and
+//! programs understand it.
 //!
 //! | where | view | refusal | exempt by |
 //! |---|---|---|---|
@@ -8,6 +9,18 @@
 //!
 //! What counts is the whole answer: headers are provisional, a body that breaks off or hangs is a failure, a reader who
 //! stops early is neutral ([`Measured`]). Frames pass as they come; nothing is held back.
+//!
+//! # Refusals
+//!
+//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a jittered `Retry-After` that is never
+//! past a known end. Who accepts HTML gets a page, everybody else a problem document; [`Refusals`] has the texts, languages and
+//! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
+//! [`Notices`] show a banner instead.
+//!
+//! # Classes
+//!
+//! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
+//! method; where that misleads, [`RouteClasses`] say what a route of one's own does, and [`HttpCalls::classed_by`] what a call does.
 //!
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
@@ -51,7 +64,7 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
     /// What the body says is looked at if asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`].
-    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe. [`HttpCalls`] has the options.
+    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold. [`HttpCalls`] has the options.
     ///
     /// ```
     /// use http::{Request, Response};
