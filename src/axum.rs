@@ -1,7 +1,7 @@
 //! axum: exempt by the router's own decision, refusals as responses.
 
 use axum::{
-    extract::MatchedPath,
+    extract::{MatchedPath, OriginalUri},
     response::{IntoResponse, Response as AxumResponse},
 };
 use http::Request;
@@ -31,8 +31,16 @@ impl Find for ByMatchedPath {
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
         match request.extensions().get::<MatchedPath>() {
             Some(matched) => Found::Route(matched.as_str()),
-            None => Found::Unknown,
+            None => Found::Unknown(self.path(request)),
         }
+    }
+
+    /// Inside `nest` the request's own path lacks what was stripped.
+    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
+        let original = request.extensions().get::<OriginalUri>();
+        original
+            .map_or_else(|| request.uri(), |OriginalUri(uri)| uri)
+            .path()
     }
 }
 
@@ -80,7 +88,8 @@ impl<P> MaintenanceLayer<P> {
 
 impl MaintenanceLayer<Routes> {
     /// The routes of `router` that nobody gave a class, nor made exempt: they follow their method. For a test
-    /// that keeps it so that somebody has thought about every route.
+    /// that keeps it so that somebody has thought about every route. One that was given a class for some of its methods
+    /// counts as thought about. What `nest_service` stands for is told as `/legacy/{*rest}`.
     ///
     /// ```
     /// use axum::{Router, routing::{get, post}};
@@ -116,6 +125,7 @@ impl MaintenanceLayer<Routes> {
         };
         let mut routes = routes_of(router);
         routes.retain(|route| !is_exempt(route) && !self.protocol().lists(route));
+        routes.dedup();
         routes
     }
 }
@@ -133,9 +143,11 @@ fn routes_of<S>(router: &axum::Router<S>) -> Vec<String> {
         let (_, from) = entry.split_once(": \"").expect("a route has a path");
         let (route, after) = from.split_once('"').expect("a path ends");
         rest = after;
-        // What axum adds by itself for `nest_service` begins with the same prefix as the route.
-        if !route.contains("{*__private") {
-            routes.push(route.to_owned());
+        // What axum adds by itself for `nest_service`; the fallback's is none.
+        match route.split_once("{*__private__axum_nest") {
+            Some((prefix, _)) => routes.push(format!("{prefix}{{*rest}}")),
+            None if route.contains("{*__private") => {}
+            None => routes.push(route.to_owned()),
         }
     }
     assert!(

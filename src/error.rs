@@ -65,6 +65,7 @@ pub(crate) struct Notice {
     /// Until when at least; [`Moment::NEVER`] where nobody knows.
     pub(crate) until: Moment,
     pub(crate) until_wall: Option<SystemTime>,
+    pub(crate) promised_end: Option<SystemTime>,
     pub(crate) read_only: bool,
     /// What an operator has to say to customers.
     pub(crate) message: Option<Arc<str>>,
@@ -123,8 +124,15 @@ impl Refused {
         self.notice.until_wall
     }
 
+    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath. A trip has no
+    /// such end, since the partner has to prove itself first.
+    #[must_use]
+    pub fn promised_end(&self) -> Option<SystemTime> {
+        self.notice.promised_end
+    }
+
     /// Whether reads pass, and only what may change something is refused: a
-    /// [read-only hold](crate::Hold::read_only), and nothing beneath it.
+    /// [read-only hold](crate::Hold::read_only).
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.notice.read_only

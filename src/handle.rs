@@ -65,8 +65,9 @@ impl Hold {
     /// Lets reads pass, and refuses what may change something ([`Class`](crate::Class)). Default: nothing but
     /// what is exempt passes.
     ///
-    /// Reads that pass are not measured, for it is the operator who vouches for them. If the layer is
-    /// tripped beneath the hold, they are refused as well until that has ended.
+    /// Reads that pass are not measured, for it is the operator who vouches for them: also if the layer has tripped
+    /// beneath the hold, since an operator beats what is automatic. [`engage`](MaintenanceHandle::engage) again
+    /// without this, and reads are refused too.
     ///
     /// Around plain calls nothing is a read unless a [`Judge`](crate::Judge) or
     /// [`reads`](crate::MaintenanceLayer::reads) says so.

@@ -92,6 +92,7 @@ serialize! {
         "causes": it.causes,
         "read_only": it.read_only,
         "message": it.message.as_deref(),
+        "promised_end": time_if(it.promised_end),
         "switches": it.switches,
         "generation": it.generation,
         "era": it.era,

@@ -580,6 +580,10 @@ fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {
         since: machine.shut_since(),
         until,
         until_wall: until.known().map(|until| machine.wall_at(until)),
+        promised_end: machine
+            .promised_end()
+            .known()
+            .map(|end| machine.wall_at(end)),
         generation: machine.generation(),
         read_only: machine.is_read_only(),
         message: held.and_then(|held| held.message.clone()),

@@ -44,11 +44,12 @@ pub struct Status {
     pub since: SystemTime,
     /// Everything that holds maintenance, the one that counts first. Under bypass they lie beneath.
     pub causes: Vec<CauseReport>,
-    /// Whether reads pass although the mode is `Maintenance`: a [read-only hold](crate::Hold::read_only),
-    /// and nothing beneath it.
+    /// Whether reads pass although the mode is `Maintenance`: a [read-only hold](crate::Hold::read_only).
     pub read_only: bool,
     /// What the operator who holds maintenance has to say to customers.
     pub message: Option<Arc<str>>,
+    /// When maintenance will be over, where an operator said so: the expiry of a hold with nothing beneath.
+    pub promised_end: Option<SystemTime>,
     /// Dry run and bypass.
     pub switches: Switches,
     /// The generation of what callers may have cached; it grows at each recovery.
@@ -94,7 +95,7 @@ pub struct CauseReport {
     pub since: SystemTime,
     /// Until when: a hold's expiry, the end of a trip's wait.
     pub until: Option<SystemTime>,
-    /// Whether it would let reads pass, were it the only cause.
+    /// Whether it lets reads pass.
     pub read_only: bool,
 }
 

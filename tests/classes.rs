@@ -151,19 +151,19 @@ async fn without_a_class_nothing_is_a_read() {
     assert!(reads.layer(partner).oneshot("charge").await.is_err());
 }
 
+/// As on that evening: the layer trips first, then the on-call lets reads pass.
 #[tokio::test(start_paused = true)]
-async fn a_trip_beneath_a_read_only_hold_refuses_reads_too() {
+async fn a_read_only_hold_over_a_trip_lets_reads_pass_and_uncovers_the_trip() {
     let layer = layer(policy());
     let handle = layer.handle();
-    handle.engage(read_only()).unwrap();
-    handle.trip("on-call", "now reads fail as well").unwrap();
+    handle.trip("on-call", "drill").unwrap();
     assert!(!passes(&layer, "get prices").await);
-    assert!(!handle.status().read_only);
-
-    // Cleared, and held anew: the same hold without the trip.
-    handle.clear("on-call", "reads work").unwrap();
     handle.engage(read_only()).unwrap();
     assert!(passes(&layer, "get prices").await);
+    assert!(!passes(&layer, "charge").await);
+    handle.release("on-call", "drill").unwrap();
+    assert!(!passes(&layer, "get prices").await);
+    assert_eq!(handle.mode(), Mode::Maintenance);
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,6 +149,7 @@ mod tests {
             generation: 0,
             until: Moment::NEVER,
             until_wall: None,
+            promised_end: None,
             read_only: false,
             message: None,
         };

@@ -33,6 +33,9 @@ pub type Paths = BeforeRoutes<ByPath>;
 pub(crate) trait Find: Clone {
     /// The name that the exemptions and classes know it by.
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r>;
+
+    /// The path that was asked for.
+    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str;
 }
 
 /// What is known of a request's endpoint.
@@ -45,12 +48,12 @@ pub(crate) enum Found<'r> {
     Route(&'r str),
     /// Its path.
     Path(&'r str),
-    /// Nothing: a fallback.
+    /// No more than its path: a fallback, or a service with routes of its own. Never exempt.
     #[cfg_attr(
         not(feature = "axum"),
         expect(dead_code, reason = "the seam for routers that say so")
     )]
-    Unknown,
+    Unknown(&'r str),
 }
 
 /// Finds an endpoint by the request's path.
@@ -60,7 +63,11 @@ pub struct ByPath {}
 
 impl Find for ByPath {
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
-        Found::Path(request.uri().path())
+        Found::Path(self.path(request))
+    }
+
+    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
+        request.uri().path()
     }
 }
 
@@ -90,8 +97,8 @@ fn class<F: Find, A>(protocol: &BeforeRoutes<F>, request: &Request<A>) -> Class 
     let method = request.method();
     match (&protocol.classes, protocol.find.find(request)) {
         (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
-        (Some(classes), Found::Path(path)) => classes.of_path(path, method),
-        (None, _) | (Some(_), Found::Unknown) => by_method(method),
+        (Some(classes), Found::Path(path) | Found::Unknown(path)) => classes.of_path(path, method),
+        (None, _) => by_method(method),
     }
 }
 
@@ -128,7 +135,7 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
         let endpoint = match self.find.find(request) {
             Found::Route(pattern) => Endpoint::named(pattern, may_probe),
             Found::Path(path) => Endpoint::at_path(path, may_probe),
-            Found::Unknown => Endpoint::unnamed(may_probe),
+            Found::Unknown(_) => Endpoint::unnamed(may_probe),
         };
         endpoint.with_class(class)
     }
@@ -141,6 +148,7 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
         let asked = Asked {
             method: request.method(),
             uri: Some(request.uri()),
+            path: Some(self.find.path(&request)),
             headers: request.headers(),
             class: class(self, &request),
         };

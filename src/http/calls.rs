@@ -276,6 +276,11 @@ impl HttpCalls {
         if !ticket.is_measured() {
             return response.map(Measured::settled);
         }
+        // Another layer's refusal from within the stack is no failure of this partner.
+        if response.extensions().get::<Refused>().is_some() {
+            ticket.settle(Outcome::Neutral);
+            return response.map(Measured::settled);
+        }
         let (head, body) = response.into_parts();
         let judge = match self.until {
             Until::BodyEnds => self.body.as_ref(),

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use super::matcher::{BadPattern, Matcher, is_ambiguous};
 use crate::endpoint::Class;
@@ -116,6 +117,8 @@ pub(crate) struct Classes {
     by_pattern: HashMap<Arc<str>, usize>,
     routes: Vec<OfRoute>,
     paths: Matcher,
+    /// Each pattern by itself, as [`fold`] leaves it: two that differ in case alone may both be meant.
+    folded: Vec<(usize, Matcher)>,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +135,25 @@ impl OfRoute {
             _ => named(method),
         };
         listed.map(|(_, class)| *class).or(self.whole)
+    }
+}
+
+/// A path, or a pattern, as one who reads leniently takes it.
+fn fold(path: &str) -> String {
+    let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
+    let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
+    if folded.is_empty() {
+        "/".to_owned()
+    } else {
+        folded.to_owned()
+    }
+}
+
+fn strictness(class: Class) -> u8 {
+    match class {
+        Class::Read => 0,
+        Class::Write => 1,
+        Class::Never => 2,
     }
 }
 
@@ -177,12 +199,17 @@ impl Classes {
         let patterns = by_pattern
             .iter()
             .map(|(pattern, number)| (*number, &**pattern));
-        let paths = Matcher::new(patterns)
-            .map_err(|BadPattern { pattern, why }| ClassError::Pattern { pattern, why })?;
+        let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
+        let paths = Matcher::new(patterns.clone()).map_err(bad)?;
+        let folded = patterns
+            .map(|(number, pattern)| Ok((number, Matcher::new([(number, &*fold(pattern))])?)))
+            .collect::<Result<_, _>>()
+            .map_err(bad)?;
         Ok(Self {
             by_pattern,
             routes,
             paths,
+            folded,
         })
     }
 
@@ -193,18 +220,31 @@ impl Classes {
             .unwrap_or_else(|| by_method(method))
     }
 
-    /// The class of a request for `path`, where no router says which route it is. A path that whoever stands
-    /// behind may take for another route (an ambiguous one, one that ends in a slash) is no read unless listed.
+    /// The class of a request for `path`, where no router says which route it is.
+    ///
+    /// Whoever stands behind may take a path for a listed route that is spelled in another way: percent-encoded, in
+    /// other case, with a slash at its end. Then it is at least what that route is; where nobody can tell, it writes.
     pub(crate) fn of_path(&self, path: &str, method: &Method) -> Class {
-        let route = self
+        if let Some(class) = self
             .paths
             .find(path)
-            .and_then(|number| self.routes.get(number));
-        match route.and_then(|route| route.of(method)) {
-            Some(class) => class,
-            None if is_ambiguous(path) || path.len() > 1 && path.ends_with('/') => Class::Write,
-            None => by_method(method),
+            .and_then(|route| self.routes[route].of(method))
+        {
+            return class;
         }
+        if is_ambiguous(path) {
+            return Class::Write;
+        }
+        let folded = fold(path);
+        let alike = self
+            .folded
+            .iter()
+            .filter(|(_, pattern)| pattern.find(&folded).is_some());
+        let classes = alike.filter_map(|(route, _)| self.routes[*route].of(method));
+        classes
+            .chain([by_method(method)])
+            .max_by_key(|class| strictness(*class))
+            .unwrap_or_default()
     }
 
     /// Whether anything was said of the route.
@@ -276,20 +316,45 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_path_is_no_read() {
-        let classes = classes(RouteClasses::new().write("/oauth/callback"));
-        assert_eq!(
-            classes.of_path("/oauth/callback", &Method::GET),
-            Class::Write
-        );
+    fn no_spelling_makes_a_read_of_what_is_none() {
+        let given = RouteClasses::new()
+            .write("/oauth/callback")
+            .never("/Billing/settlement")
+            .write("/links/{code}")
+            .read("/search");
+        let classes = classes(given);
+        let of = |path, method| classes.of_path(path, &method);
+        assert_eq!(of("/oauth/callback", Method::GET), Class::Write);
         for path in [
             "/oauth//callback",
             "/x/../oauth/callback",
             "/oauth%2Fcallback",
             "/oauth/callback/",
+            "/oauth/callback//",
+            "/oauth/%63allback",
+            "/OAuth/callback",
+            "/oauth/callback%20",
+            "/%6F%61uth/CALLBACK",
+            "/links/abc/",
+            "/LINKS/abc",
             "*",
         ] {
-            assert_eq!(classes.of_path(path, &Method::GET), Class::Write, "{path}");
+            assert_eq!(of(path, Method::GET), Class::Write, "{path}");
+        }
+        for path in [
+            "/billing/settlement",
+            "/Billing/%73ettlement",
+            "/Billing/settlement/",
+        ] {
+            assert_eq!(of(path, Method::GET), Class::Never, "{path}");
+        }
+        // Nor does one make a read of what only its class calls so.
+        assert_eq!(of("/search", Method::POST), Class::Read);
+        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
+        // What has nothing to do with any of them follows its method, escapes or not.
+        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
+            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
+            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
         }
     }
 

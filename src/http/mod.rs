@@ -12,8 +12,8 @@
 //!
 //! # Refusals
 //!
-//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a jittered `Retry-After` that is never
-//! past a known end. Who accepts HTML gets a page, everybody else a problem document; [`Refusals`] has the texts, languages and
+//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a jittered `Retry-After`, never past a
+//! known end (but at least 1 s). Who accepts HTML gets a page, everybody else a problem document; [`Refusals`] has the texts, languages and
 //! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
 //! [`Notices`] show a banner instead.
 //!

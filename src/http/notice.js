@@ -10,6 +10,17 @@
   let banner;
   let shown = "";
   let state = "";
+  // What was hidden, for this tab; where it may not be kept, for this page.
+  let kept;
+  const hidden = (key) => {
+    try {
+      if (key) sessionStorage.setItem("maintenance-notice", key);
+      return sessionStorage.getItem("maintenance-notice");
+    } catch {
+      if (key) kept = key;
+      return kept;
+    }
+  };
   const remove = () => {
     banner?.remove();
     banner = undefined;
@@ -21,27 +32,34 @@
   };
   // "Nov 21, 8:56 – 9:26 AM UTC": in the reader's own zone, and the zone is named.
   const times = ({ starts, ends }) => {
-    const format = new Intl.DateTimeFormat(document.documentElement.lang || undefined, {
-      month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
-    });
+    if (!starts && !ends) return "";
+    const form = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+    let format;
+    try {
+      format = new Intl.DateTimeFormat(document.documentElement.lang || undefined, form);
+    } catch {
+      // `en_US`, say: no tag of a language.
+      format = new Intl.DateTimeFormat(undefined, form);
+    }
     if (starts && ends) return ` (${format.formatRange(new Date(starts), new Date(ends))})`;
     if (starts) return ` (${format.format(new Date(starts))} – )`;
-    return ends ? ` ( – ${format.format(new Date(ends))})` : "";
+    return ` ( – ${format.format(new Date(ends))})`;
   };
   const show = (said) => {
     const { notice } = said;
     const key = notice ? JSON.stringify([said.state, notice]) : "";
     if (key === shown) return;
-    shown = key;
     remove();
-    if (!notice || sessionStorage.getItem("maintenance-notice") === key) return;
+    if (!notice || hidden() === key) {
+      shown = key;
+      return;
+    }
     banner = element("aside", "");
     banner.className = "maintenance-notice";
     Object.assign(banner.style, styles);
-    const text = element("p", notice.text);
+    const text = element("p", "");
     text.setAttribute("role", "status");
     text.style.margin = "0";
-    text.append(times(notice));
     banner.append(text);
     if (said.status_url) {
       const link = element("a", new URL(said.status_url).host);
@@ -52,11 +70,16 @@
     const hide = element("button", said.hide);
     hide.type = "button";
     hide.addEventListener("click", () => {
-      sessionStorage.setItem("maintenance-notice", key);
+      hidden(key);
       remove();
     });
     banner.append(hide);
     document.body.prepend(banner);
+    // After it is there: a screen reader tells what changes in what it knows.
+    setTimeout(() => {
+      text.textContent = notice.text + times(notice);
+    });
+    shown = key;
   };
   const ask = async () => {
     let wait = 30;
@@ -64,7 +87,7 @@
       const answer = await fetch(url, { cache: "no-store" });
       if (answer.ok) {
         const said = await answer.json();
-        wait = said.check_after_seconds;
+        wait = Math.min(Math.max(Number(said.check_after_seconds) || wait, 5), 300);
         show(said);
         if (said.state !== state) {
           state = said.state;

@@ -24,12 +24,7 @@ use tower::{
 };
 
 use super::refusal::{Refusals, RefusalsError};
-use crate::{
-    handle::MaintenanceHandle,
-    mode::{Cause, Mode},
-    rfc3339::rfc3339,
-    snapshot::Status,
-};
+use crate::{handle::MaintenanceHandle, mode::Mode, rfc3339::rfc3339, snapshot::Status};
 
 /// How long an announcement may be, in bytes.
 const LONGEST_TEXT: usize = 2048;
@@ -238,15 +233,10 @@ impl Notices {
 
 fn held(status: &Status, text: String) -> serde_json::Value {
     let since = status.episode.as_ref().map(|episode| episode.began);
-    // The end of a trip's wait is no end of maintenance.
-    let ends = status
-        .causes
-        .first()
-        .filter(|held| held.cause == Cause::Operator);
     json!({
         "text": text,
         "since": since.map(rfc3339),
-        "ends": ends.and_then(|held| held.until).map(rfc3339),
+        "ends": status.promised_end.map(rfc3339),
     })
 }
 

@@ -61,13 +61,11 @@ impl Causes {
         }
     }
 
-    /// What passes while they keep the gate shut. A trip beneath a read-only hold shuts it whole: who
-    /// releases the reads must not release them to a partner that fails.
+    /// What passes while they keep the gate shut. An operator beats what is automatic: who lets reads pass
+    /// over a trip knows of it.
     pub(crate) fn passing(&self) -> Passing {
-        match (&self.operator, &self.tripped) {
-            (Some(held), None) => held.passing,
-            (_, Some(_)) | (None, None) => Passing::Nothing,
-        }
+        let held = self.operator.as_ref();
+        held.map_or(Passing::Nothing, |held| held.passing)
     }
 
     /// The cause to name: an operator beats what is automatic.
@@ -76,6 +74,15 @@ impl Causes {
             return Some(Cause::Operator);
         }
         self.tripped.as_ref().map(|_| Cause::Tripped)
+    }
+
+    /// When maintenance will be over, where somebody said so: at the expiry of a hold with nothing beneath. The
+    /// end of a trip's wait is no such end, the partner has to prove itself first.
+    pub(crate) fn promised_end(&self) -> Moment {
+        match (&self.operator, &self.tripped) {
+            (Some(held), None) => held.until,
+            (_, Some(_)) | (None, None) => Moment::NEVER,
+        }
     }
 
     /// When the last cause that keeps the gate shut will have ended; [`Moment::NEVER`] if nobody knows.

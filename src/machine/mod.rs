@@ -499,6 +499,14 @@ impl Machine {
         }
     }
 
+    /// When maintenance will be over, where somebody said so; [`Moment::NEVER`] otherwise.
+    pub(crate) fn promised_end(&self) -> Moment {
+        match self.state {
+            State::Maintenance { .. } => self.causes.promised_end(),
+            State::Serving(_) | State::Probing(_) => Moment::NEVER,
+        }
+    }
+
     /// Whether the gate lets reads pass, and nothing else.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(

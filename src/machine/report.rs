@@ -23,6 +23,7 @@ impl Machine {
             since: self.wall.at(self.since),
             causes: self.cause_reports(),
             read_only: self.is_read_only(),
+            promised_end: self.promised_end().known().map(|end| self.wall.at(end)),
             message: self.held().and_then(|held| held.message.clone()),
             switches: self.switches,
             generation: self.generation,

@@ -67,7 +67,10 @@ pub(crate) fn language<'l>(
 
 /// `q=0.25` in thousandths.
 fn weight(parameter: &str) -> Option<u32> {
-    let value = parameter.trim().strip_prefix("q=")?;
+    let (name, value) = parameter.trim().split_once('=')?;
+    if !name.eq_ignore_ascii_case("q") {
+        return None;
+    }
     let (whole, part) = value.split_once('.').unwrap_or((value, ""));
     let digits = part.len() <= 3 && part.bytes().all(|digit| digit.is_ascii_digit());
     let part: u32 = format!("{part:0<3}").parse().ok().filter(|_| digits)?;
@@ -162,6 +165,7 @@ mod tests {
             ("de", "de"),
             ("DE-at", "de"),
             ("fr, de;q=0.3", "de"),
+            ("en;Q=0.5, de;Q=0.6", "de"),
             ("en;q=0.2, de;q=0.25", "de"),
             ("de;q=0.2, en;q=0.25", "en"),
             ("pt-br", "pt-BR"),

@@ -13,7 +13,8 @@ use std::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
-        CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY,
+        CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, VARY,
         X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -40,7 +41,7 @@ const WHILE_PROBING: Duration = Duration::from_secs(5);
 
 /// How refusals look: texts, support, languages, the page and the problem document.
 ///
-/// A refusal is a 503 with a jittered `Retry-After`, `Cache-Control: no-store` and `Vary: Accept, Accept-Language`;
+/// A refusal is a 503 with a jittered `Retry-After` (never past a known end, but at least 1 s), `Cache-Control: no-store` and `Vary: Accept, Accept-Language`;
 /// what follows is an HTML page if `Accept` prefers one, and otherwise a problem document
 /// ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). Given to a view by
 /// [`refusing`](crate::MaintenanceLayer::refusing).
@@ -381,21 +382,31 @@ impl Refusals {
         }
     }
 
-    /// Adds a header to every refusal; it replaces one that is sent by default, but for `Retry-After` and
-    /// `Cache-Control`.
+    /// Adds a header to every refusal. A `Vary` is added to the one that is sent; others replace what is sent by default.
     ///
     /// # Errors
     ///
-    /// If name or value cannot stand in a header, or the header is one of those two.
+    /// If name or value cannot stand in a header, or the header belongs to the refusal itself: `Retry-After`,
+    /// `Cache-Control`, or what says how the body is to be read.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, RefusalsError> {
         let parsed: HeaderName = name
             .parse()
             .map_err(|_| RefusalsError::new("header", name, "the name of a header"))?;
-        if parsed == RETRY_AFTER || parsed == CACHE_CONTROL {
+        let own = [
+            RETRY_AFTER,
+            CACHE_CONTROL,
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            CONTENT_ENCODING,
+            TRANSFER_ENCODING,
+            CONNECTION,
+        ];
+        if own.contains(&parsed) {
             return Err(RefusalsError::new(
                 "header",
                 name,
-                "any but `retry-after` and `cache-control`, which the refusal sets",
+                "any that the refusal does not set by itself: not retry-after, cache-control, content-type, \
+                 content-length, content-encoding, transfer-encoding or connection",
             ));
         }
         let checked = HeaderValue::from_str(value).map_err(|_| {
@@ -428,6 +439,7 @@ impl Refusals {
             &Asked {
                 method,
                 uri: Some(uri),
+                path: Some(uri.path()),
                 headers,
                 class,
             },
@@ -451,9 +463,12 @@ impl Refusals {
             lang,
             texts,
         };
-        let (content_type, body) = match form {
-            Form::Problem => ("application/problem+json", refusal.problem()),
-            Form::Page => ("text/html; charset=utf-8", refusal.page()),
+        let (content_type, body, policy) = match form {
+            Form::Problem => ("application/problem+json", refusal.problem(), None),
+            Form::Page => {
+                let (page, policy) = refusal.page();
+                ("text/html; charset=utf-8", page, policy)
+            }
         };
         let mut response = Response::new(B::from(body));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -461,18 +476,20 @@ impl Refusals {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Language"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if form == Form::Page {
-            if let Ok(lang) = HeaderValue::from_str(lang) {
-                headers.insert(CONTENT_LANGUAGE, lang);
-            }
-            if let Page::BuiltIn = self.page {
-                headers.insert(CONTENT_SECURITY_POLICY, page::POLICY);
-            }
+        if form == Form::Page
+            && let Ok(lang) = HeaderValue::from_str(lang)
+        {
+            headers.insert(CONTENT_LANGUAGE, lang);
         }
-        for name in self.headers.keys() {
+        if let Some(policy) = policy {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        for name in self.headers.keys().filter(|name| **name != VARY) {
             headers.remove(name);
         }
-        headers.extend(self.headers.clone());
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
         headers.insert(RETRY_AFTER, seconds.into());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         mark(&mut response, refused);
@@ -507,13 +524,28 @@ impl Refusals {
         let asked = Asked {
             method: &Method::GET,
             uri: None,
+            path: None,
             headers: &HeaderMap::new(),
             class: Class::Read,
         };
-        for refused in samples() {
+        // As they are, and with everything there that may be there.
+        let full = Self {
+            support: Some(Support {
+                contact: "sample".to_owned(),
+                href: Some("tel:0".to_owned()),
+                hours: "sample".to_owned(),
+            }),
+            works: vec!["sample".to_owned()],
+            status_url: Some("https://sample".to_owned()),
+            ..self.clone()
+        };
+        for (refusals, refused) in [self, &full]
+            .into_iter()
+            .flat_map(|refusals| samples().map(move |refused| (refusals, refused)))
+        {
             for (lang, texts) in &self.languages {
                 let refusal = Refusal {
-                    refusals: self,
+                    refusals,
                     refused: &refused,
                     asked: &asked,
                     seconds: 1,
@@ -561,19 +593,21 @@ fn at_least_a_second(field: &'static str, span: Duration) -> Result<(), Refusals
 
 /// One refusal of each kind.
 fn samples() -> impl Iterator<Item = Refused> {
-    let kinds = [Cause::Operator, Cause::Tripped].into_iter();
-    let kinds = kinds.flat_map(|cause| [None, Some(UNIX_EPOCH)].map(|until| (cause, until)));
-    kinds.map(|(cause, until_wall)| {
+    let modes = [Mode::Maintenance, Mode::Probing].into_iter();
+    let kinds = modes.flat_map(|mode| [false, true].map(|is_set| (mode, is_set)));
+    kinds.map(|(mode, is_set)| {
+        let time = is_set.then_some(UNIX_EPOCH);
         let notice = Notice {
             partner: "sample".into(),
-            mode: Mode::Maintenance,
-            cause,
+            mode,
+            cause: Cause::Operator,
             since: UNIX_EPOCH,
             generation: 0,
             until: Moment::NEVER,
-            until_wall,
-            read_only: false,
-            message: until_wall.map(|_| "sample".into()),
+            until_wall: time,
+            promised_end: time.filter(|_| mode == Mode::Maintenance),
+            read_only: is_set,
+            message: time.map(|_| "sample".into()),
         };
         Refused::new(Arc::new(notice), None)
     })
@@ -614,6 +648,8 @@ fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
 pub(super) struct Asked<'r> {
     pub(super) method: &'r Method,
     pub(super) uri: Option<&'r Uri>,
+    /// The path that was asked for, also where a router has stripped some of it.
+    pub(super) path: Option<&'r str>,
     pub(super) headers: &'r HeaderMap,
     pub(super) class: Class,
 }
@@ -713,8 +749,8 @@ impl Refusal<'_> {
         };
         put("detail", json!(detail));
         // Without the query, which is nobody else's business.
-        if let Some(uri) = self.asked.uri {
-            put("instance", json!(uri.path()));
+        if let Some(path) = self.asked.path {
+            put("instance", json!(path));
         }
         put("component", json!(self.component()));
         put("since", json!(rfc3339(refused.since())));
@@ -743,22 +779,25 @@ impl Refusal<'_> {
         Value::Object(document).to_string()
     }
 
-    fn page(&self) -> String {
+    /// The page, and the policy that goes with it if it is the built-in one.
+    fn page(&self) -> (String, Option<HeaderValue>) {
         let own = match &self.refusals.page {
             Page::BuiltIn => None,
-            Page::Closure(page) => return page(self),
+            Page::Closure(page) => return (page(self), None),
             Page::Template(template) => Some(template.render(self)),
         };
         match own {
-            Some(Ok(page)) => return page,
+            Some(Ok(page)) => return (page, None),
             // It was tried when it was given; customers get a page all the same.
             Some(Err(error)) => tracing::error!(%error, "the page's template fails"),
             None => {}
         }
-        Template::built_in().render(self).unwrap_or_else(|error| {
+        let built_in = Template::built_in().render(self);
+        let built_in = built_in.unwrap_or_else(|error| {
             tracing::error!(%error, "the built-in page fails");
             String::new()
-        })
+        });
+        (built_in, Some(page::POLICY))
     }
 }
 
@@ -857,6 +896,7 @@ pub fn refusal<B: From<String>>(refused: &Refused) -> Response<B> {
     let asked = Asked {
         method: &Method::GET,
         uri: None,
+        path: None,
         headers: &HeaderMap::new(),
         class: Class::Write,
     };

@@ -4,11 +4,12 @@
   const { every, notice, returns } = main.dataset;
   const check = main.dataset.check === "self" ? location.href : main.dataset.check;
   for (const time of document.querySelectorAll("time")) {
-    const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.getTime())) {
-      time.textContent = at.toLocaleString(document.documentElement.lang, {
+    try {
+      time.textContent = new Date(time.dateTime).toLocaleString(document.documentElement.lang, {
         year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
       });
+    } catch {
+      // A language that this browser does not know: it stays as it was written.
     }
   }
   if (!check) return;
@@ -30,8 +31,15 @@
     document.getElementById("again").hidden = false;
   };
   const healthy = async () => {
-    const answer = await fetch(check, { cache: "no-store", headers: { accept: "text/html, */*;q=0.1" } });
-    if (notice === "true") return answer.ok && (await answer.json()).state === "serving";
+    const asked = { cache: "no-store", redirect: "manual", headers: { accept: "text/html, */*;q=0.1" } };
+    const answer = await fetch(check, asked);
+    if (notice === "true") {
+      if (!answer.ok) return false;
+      const { state } = await answer.json();
+      return state === "serving" || state === "announced" || (returns === "true" && state === "read_only");
+    }
+    // To a login, for instance, maybe elsewhere: the browser will follow when the page is loaded anew.
+    if (answer.type === "opaqueredirect") return true;
     return answer.status < 500 && answer.status !== 408 && answer.status !== 425 && answer.status !== 429;
   };
   // Between half and one and a half of the interval: the open pages do not all ask in the same second.

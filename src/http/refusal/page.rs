@@ -9,7 +9,7 @@ use http::HeaderValue;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use super::{Refusal, RefusalsError};
-use crate::{mode::Cause, rfc3339::rfc3339};
+use crate::rfc3339::rfc3339;
 
 const BUILT_IN: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// Nothing but the page's own style and script, and its question whether it works again.
 pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'sha256-fjYIhAvAd1lGP1swcQ6NvTO7YFQlAiSxQ5XQMfZr7z8='; \
-     script-src 'sha256-jWtrIEgvgfXFHCccr8OQGpfUkp35UdnYLpvlJ2Hw+/8='; connect-src 'self'; \
+     script-src 'sha256-2FsV6dRw+eGZeGKHDEHYijH9drVPLL+eBx83DwEJXyY='; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
 );
 
@@ -61,12 +61,9 @@ fn values(refusal: &Refusal<'_>) -> Value {
     } else {
         &texts.title
     };
-    let ends = refused.until().map(time);
-    // A hold's end was promised by somebody; the end of a wait is only the next try.
-    let (until, next_try) = match refused.cause() {
-        Cause::Operator => (ends, None),
-        Cause::Tripped => (None, ends),
-    };
+    // What nobody promised is only the next try.
+    let until = refused.promised_end().map(time);
+    let next_try = refused.until().filter(|_| until.is_none()).map(time);
     let support = refusal.refusals.support.as_ref().map(|support| {
         let hours = texts.support_hours.as_ref().unwrap_or(&support.hours);
         context! {

@@ -481,7 +481,7 @@ impl Model {
 
     fn settle_mode(&mut self) {
         let (from, to) = (self.mode(), self.derived());
-        let reads = self.hold.is_some() && self.hold_reads && self.trip.is_none();
+        let reads = self.hold.is_some() && self.hold_reads;
         let reads = to == Mode::Maintenance && reads;
         let flipped = std::mem::replace(&mut self.reads_pass, reads) != reads;
         if from == to {
