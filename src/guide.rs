@@ -48,6 +48,12 @@
 /// A timeout *inside* the layer works too: its error counts like any other. Then the stack's errors are
 /// `BoxError`, and the view for it is [`boxed`](crate::MaintenanceLayer::boxed).
 ///
+/// *Bodies.* A tower timeout ends when the headers come. What the partner does after that is seen by the layer all the same
+/// (feature `http`): headers are provisional, and a body whose reader has waited `hang_limit` for the next piece is a failure at
+/// that moment, whether or not anybody gives up on it. It goes on streaming for its reader; to give up on it is the
+/// reader's business, or that of a timeout which stands around the reading too. For answers that stream for ever, and on which silence is
+/// no fault (server-sent events, long polling), there is `HttpCalls::judged_at_headers`.
+///
 /// # Inside or outside retry
 ///
 /// Inside retry, as drawn, each attempt counts, and a retry that meets a shut gate ends at once. That is what
@@ -154,7 +160,7 @@ pub mod stack {}
 /// - Was the partner down? If not, what counted as a failure that is none? Mend the judge
 ///   ([`judged_by`](crate::MaintenanceLayer::judged_by)), not the threshold.
 /// - Was it down and nothing was said? Then look at `hang_limit` against your timeout, and at partners that
-///   fail with a 200.
+///   fail with a 200: `HttpCalls::judged_by_json` (feature `http`) looks into the body.
 /// - Which endpoints would have been refused? Decide the exemptions with the people who own them, and
 ///   commit the table: [`handle.exemptions()`](crate::MaintenanceHandle::exemptions) prints it.
 /// - Who would have probed? A client that only ever POSTs never probes: give the layer a

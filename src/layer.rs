@@ -111,6 +111,10 @@ impl<P> MaintenanceLayer<P> {
         self.speaking(Calls(judge))
     }
 
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "for wings whose views have options")
+    )]
     pub(crate) fn protocol(&self) -> &P {
         &self.protocol
     }

@@ -98,8 +98,9 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status and by whether the body comes to its end, 503 refusals, exemption by path, the partner's public status page: `tower_maintenance::http` |
+//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
+//! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
 //! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
@@ -116,10 +117,13 @@
 //!   events the last 512 are kept.
 //! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
 //!   everything that fell due is applied in order, with the instants it fell due.
-//! - **HTTP in its first form.** Refusals are problem documents in JSON, their `Retry-After` is not jittered; what a
-//!   body says is not judged, only whether it comes to its end.
 //! - **The partner's word is only shown.** What a status page says trips nothing and ends nothing, and a fleet reads it
 //!   once per replica. Of a partner's rate limits those fields are read whose meaning is written down: no `X-RateLimit-*`.
+//! - **A body is judged by its beginning, if at all.** Whether it comes to its end always counts. What it says counts if
+//!   the view is told to look, at the first 64 KiB at most, as they are on the wire: JSON that is compressed there says nothing.
+//!   A hang is noticed while somebody waits for the body, in a tokio runtime with time; otherwise when the body is dropped.
+//! - **Reads under a read-only hold are not measured.** The operator vouches for them: a partner that degrades meanwhile does
+//!   not trip the layer.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -160,6 +164,8 @@ mod verdict;
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(any(feature = "http", feature = "serde"))]

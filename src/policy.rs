@@ -315,6 +315,9 @@ impl Policy {
     ///
     /// **It must be at most your outer timeout**: a timeout drops the call, and a hanging partner is
     /// only noticed if the call was then quiet for `hang_limit`.
+    ///
+    /// The body of an HTTP answer (feature `http`) is not waited for longer either: when its reader has waited this long for
+    /// the next frame, the call has failed, though nobody drops it.
     #[must_use]
     pub fn with_hang_limit(self, hang_limit: Duration) -> Self {
         Self { hang_limit, ..self }

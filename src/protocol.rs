@@ -137,6 +137,17 @@ impl Ticket {
         self.call.is_some()
     }
 
+    /// The policy's `hang_limit` as it is now: how long the partner may be silent while somebody waits for it.
+    /// `None` if the call is not measured.
+    ///
+    /// For a streaming protocol of your own: when a wait for the partner begins, read it, and
+    /// [settle](Self::settle) as a failure if so much time passes and nothing comes. A ticket by itself
+    /// runs no timer, and is judged by this number only when it is dropped. Reading it takes no lock.
+    #[must_use]
+    pub fn hang_limit(&self) -> Option<Duration> {
+        Some(self.call.as_ref()?.shared.hang_limit())
+    }
+
     /// Ends the call with a verdict.
     pub fn settle(mut self, verdict: impl Into<Verdict>) {
         // Before the conversion, which is the user's and may panic: then the ticket drops as it is held.

@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     partner: Arc<str>,
     clock: Clock,
     gate: Gate,
+    /// The policy's `hang_limit` in nanoseconds, for those who must not wait for the lock.
+    hang_limit: AtomicU64,
     machine: Mutex<Machine>,
     /// What refusals say; written before the word.
     notice: ArcSwap<Notice>,
@@ -102,6 +104,7 @@ impl Shared {
             gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
             notice: ArcSwap::from_pointee(notice(&partner, &machine)),
             partner,
+            hang_limit: AtomicU64::new(nanos(machine.rules().hang_limit)),
             machine: Mutex::new(machine),
             exemptions: ArcSwap::from_pointee(exemptions),
             named: (names == CallNames::Given).into(),
@@ -124,6 +127,12 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// The `hang_limit` in force, without the lock.
+    pub(crate) fn hang_limit(&self) -> Duration {
+        // Relaxed: a number by itself. Whoever replaces a policy and then hands on the news has ordered both.
+        Duration::from_nanos(self.hang_limit.load(Ordering::Relaxed))
     }
 
     /// Where `moment` lies on tokio's clock, if it can be slept for.
@@ -485,6 +494,9 @@ impl Shared {
         if !events.is_empty() {
             // The notice first: a refusal that reads the new word must not show the old reason.
             self.notice.store(Arc::new(notice(&self.partner, machine)));
+            // A replaced policy is an event too.
+            self.hang_limit
+                .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
         }
         self.gate.publish_while_locked(word, deadline);
         let recovery = events.iter().rev().find_map(|event| self.recovery(event));
@@ -551,6 +563,11 @@ impl std::fmt::Debug for Shared {
             .field("gate", &self.gate.read())
             .finish_non_exhaustive()
     }
+}
+
+/// 584 years are as good as any longer span.
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {

@@ -47,6 +47,7 @@ fn the_layer_keeps_its_promises_through_the_outage() {
         assert!(report[name].is_u64(), "{name} in {report}");
     }
     assert_eq!(report["entered_automatically"], true);
+    assert_eq!(report["entered_on_status"], 200, "with `success: false`");
     assert_eq!(report["recovered"], true);
     let without = &report["without"];
     assert_eq!(report["requests"], 1200);
@@ -88,6 +89,17 @@ fn a_layer_that_never_recovers_breaks_the_promises() {
         &[
             "maintenance ends by itself",
             "caches are told once an episode",
+        ],
+    );
+}
+
+#[test]
+fn a_layer_that_judges_by_status_alone_breaks_the_promises() {
+    assert_breaks(
+        "by-status",
+        &[
+            "an answer that says in its body that it failed counts as a failure",
+            "maintenance begins earlier than by hand",
         ],
     );
 }

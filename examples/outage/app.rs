@@ -35,7 +35,7 @@ use tower::{
 };
 use tower_maintenance::{
     CacheBusts, Exemption, MaintenanceHandle, MaintenanceLayer, Outcome, Policy, Refused, Verdict,
-    http::HttpCalls,
+    http::{AnswerPrefix, HttpCalls, JsonAnswer},
 };
 
 use crate::{
@@ -62,6 +62,12 @@ pub(crate) fn maintenance(policy: Policy) -> Result<MaintenanceLayer, BoxError> 
         .cache_tags(["prices"])
         .build()?;
     Ok(layer)
+}
+
+/// How the partner's answers are judged: by status, and where that is 200 by what the answer says.
+pub(crate) fn by_what_they_say() -> Result<HttpCalls, BoxError> {
+    let says = JsonAnswer::new().failure_when("/success", false)?;
+    Ok(HttpCalls::new().judged_by_json(says))
 }
 
 /// Where the partner is, and how it is called.
@@ -97,6 +103,7 @@ impl Billing {
     /// Opens the app on a free port, with the layer in both placements or without any.
     pub(crate) async fn open(
         layer: Option<&MaintenanceLayer>,
+        judged: HttpCalls,
         site: Site,
         timeout: Duration,
         ledger: &Ledger,
@@ -113,11 +120,18 @@ impl Billing {
                     .listen(handle.cache_bust(), Arc::clone(&told)),
             );
             let health = site.url("/v1/health")?;
-            tasks.spawn(ping(&handle, client.clone(), ledger.clone(), health));
+            let check = ping(
+                &handle,
+                client.clone(),
+                ledger.clone(),
+                health,
+                judged.clone(),
+            );
+            tasks.spawn(check);
         }
 
         let partner = Partner {
-            calls: partner_calls(layer, client, ledger.clone(), timeout),
+            calls: partner_calls(layer, judged, client, ledger.clone(), timeout),
             site,
         };
         let app = App {
@@ -197,6 +211,7 @@ type PartnerCalls = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, B
 /// the drop: nothing came for the policy's `hang_limit`, so the partner is to blame.
 fn partner_calls(
     layer: Option<&MaintenanceLayer>,
+    judged: HttpCalls,
     client: HttpClient,
     ledger: Ledger,
     timeout: Duration,
@@ -208,7 +223,7 @@ fn partner_calls(
                 .timeout(timeout)
                 .map_request(enters)
                 .and_then(read_to_end)
-                .layer(layer.http_calls())
+                .layer(layer.speaking(judged))
                 .service(wire),
         ),
         None => BoxCloneSyncService::new(
@@ -238,18 +253,24 @@ fn ping(
     client: HttpClient,
     ledger: Ledger,
     health: Uri,
+    judged: HttpCalls,
 ) -> impl Future<Output = ()> + Send + use<> {
     handle.ping(move || {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = health.clone();
         let answer = ledger.send(&client, By::Ping, request);
+        let judged = judged.clone();
         async move {
             let Ok(response) = answer.await else {
                 return Verdict::from(Outcome::Failure);
             };
-            let verdict = HttpCalls::by_status(response.status(), response.headers());
-            match response.into_body().collect().await {
-                Ok(_whole) => verdict,
+            let (head, body) = response.into_parts();
+            match body.collect().await {
+                // By the same measure as the calls: a partner that says 200 and fails is not back.
+                Ok(body) => {
+                    let body = body.to_bytes();
+                    judged.judge(&AnswerPrefix::whole(head.status, &head.headers, &body))
+                }
                 // A partner that breaks off mid-body is not back.
                 Err(_) => Outcome::Failure.into(),
             }
@@ -298,7 +319,12 @@ impl Partner {
         if response.status().is_server_error() {
             return Err(format!("the partner answered {}", response.status()).into());
         }
-        Ok(response.into_body())
+        let body = response.into_body();
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        if answer.is_some_and(|answer| answer["success"] == false) {
+            return Err("the partner answered 200, and that it has failed".into());
+        }
+        Ok(body)
     }
 }
 

@@ -24,6 +24,7 @@ Usage: cargo run --example outage --features axum,testing -- [OPTIONS]
                      identity        nothing at all
                      always-refuse   refuses from the beginning
                      never-recover   trips, and never looks whether the partner is back
+                     by-status       judges answers by their status, and not by what they say
   --help           print this
 ";
 
@@ -43,14 +44,16 @@ pub(crate) enum Stand {
     Identity,
     AlwaysRefuse,
     NeverRecover,
+    ByStatus,
 }
 
 impl Stand {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Maintenance,
         Self::Identity,
         Self::AlwaysRefuse,
         Self::NeverRecover,
+        Self::ByStatus,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Stand {
             Self::Identity => "identity",
             Self::AlwaysRefuse => "always-refuse",
             Self::NeverRecover => "never-recover",
+            Self::ByStatus => "by-status",
         }
     }
 }

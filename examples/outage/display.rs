@@ -252,7 +252,7 @@ fn phase_mark(style: Style, phase: Phase) -> String {
         Phase::Healthy => style.green("─"),
         Phase::Slow { .. } => style.yellow("░"),
         Phase::Flapping { .. } => style.red("▒"),
-        Phase::Failing { .. } => style.red("▓"),
+        Phase::Failing { .. } | Phase::FailingWith200 { .. } => style.red("▓"),
         _ => style.red("█"),
     }
 }
@@ -265,6 +265,12 @@ fn told(phase: Phase) -> String {
         Phase::Failing { share, status } => {
             format!(
                 "the partner answers {:.0} % of calls with {status}",
+                share * 100.0
+            )
+        }
+        Phase::FailingWith200 { share } => {
+            format!(
+                "the partner answers {:.0} % of calls with 200, and `success: false`",
                 share * 100.0
             )
         }
@@ -282,6 +288,7 @@ fn short(phase: Phase) -> &'static str {
         Phase::Slow { .. } => "slow",
         Phase::Flapping { .. } => "flapping",
         Phase::Failing { .. } => "failing",
+        Phase::FailingWith200 { .. } => "200, failing",
         Phase::Hanging => "hanging",
         Phase::ResetMidBody => "resetting",
         _ => "down",

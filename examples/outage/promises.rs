@@ -71,6 +71,11 @@ pub(crate) fn broken(report: &Value) -> Vec<String> {
         failures,
     );
     broken.unless(
+        report["entered_on_status"] == 200,
+        "an answer that says in its body that it failed counts as a failure",
+        &report["entered_on_status"],
+    );
+    broken.unless(
         report["entered_before_people_did"] == true,
         "maintenance begins earlier than by hand",
         &report["entered_after_ms"],

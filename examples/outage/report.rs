@@ -62,6 +62,8 @@ pub(crate) struct Entry {
     pub(crate) automatically: bool,
     /// What it tripped on, in the layer's words.
     pub(crate) evidence: Option<String>,
+    /// The status of the last failure it tripped on.
+    pub(crate) last_status: Option<u16>,
     pub(crate) recovered: bool,
     pub(crate) signals: usize,
     pub(crate) generation_before: u64,
@@ -276,6 +278,9 @@ impl Entry {
             evidence: episode
                 .and_then(|episode| episode.evidence)
                 .map(|evidence| evidence.to_string()),
+            last_status: episode
+                .and_then(|episode| episode.evidence)
+                .and_then(|evidence| evidence.last_code),
             // That it says so is not enough, where customers can tell.
             recovered: serving
                 && !layer.episodes.is_empty()
@@ -295,6 +300,7 @@ impl Entry {
         report["entered_before_people_did"] = self.after_ms.map(|after| after < by_hand).into();
         report["entered_after_failures"] = self.after_failures.into();
         report["evidence"] = self.evidence.clone().into();
+        report["entered_on_status"] = self.last_status.into();
         report["recovered"] = self.recovered.into();
         report["cache_bust_signals"] = self.signals.into();
         report["generation_before"] = self.generation_before.into();

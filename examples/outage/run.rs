@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tower::BoxError;
 use tower_maintenance::{
     Episode, EventKind, Events, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Status,
+    http::HttpCalls,
     testing::{CallRecord, PartnerServer, Phase, SimulatedPartner},
 };
 
 use crate::{
-    app::{Billing, Site, maintenance},
+    app::{Billing, Site, by_what_they_say, maintenance},
     args::Stand,
     crowd::{Account, Crowd, Visit},
     ledger::{Ledger, Sent},
@@ -76,11 +77,16 @@ impl Run {
             Some(Stand::Identity) => None,
             _ => layer.as_ref(),
         };
+        let calls = match stand {
+            Some(Stand::ByStatus) => HttpCalls::new(),
+            _ => by_what_they_say()?,
+        };
         Ok(Self {
             crowd: Crowd::default(),
             beginning,
             layer: handle,
-            billing: Billing::open(wired, site, plan.pace.partner_timeout(), &ledger).await?,
+            billing: Billing::open(wired, calls, site, plan.pace.partner_timeout(), &ledger)
+                .await?,
             ledger,
             server,
         })
@@ -169,7 +175,9 @@ fn layer(pace: Pace, stand: Stand) -> Result<MaintenanceLayer, BoxError> {
     let policy = pace.policy()?;
     let hour = Duration::from_secs(3600);
     match stand {
-        Stand::Maintenance | Stand::Identity | Stand::AlwaysRefuse => maintenance(policy),
+        Stand::Maintenance | Stand::Identity | Stand::AlwaysRefuse | Stand::ByStatus => {
+            maintenance(policy)
+        }
         Stand::NeverRecover => maintenance(policy.with_wait(hour).with_wait_growing(1.0, hour)),
     }
 }

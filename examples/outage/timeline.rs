@@ -46,8 +46,9 @@ fn outage() -> Result<Script, ScriptError> {
     Ok(Script::builder()
         .then(Phase::Healthy, SLOW)
         .then(Phase::slow(Duration::from_secs(20)), BROKEN - SLOW)
-        .then(Phase::failing(0.85).with_status(502), BY_HAND - BROKEN)
-        .then(Phase::failing(1.0), minutes(10))
+        // It says 200, and in the body that it has failed: by status alone nobody would notice.
+        .then(Phase::failing_with_200(0.85), BY_HAND - BROKEN)
+        .then(Phase::failing(1.0).with_status(502), minutes(10))
         .then(Phase::Hanging, minutes(10))
         // Each healthy stretch is shorter than the pause between two pings, so that three pings in
         // a row cannot take one for a recovery.

@@ -1,14 +1,22 @@
-//! Around an HTTP client: judged by status and body, refused by error.
+//! Around an HTTP client: judged by status and body, refused by error; one form for any error, one for `BoxError`.
 
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 
-use super::{body::Measured, retry_after};
+use tower::BoxError;
+
+use super::{
+    body::Measured,
+    classes::by_method,
+    json::JsonAnswer,
+    prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
+    retry_after,
+};
 use crate::{
     clock::Clock,
-    endpoint::{Endpoint, Placement},
+    endpoint::{Class, Endpoint, Placement},
     error::{Error, Refused},
     protocol::{Protocol, Ticket},
     verdict::{Outcome, Verdict},
@@ -36,11 +44,24 @@ use crate::{
 pub struct HttpCalls {
     verdict: Option<Arc<JudgeHead>>,
     may_probe: Option<Arc<JudgeProbe>>,
+    class: Option<Arc<JudgeClass>>,
+    body: Option<Arc<JudgePrefix>>,
+    /// How much of a body its judge is shown; without a number, [`MOST`].
+    prefix: Option<usize>,
     until: Until,
 }
 
+/// [`HttpCalls`] in stacks whose errors are [`BoxError`], those with a timeout inside for instance: a
+/// refusal is found by [`Refused::find`].
+///
+/// Made by [`boxed`](crate::MaintenanceLayer::boxed). A refusal that comes up from *within* the stack (another layer's) is
+/// no failure of this partner, and neutral.
+#[derive(Debug, Clone, Default)]
+pub struct BoxedHttpCalls(HttpCalls);
+
 type JudgeHead = dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync;
 type JudgeProbe = dyn Fn(&Method, &Uri) -> bool + Send + Sync;
+type JudgeClass = dyn Fn(&Method, &Uri) -> Class + Send + Sync;
 
 /// When an answer that looks good is a success.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +90,7 @@ impl HttpCalls {
         }
     }
 
-    /// Says which requests may probe. Default: those with a safe method.
+    /// Says which requests may probe. Default: those that read.
     #[must_use]
     pub fn may_probe(
         self,
@@ -81,13 +102,117 @@ impl HttpCalls {
         }
     }
 
-    /// Gives the verdict at the headers and leaves the body alone, for callers who never read it.
+    /// Says what requests do to the partner; a [read-only hold](crate::Hold::read_only) lets reads pass. Default:
+    /// those with a safe method (GET, HEAD, OPTIONS, TRACE) read, all others write.
+    ///
+    /// ```
+    /// use tower_maintenance::{Class, http::HttpCalls};
+    ///
+    /// let calls = HttpCalls::new().classed_by(|method, uri| match uri.path() {
+    ///     "/v1/query" => Class::Read, // a POST that reads
+    ///     _ if method.is_safe() => Class::Read,
+    ///     _ => Class::Write,
+    /// });
+    /// # let _ = calls;
+    /// ```
+    #[must_use]
+    pub fn classed_by(
+        self,
+        class: impl Fn(&Method, &Uri) -> Class + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            class: Some(Arc::new(class)),
+            ..self
+        }
+    }
+
+    /// Judges answers whose status looks like a success by the beginning of their bodies, for partners that fail with
+    /// a 200. Default: what a body says is not looked at.
+    ///
+    /// The judge is asked once, at the end of the body or when it has come as far as
+    /// [`with_body_prefix`](Self::with_body_prefix), 64 KiB by default. `None` leaves it to the status. A success waits
+    /// for the end of the body all the same, a failure counts at once. A verdict without a code gets
+    /// the status; one that is no success gets the answer's `Retry-After`, if it brings none.
+    ///
+    /// The reader gets every frame as it comes: the judge sees a copy, made on the way (with the headers, which are copied
+    /// too). It is not asked about a body that breaks off, hangs, or is dropped before. A panic in it
+    /// reaches the reader, and the call is neutral; the frames that follow still pass.
+    ///
+    /// ```
+    /// use tower_maintenance::{Outcome, http::{AnswerPrefix, HttpCalls}};
+    ///
+    /// // This one answers every page with a 200, that of its maintenance too.
+    /// let calls = HttpCalls::new().judged_by_body(|answer: &AnswerPrefix<'_>| {
+    ///     answer.bytes().starts_with(b"<!doctype html>").then_some(Outcome::Failure.into())
+    /// });
+    /// # let _ = calls;
+    /// ```
+    #[must_use]
+    pub fn judged_by_body(
+        self,
+        judge: impl Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            body: Some(Arc::new(judge)),
+            ..self
+        }
+    }
+
+    /// Judges answers whose status looks like a success by what their JSON says: [`judged_by_body`](Self::judged_by_body)
+    /// with a ready-made judge.
+    #[must_use]
+    pub fn judged_by_json(self, judge: JsonAnswer) -> Self {
+        self.judged_by_body(move |answer| judge.judge(answer))
+    }
+
+    /// How many bytes of a body its judge is shown at most. Default: 65 536, which is also the most; what
+    /// is above it, or 0, is taken for the nearest that is allowed.
+    ///
+    /// So much memory a call may take while its answer streams, if it is judged by its body.
+    #[must_use]
+    pub fn with_body_prefix(self, bytes: usize) -> Self {
+        Self {
+            prefix: Some(bytes.clamp(1, MOST)),
+            ..self
+        }
+    }
+
+    /// Gives the verdict at the headers and leaves the body alone, for callers who never read it and for answers that
+    /// stream for ever: server-sent events, long polling. On such a stream silence is no hang.
     /// Default: headers are provisional, and a body that nobody reads to its end is neutral.
+    ///
+    /// A judge of bodies is not asked then.
     #[must_use]
     pub fn judged_at_headers(self) -> Self {
         Self {
             until: Until::HeadersCame,
             ..self
+        }
+    }
+
+    /// The same for stacks whose errors are `BoxError`.
+    #[must_use]
+    pub fn boxed(self) -> BoxedHttpCalls {
+        BoxedHttpCalls(self)
+    }
+
+    /// The judgement of an answer and the beginning of its body, as calls are judged: for
+    /// [pings](crate::MaintenanceHandle::ping) of your own, so that a partner is not taken for well by another measure.
+    #[must_use]
+    pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Verdict {
+        let verdict = self.judge_head(answer.status(), answer.headers());
+        match &self.body {
+            Some(judge) if verdict.outcome == Outcome::Success => {
+                ask(&**judge, answer).unwrap_or(verdict)
+            }
+            _ => verdict,
+        }
+    }
+
+    fn judge_head(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
+        match &self.verdict {
+            Some(judge) => judge(status, headers),
+            None => Self::by_status(status, headers),
         }
     }
 
@@ -119,8 +244,70 @@ impl fmt::Debug for HttpCalls {
         f.debug_struct("HttpCalls")
             .field("verdict", &self.verdict.is_some())
             .field("may_probe", &self.may_probe.is_some())
+            .field("class", &self.class.is_some())
+            .field("body", &self.body.is_some())
+            .field("prefix", &self.prefix.unwrap_or(MOST))
             .field("until", &self.until)
             .finish()
+    }
+}
+
+impl HttpCalls {
+    fn endpoint<'r, A>(&self, request: &'r Request<A>) -> Endpoint<'r> {
+        let (method, uri) = (request.method(), request.uri());
+        let class = match &self.class {
+            Some(class) => class(method, uri),
+            None => by_method(method),
+        };
+        let may_probe = match &self.may_probe {
+            Some(may_probe) => may_probe(method, uri),
+            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+            None => class == Class::Read,
+        };
+        Endpoint::at_path(uri.path(), may_probe).with_class(class)
+    }
+
+    /// Settles the ticket of an answer, or moves it into its body.
+    fn answered<B: Body>(
+        &self,
+        mut ticket: Ticket,
+        response: Response<B>,
+    ) -> Response<Measured<B>> {
+        if !ticket.is_measured() {
+            return response.map(Measured::settled);
+        }
+        let (head, body) = response.into_parts();
+        let judge = match self.until {
+            Until::BodyEnds => self.body.as_ref(),
+            Until::HeadersCame => None,
+        };
+        let whole = match self.until {
+            Until::BodyEnds => body.is_end_stream(),
+            Until::HeadersCame => true,
+        };
+        let mut verdict = self.judge_head(head.status, &head.headers);
+        if let (Some(judge), true, Outcome::Success) = (judge, whole, verdict.outcome) {
+            let answer = AnswerPrefix::whole(head.status, &head.headers, &[]);
+            verdict = ask(&**judge, &answer).unwrap_or(verdict);
+        }
+        // Only what looks good waits for the body: no body makes a 502 better.
+        let body = if whole || verdict.outcome != Outcome::Success {
+            ticket.settle(verdict);
+            Measured::settled(body)
+        } else {
+            ticket.progress();
+            let gathering = judge.map(|judge| {
+                Gathering::new(
+                    judge.clone(),
+                    head.status,
+                    head.headers.clone(),
+                    self.prefix.unwrap_or(MOST),
+                    body.size_hint().exact(),
+                )
+            });
+            Measured::new(body, ticket, verdict, gathering)
+        };
+        Response::from_parts(head, body)
     }
 }
 
@@ -130,44 +317,21 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     type Error = Error<E>;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        let may_probe = match &self.may_probe {
-            Some(may_probe) => may_probe(request.method(), request.uri()),
-            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
-            None => request.method().is_safe(),
-        };
-        Endpoint::at_path(request.uri().path(), may_probe)
+        self.endpoint(request)
     }
 
     fn finish(
         &self,
-        mut ticket: Ticket,
+        ticket: Ticket,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response, Error<E>> {
-        let response = match result {
-            Ok(response) => response,
+        match result {
+            Ok(response) => Ok(self.answered(ticket, response)),
             Err(error) => {
                 ticket.settle(Outcome::Failure);
-                return Err(Error::Inner(error));
+                Err(Error::Inner(error))
             }
-        };
-        let (head, body) = response.into_parts();
-        let verdict = match &self.verdict {
-            Some(judge) => judge(head.status, &head.headers),
-            None => Self::by_status(head.status, &head.headers),
-        };
-        let whole = match self.until {
-            Until::BodyEnds => body.is_end_stream(),
-            Until::HeadersCame => true,
-        };
-        // Only what looks good waits for the body: no body makes a 502 better.
-        let body = if whole || verdict.outcome != Outcome::Success {
-            ticket.settle(verdict);
-            Measured::settled(body)
-        } else {
-            ticket.progress();
-            Measured::new(body, ticket, verdict)
-        };
-        Ok(Response::from_parts(head, body))
+        }
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
@@ -176,5 +340,45 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
 
     fn unready(&self, error: E) -> Error<E> {
         Error::Inner(error)
+    }
+}
+
+impl<A, B, E> Protocol<Request<A>, Response<B>, E> for BoxedHttpCalls
+where
+    B: Body,
+    E: Into<BoxError>,
+{
+    const PLACEMENT: Placement = Placement::AroundCalls;
+    type Response = Response<Measured<B>>;
+    type Error = BoxError;
+
+    fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
+        self.0.endpoint(request)
+    }
+
+    fn finish(
+        &self,
+        ticket: Ticket,
+        result: Result<Response<B>, E>,
+    ) -> Result<Self::Response, BoxError> {
+        match result {
+            Ok(response) => Ok(self.0.answered(ticket, response)),
+            Err(error) => {
+                let error = error.into();
+                ticket.settle(match Refused::find(&*error) {
+                    Some(_) => Outcome::Neutral,
+                    None => Outcome::Failure,
+                });
+                Err(error)
+            }
+        }
+    }
+
+    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, BoxError> {
+        Err(refused.into())
+    }
+
+    fn unready(&self, error: E) -> BoxError {
+        error.into()
     }
 }

@@ -1,10 +1,26 @@
-//! HTTP in both placements: calls judged by status and by whether the body comes to its end, requests refused with a 503.
+//! HTTP in both placements: calls judged by status and by what becomes of the body, requests refused so that people and
+//! programs understand it.
 //!
 //! | where | view | refusal | exempt by |
 //! |---|---|---|---|
 //! | around an HTTP client | [`MaintenanceLayer::http_calls`] | [`Error::Refused`](crate::Error::Refused) | path pattern, [`Exemption::http_call`] |
 //! | before the routes of an `axum::Router` | `MaintenanceLayer::routes` (feature `axum`) | 503 response | the router's own `MatchedPath`, [`Exemption::route`] |
 //! | before any other HTTP service | [`MaintenanceLayer::paths`] | 503 response | path pattern, [`Exemption::route`] |
+//!
+//! What counts is the whole answer: headers are provisional, a body that breaks off or hangs is a failure, a reader who
+//! stops early is neutral ([`Measured`]). Frames pass as they come; nothing is held back.
+//!
+//! # Refusals
+//!
+//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a jittered `Retry-After` that is never
+//! past a known end. Who accepts HTML gets a page, everybody else a problem document; [`Refusals`] has the texts, languages and
+//! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
+//! [`Notices`] show a banner instead.
+//!
+//! # Classes
+//!
+//! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
+//! method; where that misleads, [`RouteClasses`] say what a route of one's own does, and [`HttpCalls::classed_by`] what a call does.
 //!
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
@@ -13,18 +29,24 @@ pub(crate) mod before;
 mod body;
 mod calls;
 mod classes;
+mod json;
 mod matcher;
 mod notices;
+mod prefix;
 mod refusal;
 mod retry_after;
 mod statuspage;
 
+#[cfg(feature = "grpc")]
+pub(crate) use self::refusal::{delays, mark};
 pub use self::{
     before::{BeforeRoutes, ByPath, Paths},
     body::Measured,
-    calls::HttpCalls,
+    calls::{BoxedHttpCalls, HttpCalls},
     classes::{ClassError, RouteClasses},
+    json::{JsonAnswer, JsonScalar, PointerError},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
+    prefix::AnswerPrefix,
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
     retry_after::retry_after,
     statuspage::{Statuspage, StatuspageError},
@@ -36,13 +58,13 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// | outcome | what |
     /// |---|---|
-    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off |
+    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off, a body that hangs: the reader waits for more and nothing comes for `hang_limit` |
     /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
     /// | success | every other answer whose body came to its end |
     ///
     /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
-    ///
-    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe. [`HttpCalls`] has the options.
+    /// What the body says is looked at if asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`].
+    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold. [`HttpCalls`] has the options.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -84,6 +106,40 @@ impl<P> MaintenanceLayer<P> {
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(BeforeRoutes::new(ByPath::default()))
+    }
+}
+
+impl MaintenanceLayer<HttpCalls> {
+    /// The same view for stacks whose errors are `BoxError`: those with a timeout inside.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::{Request, Response};
+    /// use http_body_util::Empty;
+    /// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// // Somewhere hyper-util's `Client`.
+    /// let client = service_fn(async |_| Ok::<_, BoxError>(Response::new(Empty::<&[u8]>::new())));
+    /// let mut partner = ServiceBuilder::new()
+    ///     .layer(layer.http_calls().boxed())
+    ///     .timeout(Duration::from_secs(10))
+    ///     .service(client);
+    /// let get = || Request::new(Empty::<&[u8]>::new());
+    /// assert_eq!(partner.ready().await?.call(get()).await?.status(), 200);
+    ///
+    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
+    /// let error = partner.ready().await?.call(get()).await.unwrap_err();
+    /// assert!(Refused::find(&*error).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn boxed(&self) -> MaintenanceLayer<BoxedHttpCalls> {
+        self.view(self.protocol().clone().boxed())
     }
 }
 

@@ -456,21 +456,3 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
         assert_eq!(bust.generation, shared.status().generation);
     });
 }
-
-#[test]
-fn a_read_that_passed_a_read_only_hold_knows_when_the_hold_became_whole() {
-    check(|| {
-        let shared = shared(&policy());
-        command(&shared, hold_for(None, Passing::Reads));
-        let passed = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.read_only())
-        };
-        command(&shared, hold_for(None, Passing::Nothing));
-        assert!(shared.read_only().is_none());
-        // It may have passed, but not wait on: its era is over.
-        if let Some(era) = passed.join().unwrap() {
-            assert!(!shared.lasts(era));
-        }
-    });
-}

@@ -333,7 +333,7 @@ impl Refusals {
     /// let refusals = Refusals::new().page_template("<h1>{{ component }} rests</h1><p>{{ message }}</p>")?;
     /// # let _ = refusals;
     /// let error = Refusals::new().page_template("<h1>{{ comonent }}</h1>").unwrap_err();
-    /// assert!(error.to_string().contains("undefined value"), "{error}");
+    /// assert!(error.to_string().contains("`<h1>{{ comonent }}</h1>` in line 1: undefined value"), "{error}");
     /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
     /// ```
     ///
@@ -346,7 +346,7 @@ impl Refusals {
             page: Page::Template(Box::new(template)),
             ..self
         };
-        refusals.try_template()?;
+        refusals.try_template(source)?;
         Ok(refusals)
     }
 
@@ -501,7 +501,7 @@ impl Refusals {
     }
 
     /// Renders the template once for each thing that may or may not be there.
-    fn try_template(&self) -> Result<(), RefusalsError> {
+    fn try_template(&self, source: &str) -> Result<(), RefusalsError> {
         let Page::Template(template) = &self.page else {
             return Ok(());
         };
@@ -523,7 +523,7 @@ impl Refusals {
                 };
                 template
                     .render(&refusal)
-                    .map_err(|error| RefusalsError::template(&error))?;
+                    .map_err(|error| RefusalsError::template(&error, source))?;
             }
         }
         Ok(())
@@ -582,15 +582,14 @@ fn samples() -> impl Iterator<Item = Refused> {
 
 /// Marks a refusal, so that whoever watches can leave it out: the [`Refused`] as an extension of the response,
 /// and `maintenance.refused` in the current span, if that has such a field.
-fn mark<B>(response: &mut Response<B>, refused: Refused) {
+pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
     tracing::Span::current().record("maintenance.refused", true);
     response.extensions_mut().insert(refused);
 }
 
-/// Whole seconds between half of what is known or guessed and the whole of it: clients that were refused in
-/// one second do not come back in one. Never past a known end, but for the last second before it, since a client
-/// told "0" would ask again at once.
-fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
+/// The least and the most that a refusal asks its caller to wait: half of what is known or guessed, and the whole of it,
+/// so that clients that were refused in one second do not come back in one. Never past a known end.
+pub(crate) fn delays(refused: &Refused, longest: Duration) -> (Duration, Duration) {
     let guess = |around: Duration| (around / 2, around * 3 / 2);
     let (least, most) = match (refused.retry_after(), refused.mode()) {
         (Some(left), _) => {
@@ -600,7 +599,14 @@ fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
         (None, Mode::Probing) => guess(WHILE_PROBING),
         (None, Mode::Maintenance | Mode::Serving) => guess(UNKNOWN_END),
     };
-    let most = most.min(longest).as_secs().max(1);
+    let most = most.min(longest);
+    (least.min(most), most)
+}
+
+/// One of the [`delays`] in whole seconds, at least one: a client told "0" would ask again at once.
+fn retry_after(refused: &Refused, longest: Duration, draw: f64) -> u64 {
+    let (least, most) = delays(refused, longest);
+    let most = most.as_secs().max(1);
     let least = least.as_secs().clamp(1, most);
     least + (draw * (most - least + 1) as f64) as u64
 }
@@ -772,7 +778,7 @@ impl fmt::Debug for Refusal<'_> {
 
 /// Refusals, or notices, that make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{}`: allowed is {allowed}", OneLine(.value))]
+#[error("{field} is {}: allowed is {allowed}", OneLine(.value))]
 pub struct RefusalsError {
     field: &'static str,
     value: String,
@@ -783,18 +789,20 @@ impl RefusalsError {
     pub(super) fn new(field: &'static str, value: &str, allowed: &str) -> Self {
         Self {
             field,
-            value: value.to_owned(),
+            value: format!("`{value}`"),
             allowed: allowed.to_owned(),
         }
     }
 
-    fn template(error: &minijinja::Error) -> Self {
-        let place = error
-            .line()
-            .map_or_else(String::new, |line| format!(" in line {line}"));
+    fn template(error: &minijinja::Error, source: &str) -> Self {
+        let what = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned);
+        let line = error.line().unwrap_or(1);
+        let text = source.lines().nth(line - 1).unwrap_or_default().trim();
         Self {
             field: "page_template",
-            value: format!("{error}{place}"),
+            value: format!("`{text}` in line {line}: {what}"),
             allowed: "a template that says only what `page_template` documents".to_owned(),
         }
     }
@@ -805,7 +813,7 @@ impl RefusalsError {
         self.field
     }
 
-    /// The value that it has.
+    /// The value that it has, quoted; of a template the line, and what is wrong there.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value

@@ -39,7 +39,7 @@ impl Template {
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment
             .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| RefusalsError::template(&error))?;
+            .map_err(|error| RefusalsError::template(&error, source))?;
         Ok(Self(environment))
     }
 

@@ -1,0 +1,229 @@
+//! Around a gRPC client: judged by `grpc-status`, refused by an answer.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+
+use super::{
+    Code,
+    body::Measured,
+    methods::{MethodError, Methods},
+    refusal::refusal,
+    wire,
+};
+use crate::{
+    endpoint::{Endpoint, Placement},
+    error::Refused,
+    http::HttpCalls,
+    protocol::{Protocol, Ticket},
+    verdict::{Outcome, Verdict},
+};
+
+/// Around a gRPC client; see [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) for
+/// what counts as what.
+///
+/// Its options, by [`speaking`](crate::MaintenanceLayer::speaking):
+///
+/// ```
+/// use tower_maintenance::{MaintenanceLayer, Outcome, grpc::{Code, GrpcCalls}};
+///
+/// let calls = GrpcCalls::new()
+///     .reads(["/billing.v1.Billing/GetPrices"])? // these may probe
+///     .judged_by(|code, metadata| match code {
+///         Code::Aborted => Outcome::Failure.into(), // this partner aborts when its database is gone
+///         _ => GrpcCalls::by_code(code, metadata),
+///     });
+/// let view = MaintenanceLayer::new("zuora").speaking(calls);
+/// # let _ = view;
+/// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct GrpcCalls {
+    judge: JudgeStatus,
+    reads: Methods,
+}
+
+type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
+
+/// What judges a status: the user's closure, or the default.
+#[derive(Clone, Default)]
+pub(super) struct JudgeStatus(Option<Arc<JudgeCode>>);
+
+impl JudgeStatus {
+    pub(super) fn verdict(&self, code: Code, metadata: &HeaderMap) -> Verdict {
+        match &self.0 {
+            Some(judge) => judge(code, metadata),
+            None => GrpcCalls::by_code(code, metadata),
+        }
+    }
+}
+
+impl GrpcCalls {
+    /// Judges by [`by_code`](Self::by_code); no method may probe.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds methods that only read, as `/package.Service/Method`: they may probe. Default: none, since gRPC
+    /// sends everything by POST, and nothing on the wire tells a read from a charge.
+    ///
+    /// # Errors
+    ///
+    /// If a name is not of that form; the error names it.
+    pub fn reads<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        let reads = self.reads.and(methods)?;
+        Ok(Self { reads, ..self })
+    }
+
+    /// Judges a status by `verdict` instead of [`by_code`](Self::by_code). It is given the code, and the
+    /// headers (Trailers-Only) or trailers that it came with.
+    #[must_use]
+    pub fn judged_by(
+        self,
+        verdict: impl Fn(Code, &HeaderMap) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            judge: JudgeStatus(Some(Arc::new(verdict))),
+            ..self
+        }
+    }
+
+    /// The default judgement of a status, by what gRPC
+    /// [says that the codes mean](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
+    ///
+    /// | outcome | code | why |
+    /// |---|---|---|
+    /// | failure | `UNKNOWN` (2) | an exception nobody caught; also a `grpc-status` that is no code |
+    /// | failure | `DEADLINE_EXCEEDED` (4) | it did not answer in time |
+    /// | failure | `INTERNAL` (13), `DATA_LOSS` (15) | something in it is broken |
+    /// | failure | `UNAVAILABLE` (14) | it says so itself, or a proxy before it does |
+    /// | neutral | `CANCELLED` (1) | the caller gave up |
+    /// | neutral | `RESOURCE_EXHAUSTED` (8) | our own rate or quota |
+    /// | neutral | `PERMISSION_DENIED` (7), `UNAUTHENTICATED` (16) | our own credentials |
+    /// | success | all others | the partner answered: no, not found, not so, not now |
+    ///
+    /// Unless it is a success, the partner's `google.rpc.RetryInfo` or `grpc-retry-pushback-ms` is heeded as a
+    /// `Retry-After` is, the longer of the two. The verdict's code is the HTTP status that stands for the
+    /// gRPC code, [`Code::http_status`].
+    #[must_use]
+    pub fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
+        let outcome = match code {
+            Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => Outcome::Failure,
+            Code::Cancelled
+            | Code::ResourceExhausted
+            | Code::PermissionDenied
+            | Code::Unauthenticated => Outcome::Neutral,
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented => Outcome::Success,
+        };
+        let verdict = Verdict::from(outcome).with_code(code.http_status().as_u16());
+        if outcome == Outcome::Success {
+            return verdict;
+        }
+        match wire::retry_after(metadata) {
+            Some(span) => verdict.with_retry_after(span),
+            None => verdict,
+        }
+    }
+}
+
+impl fmt::Debug for JudgeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "given" } else { "by_code" })
+    }
+}
+
+/// What an answer's head says.
+enum Head {
+    /// The whole verdict.
+    Final(Verdict),
+    /// The verdict if the body comes to its end, and no trailers say otherwise.
+    Provisional(Verdict),
+}
+
+impl GrpcCalls {
+    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
+        match wire::code(headers) {
+            // Trailers-Only, or a head that says so already: clients read no further.
+            Some(code @ Code::Ok) => Head::Provisional(self.judge.verdict(code, headers)),
+            Some(code) => Head::Final(self.judge.verdict(code, headers)),
+            // The status comes in the trailers, or the answer is none.
+            None if status == StatusCode::OK => Head::Provisional(Outcome::Failure.into()),
+            // Somebody who does not speak gRPC: a proxy, as a rule.
+            None => {
+                let verdict = HttpCalls::by_status(status, headers);
+                match verdict.outcome {
+                    Outcome::Success => Head::Provisional(verdict),
+                    Outcome::Failure | Outcome::Neutral => Head::Final(verdict),
+                }
+            }
+        }
+    }
+}
+
+impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
+    const PLACEMENT: Placement = Placement::AroundCalls;
+    type Response = Response<Measured<B>>;
+    type Error = E;
+
+    fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
+        self.reads.endpoint(request.uri().path())
+    }
+
+    fn finish(
+        &self,
+        mut ticket: Ticket,
+        result: Result<Response<B>, E>,
+    ) -> Result<Self::Response, E> {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                ticket.settle(Outcome::Failure);
+                return Err(error);
+            }
+        };
+        if !ticket.is_measured() {
+            return Ok(response.map(Measured::settled));
+        }
+        // Another layer's refusal from within the stack is no failure of this partner.
+        if response.extensions().get::<Refused>().is_some() {
+            ticket.settle(Outcome::Neutral);
+            return Ok(response.map(Measured::settled));
+        }
+        let (head, body) = response.into_parts();
+        let body = match self.head(head.status, &head.headers) {
+            Head::Provisional(verdict) if !body.is_end_stream() => {
+                ticket.progress();
+                Measured::new(body, ticket, self.judge.clone(), verdict)
+            }
+            Head::Provisional(verdict) | Head::Final(verdict) => {
+                ticket.settle(verdict);
+                Measured::settled(body)
+            }
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, E> {
+        Ok(refusal(&refused))
+    }
+
+    fn unready(&self, error: E) -> E {
+        error
+    }
+}

@@ -1,0 +1,175 @@
+//! How a refusal looks over gRPC.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use tower::util::rng::{HasherRng, Rng};
+
+use super::{
+    Code,
+    wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
+};
+use crate::{
+    error::Refused,
+    http::{delays, mark},
+    rfc3339::rfc3339,
+};
+
+/// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
+pub const REASON: &str = "MAINTENANCE";
+
+/// The `domain` of a refusal's `google.rpc.ErrorInfo`: by this and [`REASON`] a caller tells a refusal from the
+/// partner's own `UNAVAILABLE`.
+pub const DOMAIN: &str = "tower-maintenance";
+
+/// The longest that `RetryInfo` says, as the longest `Retry-After` of HTTP: maintenance may end early.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How much of a text goes on the wire, in bytes: clients take 8 KiB of headers, and a text is there twice,
+/// once at up to three bytes for each of its own.
+const LONGEST_TEXT: usize = 1024;
+
+/// The response for a refused call: Trailers-Only, `UNAVAILABLE`, with details that say that nothing was processed.
+///
+/// One HEADERS frame: HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, a `grpc-message`, and in
+/// `grpc-status-details-bin` a `google.rpc.Status` with two details:
+///
+/// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`]; metadata `partner`, `mode` (`maintenance` or `probing`),
+///   `read_only`, `since` and, where it is known, `until` (RFC 3339), `generation`, and `processed`, which is always `false`;
+/// - `google.rpc.RetryInfo`: by chance between half of the time that is left and the whole of it, so that callers do not
+///   come back at the same instant; never past a known end, and at most 5 min. Where nobody knows the end it is 15 s
+///   to 45 s, and while the partner is being probed 2.5 s to 7.5 s.
+///
+/// The message says what the operator who holds maintenance [has to say to customers](crate::Hold::with_message), as far as
+/// 1024 bytes go; never the reason, which is for the audit trail.
+///
+/// The [`Refused`] itself is among the response's extensions, for what stands between here and the wire, and
+/// `maintenance.refused` is recorded in the current span, if that has such a field.
+///
+/// The layer makes these by itself; call it where a refusal reaches your code as an error.
+///
+/// ```
+/// use tower_maintenance::{Error, Hold, MaintenanceLayer, grpc::refusal};
+/// # use tower::{Service, ServiceExt, Layer, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let layer = MaintenanceLayer::new("zuora");
+/// # layer.handle().engage(Hold::new("on-call", "drill"))?;
+/// # let mut partner = layer.layer(service_fn(async |()| Ok::<_, std::io::Error>(())));
+/// # partner.ready().await?;
+/// let Err(Error::Refused(refused)) = partner.call(()).await else { panic!("it is in maintenance") };
+/// let response: http::Response<String> = refusal(&refused);
+/// assert_eq!(response.status(), 200);
+/// assert_eq!(response.headers()["grpc-status"], "14");
+/// assert_eq!(
+///     response.headers()["grpc-message"],
+///     "zuora is in maintenance: the call was not processed, and may be repeated safely",
+/// );
+/// assert!(response.headers().contains_key("grpc-status-details-bin"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
+    let message = message(refused);
+    let mut metadata = vec![
+        ("partner", clipped(refused.partner()).to_owned()),
+        ("mode", refused.mode().to_string()),
+        ("read_only", refused.is_read_only().to_string()),
+        ("since", rfc3339(refused.since())),
+        ("generation", refused.generation().to_string()),
+        ("processed", "false".to_owned()),
+    ];
+    if let Some(until) = refused.until() {
+        metadata.push(("until", rfc3339(until)));
+    }
+    let named = |(key, value): (&str, String)| (key.to_owned(), value);
+    let details = wire::details(Details {
+        code: Code::Unavailable,
+        message: &message,
+        retry_after: delay(refused, HasherRng::new().next_f64()),
+        reason: REASON,
+        domain: DOMAIN,
+        metadata: metadata.into_iter().map(named).collect(),
+    });
+    let mut response = Response::new(B::default());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, u16::from(Code::Unavailable.number()).into());
+    headers.insert(GRPC_MESSAGE, wire::message(&message));
+    headers.insert(GRPC_DETAILS, details);
+    mark(&mut response, refused.clone());
+    response
+}
+
+fn message(refused: &Refused) -> String {
+    let mode = if refused.is_read_only() {
+        "read-only"
+    } else {
+        "in maintenance"
+    };
+    let partner = clipped(refused.partner());
+    let said = refused.message();
+    let mut text = format!(
+        "{partner} is {mode}: the call was not processed, and may be repeated safely{}{}",
+        if said.is_some() { ": " } else { "" },
+        said.unwrap_or_default(),
+    );
+    text.truncate(clipped(&text).len());
+    text
+}
+
+/// As much of a text as fits [`LONGEST_TEXT`].
+fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}
+
+/// `draw` is from 0 to 1.
+fn delay(refused: &Refused, draw: f64) -> Duration {
+    let (least, most) = delays(refused, LONGEST);
+    least + (most - least).mul_f64(draw)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::UNIX_EPOCH};
+
+    use super::*;
+    use crate::{
+        error::Notice,
+        mode::{Cause, Mode},
+        moment::Moment,
+    };
+
+    fn refused(mode: Mode, left: Option<Duration>) -> Refused {
+        let notice = Notice {
+            partner: "zuora".into(),
+            mode,
+            cause: Cause::Tripped,
+            since: UNIX_EPOCH,
+            generation: 0,
+            until: Moment::NEVER,
+            until_wall: None,
+            read_only: false,
+            message: None,
+        };
+        Refused::new(Arc::new(notice), left)
+    }
+
+    #[test]
+    fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
+        let secs = Duration::from_secs;
+        for (mode, left, least, most) in [
+            (Mode::Maintenance, Some(secs(30)), secs(15), secs(30)),
+            (Mode::Maintenance, Some(secs(600)), secs(150), secs(300)),
+            (Mode::Maintenance, Some(Duration::MAX), secs(150), secs(300)),
+            (Mode::Maintenance, Some(Duration::ZERO), secs(0), secs(0)),
+            (Mode::Maintenance, None, secs(15), secs(45)),
+            (Mode::Probing, None, secs(5) / 2, secs(15) / 2),
+        ] {
+            let refused = refused(mode, left);
+            assert_eq!(delay(&refused, 0.0), least, "{mode} {left:?}");
+            assert_eq!(delay(&refused, 1.0), most, "{mode} {left:?}");
+            assert_eq!(delay(&refused, 0.5), (least + most) / 2, "{mode} {left:?}");
+        }
+    }
+}
