@@ -282,14 +282,14 @@ pub enum ExemptionError {
         position: usize,
     },
     /// The reason is empty.
-    #[error("the exemption of `{name}` has no reason: say why maintenance must not touch it")]
+    #[error("the exemption of `{}` has no reason: say why maintenance must not touch it", OneLine(.name))]
     #[non_exhaustive]
     Reasonless {
         /// The exempt endpoint.
         name: String,
     },
     /// The same endpoint twice at one placement.
-    #[error("`{name}` is exempt twice {place}: list it once")]
+    #[error("`{}` is exempt twice {place}: list it once", OneLine(.name))]
     #[non_exhaustive]
     Twice {
         /// The exempt endpoint.
@@ -298,7 +298,7 @@ pub enum ExemptionError {
         place: &'static str,
     },
     /// A pattern that the router would not take.
-    #[error("the pattern `{pattern}` is not valid: {why}")]
+    #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
     #[non_exhaustive]
     Pattern {
         /// The pattern.
@@ -308,7 +308,8 @@ pub enum ExemptionError {
     },
     /// Calls are exempt, but nothing gives them names.
     #[error(
-        "the call `{name}` is exempt, but calls have no names here: call `named(|request| ...)` on the builder or the layer first"
+        "the call `{}` is exempt, but calls have no names here: call `named(|request| ...)` on the builder or the layer first",
+        OneLine(.name)
     )]
     #[non_exhaustive]
     CallsHaveNoNames {
@@ -350,4 +351,34 @@ pub enum CommandError {
     /// The new exemptions make no sense; the old ones stay in force.
     #[error("exemptions: {0}")]
     Exemption(#[from] ExemptionError),
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Exemption, MaintenanceLayer};
+
+    #[test]
+    fn what_an_error_names_stands_on_one_line() {
+        let evil = "prices\nWARN \u{1b}[31mrecovered\u{202e}";
+        let shown = "prices\\u{a}WARN \\u{1b}[31mrecovered\\u{202e}";
+        let call = |why| Exemption::call(evil, why);
+        let refused = |exemptions: &[Exemption]| {
+            let builder = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
+            let exemptions = exemptions.iter().cloned();
+            let builder = exemptions.fold(builder, |b, exemption| b.exempt(exemption));
+            builder.build().unwrap_err().to_string()
+        };
+        for error in [
+            refused(&[call("")]),
+            refused(&[call("why"), call("why")]),
+            MaintenanceLayer::builder("zuora")
+                .exempt(call("why"))
+                .build()
+                .unwrap_err()
+                .to_string(),
+        ] {
+            assert!(error.contains(shown), "{error}");
+            assert!(!error.contains(char::is_control), "{error}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use crate::{
     endpoint::{Endpoint, Placement},
     error::ExemptionError,
+    text::is_treacherous,
 };
 
 /// An endpoint that passes in every mode, and why.
@@ -217,7 +218,7 @@ fn cell(text: &str) -> String {
         match c {
             '|' => out.push_str("\\|"),
             '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push(' '),
+            c if is_treacherous(c) => out.push(' '),
             c => out.push(c),
         }
     }

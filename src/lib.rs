@@ -89,6 +89,7 @@
 //! - [`MaintenanceHandle`]: what operators do and see.
 //! - [`guide::stack`]: where the layer belongs among timeout, retry, buffer and limits.
 //! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens when nobody is up.
+//! - [`guide::watching`]: keeping refusals out of Sentry, OpenTelemetry and logs; what to alert on.
 //! - [`guide::coming_from`]: recipes for those who know tower-resilience, failsafe or recloser.
 //!
 //! # Features

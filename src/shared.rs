@@ -386,7 +386,7 @@ impl Shared {
             let description = says.description();
             harmless(|| {
                 tracing::info!(
-                    partner = &*self.partner,
+                    partner = %OneLine(&self.partner),
                     indicator,
                     description,
                     "the partner says"
@@ -405,7 +405,7 @@ impl Shared {
             let error = &*error;
             harmless(|| {
                 tracing::warn!(
-                    partner = &*self.partner,
+                    partner = %OneLine(&self.partner),
                     error,
                     "the partner's word cannot be read"
                 );

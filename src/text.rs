@@ -23,11 +23,11 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
-fn is_treacherous(c: char) -> bool {
+pub(crate) fn is_treacherous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
-        // Embeddings, overrides and isolates of Unicode's bidirectional algorithm.
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        // Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm.
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -44,8 +44,8 @@ mod tests {
         assert_eq!(shown("a\nINFO all is well"), "a\\u{a}INFO all is well");
         assert_eq!(shown("\u{1b}[31mred\r"), "\\u{1b}[31mred\\u{d}");
         assert_eq!(
-            shown("a\u{202e}b\u{2028}c\u{85}"),
-            "a\\u{202e}b\\u{2028}c\\u{85}"
+            shown("a\u{202e}b\u{2028}c\u{85}\u{61c}\0"),
+            "a\\u{202e}b\\u{2028}c\\u{85}\\u{61c}\\u{0}"
         );
     }
 }

@@ -9,7 +9,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::matcher::{BadPattern, Matcher, is_ambiguous};
-use crate::endpoint::Class;
+use crate::{endpoint::Class, text::OneLine};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
 ///
@@ -90,7 +90,7 @@ impl RouteClasses {
 #[non_exhaustive]
 pub enum ClassError {
     /// The same route, and the same method of it, twice.
-    #[error("`{route}` has two classes, {first} and {second}: give it one")]
+    #[error("`{}` has two classes, {first} and {second}: give it one", OneLine(.route))]
     #[non_exhaustive]
     Twice {
         /// The route, with its method if one was named.
@@ -101,7 +101,7 @@ pub enum ClassError {
         second: Class,
     },
     /// A pattern that the router would not take.
-    #[error("the pattern `{pattern}` is not valid: {why}")]
+    #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
     #[non_exhaustive]
     Pattern {
         /// The pattern.

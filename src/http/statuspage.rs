@@ -28,6 +28,7 @@ use crate::{
     handle::MaintenanceHandle,
     partner_says::{Indicator, PartnerSays},
     source::Notes,
+    text::OneLine,
 };
 
 /// More than any summary needs; a real one has 300 bytes.
@@ -137,7 +138,7 @@ impl<S> fmt::Debug for Statuspage<S> {
 #[non_exhaustive]
 pub enum StatuspageError {
     /// The URL is not that of a page.
-    #[error("the status page's url `{url}` is not like `https://status.example.com`: {why}")]
+    #[error("the status page's url `{}` is not like `https://status.example.com`: {}", OneLine(.url), OneLine(.why))]
     #[non_exhaustive]
     Url {
         /// The URL.

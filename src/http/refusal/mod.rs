@@ -32,6 +32,7 @@ use crate::{
     mode::{Cause, Mode},
     moment::Moment,
     rfc3339::rfc3339,
+    text::OneLine,
 };
 
 /// What `Retry-After` says around under a hold without expiry: nobody knows, and half a minute is polite.
@@ -789,7 +790,10 @@ impl Refusal<'_> {
         match own {
             Some(Ok(page)) => return (page, None),
             // It was tried when it was given; customers get a page all the same.
-            Some(Err(error)) => tracing::error!(%error, "the page's template fails"),
+            Some(Err(error)) => {
+                let error = error.to_string();
+                tracing::error!(error = %OneLine(&error), "the page's template fails");
+            }
             None => {}
         }
         let built_in = Template::built_in().render(self);
@@ -813,7 +817,7 @@ impl fmt::Debug for Refusal<'_> {
 
 /// Refusals, or notices, that make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}: allowed is {allowed}")]
+#[error("{field} is {}: allowed is {allowed}", OneLine(.value))]
 pub struct RefusalsError {
     field: &'static str,
     value: String,
