@@ -883,3 +883,22 @@ async fn a_refusal_under_an_odd_wall_clock_is_a_page_like_any_other() {
         assert!(page.body().contains("\"since\":\""), "{}", page.body());
     }
 }
+
+/// A layer of one's own within the stack: what it refuses never came to this partner.
+#[tokio::test(start_paused = true)]
+async fn another_layers_refusal_from_within_is_no_failure_of_the_partner() {
+    let within = MaintenanceLayer::new("the gateway's");
+    hold(&within.handle());
+    let layer = layer();
+    let gateway =
+        service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
+    let stack = layer.http_calls().layer(within.paths().layer(gateway));
+    for _ in 0..5 {
+        let request = Request::get("/v1/prices").body(()).unwrap();
+        let answer = stack.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 503);
+    }
+    assert_serving(&layer.handle());
+    let calls = layer.handle().status().calls;
+    assert_eq!((calls.failed, calls.neutral), (0, 5));
+}

@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, response::Html, routing::get};
+use axum::{
+    Router,
+    response::{Html, Redirect},
+    routing::get,
+};
 use browser_tests::{Browser, Size};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower_maintenance::{
@@ -30,6 +34,14 @@ const CHAT: &str = "<!doctype html><html lang=en><head><title>Chat</title>\
     <meta name=viewport content='width=device-width, initial-scale=1'>\
     <script src=/maintenance/notice.js defer></script></head>\
     <body style='margin:0;font:1rem sans-serif'><main><h1>Chat</h1><p>Works.</p></main></body></html>";
+
+/// The same, as some pages are: what stands in `lang` is no language, and nothing may be stored.
+const ODD: &str = "<!doctype html><html lang=en_US><head><title>Chat</title>\
+    <script>Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no') } })</script>\
+    <script src=/maintenance/notice.js defer></script></head><body><main><h1>Chat</h1></main></body></html>";
+
+/// Where people log in: another origin, on a port that nobody listens on.
+const ELSEWHERE: &str = "http://127.0.0.1:1/login";
 
 /// Our own server, with billing behind the gate.
 struct Site {
@@ -98,6 +110,8 @@ impl Site {
                 }),
             )
             .route("/chat", get(async || Html(CHAT)))
+            .route("/odd", get(async || Html(ODD)))
+            .route("/account", get(async || Redirect::to(ELSEWHERE)))
             .route_service("/maintenance/notice.json", notices.json())
             .route_service("/maintenance/notice.js", notices.script())
             .layer(layer.routes().refusing(refusals).classed(classes).unwrap());
@@ -211,6 +225,76 @@ async fn a_server_that_is_away_is_no_healthy_answer() {
         .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
         .await
         .unwrap();
+}
+
+/// A session that expired meanwhile: the healthy answer sends people to a login, on another origin.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_redirect_is_a_healthy_answer_wherever_it_leads() {
+    let (browser, site) = (
+        Browser::start().await.unwrap(),
+        Site::start(refusals()).await,
+    );
+    site.hold();
+    browser.open(&site.url("/account")).await.unwrap();
+    assert_eq!(
+        browser.text("h1").await.unwrap(),
+        "Billing is down for maintenance"
+    );
+    site.release();
+    // The page is left for the login, which nobody serves here.
+    let left = "!document.getElementById('maintenance')";
+    browser.wait_until(left).await.unwrap();
+}
+
+/// A planned window that ends early: what was announced still stands when it is over.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn an_announcement_does_not_keep_the_page_from_returning() {
+    let refusals = refusals().notice_url("/maintenance/notice.json").unwrap();
+    let (browser, site) = (Browser::start().await.unwrap(), Site::start(refusals).await);
+    let announcement = Announcement::new("Invoices move to a new ledger.").unwrap();
+    site.notices.announce(announcement);
+    site.hold();
+    browser.open(&site.url("/billing/prices")).await.unwrap();
+    site.release();
+    browser
+        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
+        .await
+        .unwrap();
+
+    // And under a read-only hold what reads is back.
+    site.hold();
+    browser.open(&site.url("/billing/prices")).await.unwrap();
+    site.handle
+        .engage(Hold::new("on-call", "the ledger moves").read_only())
+        .unwrap();
+    browser
+        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn the_notice_shows_in_odd_pages_too() {
+    let (browser, site) = (
+        Browser::start().await.unwrap(),
+        Site::start(refusals()).await,
+    );
+    let tonight = site.handle.status().at + Duration::from_secs(3600);
+    let announcement = Announcement::new("Invoices move to a new ledger.").unwrap();
+    site.notices.announce(announcement.starting(tonight));
+    browser.open(&site.url("/odd")).await.unwrap();
+    let said =
+        "document.querySelector('.maintenance-notice p')?.textContent.includes('Invoices move')";
+    browser.wait_until(said).await.unwrap();
+    browser
+        .evaluate("document.querySelector('.maintenance-notice button').click(), 1")
+        .await
+        .unwrap();
+    let gone = "!document.querySelector('.maintenance-notice')";
+    assert_eq!(browser.evaluate(gone).await.unwrap(), true);
 }
 
 #[tokio::test]
@@ -402,7 +486,7 @@ async fn what_operators_write_is_text() {
     );
     browser.open(&site.url("/chat")).await.unwrap();
     browser
-        .wait_until("document.querySelector('.maintenance-notice')")
+        .wait_until("document.querySelector('.maintenance-notice p')?.textContent")
         .await
         .unwrap();
     assert!(
@@ -423,6 +507,7 @@ async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
         Site::start(refusals()).await,
     );
     let is_shown = "!!document.querySelector('.maintenance-notice')";
+    let is_told = "!!document.querySelector('.maintenance-notice p')?.textContent";
     let heard =
         "document.addEventListener('maintenance', event => window.heard = event.detail.state), 1";
 
@@ -440,7 +525,7 @@ async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
         .ending(tonight + Duration::from_secs(1800));
     site.notices.announce(announcement);
     browser.reload().await.unwrap();
-    browser.wait_until(is_shown).await.unwrap();
+    browser.wait_until(is_told).await.unwrap();
     let banner = browser.text(".maintenance-notice p").await.unwrap();
     assert!(
         banner.starts_with("Maintenance of Billing is planned. Invoices move to a new ledger. ("),
@@ -466,7 +551,7 @@ async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
         .unwrap();
     browser.reload().await.unwrap();
     browser.evaluate(heard).await.unwrap();
-    browser.wait_until(is_shown).await.unwrap();
+    browser.wait_until(is_told).await.unwrap();
     assert!(
         browser
             .text(".maintenance-notice p")
