@@ -141,6 +141,7 @@ mod gate;
 pub mod guide;
 mod handle;
 mod journal;
+mod lanes;
 mod layer;
 mod listen;
 mod machine;

@@ -27,6 +27,7 @@ use crate::{
     exempt::{CallNames, Table},
     gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
+    lanes::{Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
     moment::Moment,
@@ -53,12 +54,8 @@ pub(crate) struct Shared {
     named: AtomicBool,
     /// What the partner says of itself: beside the machine, which never learns of it.
     heard: ArcSwap<Heard>,
-    /// Counted without the lock. Relaxed: they are only ever read as totals. The standard library's
-    /// under loom too: no promise rests on them.
-    admitted: AtomicU64,
-    refused: AtomicU64,
-    exempt: AtomicU64,
-    reads: AtomicU64,
+    /// What is counted without the lock.
+    lanes: Lanes,
     journal: std::sync::Mutex<Journal>,
     bulletin: watch::Sender<Bulletin>,
     /// Callers who wait for the inner service's readiness, woken when an era ends.
@@ -99,6 +96,10 @@ impl Shared {
         } = parts;
         let partner = birth.partner.clone();
         let machine = Machine::new(birth);
+        let lanes = Lanes::new();
+        if let Some(open) = machine.lanes() {
+            lanes.open_while_locked(open);
+        }
         Self {
             clock,
             gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
@@ -109,10 +110,7 @@ impl Shared {
             exemptions: ArcSwap::from_pointee(exemptions),
             named: (names == CallNames::Given).into(),
             heard: ArcSwap::default(),
-            admitted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            exempt: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
+            lanes,
             journal: std::sync::Mutex::default(),
             bulletin: watch::Sender::default(),
             parked: Arc::default(),
@@ -164,7 +162,7 @@ impl Shared {
         };
         match admitted {
             Some(admitted) => {
-                self.admitted.fetch_add(1, Ordering::Relaxed);
+                self.lanes.count(Counter::Admitted);
                 Ok(admitted)
             }
             None => Err(self.refuse()),
@@ -203,7 +201,7 @@ impl Shared {
         if deadline.is_some_and(|deadline| deadline <= self.now()) {
             return None;
         }
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.lanes.count(Counter::Reads);
         Some(word.era())
     }
 
@@ -269,7 +267,7 @@ impl Shared {
     }
 
     fn refuse(&self) -> Refused {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.lanes.count(Counter::Refused);
         self.refusal()
     }
 
@@ -288,19 +286,19 @@ impl Shared {
                 .admit(Asker::Ping)
                 .map(|role| (role, era_bits(machine.era()), now))
         })?;
-        self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.lanes.count(Counter::Admitted);
         Some(role)
     }
 
     pub(crate) fn count_exempt(&self) {
-        self.exempt.fetch_add(1, Ordering::Relaxed);
+        self.lanes.count(Counter::Exempt);
     }
 
     /// Admits what is counted without being gated (an exempt call whose exemption asks for it): only in Serving.
     pub(crate) fn admit_counted(&self) -> Option<(Role, u32, Moment)> {
         let word = self.gate.read();
         matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
-            self.admitted.fetch_add(1, Ordering::Relaxed);
+            self.lanes.count(Counter::Admitted);
             (Role::Plain, word.era(), self.now())
         })
     }
@@ -323,6 +321,13 @@ impl Shared {
 
     /// Lands the end of an admitted call.
     pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
+        if let (Role::Plain, Ending::Judged { verdict, took }) = (role, ending)
+            && verdict.outcome == Outcome::Success
+            && verdict.retry_after.is_none()
+            && self.lanes.land(era, nanos(took), now)
+        {
+            return;
+        }
         self.locked_at(now, |machine| machine.settle(role, era, ending));
     }
 
@@ -465,6 +470,9 @@ impl Shared {
         now: Moment,
         f: impl FnOnce(&mut Machine) -> T,
     ) -> T {
+        // First what has landed: before anything is judged, or shown.
+        self.lanes
+            .drain_while_locked(|landed| machine.landed(landed));
         machine.tick(now, self.traffic());
         let answer = f(&mut machine);
         let news = self.publish(&mut machine);
@@ -475,10 +483,10 @@ impl Shared {
 
     fn traffic(&self) -> Traffic {
         Traffic {
-            admitted: self.admitted.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            exempt: self.exempt.load(Ordering::Relaxed),
-            reads: self.reads.load(Ordering::Relaxed),
+            admitted: self.lanes.total(Counter::Admitted),
+            refused: self.lanes.total(Counter::Refused),
+            exempt: self.lanes.total(Counter::Exempt),
+            reads: self.lanes.total(Counter::Reads),
         }
     }
 
@@ -488,7 +496,20 @@ impl Shared {
         let word = Word::new(machine.op(), machine.era(), machine.generation());
         let before = self.gate.read();
         let events = machine.take_events();
+        let lanes = machine.lanes();
+        let lanes_stand = self.lanes.stand_while_locked(lanes);
+        if !lanes_stand {
+            // What landed since the drain was in time: it did so before this era, this window, this failure's run ends.
+            self.lanes
+                .close_while_locked(|landed| machine.landed(landed));
+        }
+        let open = || {
+            if let (false, Some(open)) = (lanes_stand, lanes) {
+                self.lanes.open_while_locked(open);
+            }
+        };
         if word == before && deadline == self.gate.deadline() && events.is_empty() {
+            open();
             return News::default();
         }
         if !events.is_empty() {
@@ -499,6 +520,7 @@ impl Shared {
                 .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
         }
         self.gate.publish_while_locked(word, deadline);
+        open();
         let recovery = events.iter().rev().find_map(|event| self.recovery(event));
         self.journal().write(&events, machine.take_ended());
         News {

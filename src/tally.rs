@@ -9,6 +9,7 @@
 //! nothing older than the window is ever counted; what is counted is at most one bucket short of it.
 
 use crate::{
+    lanes,
     moment::{Moment, nanos},
     policy::Window,
 };
@@ -93,6 +94,21 @@ impl Tally {
         match self {
             Self::Calls(ring) => ring.record(landing),
             Self::Time(ring) => ring.record(landing, at),
+        }
+    }
+
+    /// Adds successes that landed in the bucket with this number, before the newest failure there is.
+    pub(crate) fn add_successes(&mut self, index: u64, successes: u64) {
+        if let Self::Time(ring) = self {
+            ring.add_successes(index, successes);
+        }
+    }
+
+    /// How wide a bucket is, in nanoseconds, if successes may be added to one by its number.
+    pub(crate) fn width(&self) -> Option<u64> {
+        match self {
+            Self::Calls(_) => None,
+            Self::Time(ring) => (ring.ring.len() <= lanes::SLOTS).then_some(ring.width),
         }
     }
 
@@ -294,6 +310,23 @@ impl TimeRing {
             };
         }
         bucket.counts.add(landing);
+    }
+
+    fn add_successes(&mut self, index: u64, successes: u64) {
+        let slot = self.slot(index);
+        let bucket = &mut self.ring[slot];
+        if bucket.index > index {
+            // Its bucket has left meanwhile.
+            return;
+        }
+        if bucket.index < index {
+            *bucket = Bucket {
+                index,
+                ..Bucket::default()
+            };
+        }
+        bucket.counts.total += successes;
+        bucket.counts.completed += successes;
     }
 
     fn counts(&self, at: Moment) -> Counts {

@@ -39,8 +39,9 @@ use crate::{
     episode::Episode,
     event::{Event, EventKind, Evidence, Rule},
     gate::{self, Op},
+    lanes::{Landed, Open as OpenLanes},
     mode::{Cause, Mode, Switches},
-    moment::Moment,
+    moment::{Moment, nanos},
     policy::Rules,
     snapshot::CallCounts,
     tally::{Counts, Landing, Tally},
@@ -244,6 +245,38 @@ impl Machine {
                     self.reconcile(at);
                 }
             },
+        }
+    }
+
+    /// How successes may be counted without asking here: only while they change nothing but a number.
+    pub(crate) fn lanes(&self) -> Option<OpenLanes> {
+        let State::Serving(serving) = &self.state else {
+            return None;
+        };
+        let width = serving.window.width()?;
+        if serving.shadow.is_some() || serving.window.counts(self.now).run > 0 {
+            return None;
+        }
+        let slow_calls = self.rules.slow_calls;
+        Some(OpenLanes {
+            era: gate::era_bits(self.era),
+            width,
+            slow_limit: slow_calls.map_or(u64::MAX, |slow| nanos(slow.longer_than)),
+        })
+    }
+
+    /// Takes note of successes that were counted so. They count in the window that they were counted for, if it
+    /// is still there (R8).
+    pub(crate) fn landed(&mut self, landed: Landed) {
+        self.calls.succeeded += landed.successes;
+        let now = self.now;
+        let era = gate::era_bits(self.era);
+        if let State::Serving(serving) = &mut self.state
+            && era == landed.era
+            && serving.window.width() == Some(landed.width)
+        {
+            let index = landed.index(now.0 / landed.width);
+            serving.window.add_successes(index, landed.successes);
         }
     }
 
