@@ -1,13 +1,11 @@
 //! How a request that is not exempt gets past the gate, at either placement.
 
-use std::sync::Arc;
-
 use crate::{
     endpoint::{Class, Endpoint, Placement},
     error::Refused,
+    local::Locals,
     machine::Asker,
     protocol::Ticket,
-    shared::Shared,
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.
@@ -43,7 +41,7 @@ impl Request {
 
 /// Asks the gate for a request that is not exempt.
 pub(crate) fn admit(
-    shared: &Arc<Shared>,
+    shared: &Locals,
     placement: Placement,
     request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
@@ -58,7 +56,7 @@ pub(crate) fn admit(
         Placement::AroundCalls => {
             let admitted = shared.admit(asker)?;
             let (_, era, _) = admitted;
-            Ok((Ticket::new(shared.clone(), admitted), Stay { era, request }))
+            Ok((Ticket::new(shared.here(), admitted), Stay { era, request }))
         }
         Placement::BeforeRoutes => {
             let era = shared.pass(asker)?;

@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,9 +13,9 @@ use tower::Service;
 use crate::{
     admission::{Stay, admit},
     error::Refused,
+    local::Locals,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
-    shared::Shared,
     verdict::Outcome,
 };
 
@@ -52,7 +51,7 @@ struct Waiting<S, Req, P> {
     request: Req,
     ticket: Ticket,
     /// `None` for an exempt request, which stays in every mode.
-    stay: Option<(Stay, Arc<Shared>)>,
+    stay: Option<(Stay, Locals)>,
     parked: Parked,
     protocol: P,
 }
@@ -81,7 +80,7 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
         inner: S,
         request: Req,
         ticket: Ticket,
-        stay: Option<(Stay, Arc<Shared>)>,
+        stay: Option<(Stay, Locals)>,
         protocol: P,
     ) -> Self {
         let waiting = Waiting {
@@ -144,7 +143,7 @@ where
                     self.ticket.settle(Outcome::Failure);
                     return Waited::Ended(Err(self.protocol.unready(error)));
                 }
-                Poll::Pending => self.ticket.held_by(Holder::Waiting),
+                Poll::Pending => self.ticket.is_pending(),
             }
             let waits = match &self.stay {
                 Some((stay, shared)) => self
@@ -224,7 +223,7 @@ where
                     ticket.held_by(Holder::Inner);
                     let polled = future.poll(cx);
                     if polled.is_pending() {
-                        ticket.held_by(Holder::Waiting);
+                        ticket.is_pending();
                         *slot = Some(ticket);
                     } else {
                         ticket.held_by(Holder::Classifier);

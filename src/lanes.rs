@@ -109,14 +109,8 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Closed; as many as there are cores.
+    /// Closed.
     pub(crate) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let lanes = if cfg!(maintenance_loom) {
-            1
-        } else {
-            cores.next_power_of_two().min(64)
-        };
         let lane = || Lane {
             slots: std::array::from_fn(|_| AtomicU64::new(CLOSED)),
             admitted: AtomicU64::new(0),
@@ -130,7 +124,7 @@ impl Lanes {
             width: AtomicU64::new(1),
             slow_limit: AtomicU64::new(0),
             openings: AtomicU64::new(0),
-            lanes: (0..lanes).map(|_| lane()).collect(),
+            lanes: (0..how_many()).map(|_| lane()).collect(),
         }
     }
 
@@ -276,8 +270,17 @@ impl Landed {
     }
 }
 
+/// As many as there are cores, rounded up to a power of two, and 64 at most.
+pub(crate) fn how_many() -> usize {
+    if cfg!(maintenance_loom) {
+        return 1;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.next_power_of_two().min(64)
+}
+
 /// A number for this thread; threads that begin one after the other have different ones.
-fn thread() -> usize {
+pub(crate) fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: Cell<usize> = const { Cell::new(usize::MAX) };

@@ -11,6 +11,7 @@ use crate::{
     exempt::{CallNames, Exemption, Table},
     gate::MAX_GENERATION,
     handle::MaintenanceHandle,
+    local::Locals,
     machine::Birth,
     mode::Switches,
     moment::Moment,
@@ -46,7 +47,7 @@ use crate::{
 /// # }
 /// ```
 pub struct MaintenanceLayer<P = Calls> {
-    shared: Arc<Shared>,
+    shared: Locals,
     protocol: P,
 }
 
@@ -94,7 +95,7 @@ impl<P> MaintenanceLayer<P> {
     /// The operator's handle: a cheap clone that outlives every service.
     #[must_use]
     pub fn handle(&self) -> MaintenanceHandle {
-        MaintenanceHandle::new(self.shared.clone())
+        MaintenanceHandle::new(self.shared.shared().clone())
     }
 
     /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
@@ -239,7 +240,7 @@ impl<P: Clone> Clone for MaintenanceLayer<P> {
 impl<P> fmt::Debug for MaintenanceLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MaintenanceLayer")
-            .field("shared", &self.shared)
+            .field("shared", self.shared.shared())
             .finish_non_exhaustive()
     }
 }
@@ -348,7 +349,7 @@ impl<P> Builder<P> {
             urls: self.urls,
         };
         Ok(MaintenanceLayer {
-            shared: Arc::new(Shared::new(parts)),
+            shared: Locals::new(Shared::new(parts)),
             protocol: self.protocol,
         })
     }

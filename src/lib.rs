@@ -144,6 +144,7 @@ mod journal;
 mod lanes;
 mod layer;
 mod listen;
+mod local;
 mod machine;
 mod mode;
 mod moment;

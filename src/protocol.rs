@@ -10,9 +10,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     endpoint::{Endpoint, Placement},
     error::Refused,
+    local::Local,
     machine::{Ending, Role},
     moment::Moment,
-    shared::Shared,
     verdict::{Outcome, Verdict},
 };
 
@@ -69,9 +69,11 @@ pub struct Ticket {
 }
 
 struct Call {
-    shared: Arc<Shared>,
+    shared: Arc<Local>,
     role: Role,
     era: u32,
+    /// [`Moment::NEVER`] until somebody has waited for the answer: one that is there at once took no time, and
+    /// needs no clock.
     began: Moment,
     /// When something last came from the partner, the beginning at first.
     heard: Moment,
@@ -108,13 +110,13 @@ impl Holder {
 }
 
 impl Ticket {
-    pub(crate) fn new(shared: Arc<Shared>, (role, era, began): (Role, u32, Moment)) -> Self {
+    pub(crate) fn new(shared: Arc<Local>, (role, era, _): (Role, u32, Moment)) -> Self {
         let call = Call {
             shared,
             role,
             era,
-            began,
-            heard: began,
+            began: Moment::NEVER,
+            heard: Moment::NEVER,
             holder: Holder::Waiting,
         };
         Self { call: Some(call) }
@@ -128,6 +130,17 @@ impl Ticket {
     pub(crate) fn held_by(&mut self, holder: Holder) {
         if let Some(call) = &mut self.call {
             call.holder = holder;
+        }
+    }
+
+    /// Notes that the answer is waited for.
+    pub(crate) fn is_pending(&mut self) {
+        self.held_by(Holder::Waiting);
+        if let Some(call) = &mut self.call
+            && call.began == Moment::NEVER
+        {
+            call.began = call.shared.now();
+            call.heard = call.began;
         }
     }
 

@@ -7,7 +7,6 @@
 
 use std::{
     fmt,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,9 +17,9 @@ use crate::{
     endpoint::{Endpoint, Placement},
     error::Refused,
     future::ResponseFuture,
+    local::Locals,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
-    shared::Shared,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).
@@ -30,7 +29,7 @@ pub struct Maintenance<S, P> {
     inner: S,
     readiness: Readiness,
     protocol: P,
-    shared: Arc<Shared>,
+    shared: Locals,
 }
 
 /// What this instance of the inner service was asked.
@@ -44,7 +43,7 @@ enum Readiness {
 }
 
 impl<S, P> Maintenance<S, P> {
-    pub(crate) fn new(inner: S, protocol: P, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(inner: S, protocol: P, shared: Locals) -> Self {
         Self {
             inner,
             readiness: Readiness::Idle,
@@ -83,7 +82,7 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maintenance")
             .field("inner", &self.inner)
-            .field("shared", &self.shared)
+            .field("shared", self.shared.shared())
             .finish_non_exhaustive()
     }
 }
@@ -193,7 +192,7 @@ impl<S: Clone, P> Maintenance<S, P> {
             None
         };
         Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
-            Ticket::new(self.shared.clone(), admitted)
+            Ticket::new(self.shared.here(), admitted)
         }))
     }
 

@@ -144,7 +144,8 @@ impl Shared {
     pub(crate) fn admit(&self, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
         let word = self.gate.read();
         let admitted = match word.op() {
-            Op::Serve => Some((Role::Plain, word.era(), self.now())),
+            // Its beginning is read if anybody waits for it.
+            Op::Serve => Some((Role::Plain, word.era(), Moment::NEVER)),
             Op::ServeUntil => {
                 let now = self.now();
                 let asked = if now < self.gate.deadline() {

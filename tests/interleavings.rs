@@ -836,7 +836,8 @@ struct Live {
 struct Admission {
     era: u64,
     /// When it began, or something last came from the partner.
-    heard: Instant,
+    /// Since when the partner is silent: since somebody first waited for it, or it was last heard.
+    heard: Option<Instant>,
 }
 
 struct Body {
@@ -1025,7 +1026,7 @@ impl World {
                     let body = &mut self.bodies[index];
                     body.ticket.progress();
                     if let Some(admission) = &mut body.admission {
-                        admission.heard = now();
+                        admission.heard = Some(now());
                     }
                 }
             }
@@ -1075,7 +1076,10 @@ impl World {
                 let running = self.checks.running.borrow().clone();
                 self.ping = None;
                 if let Some((_, era, heard)) = running {
-                    self.gave_up(Some(Admission { era, heard }));
+                    self.gave_up(Some(Admission {
+                        era,
+                        heard: Some(heard),
+                    }));
                 }
             }
             Step::AnswerPing(answer) => {
@@ -1211,7 +1215,7 @@ impl World {
             polled: false,
             admission: admitted.then(|| Admission {
                 era: status.era,
-                heard: now(),
+                heard: None,
             }),
         });
         Ok(())
@@ -1251,7 +1255,7 @@ impl World {
             self.gave_up(admission);
             admission = Some(Admission {
                 era: self.handle.status().era,
-                heard: now(),
+                heard: None,
             });
         }
         if refused || (refused_within && !polled) {
@@ -1263,6 +1267,9 @@ impl World {
         let measured = u64::from(admission.is_some());
         match end {
             Ok(Poll::Pending) => {
+                if let Some(admission) = &mut admission {
+                    admission.heard.get_or_insert_with(now);
+                }
                 let live = Live {
                     call,
                     kind,
@@ -1288,7 +1295,7 @@ impl World {
             Ok(Poll::Ready(End::Body(ticket))) => {
                 prop_assert_eq!(ticket.is_measured(), admission.is_some());
                 if let Some(admission) = &mut admission {
-                    admission.heard = now();
+                    admission.heard = Some(now());
                 }
                 self.bodies.push(Body { ticket, admission });
             }
@@ -1302,7 +1309,8 @@ impl World {
     /// A call is dropped before its end, or its body is.
     fn gave_up(&mut self, admission: Option<Admission>) {
         if let Some(admission) = admission {
-            self.ended.drop_after(now() - admission.heard);
+            let quiet = admission.heard.map(|heard| now() - heard);
+            self.ended.drop_after(quiet.unwrap_or_default());
         }
     }
 
@@ -1568,7 +1576,10 @@ impl World {
         let running = self.checks.running.borrow().clone();
         self.ping = None;
         if let Some((_, era, heard)) = running {
-            self.gave_up(Some(Admission { era, heard }));
+            self.gave_up(Some(Admission {
+                era,
+                heard: Some(heard),
+            }));
         }
         for call in std::mem::take(&mut self.calls) {
             self.gave_up(call.admission);
