@@ -402,6 +402,13 @@ async fn a_call_is_in_flight_until_its_trailers_came() {
     assert!(body.frame().await.is_none());
     drop(body);
     assert_eq!(stack.counts(), (1, 0, 0, 0));
+
+    // And of a body that does not know that they are the last.
+    let steps = vec![Step::Trailers(status("0")), Step::Hangs];
+    stack.answers(with_body(steps));
+    let mut body = stack.head(CHARGE).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_trailers());
+    assert_eq!(stack.counts(), (2, 0, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -549,6 +556,13 @@ async fn before_its_first_message_a_stream_is_judged_as_any_other_call() {
         ),
         (by_proxy(404, HeaderMap::new()), (1, 0, 0, 0)),
         (by_proxy(502, HeaderMap::new()), (0, 1, 0, 0)),
+        (
+            Answer {
+                steps: vec![Step::Data, Step::BreaksOff],
+                ..by_proxy(404, HeaderMap::new())
+            },
+            (0, 1, 0, 0),
+        ),
         // Reading goes on for a minute.
         (with_body(vec![Step::Hangs]), (0, 1, 0, 0)),
     ] {

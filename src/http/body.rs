@@ -25,7 +25,7 @@ pin_project! {
     ///
     /// | the body | the call |
     /// |---|---|
-    /// | comes to its end | what its head, and its beginning where that is judged, said |
+    /// | comes to its end, which trailers are too | what its head, and its beginning where that is judged, said |
     /// | breaks off | failure |
     /// | hangs: its reader has waited `hang_limit` for the next frame | failure, at that moment; the body goes on for its reader, late frames included |
     /// | is dropped before its end | failure if the partner had been silent for at least `hang_limit`, otherwise neutral: a reader who stops early says nothing about the partner |
