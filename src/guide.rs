@@ -52,7 +52,8 @@
 /// (feature `http`): headers are provisional, and a body whose reader has waited `hang_limit` for the next piece is a failure at
 /// that moment, whether or not anybody gives up on it. It goes on streaming for its reader; to give up on it is the
 /// reader's business, or that of a timeout which stands around the reading too. For answers that stream for ever, and on which silence is
-/// no fault (server-sent events, long polling), there is `HttpCalls::judged_at_headers`.
+/// no fault (server-sent events, long polling), there is `HttpCalls::judged_at_headers`, and over gRPC (feature `grpc`)
+/// `GrpcCalls::streams` for the methods that stream: those are judged at their first message.
 ///
 /// # Inside or outside retry
 ///

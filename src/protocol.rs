@@ -32,6 +32,15 @@ pub trait Protocol<Req, Res, E>: Clone {
     /// What callers get when it fails.
     type Error;
 
+    /// The protocol as one call carries it to its end. Default: a clone.
+    ///
+    /// For a protocol that judges calls differently by what was asked: [`finish`](Self::finish) sees the answer and
+    /// not the request, which is gone by then. The layer asks for it when it lets a request in.
+    #[must_use]
+    fn for_call(&self, _request: &Req) -> Self {
+        self.clone()
+    }
+
     /// Tells the endpoint's name, and whether it may probe.
     fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r>;
 

@@ -206,7 +206,7 @@ impl<S: Clone, P> Maintenance<S, P> {
         S: Service<Req>,
         P: Protocol<Req, S::Response, S::Error>,
     {
-        let protocol = self.protocol.clone();
+        let protocol = self.protocol.for_call(&request);
         if let Readiness::Ready = std::mem::replace(&mut self.readiness, Readiness::Idle) {
             // A panic in `call` drops the ticket as it is held here.
             ticket.held_by(Holder::Inner);

@@ -646,6 +646,31 @@ async fn a_judge_sees_status_headers_and_the_beginning() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn trailers_are_the_end_of_a_body_for_readers_who_do_not_ask_once_more() {
+    let layer = layer();
+    let (writer, body) = streamed();
+    let calls = HttpCalls::new();
+    let mut body = answer(&layer, calls, Response::new(body)).await.into_body();
+    writer.send("12 EUR");
+    next(&mut body).await.unwrap();
+    assert_eq!(
+        (counts(&layer).succeeded, counts(&layer).in_flight()),
+        (0, 1)
+    );
+    writer
+        .0
+        .send(Ok(Frame::trailers(HeaderMap::new())))
+        .unwrap();
+    assert!(body.frame().await.unwrap().unwrap().is_trailers());
+    assert_eq!(
+        (counts(&layer).succeeded, counts(&layer).in_flight()),
+        (1, 0)
+    );
+    drop(body);
+    assert_eq!(counts(&layer).abandoned, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_counts_at_once_and_a_success_waits_for_the_end() {
     for (said, at_once) in [
         (Outcome::Failure, (0, 1, 0)),

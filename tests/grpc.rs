@@ -36,6 +36,8 @@ const fn secs(n: u64) -> Duration {
 #[derive(Clone, Debug)]
 enum Step {
     Data,
+    /// Some bytes of a message.
+    Bytes(&'static [u8]),
     /// Data of a body that says that it was the last.
     LastData,
     Trailers(HeaderMap),
@@ -69,6 +71,7 @@ impl Body for Steps {
             return Poll::Ready(match self.left.pop_front() {
                 None => None,
                 Some(Step::Data) => Some(Ok(Frame::data(b"\0\0\0\0\0"))),
+                Some(Step::Bytes(bytes)) => Some(Ok(Frame::data(bytes))),
                 Some(Step::LastData) => {
                     self.left.clear();
                     Some(Ok(Frame::data(b"\0\0\0\0\0")))
@@ -94,7 +97,7 @@ impl Body for Steps {
 }
 
 /// An answer, to be given again and again.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Answer {
     http: u16,
     headers: HeaderMap,
@@ -399,6 +402,13 @@ async fn a_call_is_in_flight_until_its_trailers_came() {
     assert!(body.frame().await.is_none());
     drop(body);
     assert_eq!(stack.counts(), (1, 0, 0, 0));
+
+    // And of a body that does not know that they are the last.
+    let steps = vec![Step::Trailers(status("0")), Step::Hangs];
+    stack.answers(with_body(steps));
+    let mut body = stack.head(CHARGE).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_trailers());
+    assert_eq!(stack.counts(), (2, 0, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,6 +435,209 @@ async fn a_dropped_stream_is_judged_by_how_long_the_partner_was_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_hangs_is_a_failure_while_its_reader_still_waits() {
+    let stack = Stack::new(with_body(vec![Step::Data, Step::Hangs]));
+    let mut body = stack.head(CHARGE).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    let calls = || stack.handle.status().calls;
+    // The default `hang_limit` is 5 s; the wait begins when the reader asks.
+    tokio::time::sleep(secs(3)).await;
+    let almost = Duration::from_millis(4_999);
+    assert!(tokio::time::timeout(almost, body.frame()).await.is_err());
+    assert_eq!((calls().failed, calls().in_flight()), (0, 1));
+    let brief = Duration::from_millis(2);
+    assert!(tokio::time::timeout(brief, body.frame()).await.is_err());
+    assert_eq!(stack.counts(), (0, 1, 0, 0), "and nobody gave up");
+    drop(body);
+    assert_eq!(stack.counts(), (0, 1, 0, 0), "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_hung_goes_on_for_its_reader() {
+    let late = [
+        Step::After(secs(600)),
+        Step::Data,
+        Step::Trailers(status("0")),
+    ];
+    let stack = Stack::new(with_body(late.to_vec()));
+    let body = stack.head(CHARGE).await.unwrap().into_body();
+    let read = body.collect().await.unwrap();
+    assert_eq!(read.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(read.to_bytes().len(), 5);
+    assert_eq!(stack.counts(), (0, 1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_and_a_slow_stream_are_no_hang() {
+    let message = || [Step::After(secs(4)), Step::Data];
+    let mut steps: Vec<_> = (0..20).flat_map(|_| message()).collect();
+    steps.push(Step::Trailers(status("0")));
+    let stack = Stack::new(with_body(steps));
+    let mut body = stack.head(CHARGE).await.unwrap().into_body();
+    while let Some(frame) = body.frame().await {
+        frame.unwrap();
+        tokio::time::sleep(secs(60)).await;
+    }
+    assert_eq!(stack.counts(), (1, 0, 0, 0));
+}
+
+// ---- streams ----------------------------------------------------------------------------------------
+
+const WATCH: &str = "/billing.v1.Billing/WatchPrices";
+
+fn streaming(answer: Answer) -> Stack {
+    Stack::speaking(GrpcCalls::new().streams([WATCH]).unwrap(), answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_streams_do_not_trip_a_healthy_partner() {
+    let quiet = || with_body(vec![Step::Data, Step::Hangs]);
+    for (stack, wanted) in [
+        (streaming(quiet()), (5, 0, 0, 0)),
+        // The control: nobody said that it streams.
+        (Stack::new(quiet()), (0, 3, 0, 0)),
+    ] {
+        for _ in 0..5 {
+            let mut body = stack.head(WATCH).await.unwrap().into_body();
+            if stack.handle.mode() != Mode::Serving {
+                break;
+            }
+            body.frame().await.unwrap().unwrap();
+            let more = tokio::time::timeout(secs(10), body.frame()).await;
+            assert!(more.is_err());
+        }
+        assert_eq!(stack.counts(), wanted);
+        let trips = wanted.1 > 0;
+        assert_eq!(stack.handle.mode() == Mode::Maintenance, trips);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_a_success_at_its_first_message_and_says_nothing_more() {
+    for then in [
+        vec![Step::Hangs],
+        vec![Step::BreaksOff],
+        vec![Step::Trailers(status("14"))],
+        vec![Step::After(secs(7200)), Step::Data, Step::BreaksOff],
+        vec![],
+    ] {
+        let stack = streaming(with_body([vec![Step::Data], then.clone()].concat()));
+        let mut body = stack.head(WATCH).await.unwrap().into_body();
+        let calls = || stack.handle.status().calls;
+        assert_eq!((calls().succeeded, calls().in_flight()), (0, 1));
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        assert_eq!(stack.counts(), (1, 0, 0, 0), "{then:?}");
+        let _ = tokio::time::timeout(secs(86_400), body.collect()).await;
+        assert_eq!(stack.counts(), (1, 0, 0, 0), "{then:?}");
+    }
+    // A judge of statuses is not asked for one that there is not.
+    let judge = GrpcCalls::new().judged_by(|_, _| panic!("there is no status"));
+    let stack = Stack::speaking(judge.streams([WATCH]).unwrap(), in_trailers("0"));
+    let mut body = stack.head(WATCH).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(stack.counts(), (1, 0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_its_first_message_a_stream_is_judged_as_any_other_call() {
+    for (answer, wanted) in [
+        (trailers_only(status("5")), (1, 0, 0, 0)),
+        (trailers_only(status("8")), (0, 0, 1, 0)),
+        (trailers_only(status("14")), (0, 1, 0, 0)),
+        (with_body(vec![Step::Trailers(status("0"))]), (1, 0, 0, 0)),
+        (with_body(vec![Step::Trailers(status("13"))]), (0, 1, 0, 0)),
+        (with_body(vec![]), (0, 1, 0, 0)),
+        (with_body(vec![Step::BreaksOff]), (0, 1, 0, 0)),
+        (Answer::default(), (0, 1, 0, 0)),
+        // A proxy's page is no message.
+        (
+            with_body(vec![Step::Bytes(b"<!doctype html><p>busy"), Step::Hangs]),
+            (0, 1, 0, 0),
+        ),
+        (by_proxy(404, HeaderMap::new()), (1, 0, 0, 0)),
+        (by_proxy(502, HeaderMap::new()), (0, 1, 0, 0)),
+        (
+            Answer {
+                steps: vec![Step::Data, Step::BreaksOff],
+                ..by_proxy(404, HeaderMap::new())
+            },
+            (0, 1, 0, 0),
+        ),
+        // Reading goes on for a minute.
+        (with_body(vec![Step::Hangs]), (0, 1, 0, 0)),
+    ] {
+        let stack = streaming(answer.clone());
+        let _ = tokio::time::timeout(secs(60), stack.call(WATCH)).await;
+        assert_eq!(stack.counts(), wanted, "{answer:?}");
+    }
+    // The hang counts while the reader waits, and the drop by how long the partner was silent.
+    let stack = streaming(with_body(vec![Step::Hangs]));
+    let mut body = stack.head(WATCH).await.unwrap().into_body();
+    assert!(tokio::time::timeout(secs(6), body.frame()).await.is_err());
+    assert_eq!(stack.counts(), (0, 1, 0, 0));
+    for (span, wanted) in [(secs(4), (0, 1, 0, 1)), (secs(5), (0, 2, 0, 1))] {
+        let body = stack.head(WATCH).await.unwrap().into_body();
+        tokio::time::sleep(span).await;
+        drop(body);
+        assert_eq!(stack.counts(), wanted, "{span:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_of_the_first_message_is_waited_for() {
+    let head = || vec![Step::Bytes(b"\0\0\0"), Step::Bytes(b"\0\x04ab")];
+    for (then, frames, wanted) in [
+        (vec![Step::Bytes(b"cd")], 3, (1, 0, 0, 0)),
+        // The last frame, and the next message with it.
+        (vec![Step::Bytes(b"cd\0\0")], 3, (1, 0, 0, 0)),
+        (vec![Step::BreaksOff], 2, (0, 1, 0, 0)),
+        (vec![Step::Hangs], 2, (0, 1, 0, 0)),
+    ] {
+        let stack = streaming(with_body([head(), then.clone()].concat()));
+        let mut body = stack.head(WATCH).await.unwrap().into_body();
+        for read in 0..frames {
+            assert_eq!(stack.handle.status().calls.in_flight(), 1, "{read}");
+            body.frame().await.unwrap().unwrap();
+        }
+        if frames == 2 {
+            let _ = tokio::time::timeout(secs(6), body.frame()).await;
+        }
+        assert_eq!(stack.counts(), wanted, "{then:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_probes_gives_its_slot_back_at_its_first_message() {
+    let speaks = GrpcCalls::new().reads([WATCH]).unwrap();
+    let speaks = speaks.streams([WATCH]).unwrap();
+    let stack = Stack::speaking(speaks, with_body(vec![Step::Data, Step::Hangs]));
+    stack.handle.trip("on-call", "drill").unwrap();
+    stack.handle.probe_now("on-call", "let us see").unwrap();
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(stack.handle.mode(), Mode::Probing);
+        let mut body = stack.head(WATCH).await.unwrap().into_body();
+        assert!(stack.is_refused(WATCH).await, "one probe at a time");
+        body.frame().await.unwrap().unwrap();
+        open.push(body);
+    }
+    assert_eq!(stack.handle.mode(), Mode::Serving);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_streams_by_its_exact_path_and_others_do_not() {
+    let stack = streaming(with_body(vec![Step::Data, Step::Trailers(status("14"))]));
+    stack.call(WATCH).await;
+    assert_eq!(stack.counts(), (1, 0, 0, 0));
+    for other in [CHARGE, "/billing.v1.Billing/watchprices"] {
+        stack.call(other).await;
+    }
+    assert_eq!(stack.counts(), (1, 2, 0, 0));
+}
+
+// ---- whose fault ------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_judged_by_whose_it_is() {
     // In the partner's body: its failure.
     let stack = Stack::new(with_body(vec![Step::Panics]));
@@ -434,10 +647,15 @@ async fn a_panic_is_judged_by_whose_it_is() {
 
     // In the user's judge, at the trailers and at the head: nobody's, however long the call took.
     let judge = GrpcCalls::new().judged_by(|_, _| panic!("the judge panics"));
-    let slow = vec![Step::After(secs(60)), Step::Trailers(status("0"))];
-    for answer in [with_body(slow), trailers_only(status("0"))] {
+    let in_trailers = with_body(vec![Step::Trailers(status("0"))]);
+    for answer in [in_trailers, trailers_only(status("0"))] {
         let stack = Stack::speaking(judge.clone(), answer);
-        let read = AssertUnwindSafe(stack.call(CHARGE));
+        let read = AssertUnwindSafe(async {
+            let body = stack.head(CHARGE).await.unwrap().into_body();
+            // Its reader is slow: that is no hang.
+            tokio::time::sleep(secs(60)).await;
+            body.collect().await
+        });
         assert!(futures_catch(read).await.is_err());
         assert_eq!(stack.counts(), (0, 0, 1, 0));
     }
@@ -600,6 +818,89 @@ async fn only_what_is_said_to_read_probes() {
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
     assert!(stack.is_refused(PRICES).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_probe_is_the_users_to_say() {
+    let speaks = GrpcCalls::new().reads([PRICES]).unwrap();
+    let speaks = speaks.may_probe(|path| path == CHARGE);
+    let stack = Stack::speaking(speaks, in_trailers("0"));
+    stack.handle.trip("on-call", "drill").unwrap();
+    stack.handle.probe_now("on-call", "let us see").unwrap();
+    assert!(
+        stack.is_refused(PRICES).await,
+        "it reads, and may not probe"
+    );
+    assert!(!stack.is_refused(CHARGE).await);
+    // The class is another matter: under a read-only hold the read passes, and the charge does not.
+    stack.handle.clear("on-call", "seen").unwrap();
+    let hold = Hold::new("on-call", "the ledger moves").read_only();
+    stack.handle.engage(hold).unwrap();
+    assert!(!stack.is_refused(PRICES).await);
+    assert!(stack.is_refused(CHARGE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_passes_passes_in_serving_alone() {
+    const SETTLE: &str = "/billing.v1.Billing/SettleYear";
+    let speaks = GrpcCalls::new().never([SETTLE]).unwrap();
+    let speaks = speaks.may_probe(|_| true);
+    let stack = Stack::speaking(speaks, in_trailers("0"));
+    let routes = GrpcRoutes::new().reads([PRICES]).unwrap();
+    let routes = routes.never([SETTLE]).unwrap();
+    let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("served")));
+    let ours = stack.layer.speaking(routes).layer(ours);
+    let passes = async |method: &str| {
+        let request = Request::post(method).body(()).unwrap();
+        *ours.clone().oneshot(request).await.unwrap().body() == "served"
+    };
+    assert!(!stack.is_refused(SETTLE).await);
+    assert!(passes(SETTLE).await);
+
+    stack.handle.trip("on-call", "drill").unwrap();
+    assert!(stack.is_refused(SETTLE).await);
+    assert!(!passes(SETTLE).await);
+    stack.handle.probe_now("on-call", "let us see").unwrap();
+    assert!(stack.is_refused(SETTLE).await, "whatever may probe");
+    assert!(!passes(SETTLE).await);
+    assert!(passes(PRICES).await);
+
+    stack.handle.clear("on-call", "seen").unwrap();
+    let hold = Hold::new("on-call", "the ledger moves").read_only();
+    stack.handle.engage(hold).unwrap();
+    assert!(stack.is_refused(SETTLE).await);
+    assert!(!passes(SETTLE).await);
+    assert!(passes(PRICES).await, "reads pass under a read-only hold");
+}
+
+#[test]
+fn a_method_that_both_reads_and_never_passes_is_an_error_that_names_it() {
+    let calls = GrpcCalls::new().reads([PRICES]).unwrap().never([PRICES]);
+    let routes = GrpcRoutes::new().never([PRICES]).unwrap().reads([PRICES]);
+    for (error, classes) in [
+        (calls.unwrap_err(), "read and never"),
+        (routes.unwrap_err(), "never and read"),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            format!("the method `{PRICES}` has two classes, {classes}: give it one")
+        );
+    }
+    let error = GrpcCalls::new().streams(["WatchPrices"]).unwrap_err();
+    assert_eq!(error.name(), "WatchPrices");
+}
+
+#[test]
+fn a_longest_delay_under_a_second_is_an_error() {
+    let short = Duration::from_millis(500);
+    let calls = GrpcCalls::new().longest_retry_delay(short).unwrap_err();
+    let routes = GrpcRoutes::new().longest_retry_delay(short).unwrap_err();
+    for error in [calls, routes] {
+        assert_eq!(
+            error.to_string(),
+            "longest_retry_delay is 500 ms: allowed is 1 s or longer"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

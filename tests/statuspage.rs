@@ -22,6 +22,7 @@ use http_body_util::{Empty, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::{
     net::TcpListener,
+    sync::Notify,
     time::{Instant, advance, sleep, timeout},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -104,13 +105,13 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
 
     let handle = layer().handle();
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let page = Statuspage::new(client, &url).with_interval(Duration::from_millis(5));
+    // The shortest: the first reading comes within a second, the next at most 6 s after it.
+    let page = Statuspage::new(client, &url).with_interval(Duration::from_secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
-    let report = || handle.status().partner_says.unwrap();
+    let report = || handle.status().partner_says;
 
-    until(|| shown.lock().unwrap().confirmed >= 5).await;
-    assert_eq!(shown.lock().unwrap().sent, 1);
-    let first = report();
+    until(|| report().is_some()).await;
+    let first = report().unwrap();
     assert_eq!(first.says.description(), "All Systems Operational");
     assert_eq!(
         first.says.source(),
@@ -118,14 +119,10 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
     );
     assert!(first.says.changed().is_some());
     // A 304 confirms the word: it is the same, and was read later.
-    until(|| report().read > first.read).await;
-    assert_eq!(report().says, first.says);
-
-    show(&shown, "W/\"2\"", "critical", "Major System Outage");
-    until(|| report().says.indicator() == Indicator::Critical).await;
-    until(|| shown.lock().unwrap().confirmed >= 5).await;
-    assert_eq!(shown.lock().unwrap().sent, 1);
-    assert_eq!(handle.mode(), Mode::Serving);
+    until(|| report().is_some_and(|report| report.read > first.read)).await;
+    assert_eq!(report().unwrap().says, first.says);
+    let asked = shown.lock().unwrap().clone();
+    assert_eq!((asked.sent, asked.confirmed), (1, 1));
 
     drop(handle);
     timeout(CAP, following).await.unwrap().unwrap();
@@ -140,6 +137,8 @@ async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
     let handle = layer().handle();
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let page = Statuspage::new(client, format!("http://{addr}"));
+    // So that the first reading comes within a second.
+    let page = page.with_interval(Duration::from_secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
     until(|| handle.status().partner_unreadable.is_some()).await;
     let error = handle.status().partner_unreadable.unwrap().error;
@@ -163,15 +162,25 @@ fn now() -> Instant {
 
 type Text = Full<Bytes>;
 
-/// Follows a page that answers by `answer` for a while; what the status says then.
+/// Follows a page that answers by `client` for a while from its first reading on; what the status says then.
 async fn followed<S, B>(handle: &MaintenanceHandle, client: S, span: Duration) -> Status
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = io::Error>,
     B: Body<Error: Into<tower::BoxError>>,
 {
+    let asked = Rc::new(Notify::new());
+    let asking = asked.clone();
+    let client = client.map_request(move |request| {
+        asking.notify_one();
+        request
+    });
     let page = Statuspage::new(client, URL).with_seed(0);
-    let following = handle.follow_statuspage(page).unwrap();
-    let ended = timeout(span, pin!(following)).await;
+    let mut following = pin!(handle.follow_statuspage(page).unwrap());
+    tokio::select! {
+        () = &mut following => panic!("it ended while a handle is left"),
+        () = asked.notified() => {}
+    }
+    let ended = timeout(span, following).await;
     assert!(ended.is_err(), "it ended while a handle is left");
     handle.status()
 }
@@ -444,6 +453,10 @@ async fn a_page_that_asks_to_be_left_alone_is() {
     let status = followed(&handle, client, Duration::from_secs(599)).await;
     assert_eq!(asked.get(), 1);
     assert!(status.partner_unreadable.is_some());
+    // And no longer than a fifth more.
+    asked.set(0);
+    followed(&handle, client, Duration::from_secs(721)).await;
+    assert_eq!(asked.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -476,21 +489,33 @@ async fn an_error_does_not_forget_what_was_read() {
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_no_layer_service_or_handle_is_left() {
-    // In whatever it is doing: in the midst of a reading, resting between two.
-    for stage in ["reading", "resting"] {
+    // In whatever it is doing: before the first reading, in the midst of it, resting after it.
+    for stage in ["waiting", "reading", "resting"] {
         let layer = layer();
         let handle = layer.handle();
         let hangs = stage == "reading";
-        let client = service_fn(move |_: Request<Empty<Bytes>>| async move {
-            if hangs {
-                pending::<()>().await;
+        let asked = Notify::new();
+        let client = service_fn(|_: Request<Empty<Bytes>>| {
+            asked.notify_one();
+            async move {
+                if hangs {
+                    pending::<()>().await;
+                }
+                Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine"))))
             }
-            Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine"))))
         });
-        let page = Statuspage::new(client, URL);
+        let page = Statuspage::new(client, URL).with_seed(0);
         let mut following = pin!(handle.follow_statuspage(page).unwrap());
         let brief = Duration::from_millis(1);
+        if stage != "waiting" {
+            tokio::select! {
+                () = &mut following => panic!("a handle is left"),
+                () = asked.notified() => {}
+            }
+        }
         assert!(timeout(brief, &mut following).await.is_err());
+        let read = handle.status().partner_says.is_some();
+        assert_eq!(read, stage == "resting", "{stage}");
         drop(layer);
         assert!(
             timeout(brief, &mut following).await.is_err(),
@@ -503,20 +528,59 @@ async fn it_ends_when_no_layer_service_or_handle_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_does_nothing_before_it_is_polled_and_asks_at_once_then() {
+async fn it_does_nothing_before_it_is_polled_and_asks_within_a_fifth_of_the_interval_then() {
+    let mut firsts = Vec::new();
+    for seed in 0..20 {
+        let handle = layer().handle();
+        let asked = Cell::new(None);
+        let client = service_fn(|_: Request<Empty<Bytes>>| {
+            asked.set(Some(now()));
+            async { Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine")))) }
+        });
+        let page = Statuspage::new(client, URL).with_seed(seed);
+        let following = handle.follow_statuspage(page).unwrap();
+        advance(HOUR).await;
+        assert_eq!(asked.get(), None);
+        let polled = now();
+        let fifth = Duration::from_secs(12) + Duration::from_millis(1);
+        assert!(timeout(fifth, following).await.is_err());
+        firsts.push(asked.get().expect("it has asked") - polled);
+    }
+    // Replicas that start together do not ask together.
+    firsts.sort_unstable();
+    firsts.dedup();
+    assert!(firsts.len() >= 18, "{firsts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_page_says_anew_is_read_and_then_confirmed() {
+    let shown = Shown::default();
+    show(&shown, "\"1\"", "none", "All Systems Operational");
+    let client = Router::new()
+        .route("/api/v2/status.json", get(answer))
+        .with_state(shown.clone());
     let handle = layer().handle();
-    let asked = Cell::new(0);
-    let client = service_fn(|_: Request<Empty<Bytes>>| {
-        asked.set(asked.get() + 1);
-        async { Ok::<_, io::Error>(Response::new(Text::from(page("none", "fine")))) }
-    });
-    let following = handle
-        .follow_statuspage(Statuspage::new(client, URL))
-        .unwrap();
-    advance(HOUR).await;
-    assert_eq!(asked.get(), 0);
-    assert!(timeout(Duration::ZERO, following).await.is_err());
-    assert_eq!(asked.get(), 1);
+    let page = Statuspage::new(client, URL);
+    tokio::spawn(
+        handle
+            .follow_statuspage::<_, axum::body::Body, _>(page)
+            .unwrap(),
+    );
+
+    let confirmed_again_and_again = async || {
+        sleep(Duration::from_secs(600)).await;
+        let Page {
+            sent, confirmed, ..
+        } = *shown.lock().unwrap();
+        assert!(sent == 1 && (7..=12).contains(&confirmed), "{confirmed}");
+    };
+    confirmed_again_and_again().await;
+    show(&shown, "W/\"2\"", "critical", "Major System Outage");
+    let says = || handle.status().partner_says.unwrap().says;
+    assert_eq!(says().indicator(), Indicator::Operational);
+    confirmed_again_and_again().await;
+    assert_eq!(says().indicator(), Indicator::Critical);
+    assert_eq!(handle.mode(), Mode::Serving);
 }
 
 /// The future is `Send` where client and bodies are: it can be spawned.
@@ -547,5 +611,19 @@ fn a_page_that_makes_no_sense_is_an_error() {
         error,
         "the status page's url `status.zuora.com` is not like `https://status.example.com`: \
          it does not begin with `https://` or `http://`"
+    );
+    let secret = Statuspage::new(client(), "https://me:secret@status.zuora.com");
+    assert!(!format!("{secret:?}").contains("secret"));
+    let error = follow(secret);
+    assert_eq!(
+        error.to_string(),
+        "the status page's url `https://***@status.zuora.com` is not like `https://status.example.com`: \
+         it names a user, and would be shown in the status"
+    );
+    assert!(!format!("{error:?}").contains("secret"));
+    let often = Statuspage::new(client(), URL).with_interval(Duration::from_millis(1));
+    assert_eq!(
+        follow(often).to_string(),
+        "the status page's interval is 1 ms: allowed is 5 s or longer"
     );
 }

@@ -15,7 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, ServiceBuilder};
 use tower_maintenance::{
     Exemption, Hold, Maintenance, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Rule,
-    grpc::{DOMAIN, GrpcCalls, REASON},
+    grpc::{DOMAIN, GrpcCalls, GrpcRoutes, REASON},
 };
 
 /// More than enough for anything here; reached only by a failure.
@@ -228,6 +228,114 @@ async fn a_stream_that_hangs_is_a_failure_when_its_reader_gives_up() {
         assert!(more.is_err());
     }
     assert_eq!(stack.handle.mode(), Mode::Maintenance);
+}
+
+#[tokio::test]
+async fn a_stream_that_hangs_is_a_failure_while_its_reader_still_waits() {
+    const LIMIT: Duration = Duration::from_millis(100);
+    let stack = Stack::with(policy().with_hang_limit(LIMIT)).await;
+    stack.partner.does(Behaviour::StreamHangs);
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let answer = soon(stack.client.clone().watch_prices(Ask {})).await;
+        let mut stream = answer.unwrap().into_inner();
+        assert_eq!(soon(stream.message()).await.unwrap().unwrap().cents, 1200);
+        // They wait for more, and nobody gives up.
+        readers.push(tokio::spawn(async move { stream.message().await }));
+    }
+    let mut events = stack.handle.events();
+    soon(async {
+        while stack.handle.mode() == Mode::Serving {
+            events.recv().await;
+        }
+    })
+    .await;
+    assert_eq!(stack.handle.status().calls.failed, 3);
+    for reader in readers {
+        assert!(!reader.is_finished());
+        reader.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_quiet_after_its_first_message_is_a_success() {
+    // Longer than any first message takes.
+    const LIMIT: Duration = secs(2);
+    let stack = Stack::with(policy().with_hang_limit(LIMIT)).await;
+    let watches = GrpcCalls::new().reads([method::WATCH_PRICES]).unwrap();
+    let watches = watches.streams([method::WATCH_PRICES]).unwrap();
+    let watching = stack
+        .layer
+        .speaking(watches)
+        .layer(stack.server.channel().unwrap());
+    let mut client = BillingClient::new(watching);
+    let calls = || stack.handle.status().calls;
+    stack.partner.does(Behaviour::StreamHangs);
+    let mut readers = Vec::new();
+    for watched in 1..=5 {
+        let mut stream = soon(client.watch_prices(Ask {}))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(soon(stream.message()).await.unwrap().unwrap().cents, 1200);
+        assert_eq!((calls().succeeded, calls().in_flight()), (watched, 0));
+        readers.push(tokio::spawn(async move { stream.message().await }));
+    }
+    // Until it is past the limit for all of them.
+    let last = readers.last_mut().unwrap();
+    let more = tokio::time::timeout(LIMIT * 3 / 2, last).await;
+    assert!(more.is_err(), "it is quiet");
+    for reader in readers {
+        assert!(!reader.is_finished());
+        reader.abort();
+    }
+    assert_eq!((calls().succeeded, calls().failed), (5, 0));
+    // How it ends says nothing more; how it begins does.
+    let down = Box::new(Status::unavailable("database gone"));
+    stack.partner.does(Behaviour::FailsInTrailers(down.clone()));
+    for _ in 0..3 {
+        let answer = soon(client.watch_prices(Ask {})).await;
+        let mut stream = answer.unwrap().into_inner();
+        soon(stream.message()).await.unwrap();
+        let status = soon(stream.message()).await.unwrap_err();
+        assert_eq!(status.message(), "database gone");
+    }
+    assert_eq!((calls().succeeded, calls().failed), (8, 0));
+    for behaviour in [Behaviour::Fails(down), Behaviour::BreaksOff(0)] {
+        stack.partner.does(behaviour);
+        let answer = soon(client.watch_prices(Ask {})).await;
+        if let Ok(answer) = answer {
+            soon(answer.into_inner().message()).await.unwrap_err();
+        }
+    }
+    assert_eq!((calls().succeeded, calls().failed), (8, 2));
+}
+
+#[tokio::test]
+async fn the_longest_delay_is_as_long_as_it_is_said_to_be() {
+    let stack = Stack::new().await;
+    let hold = Hold::new("on-call", "drill").for_at_most(secs(7200));
+    stack.handle.engage(hold).unwrap();
+    for longest in [secs(2), secs(3600)] {
+        let calls = GrpcCalls::new().longest_retry_delay(longest).unwrap();
+        let routes = GrpcRoutes::new().longest_retry_delay(longest).unwrap();
+        let around = stack.layer.speaking(calls);
+        let around = around.layer(stack.server.channel().unwrap());
+        let before = Server::builder()
+            .layer(stack.layer.speaking(routes))
+            .add_service(BillingServer::new(stack.partner.clone()));
+        let before = serve(before).await.unwrap();
+        let refusals = [
+            soon(BillingClient::new(around).charge(Payment { cents: 7 })).await,
+            soon(BillingClient::new(before.channel().unwrap()).charge(Payment { cents: 7 })).await,
+        ];
+        for refused in refusals {
+            let details = assert_refused(&refused.unwrap_err());
+            let delay = details.retry_info().unwrap().retry_delay.unwrap();
+            assert!((longest / 2..=longest).contains(&delay), "{delay:?}");
+        }
+    }
+    assert_eq!(stack.partner.calls(), 0);
 }
 
 #[tokio::test]

@@ -1,79 +1,70 @@
-//! A body that settles its call's ticket at the trailers.
+//! The body of a gRPC answer: judged by its trailers, or where it is a stream by its first message.
 
 use std::{
     fmt,
+    io::IoSlice,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use bytes::Buf;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{calls::JudgeStatus, wire};
+use super::{Code, calls::JudgeStatus, wire};
 use crate::{
-    protocol::{Holder, Ticket},
+    http::measuring::{Measuring, Reading},
+    protocol::Ticket,
     verdict::{Outcome, Verdict},
 };
 
 pin_project! {
-    /// The body of a partner's answer; the call is in flight until its trailers came. Nothing is buffered.
+    /// The body of a partner's answer; the call is in flight until its trailers came. Nothing is held back.
     ///
-    /// A body that breaks off, or that ends without a `grpc-status`, is a failure. One that is dropped
-    /// before its end is a failure if the partner had been silent for at least `hang_limit`, and
-    /// neutral otherwise: a reader who stops early says nothing about the partner.
+    /// | the body | the call |
+    /// |---|---|
+    /// | brings its trailers | what their `grpc-status` says |
+    /// | ends without a `grpc-status` | failure |
+    /// | breaks off | failure |
+    /// | hangs: its reader has waited `hang_limit` for the next frame | failure, at that moment; the body goes on for its reader, late frames included |
+    /// | is dropped before its end | failure if the partner had been silent for at least `hang_limit`, otherwise neutral: a reader who stops early says nothing about the partner |
+    ///
+    /// Of a [stream](super::GrpcCalls::streams) all of this holds until its first message came: that is a success, and what
+    /// becomes of the body then says nothing more.
+    ///
+    /// Only time in which the reader waits counts as a hang. The timer, and where there is none, is that of
+    /// [`http::Measured`](crate::http::Measured).
+    ///
+    /// # Panics
+    ///
+    /// If the inner body or a judge of statuses panics.
     pub struct Measured<B> {
         #[pin]
-        inner: B,
-        open: Option<Open>,
-    }
-}
-
-/// A call that is not settled yet.
-struct Open {
-    ticket: Ticket,
-    judge: JudgeStatus,
-    /// What it is if the body comes to its end, and no trailers say otherwise.
-    otherwise: Verdict,
-}
-
-impl Open {
-    fn ended(mut self, trailers: Option<&HeaderMap>) {
-        // A panic in the user's judge is neutral, however long the call took.
-        self.ticket.held_by(Holder::Classifier);
-        let verdict = match trailers.and_then(|trailers| Some((wire::code(trailers)?, trailers))) {
-            Some((code, trailers)) => self.judge.verdict(code, trailers),
-            None => self.otherwise,
-        };
-        self.ticket.settle(verdict);
+        inner: Measuring<B, Answer>,
     }
 }
 
 impl<B> Measured<B> {
-    pub(super) fn new(inner: B, ticket: Ticket, judge: JudgeStatus, otherwise: Verdict) -> Self {
-        Self {
-            inner,
-            open: Some(Open {
-                ticket,
-                judge,
-                otherwise,
-            }),
-        }
+    pub(super) fn new(inner: B, ticket: Ticket, answer: Answer) -> Self {
+        let inner = Measuring::new(inner, ticket, answer);
+        Self { inner }
     }
 
     pub(super) fn settled(inner: B) -> Self {
-        Self { inner, open: None }
+        let inner = Measuring::settled(inner);
+        Self { inner }
     }
 
     /// The body itself.
     pub fn get_ref(&self) -> &B {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// The body itself, to be read to its end by somebody who is not measured: the call ends here, neutral
     /// unless the partner had been silent for `hang_limit`.
     pub fn into_inner(self) -> B {
-        self.inner
+        self.inner.into_inner()
     }
 }
 
@@ -85,38 +76,7 @@ impl<B: Body> Body for Measured<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let polled = match &mut this.open {
-            Some(open) => open
-                .ticket
-                .while_polling(|| this.inner.as_mut().poll_frame(cx)),
-            None => return this.inner.poll_frame(cx),
-        };
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(frame))) => {
-                let trailers = frame.trailers_ref();
-                // A last frame is the end: many readers do not ask once more.
-                if trailers.is_some() || this.inner.is_end_stream() {
-                    if let Some(open) = this.open.take() {
-                        open.ended(trailers);
-                    }
-                } else if let Some(open) = &mut this.open {
-                    open.ticket.progress();
-                }
-            }
-            Poll::Ready(None) => {
-                if let Some(open) = this.open.take() {
-                    open.ended(None);
-                }
-            }
-            Poll::Ready(Some(Err(_))) => {
-                if let Some(Open { ticket, .. }) = this.open.take() {
-                    ticket.settle(Outcome::Failure);
-                }
-            }
-        }
-        polled
+        self.project().inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -137,7 +97,137 @@ impl<B: Default> Default for Measured<B> {
 impl<B> fmt::Debug for Measured<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Measured")
-            .field("settled", &self.open.is_none())
+            .field("settled", &self.inner.is_settled())
             .finish_non_exhaustive()
+    }
+}
+
+/// What an answer is judged by.
+pub(super) struct Answer {
+    pub(super) judge: JudgeStatus,
+    /// What the call is if the body comes to its end, and nothing in it says otherwise.
+    pub(super) otherwise: Verdict,
+    /// Of a stream, what came of its first message.
+    pub(super) first: Option<FirstMessage>,
+}
+
+impl Reading for Answer {
+    fn saw(&mut self, data: &impl Buf) {
+        if let Some(first) = &mut self.first {
+            first.saw(data);
+        }
+    }
+
+    fn early(&mut self) -> Option<Verdict> {
+        let came = self.first.as_ref()?.is_whole();
+        // Not asked of the judge: it judges statuses, and this call has none yet.
+        came.then(|| Verdict::from(Outcome::Success).with_code(Code::Ok.http_status().as_u16()))
+    }
+
+    fn ended(mut self, trailers: Option<&HeaderMap>) -> Verdict {
+        match trailers.and_then(|trailers| Some((wire::code(trailers)?, trailers))) {
+            Some((code, trailers)) => self.judge.verdict(code, trailers),
+            // The first message may have been the last frame.
+            None => self.early().unwrap_or(self.otherwise),
+        }
+    }
+
+    fn code(&self) -> Option<u16> {
+        self.otherwise.code
+    }
+}
+
+/// Before each message: whether it is compressed, and its length in four bytes.
+const PREFIX: usize = 5;
+
+/// How much of a body's first message came.
+///
+/// The whole of it is waited for, not its first byte: what streams send first is often their largest (all that there is,
+/// and then what changes), and a proxy's page in place of it is no message at all.
+#[derive(Debug, Default)]
+pub(super) struct FirstMessage {
+    prefix: [u8; PREFIX],
+    /// How much of the prefix is known.
+    known: usize,
+    came: u64,
+}
+
+impl FirstMessage {
+    fn saw(&mut self, data: &impl Buf) {
+        // More than one slice only where a frame is put together of several buffers.
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = data.chunks_vectored(&mut slices);
+        for byte in slices[..filled].iter().flat_map(|slice| slice.iter()) {
+            let Some(unknown) = self.prefix.get_mut(self.known) else {
+                break;
+            };
+            *unknown = *byte;
+            self.known += 1;
+        }
+        self.came = self.came.saturating_add(data.remaining() as u64);
+    }
+
+    fn is_whole(&self) -> bool {
+        if self.known < PREFIX {
+            // More came than is to be seen without taking it from the reader: it cannot be measured, and is let count.
+            return self.came > self.known as u64;
+        }
+        let [_, length @ ..] = self.prefix;
+        self.came >= PREFIX as u64 + u64::from(u32::from_be_bytes(length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_message_is_whole_when_its_last_byte_came_however_it_is_cut(
+            length in 0_u32..600,
+            more in 0_usize..20,
+            cuts in proptest::collection::vec((0_usize..40, 0_usize..40), 0..60),
+        ) {
+            let mut wire = vec![1];
+            wire.extend(length.to_be_bytes());
+            let whole = wire.len() + length as usize;
+            // What follows begins like a message too.
+            wire.resize(whole + more, 0xff);
+            let mut first = FirstMessage::default();
+            let mut came = 0;
+            prop_assert!(!first.is_whole());
+            for (one, other) in cuts {
+                let one = &wire[came..wire.len().min(came + one)];
+                came += one.len();
+                let other = &wire[came..wire.len().min(came + other)];
+                came += other.len();
+                first.saw(&one.chain(other));
+                prop_assert_eq!(first.is_whole(), came >= whole, "{} of {}", came, whole);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_frame_does_not_show_counts_as_a_message() {
+        /// Shows its bytes one by one, to whoever takes them.
+        struct Shy(&'static [u8]);
+        impl Buf for Shy {
+            fn remaining(&self) -> usize {
+                self.0.len()
+            }
+            fn chunk(&self) -> &[u8] {
+                &self.0[..1]
+            }
+            fn advance(&mut self, n: usize) {
+                self.0 = &self.0[n..];
+            }
+        }
+        let mut first = FirstMessage::default();
+        first.saw(&Shy(b"\0"));
+        assert!(!first.is_whole(), "nothing is hidden");
+        first.saw(&Shy(b"\0\0\0"));
+        assert!(first.is_whole());
     }
 }

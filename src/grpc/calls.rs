@@ -1,19 +1,19 @@
 //! Around a gRPC client: judged by `grpc-status`, refused by an answer.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::{
     Code,
-    body::Measured,
+    body::{Answer, FirstMessage, Measured},
     methods::{MethodError, Methods},
-    refusal::refusal,
+    refusal::{DelayError, Longest},
     wire,
 };
 use crate::{
-    endpoint::{Endpoint, Placement},
+    endpoint::{Class, Endpoint, Placement},
     error::Refused,
     http::HttpCalls,
     protocol::{Protocol, Ticket},
@@ -29,7 +29,9 @@ use crate::{
 /// use tower_maintenance::{MaintenanceLayer, Outcome, grpc::{Code, GrpcCalls}};
 ///
 /// let calls = GrpcCalls::new()
-///     .reads(["/billing.v1.Billing/GetPrices"])? // these may probe
+///     .reads(["/billing.v1.Billing/GetPrices", "/billing.v1.Billing/WatchPrices"])? // these may probe
+///     .streams(["/billing.v1.Billing/WatchPrices"])? // judged at its first message
+///     .never(["/billing.v1.Billing/SettleYear"])? // in `Serving` alone
 ///     .judged_by(|code, metadata| match code {
 ///         Code::Aborted => Outcome::Failure.into(), // this partner aborts when its database is gone
 ///         _ => GrpcCalls::by_code(code, metadata),
@@ -38,11 +40,24 @@ use crate::{
 /// # let _ = view;
 /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct GrpcCalls {
     judge: JudgeStatus,
-    reads: Methods,
+    methods: Methods,
+    may_probe: Option<Arc<JudgeProbe>>,
+    longest: Longest,
+    until: Until,
 }
+
+/// When an answer that looks good is a success. It is a call's own: set by its method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Until {
+    #[default]
+    TrailersCame,
+    FirstMessageCame,
+}
+
+type JudgeProbe = dyn Fn(&str) -> bool + Send + Sync;
 
 type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
 
@@ -66,18 +81,86 @@ impl GrpcCalls {
         Self::default()
     }
 
-    /// Adds methods that only read, as `/package.Service/Method`: they may probe. Default: none, since gRPC
+    /// Adds methods that only read, as `/package.Service/Method`: they may probe, and pass under a
+    /// [read-only hold](crate::Hold::read_only). Default: none, since gRPC
     /// sends everything by POST, and nothing on the wire tells a read from a charge.
     ///
     /// # Errors
     ///
-    /// If a name is not of that form; the error names it.
+    /// If a name is not of that form, or the method is said to [never](Self::never) pass too; the error names it.
     pub fn reads<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
     ) -> Result<Self, MethodError> {
-        let reads = self.reads.and(methods)?;
-        Ok(Self { reads, ..self })
+        let methods = self.methods.class(Class::Read, methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// Adds methods that pass in `Serving` alone ([`Class::Never`]), as `/package.Service/Method`: a yearly settlement has no part in
+    /// proving that the partner is back. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// If a name is not of that form, or the method is said to read too; the error names it.
+    pub fn never<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        let methods = self.methods.class(Class::Never, methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// Says which calls may probe, by the path. Default: those that [read](Self::reads).
+    ///
+    /// It changes no class: what may probe and does not read is refused under a read-only hold, and what
+    /// [never](Self::never) passes does not probe either.
+    #[must_use]
+    pub fn may_probe(self, may_probe: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            may_probe: Some(Arc::new(may_probe)),
+            ..self
+        }
+    }
+
+    /// Adds methods whose answers are long streams (a `Watch`, a subscription), as `/package.Service/Method`: such a call is judged
+    /// at its first message. Default: none, and every call is judged at its trailers.
+    ///
+    /// | the call | is |
+    /// |---|---|
+    /// | has its first message, all of it | a success, at that moment; it gives its probe slot back |
+    /// | brings a status before | what the status says |
+    /// | ends without one, breaks off, or hangs before | as [any other](Measured): a failure |
+    /// | is dropped before | as any other: by how long the partner was silent |
+    ///
+    /// From then on nothing of it counts: not that it is quiet for hours, not that it is dropped, nor how it ends. Otherwise a
+    /// `Watch` that has nothing to tell would count as hanging after `hang_limit`, and one restart of a healthy partner as a
+    /// failure for each stream that was open. What is lost by that comes back at once: a client whose stream ends opens it
+    /// anew, and that is a call of its own.
+    ///
+    /// For a stream that may be quiet *before* its first message, see [the module's limits](super#limits).
+    ///
+    /// # Errors
+    ///
+    /// If a name is not of that form; the error names it.
+    pub fn streams<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        let methods = self.methods.stream(methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// The longest that a refusal's `RetryInfo` says, at least 1 s. Default: 5 min, as the longest `Retry-After` over HTTP: who was told
+    /// longer would stay away though maintenance may end early.
+    ///
+    /// No delay is longer, those guessed neither; and none is past an end that is known.
+    ///
+    /// # Errors
+    ///
+    /// If it is shorter than 1 s.
+    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
+        let longest = Longest::new(longest)?;
+        Ok(Self { longest, ..self })
     }
 
     /// Judges a status by `verdict` instead of [`by_code`](Self::by_code). It is given the code, and the
@@ -142,6 +225,17 @@ impl GrpcCalls {
     }
 }
 
+impl fmt::Debug for GrpcCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcCalls")
+            .field("judge", &self.judge)
+            .field("methods", &self.methods)
+            .field("may_probe", &self.may_probe.is_some())
+            .field("longest", &self.longest)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for JudgeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "given" } else { "by_code" })
@@ -182,7 +276,27 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        self.reads.endpoint(request.uri().path())
+        let path = request.uri().path();
+        let endpoint = self.methods.endpoint(path);
+        match &self.may_probe {
+            Some(may_probe) => Endpoint {
+                may_probe: may_probe(path),
+                ..endpoint
+            },
+            None => endpoint,
+        }
+    }
+
+    fn for_call(&self, request: &Request<A>) -> Self {
+        let until = if self.methods.streams(request.uri().path()) {
+            Until::FirstMessageCame
+        } else {
+            Until::TrailersCame
+        };
+        Self {
+            until,
+            ..self.clone()
+        }
     }
 
     fn finish(
@@ -209,7 +323,15 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
         let body = match self.head(head.status, &head.headers) {
             Head::Provisional(verdict) if !body.is_end_stream() => {
                 ticket.progress();
-                Measured::new(body, ticket, self.judge.clone(), verdict)
+                // What is no 200 is no gRPC, and has no messages.
+                let streams =
+                    self.until == Until::FirstMessageCame && head.status == StatusCode::OK;
+                let answer = Answer {
+                    judge: self.judge.clone(),
+                    otherwise: verdict,
+                    first: streams.then(FirstMessage::default),
+                };
+                Measured::new(body, ticket, answer)
             }
             Head::Provisional(verdict) | Head::Final(verdict) => {
                 ticket.settle(verdict);
@@ -220,7 +342,7 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, E> {
-        Ok(refusal(&refused))
+        Ok(self.longest.refusal(&refused))
     }
 
     fn unready(&self, error: E) -> E {

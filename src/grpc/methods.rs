@@ -1,14 +1,15 @@
-//! The methods that only read, by name.
+//! What is said of methods, by name: their classes, and which of them stream.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::endpoint::{Class, Endpoint};
 
-/// A method's name that is none.
+/// A method that is none, or of which two things are said that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the method `{name}` is not valid: write it as on the wire, `/package.Service/Method`")]
+#[error("the method `{name}` {wrong}")]
 pub struct MethodError {
     name: String,
+    wrong: Wrong,
 }
 
 impl MethodError {
@@ -19,31 +20,94 @@ impl MethodError {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wrong {
+    Form,
+    TwoClasses { first: Class, second: Class },
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => {
+                f.write_str("is not valid: write it as on the wire, `/package.Service/Method`")
+            }
+            Self::TwoClasses { first, second } => {
+                write!(f, "has two classes, {first} and {second}: give it one")
+            }
+        }
+    }
+}
+
 /// Methods by their exact path: a spelling that only some server takes for the same is not in it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Methods(Option<Arc<HashSet<String>>>);
+pub(super) struct Methods(Option<Arc<HashMap<String, Said>>>);
+
+/// What was said of a method.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    class: Option<Class>,
+    streams: bool,
+}
 
 impl Methods {
-    pub(super) fn and<M: Into<String>>(
+    pub(super) fn class<M: Into<String>>(
         self,
-        more: impl IntoIterator<Item = M>,
+        class: Class,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        self.say(methods, |said| match said.class.replace(class) {
+            Some(first) if first != class => Err(Wrong::TwoClasses {
+                first,
+                second: class,
+            }),
+            Some(_) | None => Ok(()),
+        })
+    }
+
+    pub(super) fn stream<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        self.say(methods, |said| {
+            said.streams = true;
+            Ok(())
+        })
+    }
+
+    fn say<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+        what: impl Fn(&mut Said) -> Result<(), Wrong>,
     ) -> Result<Self, MethodError> {
         let mut all = self.0.map(Arc::unwrap_or_clone).unwrap_or_default();
-        for name in more {
+        for name in methods {
             let name = name.into();
-            if !is_method(&name) {
-                return Err(MethodError { name });
+            let said = if is_method(&name) {
+                what(all.entry(name.clone()).or_default())
+            } else {
+                Err(Wrong::Form)
+            };
+            if let Err(wrong) = said {
+                return Err(MethodError { name, wrong });
             }
-            all.insert(name);
         }
         Ok(Self(Some(Arc::new(all))))
     }
 
-    /// What the gate must know of a call: whether it reads, and by that whether it may probe.
+    fn said(&self, path: &str) -> Said {
+        let said = self.0.as_ref().and_then(|all| all.get(path));
+        said.copied().unwrap_or_default()
+    }
+
+    /// What the gate must know of a call: its class, and by that whether it may probe.
     pub(super) fn endpoint<'r>(&self, path: &'r str) -> Endpoint<'r> {
-        let reads = self.0.as_ref().is_some_and(|all| all.contains(path));
-        let class = if reads { Class::Read } else { Class::Write };
-        Endpoint::at_path(path, reads).with_class(class)
+        let class = self.said(path).class.unwrap_or_default();
+        Endpoint::at_path(path, class == Class::Read).with_class(class)
+    }
+
+    pub(super) fn streams(&self, path: &str) -> bool {
+        self.said(path).streams
     }
 }
 
@@ -67,9 +131,9 @@ mod tests {
     #[test]
     fn a_method_is_found_by_its_exact_path() {
         let methods = Methods::default()
-            .and(["/billing.v1.Billing/GetPrices"])
+            .class(Class::Read, ["/billing.v1.Billing/GetPrices"])
             .unwrap()
-            .and(["/Health/Check".to_owned()])
+            .class(Class::Read, ["/Health/Check".to_owned()])
             .unwrap();
         let reads = |methods: &Methods, path| {
             let endpoint = methods.endpoint(path);
@@ -105,9 +169,35 @@ mod tests {
             "/billing.v1.Billing/{method}",
             "/1/2",
         ] {
-            let error = Methods::default().and([name]).unwrap_err();
-            assert_eq!(error.name(), name);
-            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+            let read = Methods::default().class(Class::Read, [name]);
+            let stream = Methods::default().stream([name]);
+            for error in [read.unwrap_err(), stream.unwrap_err()] {
+                assert_eq!(error.name(), name);
+                assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn a_method_has_one_class_whatever_else_is_said_of_it() {
+        let named = "/billing.v1.Billing/Settle";
+        let methods = Methods::default()
+            .class(Class::Never, [named])
+            .unwrap()
+            .class(Class::Never, [named])
+            .unwrap()
+            .stream([named, "/billing.v1.Billing/Watch"])
+            .unwrap();
+        let class = |path| methods.endpoint(path).class;
+        assert_eq!(class(named), Class::Never);
+        assert!(methods.streams(named) && methods.streams("/billing.v1.Billing/Watch"));
+        assert_eq!(class("/billing.v1.Billing/Watch"), Class::Write);
+        assert!(!methods.streams("/billing.v1.Billing/Charge"));
+        let error = methods.class(Class::Read, [named]).unwrap_err();
+        assert_eq!(error.name(), named);
+        assert_eq!(
+            error.to_string(),
+            "the method `/billing.v1.Billing/Settle` has two classes, never and read: give it one"
+        );
     }
 }

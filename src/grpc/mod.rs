@@ -14,6 +14,9 @@
 //! A method is its path, `/package.Service/Method`. Everything goes by POST, so nothing may probe
 //! unless [`GrpcCalls::reads`] names it: without one, give the layer a [ping](crate::MaintenanceHandle::ping).
 //!
+//! Nothing on the wire tells a stream from a single answer either. A stream whose messages come seldom would look like a partner who hangs:
+//! name such methods by [`GrpcCalls::streams`], and they are judged at their first message.
+//!
 //! # Example
 //!
 //! ```
@@ -69,6 +72,10 @@
 //!
 //! # Limits
 //!
+//! - A stream that [`GrpcCalls::streams`] does not name counts as hanging when its reader waits `hang_limit` (5 s by default) for a message.
+//!   One that it names may be quiet after its first message, and not before: until then nothing tells it from a partner who
+//!   accepts everything and does nothing. Where the first message may take longer (a subscription to rare events), let the partner
+//!   send one at once (as `grpc.health.v1.Health/Watch` does), or open that stream on a channel without the layer.
 //! - gRPC-Web, where the trailers are part of the body, is not read: its calls end without a status, and count as failures.
 //! - A retry between this layer and the caller sees the head of an answer only; a status in the trailers is past it.
 
@@ -85,7 +92,7 @@ pub use self::{
     calls::GrpcCalls,
     code::Code,
     methods::MethodError,
-    refusal::{DOMAIN, REASON, refusal},
+    refusal::{DOMAIN, DelayError, REASON, refusal},
     routes::GrpcRoutes,
 };
 use crate::{exempt::Exemption, layer::MaintenanceLayer};
@@ -95,9 +102,9 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// | outcome | what |
     /// |---|---|
-    /// | failure | an error of the channel (connection, timeout); `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`; a body that breaks off or ends without a status |
+    /// | failure | an error of the channel (connection, timeout); `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`; a body that breaks off or ends without a status; a body that hangs: the reader waits for more and nothing comes for `hang_limit` |
     /// | neutral | `CANCELLED`, `RESOURCE_EXHAUSTED`, `PERMISSION_DENIED`, `UNAUTHENTICATED`; a body that nobody read to its end |
-    /// | success | every other status |
+    /// | success | every other status; of the methods that [`GrpcCalls::streams`] names, an answer whose first message came |
     /// | as over HTTP | an answer without a status whose HTTP status is not 200 (a proxy's): by [`HttpCalls::by_status`](crate::http::HttpCalls::by_status) |
     ///
     /// [`GrpcCalls::by_code`] says why. A refusal is [`refusal`]: the caller sees `UNAVAILABLE` with details.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::Refused,
     http::{delays, mark},
+    moment::Span,
     rfc3339::rfc3339,
 };
 
@@ -22,8 +23,10 @@ pub const REASON: &str = "MAINTENANCE";
 /// partner's own `UNAVAILABLE`.
 pub const DOMAIN: &str = "tower-maintenance";
 
-/// The longest that `RetryInfo` says, as the longest `Retry-After` of HTTP: maintenance may end early.
+/// As the longest `Retry-After` of HTTP: maintenance may end early.
 const LONGEST: Duration = Duration::from_secs(300);
+/// The most that `google.protobuf.Duration` can say: ten thousand years.
+const LONGEST_ON_THE_WIRE: Duration = Duration::from_secs(315_576_000_000);
 /// How much of a text goes on the wire, in bytes: clients take 8 KiB of headers, and a text is there twice,
 /// once at up to three bytes for each of its own.
 const LONGEST_TEXT: usize = 1024;
@@ -69,7 +72,78 @@ const LONGEST_TEXT: usize = 1024;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The 5 min are those of `longest_retry_delay`, an option of [`GrpcCalls`](super::GrpcCalls::longest_retry_delay) and
+/// [`GrpcRoutes`](super::GrpcRoutes::longest_retry_delay); here they are fixed.
+#[must_use]
 pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
+    Longest::default().refusal(refused)
+}
+
+/// A delay for refused callers that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}: allowed is {allowed}")]
+pub struct DelayError {
+    field: &'static str,
+    value: String,
+    allowed: &'static str,
+}
+
+impl DelayError {
+    /// The option that is wrong.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The value that it has.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What would be allowed.
+    #[must_use]
+    pub fn allowed(&self) -> &str {
+        self.allowed
+    }
+}
+
+/// The longest that a `RetryInfo` says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Longest(Duration);
+
+impl Default for Longest {
+    fn default() -> Self {
+        Self(LONGEST)
+    }
+}
+
+impl Longest {
+    pub(super) fn new(span: Duration) -> Result<Self, DelayError> {
+        if span < Duration::from_secs(1) {
+            return Err(DelayError {
+                field: "longest_retry_delay",
+                value: Span(span).to_string(),
+                allowed: "1 s or longer",
+            });
+        }
+        Ok(Self(span.min(LONGEST_ON_THE_WIRE)))
+    }
+
+    pub(super) fn refusal<B: Default>(self, refused: &Refused) -> Response<B> {
+        let delay = self.delay(refused, HasherRng::new().next_f64());
+        respond(refused, delay)
+    }
+
+    /// `draw` is from 0 to 1.
+    fn delay(self, refused: &Refused, draw: f64) -> Duration {
+        let (least, most) = delays(refused, self.0);
+        least + (most - least).mul_f64(draw)
+    }
+}
+
+fn respond<B: Default>(refused: &Refused, delay: Duration) -> Response<B> {
     let message = message(refused);
     let mut metadata = vec![
         ("partner", clipped(refused.partner()).to_owned()),
@@ -86,7 +160,7 @@ pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
     let details = wire::details(Details {
         code: Code::Unavailable,
         message: &message,
-        retry_after: delay(refused, HasherRng::new().next_f64()),
+        retry_after: delay,
         reason: REASON,
         domain: DOMAIN,
         metadata: metadata.into_iter().map(named).collect(),
@@ -121,12 +195,6 @@ fn message(refused: &Refused) -> String {
 /// As much of a text as fits [`LONGEST_TEXT`].
 fn clipped(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
-}
-
-/// `draw` is from 0 to 1.
-fn delay(refused: &Refused, draw: f64) -> Duration {
-    let (least, most) = delays(refused, LONGEST);
-    least + (most - least).mul_f64(draw)
 }
 
 #[cfg(test)]
@@ -168,9 +236,46 @@ mod tests {
             (Mode::Probing, None, secs(5) / 2, secs(15) / 2),
         ] {
             let refused = refused(mode, left);
-            assert_eq!(delay(&refused, 0.0), least, "{mode} {left:?}");
-            assert_eq!(delay(&refused, 1.0), most, "{mode} {left:?}");
-            assert_eq!(delay(&refused, 0.5), (least + most) / 2, "{mode} {left:?}");
+            let delay = |draw| Longest::default().delay(&refused, draw);
+            assert_eq!(delay(0.0), least, "{mode} {left:?}");
+            assert_eq!(delay(1.0), most, "{mode} {left:?}");
+            assert_eq!(delay(0.5), (least + most) / 2, "{mode} {left:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_delay_is_a_second_at_least_and_what_the_wire_can_say_at_most() {
+        let secs = Duration::from_secs;
+        for (longest, left, least, most) in [
+            (secs(1), Some(secs(30)), secs(1) / 2, secs(1)),
+            (secs(1), None, secs(1), secs(1)),
+            (secs(600), Some(secs(30)), secs(15), secs(30)),
+            (secs(600), Some(secs(3600)), secs(300), secs(600)),
+            (
+                Duration::MAX,
+                Some(Duration::MAX),
+                LONGEST_ON_THE_WIRE / 2,
+                LONGEST_ON_THE_WIRE,
+            ),
+        ] {
+            let refused = refused(Mode::Maintenance, left);
+            let delay = |draw| Longest::new(longest).unwrap().delay(&refused, draw);
+            assert_eq!(delay(0.0), least, "{longest:?} {left:?}");
+            assert_eq!(delay(1.0), most, "{longest:?} {left:?}");
+        }
+        for (short, shown) in [
+            (Duration::ZERO, "0 s"),
+            (Duration::from_millis(999), "999 ms"),
+        ] {
+            let error = Longest::new(short).unwrap_err();
+            assert_eq!(
+                (error.field(), error.value()),
+                ("longest_retry_delay", shown)
+            );
+            assert_eq!(
+                error.to_string(),
+                format!("longest_retry_delay is {shown}: allowed is 1 s or longer")
+            );
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Before one's own gRPC services: what passes, and how a refusal looks.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 
 use super::{
     methods::{MethodError, Methods},
-    refusal::refusal,
+    refusal::{DelayError, Longest},
 };
 use crate::{
-    endpoint::{Endpoint, Placement},
+    endpoint::{Class, Endpoint, Placement},
     error::Refused,
     protocol::{Protocol, Ticket},
 };
@@ -16,7 +18,8 @@ use crate::{
 /// [`MaintenanceLayer::grpc_routes`](crate::MaintenanceLayer::grpc_routes).
 #[derive(Debug, Clone, Default)]
 pub struct GrpcRoutes {
-    reads: Methods,
+    methods: Methods,
+    longest: Longest,
 }
 
 impl GrpcRoutes {
@@ -27,7 +30,8 @@ impl GrpcRoutes {
     }
 
     /// Adds our own methods that only read, as `/package.Service/Method`: while the partner is being probed
-    /// they pass, so that the calls they make can be the probes. Default: none.
+    /// they pass, so that the calls they make can be the probes. They pass under a
+    /// [read-only hold](crate::Hold::read_only) too. Default: none.
     ///
     /// ```
     /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
@@ -45,13 +49,40 @@ impl GrpcRoutes {
     ///
     /// # Errors
     ///
-    /// If a name is not of that form; the error names it.
+    /// If a name is not of that form, or the method is said to [never](Self::never) pass too; the error names it.
     pub fn reads<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
     ) -> Result<Self, MethodError> {
-        let reads = self.reads.and(methods)?;
-        Ok(Self { reads })
+        let methods = self.methods.class(Class::Read, methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// Adds methods that pass in `Serving` alone ([`Class::Never`]), as `/package.Service/Method`: a yearly settlement has no part in
+    /// proving that we are back. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// If a name is not of that form, or the method is said to read too; the error names it.
+    pub fn never<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        let methods = self.methods.class(Class::Never, methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// The longest that a refusal's `RetryInfo` says, at least 1 s. Default: 5 min, as the longest `Retry-After` over HTTP: who was told
+    /// longer would stay away though maintenance may end early.
+    ///
+    /// No delay is longer, those guessed neither; and none is past an end that is known.
+    ///
+    /// # Errors
+    ///
+    /// If it is shorter than 1 s.
+    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
+        let longest = Longest::new(longest)?;
+        Ok(Self { longest, ..self })
     }
 }
 
@@ -61,7 +92,7 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        self.reads.endpoint(request.uri().path())
+        self.methods.endpoint(request.uri().path())
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {
@@ -69,7 +100,7 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Response<B>, E> {
-        Ok(refusal(&refused))
+        Ok(self.longest.refusal(&refused))
     }
 
     fn unready(&self, error: E) -> E {

@@ -31,6 +31,7 @@ mod calls;
 mod classes;
 mod json;
 mod matcher;
+pub(crate) mod measuring;
 mod notices;
 mod prefix;
 mod refusal;

@@ -26,6 +26,7 @@ use super::retry_after;
 use crate::{
     clock::Clock,
     handle::MaintenanceHandle,
+    moment::Span,
     partner_says::{Indicator, PartnerSays},
     source::Notes,
     text::OneLine,
@@ -39,6 +40,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 /// By how much a pause is longer or shorter, so that replicas do not ask in step.
 const JITTER: f64 = 0.2;
+
+/// Below this a page is hammered: it is somebody else's, and cached for longer anyway.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// For how many intervals a word is fresh.
 const FRESH_INTERVALS: u32 = 5;
@@ -72,9 +76,10 @@ impl<S> Statuspage<S> {
         }
     }
 
-    /// Sets how often it is read. Default: 60 s, as status pages are cached for about that long.
+    /// Sets how often it is read, at least every 5 s. Default: 60 s, as status pages are cached for about that long.
     ///
-    /// Each pause is up to a fifth longer or shorter. A word is stale after five intervals.
+    /// Each pause is up to a fifth longer or shorter, and the first reading comes after up to a fifth of an interval (12 s by
+    /// default): replicas that start together do not ask together. A word is stale after five intervals.
     pub fn with_interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
@@ -94,13 +99,19 @@ impl<S> Statuspage<S> {
     }
 
     fn checked(&self) -> Result<Uri, StatuspageError> {
-        for (field, span) in [("interval", self.interval), ("timeout", self.timeout)] {
-            if span.is_zero() {
-                return Err(StatuspageError::NoTime { field });
-            }
+        let too_short = |field, span: Duration, allowed| StatuspageError::TooShort {
+            field,
+            value: Span(span).to_string(),
+            allowed,
+        };
+        if self.interval < SHORTEST_INTERVAL {
+            return Err(too_short("interval", self.interval, "5 s or longer"));
+        }
+        if self.timeout.is_zero() {
+            return Err(too_short("timeout", self.timeout, "any time longer than 0"));
         }
         let invalid = |why: &str| StatuspageError::Url {
-            url: self.url.clone(),
+            url: redacted(&self.url),
             why: why.to_owned(),
         };
         let page: Uri = self
@@ -126,10 +137,33 @@ impl<S> Statuspage<S> {
 impl<S> fmt::Debug for Statuspage<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Statuspage")
-            .field("url", &self.url)
+            .field("url", &redacted(&self.url))
             .field("interval", &self.interval)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
+    }
+}
+
+/// A URL without what may be a secret: who it names, and what it asks.
+///
+/// By hand, as it is for what no parser takes: a password may bear any of `/`, `?`, `#` and `@` unescaped, so everything
+/// up to the last `@` goes, wherever that stands.
+fn redacted(url: &str) -> String {
+    let (user, rest) = match url.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, url),
+    };
+    let shown = match user {
+        Some(user) => {
+            let schemes = ["https://", "http://"];
+            let scheme = schemes.into_iter().find(|scheme| user.starts_with(scheme));
+            format!("{}***@{rest}", scheme.unwrap_or_default())
+        }
+        None => rest.to_owned(),
+    };
+    match shown.find(['?', '#']) {
+        Some(at) => format!("{}***", &shown[..=at]),
+        None => shown,
     }
 }
 
@@ -141,17 +175,21 @@ pub enum StatuspageError {
     #[error("the status page's url `{}` is not like `https://status.example.com`: {}", OneLine(.url), OneLine(.why))]
     #[non_exhaustive]
     Url {
-        /// The URL.
+        /// The URL; who it names and what it asks are written as `***`.
         url: String,
         /// What is wrong with it.
         why: String,
     },
-    /// A span is zero.
-    #[error("the status page's {field} is 0 s; it must be longer")]
+    /// A span is too short.
+    #[error("the status page's {field} is {value}: allowed is {allowed}")]
     #[non_exhaustive]
-    NoTime {
-        /// Which span.
+    TooShort {
+        /// Which span: `interval` or `timeout`.
         field: &'static str,
+        /// How long it is.
+        value: String,
+        /// What would be allowed.
+        allowed: &'static str,
     },
 }
 
@@ -159,11 +197,11 @@ impl MaintenanceHandle {
     /// A future that reads the partner's public status page again and again, and notes what it
     /// [says](Self::partner_says). Spawn it; it ends by itself when no layer, service or handle is left.
     ///
-    /// It asks for `/api/v2/status.json`, at once and then every [interval](Statuspage::with_interval).
+    /// It asks for `/api/v2/status.json`, soon and then every [interval](Statuspage::with_interval).
     /// With `If-None-Match`: an answer 304 confirms the last word. What cannot be read (no connection, no
     /// 200, no end within the timeout, more than 64 KiB, not what Statuspage writes) is noted as
     /// [unreadable](Self::partner_unreadable), and asked for ever less often, down to once in 15 min;
-    /// a `Retry-After` of the page is heeded up to that.
+    /// a `Retry-After` of the page is heeded up to that, and lengthened by up to a fifth: all replicas are told the same.
     ///
     /// It is shown and decides nothing: neither a page that says "critical" nor one that cannot be read
     /// trips or refuses anything.
@@ -174,7 +212,7 @@ impl MaintenanceHandle {
     ///
     /// # Errors
     ///
-    /// If the URL is not that of a page, or interval or timeout are zero.
+    /// If the URL is not that of a page, the interval is shorter than 5 s, or the timeout is zero.
     ///
     /// # Panics
     ///
@@ -245,6 +283,10 @@ where
     A: Default,
     B: Body<Error: Into<BoxError>>,
 {
+    let rest = tokio::time::sleep(pauses.before_the_first());
+    if notes.unless_gone(rest).await.is_none() {
+        return;
+    }
     loop {
         let Some(read) = notes.unless_gone(reader.read()).await else {
             return;
@@ -435,6 +477,11 @@ struct Pauses {
 }
 
 impl Pauses {
+    fn before_the_first(&mut self) -> Duration {
+        let part = JITTER * self.random.next_f64();
+        scaled(self.interval, part)
+    }
+
     fn after_a_word(&mut self) -> Duration {
         self.failures = 0;
         self.jittered(self.interval)
@@ -445,14 +492,19 @@ impl Pauses {
         let growth = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let pause = self.interval.saturating_mul(growth).min(longest);
-        self.jittered(pause)
-            .max(asked.unwrap_or_default().min(longest))
+        let asked = asked.unwrap_or_default().min(longest);
+        // Never earlier than asked.
+        let asked = scaled(asked, 1.0 + JITTER * self.random.next_f64());
+        self.jittered(pause).max(asked)
     }
 
     fn jittered(&mut self, span: Duration) -> Duration {
-        let factor = 1.0 + JITTER * (2.0 * self.random.next_f64() - 1.0);
-        Duration::try_from_secs_f64(span.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+        scaled(span, 1.0 + JITTER * (2.0 * self.random.next_f64() - 1.0))
     }
+}
+
+fn scaled(span: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(span.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 /// Numbers that are the same for the same seed.
@@ -617,14 +669,56 @@ mod tests {
                 "{error}"
             );
         }
-        let zero = Statuspage::new((), "https://status.zuora.com").with_interval(Duration::ZERO);
-        let error = zero.checked().unwrap_err().to_string();
+    }
+
+    #[test]
+    fn an_interval_under_5_s_and_no_timeout_are_errors() {
+        let page = || Statuspage::new((), "https://status.zuora.com");
+        let error = |page: Statuspage<()>| page.checked().unwrap_err().to_string();
+        for (millis, shown) in [(0, "0 s"), (1, "1 ms"), (4_900, "4.9 s")] {
+            let interval = Duration::from_millis(millis);
+            assert_eq!(
+                error(page().with_interval(interval)),
+                format!("the status page's interval is {shown}: allowed is 5 s or longer")
+            );
+        }
+        assert!(page().with_interval(SHORTEST_INTERVAL).checked().is_ok());
         assert_eq!(
-            error,
-            "the status page's interval is 0 s; it must be longer"
+            error(page().with_timeout(Duration::ZERO)),
+            "the status page's timeout is 0 s: allowed is any time longer than 0"
         );
-        let zero = Statuspage::new((), "https://status.zuora.com").with_timeout(Duration::ZERO);
-        assert!(zero.checked().is_err());
+        let brief = page().with_timeout(Duration::from_nanos(1));
+        assert!(brief.checked().is_ok());
+    }
+
+    #[test]
+    fn a_secret_in_a_url_is_not_shown() {
+        for (url, shown) in [
+            ("https://status.zuora.com", "https://status.zuora.com"),
+            (
+                "https://me@status.zuora.com",
+                "https://***@status.zuora.com",
+            ),
+            ("http://me:secret@h:8080/x", "http://***@h:8080/x"),
+            ("https://me:se/cr?e#t@h", "https://***@h"),
+            ("https://me:s@cret@h", "https://***@h"),
+            ("https://me:secret@h?page=1", "https://***@h?***"),
+            ("https://h/?token=secret", "https://h/?***"),
+            ("https://h#secret", "https://h#***"),
+            ("me:secret@h", "***@h"),
+            ("//me:secret@h", "***@h"),
+            ("ftp://me:secret@h", "***@h"),
+            ("https:/me:secret@h", "***@h"),
+            ("me:https://secret@h", "***@h"),
+        ] {
+            assert_eq!(redacted(url), shown);
+            let page = Statuspage::new((), url);
+            let told = format!("{page:?} {:?}", page.checked());
+            assert!(!told.contains("secret"), "{told}");
+            if let Err(error) = page.checked() {
+                assert!(error.to_string().contains(&format!("`{shown}`")), "{error}");
+            }
+        }
     }
 
     fn pauses(interval: Duration, seed: u64) -> Pauses {
@@ -663,18 +757,41 @@ mod tests {
         }
         assert!(pauses.after_a_word() <= minute * 72 / 60);
         assert!(pauses.after_an_error(None) <= minute * 72 / 60, "anew");
+    }
 
-        // What the page asks for is the least, up to the longest.
-        let asked =
-            |pauses: &mut Pauses, secs| pauses.after_an_error(Some(Duration::from_secs(secs)));
-        assert_eq!(asked(&mut pauses, 600), Duration::from_secs(600));
-        assert!(asked(&mut pauses, 1 << 31) <= minute * 18);
+    #[test]
+    fn what_a_page_asks_for_is_the_least_up_to_a_fifth_more_and_to_the_longest() {
+        let minute = Duration::from_secs(60);
+        let asked = |secs, seed| {
+            let mut pauses = pauses(minute, seed);
+            pauses.after_an_error(Some(Duration::from_secs(secs)))
+        };
+        let mut drawn: Vec<_> = (0..1000).map(|seed| asked(600, seed)).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert!(drawn.len() > 900, "spread: {}", drawn.len());
+        assert!(drawn[0] >= 10 * minute && drawn[0] < 10 * minute + minute / 6);
+        let last = drawn[drawn.len() - 1];
+        assert!(last <= 12 * minute && last > 12 * minute - minute / 6);
+        for seed in 0..100 {
+            assert!((15 * minute..=18 * minute).contains(&asked(1 << 31, seed)));
+        }
+    }
+
+    #[test]
+    fn the_first_reading_comes_within_a_fifth_of_the_interval() {
+        let first = |seed| pauses(Duration::from_secs(60), seed).before_the_first();
+        let drawn: Vec<_> = (0..1000).map(|seed| first(seed).as_secs_f64()).collect();
+        assert!(drawn.iter().all(|pause| (0.0..=12.0).contains(pause)));
+        assert!(drawn.iter().any(|pause| *pause < 1.0) && drawn.iter().any(|pause| *pause > 11.0));
+        assert_eq!(first(7), first(7));
     }
 
     #[test]
     fn an_interval_of_any_length_is_an_interval() {
         for interval in [Duration::from_nanos(1), Duration::MAX] {
             let mut pauses = pauses(interval, 0);
+            pauses.before_the_first();
             pauses.after_a_word();
             pauses.after_an_error(Some(Duration::MAX));
         }

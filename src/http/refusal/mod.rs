@@ -69,7 +69,7 @@ const WHILE_PROBING: Duration = Duration::from_secs(5);
 /// assert_eq!(page.status(), 503);
 /// assert!(page.body().contains("Billing is down for maintenance"));
 /// assert!(page.body().contains("We move to a new ledger."));
-/// assert!(!page.body().contains("4711")); // the reason is for operators
+/// assert!(!page.body().contains("ticket")); // the reason is for operators
 ///
 /// let script = Request::get("/billing/prices").body(())?;
 /// let problem = gated.oneshot(script).await?;
