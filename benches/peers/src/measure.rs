@@ -1,0 +1,380 @@
+//! Time and allocations of a call; bytes of a layer.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    alloc,
+    cases::{CALLS_BEFORE, Case, Entry, Passes, breakers},
+    ours::{LONG, NAME, SHAPES},
+    subject::{Breaker, Cost, Partner, Subject, Tower},
+};
+
+/// How much time is spent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Rounds over the subjects of a case; the median counts.
+    pub(crate) rounds: usize,
+    /// How long one subject is measured in one round.
+    pub(crate) slice: Duration,
+    /// Rounds with one thread and with two.
+    pub(crate) thread_rounds: usize,
+    /// Calls whose instructions are counted.
+    pub(crate) instructions: u64,
+    /// The most calls that go before those.
+    pub(crate) most_before: u64,
+}
+
+impl Effort {
+    pub(crate) const FULL: Self = Self {
+        rounds: 301,
+        slice: Duration::from_millis(2),
+        thread_rounds: 61,
+        instructions: 5_000,
+        most_before: u64::MAX,
+    };
+    pub(crate) const QUICK: Self = Self {
+        rounds: 41,
+        slice: Duration::from_micros(500),
+        thread_rounds: 11,
+        instructions: 1_000,
+        most_before: 12_000,
+    };
+}
+
+/// Where a call grows with those before it, no more than so many are measured: a fifth of the window.
+const MOST_THAT_GROW: u64 = CALLS_BEFORE / 5;
+/// How long one thread works for a measurement of two: long beside the start of a thread.
+const THREAD_SLICE: Duration = Duration::from_millis(2);
+
+/// What one call costs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallCost {
+    pub(crate) ns: f64,
+    pub(crate) allocations: f64,
+}
+
+fn run(name: &str, subject: &mut dyn Subject, passes: Passes, calls: u64) -> Duration {
+    let begin = Instant::now();
+    let passed = subject.run(calls);
+    let took = begin.elapsed();
+    check(name, passes, calls, passed);
+    took
+}
+
+/// A subject that changes its mind under way is not what was to be measured.
+fn check(name: &str, passes: Passes, calls: u64, passed: u64) {
+    let expected = match passes {
+        Passes::All => calls,
+        Passes::None => 0,
+    };
+    assert_eq!(
+        passed, expected,
+        "{name}: of {calls} good calls so many passed"
+    );
+}
+
+/// How many calls take about so long.
+fn calls_in(name: &str, subject: &mut dyn Subject, passes: Passes, slice: Duration) -> u64 {
+    let mut calls = 16;
+    loop {
+        let took = run(name, subject, passes, calls);
+        if took >= slice / 4 {
+            let ratio = slice.as_secs_f64() / took.as_secs_f64();
+            return ((calls as f64 * ratio) as u64).max(1);
+        }
+        calls *= 2;
+    }
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// All subjects of a case in turns, so that whatever else the machine does hits all of them alike.
+pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<CallCost>, String> {
+    let mut subjects = Vec::new();
+    for entry in &case.entries {
+        let mut subject = entry.proven()?;
+        run(entry.name, &mut *subject, entry.passes, entry.calls_before);
+        let calls = match entry.cost {
+            Cost::Flat => calls_in(entry.name, &mut *subject, entry.passes, effort.slice),
+            Cost::Grows => (MOST_THAT_GROW / effort.rounds as u64).max(1),
+        };
+        subjects.push((entry, subject, calls, Vec::new()));
+    }
+    let number = subjects.len();
+    for round in 0..effort.rounds {
+        for turn in 0..number {
+            let (entry, subject, calls, samples) = &mut subjects[(round + turn) % number];
+            let took = run(entry.name, &mut **subject, entry.passes, *calls);
+            samples.push(took.as_secs_f64() * 1e9 / *calls as f64);
+        }
+    }
+    let cost = |(entry, mut subject, _, samples): (&Entry, Box<dyn Subject>, u64, Vec<f64>)| {
+        let calls = 1_000;
+        let before = alloc::allocations();
+        check(entry.name, entry.passes, calls, subject.run(calls));
+        let allocations = (alloc::allocations() - before) as f64 / calls as f64;
+        CallCost {
+            ns: median(samples),
+            allocations,
+        }
+    };
+    Ok(subjects.into_iter().map(cost).collect())
+}
+
+// ---- two threads --------------------------------------------------------------------------------
+
+/// Wall time per call with one thread and with two on one layer; the calls of both threads count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Threads {
+    pub(crate) one: f64,
+    pub(crate) two: f64,
+    /// In so many rounds both threads had a processor throughout. Without any, all rounds stand for them.
+    pub(crate) undisturbed: usize,
+}
+
+/// How often it is tried, for a round that is undisturbed.
+const TRIES: usize = 3;
+/// The share of its time that a thread of an undisturbed round may have waited for a processor.
+const DISTURBED: f64 = 0.1;
+
+/// What one subject does with two threads, while it admits and while it refuses.
+#[derive(Debug)]
+pub(crate) struct TwoThreads {
+    pub(crate) name: &'static str,
+    pub(crate) admitted: Threads,
+    pub(crate) refused: Option<Threads>,
+}
+
+pub(crate) fn two_threads(effort: Effort) -> Result<Vec<TwoThreads>, String> {
+    let bare = Breaker {
+        name: "bare",
+        build: |_| Box::new(Tower(Partner)),
+        cost: Cost::Flat,
+    };
+    // `tower::load_shed` shares nothing between threads.
+    let breakers = breakers()
+        .into_iter()
+        .filter(|breaker| breaker.name != crate::peers::LOAD_SHED.name);
+    let mut all = Vec::new();
+    for breaker in std::iter::once(bare).chain(breakers) {
+        let mut admits = (breaker.build)(LONG);
+        admits.run(CALLS_BEFORE);
+        let admits = Pair::new(breaker, admits, Passes::All, effort);
+        let refuses = if breaker.name == bare.name {
+            None
+        } else {
+            let mut refuses = (breaker.build)(LONG);
+            crate::proof::trip(breaker.name, &mut *refuses)?;
+            Some(Pair::new(breaker, refuses, Passes::None, effort))
+        };
+        all.push((breaker.name, admits, refuses));
+    }
+    for _ in 0..TRIES * effort.thread_rounds {
+        for (_, admits, refuses) in &mut all {
+            for pair in [Some(admits), refuses.as_mut()].into_iter().flatten() {
+                if pair.two.undisturbed.len() < effort.thread_rounds {
+                    pair.round();
+                }
+            }
+        }
+    }
+    let two_threads = all.into_iter().map(|(name, admits, refuses)| TwoThreads {
+        name,
+        admitted: admits.median(),
+        refused: refuses.map(Pair::median),
+    });
+    Ok(two_threads.collect())
+}
+
+/// Two services of one layer.
+struct Pair {
+    name: &'static str,
+    services: [Box<dyn Subject>; 2],
+    passes: Passes,
+    calls: u64,
+    one: Samples,
+    two: Samples,
+}
+
+/// Of a call, in nanoseconds.
+#[derive(Debug, Default)]
+struct Samples {
+    undisturbed: Vec<f64>,
+    disturbed: Vec<f64>,
+}
+
+impl Samples {
+    fn push(&mut self, wall: Wall, calls: u64) {
+        let samples = if wall.waited > DISTURBED {
+            &mut self.disturbed
+        } else {
+            &mut self.undisturbed
+        };
+        samples.push(wall.took.as_secs_f64() * 1e9 / calls as f64);
+    }
+
+    fn median(self) -> f64 {
+        median(if self.undisturbed.is_empty() {
+            self.disturbed
+        } else {
+            self.undisturbed
+        })
+    }
+}
+
+impl Pair {
+    fn new(
+        breaker: Breaker,
+        mut service: Box<dyn Subject>,
+        passes: Passes,
+        effort: Effort,
+    ) -> Self {
+        let name = breaker.name;
+        let calls = match breaker.cost {
+            Cost::Grows if passes == Passes::All => {
+                (MOST_THAT_GROW / (3 * effort.thread_rounds as u64)).max(1)
+            }
+            Cost::Flat | Cost::Grows => calls_in(name, &mut *service, passes, THREAD_SLICE),
+        };
+        Self {
+            name,
+            services: [service.another(), service],
+            passes,
+            calls,
+            one: Samples::default(),
+            two: Samples::default(),
+        }
+    }
+
+    fn round(&mut self) {
+        let (name, passes, calls) = (self.name, self.passes, self.calls);
+        let one = wall(name, &mut self.services[..1], passes, calls);
+        let two = wall(name, &mut self.services, passes, calls);
+        self.one.push(one, calls);
+        self.two.push(two, 2 * calls);
+    }
+
+    fn median(self) -> Threads {
+        Threads {
+            undisturbed: self.two.undisturbed.len(),
+            one: self.one.median(),
+            two: self.two.median(),
+        }
+    }
+}
+
+/// What threads did together.
+#[derive(Debug, Clone, Copy)]
+struct Wall {
+    /// From the start of the first to the end of the last.
+    took: Duration,
+    /// The largest share of its time that one of them waited for a processor.
+    waited: f64,
+}
+
+/// How long this thread has waited for a processor; for its own locks is not counted. Only Linux tells.
+fn waited_for_a_processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
+    waited.map_or(Duration::ZERO, Duration::from_nanos)
+}
+
+fn wall(name: &str, services: &mut [Box<dyn Subject>], passes: Passes, calls: u64) -> Wall {
+    let (threads, arrived) = (services.len(), &AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let threads: Vec<_> = services
+            .iter_mut()
+            .map(|service| {
+                scope.spawn(move || {
+                    // Whatever is needed once a thread.
+                    service.run_beside_others(0);
+                    let waited = waited_for_a_processor();
+                    // Spinning, not a barrier: whoever is woken would often be so on the waker's processor.
+                    arrived.fetch_add(1, Ordering::Relaxed);
+                    while arrived.load(Ordering::Relaxed) < threads {
+                        std::hint::spin_loop();
+                    }
+                    let begin = Instant::now();
+                    let passed = service.run_beside_others(calls);
+                    let end = Instant::now();
+                    check(name, passes, calls, passed);
+                    let waited = waited_for_a_processor().saturating_sub(waited);
+                    (
+                        begin,
+                        end,
+                        waited.as_secs_f64() / (end - begin).as_secs_f64(),
+                    )
+                })
+            })
+            .collect();
+        let mut threads = threads.into_iter().map(|thread| {
+            thread
+                .join()
+                .expect("a thread panics only on a wrong answer")
+        });
+        let first = threads.next().expect("there is a thread");
+        let (begin, end, waited) = threads.fold(first, |all, one| {
+            (all.0.min(one.0), all.1.max(one.1), all.2.max(one.2))
+        });
+        let took = end - begin;
+        Wall { took, waited }
+    })
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+
+/// What one layer keeps.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) name: &'static str,
+    pub(crate) window: &'static str,
+    /// Bytes once it is built; a peer's with its service.
+    pub(crate) built: i64,
+    /// The same after [`Self::calls`].
+    pub(crate) filled: i64,
+    pub(crate) calls: u64,
+}
+
+pub(crate) fn memory() -> Vec<Memory> {
+    let mut all = Vec::new();
+    for shape in SHAPES {
+        let before = alloc::bytes();
+        let layer = shape.layer();
+        let built = alloc::bytes() - before;
+        drop(layer);
+        let mut subject = shape.subject();
+        all.push(Memory {
+            name: NAME,
+            window: shape.name,
+            built,
+            filled: built + growth(&mut *subject, shape.calls),
+            calls: shape.calls,
+        });
+    }
+    for breaker in crate::peers::PEERS {
+        let before = alloc::bytes();
+        let mut subject = (breaker.build)(LONG);
+        let built = alloc::bytes() - before;
+        all.push(Memory {
+            name: breaker.name,
+            window: "as measured",
+            built,
+            filled: built + growth(&mut *subject, CALLS_BEFORE),
+            calls: CALLS_BEFORE,
+        });
+    }
+    all
+}
+
+fn growth(subject: &mut dyn Subject, calls: u64) -> i64 {
+    let before = alloc::bytes();
+    subject.run(calls);
+    alloc::bytes() - before
+}
