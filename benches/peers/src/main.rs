@@ -11,7 +11,7 @@
 //! | `refused_held` | a call refused by an operator's hold without expiry: no deadline is pending |
 //! | `exempt` | a call exempt by one of 1,000 path patterns; `bare` is the bare matcher before the partner |
 //! | `growth` | an admitted call with larger windows, subscribers, readers |
-//! | `two_threads` | two threads on one layer against one, by wall clock: `bare` shows what the machine allows, at most 2 |
+//! | `two_threads` | two threads on one layer against one, by wall clock: `bare` shows what the machine allows, at most 2; `alone` is the share of time in which only one of them ran, 0 where the machine is idle |
 //! | `memory` | the bytes of one layer |
 //!
 //! The partner is a ready future. One call goes from `poll_ready` to the answer on one thread, without a runtime.
@@ -21,7 +21,7 @@
 //!
 //! JSON: `{case: {subject: {ns, ratio_to_bare, ratio_to_best_peer, instructions, allocations}}}`, each of one call;
 //! what is not known is null. `growth` has `{"tower-maintenance": {what: {..as above..}}}`, `two_threads`
-//! `{subject: {admitted, refused: {one_thread_ns, two_threads_ns, speedup, undisturbed_rounds}}}`, and `memory`
+//! `{subject: {admitted, refused: {one_thread_ns, two_threads_ns, speedup, alone}}}`, and `memory`
 //! `{subject: {window: {bytes_built, bytes_filled, calls}}}`.
 
 #![allow(

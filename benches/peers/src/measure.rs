@@ -1,7 +1,7 @@
 //! Time and allocations of a call; bytes of a layer.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -32,14 +32,14 @@ impl Effort {
     pub(crate) const FULL: Self = Self {
         rounds: 301,
         slice: Duration::from_millis(2),
-        thread_rounds: 61,
+        thread_rounds: 200,
         instructions: 5_000,
         most_before: u64::MAX,
     };
     pub(crate) const QUICK: Self = Self {
         rounds: 41,
         slice: Duration::from_micros(500),
-        thread_rounds: 11,
+        thread_rounds: 40,
         instructions: 1_000,
         most_before: 12_000,
     };
@@ -47,8 +47,10 @@ impl Effort {
 
 /// Where a call grows with those before it, no more than so many are measured: a fifth of the window.
 const MOST_THAT_GROW: u64 = CALLS_BEFORE / 5;
-/// How long one thread works for a measurement of two: long beside the start of a thread.
-const THREAD_SLICE: Duration = Duration::from_millis(2);
+/// With threads, where each round is of few calls then.
+const MOST_ROUNDS_THAT_GROW: usize = 24;
+/// How long one thread works in a round of two: not long, so that some rounds get both processors throughout.
+const THREAD_SLICE: Duration = Duration::from_micros(500);
 
 /// What one call costs.
 #[derive(Debug, Clone, Copy)]
@@ -135,14 +137,15 @@ pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<CallCost>, String
 pub(crate) struct Threads {
     pub(crate) one: f64,
     pub(crate) two: f64,
-    /// In so many rounds both threads had a processor throughout. Without any, all rounds stand for them.
-    pub(crate) undisturbed: usize,
+    /// The largest share of its time in which only one of two threads ran, in the rounds that count: near 0
+    /// where the machine had two processors to spare; where not, this says little of the subject.
+    pub(crate) alone: f64,
 }
 
-/// How often it is tried, for a round that is undisturbed.
-const TRIES: usize = 3;
-/// The share of its time that a thread of an undisturbed round may have waited for a processor.
-const DISTURBED: f64 = 0.1;
+/// One round in so many counts: those whose threads were together longest.
+const BEST_OF: usize = 10;
+/// But no fewer than these.
+const FEWEST: usize = 5;
 
 /// What one subject does with two threads, while it admits and while it refuses.
 #[derive(Debug)]
@@ -176,19 +179,18 @@ pub(crate) fn two_threads(effort: Effort) -> Result<Vec<TwoThreads>, String> {
         };
         all.push((breaker.name, admits, refuses));
     }
-    for _ in 0..TRIES * effort.thread_rounds {
+    for _ in 0..effort.thread_rounds {
         for (_, admits, refuses) in &mut all {
-            for pair in [Some(admits), refuses.as_mut()].into_iter().flatten() {
-                if pair.two.undisturbed.len() < effort.thread_rounds {
-                    pair.round();
-                }
+            admits.round();
+            if let Some(refuses) = refuses {
+                refuses.round();
             }
         }
     }
     let two_threads = all.into_iter().map(|(name, admits, refuses)| TwoThreads {
         name,
-        admitted: admits.median(),
-        refused: refuses.map(Pair::median),
+        admitted: admits.best(),
+        refused: refuses.map(Pair::best),
     });
     Ok(two_threads.collect())
 }
@@ -199,33 +201,30 @@ struct Pair {
     services: [Box<dyn Subject>; 2],
     passes: Passes,
     calls: u64,
+    rounds: usize,
     one: Samples,
     two: Samples,
 }
 
-/// Of a call, in nanoseconds.
+/// Nanoseconds a call, and the share of waiting.
 #[derive(Debug, Default)]
-struct Samples {
-    undisturbed: Vec<f64>,
-    disturbed: Vec<f64>,
-}
+struct Samples(Vec<(f64, f64)>);
 
 impl Samples {
     fn push(&mut self, wall: Wall, calls: u64) {
-        let samples = if wall.waited > DISTURBED {
-            &mut self.disturbed
-        } else {
-            &mut self.undisturbed
-        };
-        samples.push(wall.took.as_secs_f64() * 1e9 / calls as f64);
+        let per_call = wall.took.as_secs_f64() * 1e9 / calls as f64;
+        self.0.push((per_call, wall.alone));
     }
 
-    fn median(self) -> f64 {
-        median(if self.undisturbed.is_empty() {
-            self.disturbed
-        } else {
-            self.undisturbed
-        })
+    /// The median of the rounds that count, and the largest share in which only one thread ran in one of them.
+    fn best(mut self) -> (f64, f64) {
+        self.0.sort_by(|one, other| one.1.total_cmp(&other.1));
+        self.0.truncate((self.0.len() / BEST_OF).max(FEWEST));
+        let alone = self.0.last().map_or(0.0, |(_, alone)| *alone);
+        (
+            median(self.0.into_iter().map(|(ns, _)| ns).collect()),
+            alone,
+        )
     }
 }
 
@@ -237,23 +236,31 @@ impl Pair {
         effort: Effort,
     ) -> Self {
         let name = breaker.name;
-        let calls = match breaker.cost {
+        let (rounds, calls) = match breaker.cost {
             Cost::Grows if passes == Passes::All => {
-                (MOST_THAT_GROW / (3 * effort.thread_rounds as u64)).max(1)
+                let rounds = effort.thread_rounds.min(MOST_ROUNDS_THAT_GROW);
+                (rounds, MOST_THAT_GROW / (3 * rounds as u64))
             }
-            Cost::Flat | Cost::Grows => calls_in(name, &mut *service, passes, THREAD_SLICE),
+            Cost::Flat | Cost::Grows => (
+                effort.thread_rounds,
+                calls_in(name, &mut *service, passes, THREAD_SLICE),
+            ),
         };
         Self {
             name,
             services: [service.another(), service],
             passes,
             calls,
+            rounds,
             one: Samples::default(),
             two: Samples::default(),
         }
     }
 
     fn round(&mut self) {
+        if self.one.0.len() == self.rounds {
+            return;
+        }
         let (name, passes, calls) = (self.name, self.passes, self.calls);
         let one = wall(name, &mut self.services[..1], passes, calls);
         let two = wall(name, &mut self.services, passes, calls);
@@ -261,12 +268,9 @@ impl Pair {
         self.two.push(two, 2 * calls);
     }
 
-    fn median(self) -> Threads {
-        Threads {
-            undisturbed: self.two.undisturbed.len(),
-            one: self.one.median(),
-            two: self.two.median(),
-        }
+    fn best(self) -> Threads {
+        let ((one, _), (two, alone)) = (self.one.best(), self.two.best());
+        Threads { one, two, alone }
     }
 }
 
@@ -275,32 +279,52 @@ impl Pair {
 struct Wall {
     /// From the start of the first to the end of the last.
     took: Duration,
-    /// The largest share of its time that one of them waited for a processor.
-    waited: f64,
+    /// The share of the time in which not all of them ran: one waited for a processor, was not yet there, or had ended.
+    alone: f64,
 }
 
-/// How long this thread has waited for a processor; for its own locks is not counted. Only Linux tells.
+/// How long this thread has waited for a processor; for locks is not counted. Only Linux tells.
 fn waited_for_a_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
     waited.map_or(Duration::ZERO, Duration::from_nanos)
 }
 
+/// How old a sign of life may be of a thread that is running at this moment.
+const FRESH: Duration = Duration::from_micros(5);
+/// How long threads wait for each other, that is for the machine to run them at once.
+const MEETING: Duration = Duration::from_millis(20);
+
+/// Waits until all threads are running, each on a processor of its own. A barrier would not do: whoever is
+/// woken from one often finds itself on the waker's processor.
+fn meet(base: Instant, signs: &[AtomicU64], me: usize) {
+    let begin = Instant::now();
+    let running = |sign: &AtomicU64, now: Duration| {
+        let sign = Duration::from_nanos(sign.load(Ordering::Relaxed));
+        now.saturating_sub(sign) < FRESH && sign > Duration::ZERO
+    };
+    while begin.elapsed() < MEETING {
+        let now = base.elapsed();
+        signs[me].store(now.as_nanos() as u64, Ordering::Relaxed);
+        if signs.iter().all(|sign| running(sign, now)) {
+            return;
+        }
+    }
+}
+
 fn wall(name: &str, services: &mut [Box<dyn Subject>], passes: Passes, calls: u64) -> Wall {
-    let (threads, arrived) = (services.len(), &AtomicUsize::new(0));
+    let signs: &Vec<_> = &services.iter().map(|_| AtomicU64::new(0)).collect();
+    let base = Instant::now();
     thread::scope(|scope| {
         let threads: Vec<_> = services
             .iter_mut()
-            .map(|service| {
+            .enumerate()
+            .map(|(me, service)| {
                 scope.spawn(move || {
                     // Whatever is needed once a thread.
                     service.run_beside_others(0);
+                    meet(base, signs, me);
                     let waited = waited_for_a_processor();
-                    // Spinning, not a barrier: whoever is woken would often be so on the waker's processor.
-                    arrived.fetch_add(1, Ordering::Relaxed);
-                    while arrived.load(Ordering::Relaxed) < threads {
-                        std::hint::spin_loop();
-                    }
                     let begin = Instant::now();
                     let passed = service.run_beside_others(calls);
                     let end = Instant::now();
@@ -319,12 +343,18 @@ fn wall(name: &str, services: &mut [Box<dyn Subject>], passes: Passes, calls: u6
                 .join()
                 .expect("a thread panics only on a wrong answer")
         });
-        let first = threads.next().expect("there is a thread");
-        let (begin, end, waited) = threads.fold(first, |all, one| {
-            (all.0.min(one.0), all.1.max(one.1), all.2.max(one.2))
-        });
-        let took = end - begin;
-        Wall { took, waited }
+        let (begin, end, waited) = threads.next().expect("there is a thread");
+        let (mut begins, mut ends, mut alone) = ((begin, begin), (end, end), waited);
+        for (begin, end, waited) in threads {
+            begins = (begins.0.min(begin), begins.1.max(begin));
+            ends = (ends.0.min(end), ends.1.max(end));
+            alone = alone.max(waited);
+        }
+        let took = ends.1 - begins.0;
+        let together = ends.0.saturating_duration_since(begins.1);
+        let apart = 1.0 - together.as_secs_f64() / took.as_secs_f64();
+        let alone = alone.max(apart);
+        Wall { took, alone }
     })
 }
 

@@ -135,7 +135,7 @@ fn threads_json(threads: Threads) -> Value {
         "one_thread_ns": rounded(threads.one),
         "two_threads_ns": rounded(threads.two),
         "speedup": rounded(threads.one / threads.two),
-        "undisturbed_rounds": threads.undisturbed,
+        "alone": rounded(threads.alone),
     })
 }
 
@@ -173,11 +173,11 @@ fn table_of_threads(out: &mut String, subjects: &[TwoThreads]) {
         "admitted 1",
         "2",
         "speedup",
-        "rounds",
+        "alone",
         "refused 1",
         "2",
         "speedup",
-        "rounds"
+        "alone"
     );
     for subject in subjects {
         let cells = |threads: Option<Threads>| {
@@ -185,7 +185,7 @@ fn table_of_threads(out: &mut String, subjects: &[TwoThreads]) {
                 cell(threads.map(|threads| threads.one), 1),
                 cell(threads.map(|threads| threads.two), 1),
                 cell(threads.map(|threads| threads.one / threads.two), 2),
-                cell(threads.map(|threads| threads.undisturbed as f64), 0),
+                cell(threads.map(|threads| threads.alone), 2),
             ]
         };
         let ([a, b, c, d], [e, f, g, h]) = (cells(Some(subject.admitted)), cells(subject.refused));
