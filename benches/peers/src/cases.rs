@@ -136,6 +136,7 @@ impl Entry {
 }
 
 /// Every breaker, each in the configuration that is measured.
+#[cfg(test)]
 pub(crate) fn breakers() -> Vec<Breaker> {
     let mut breakers = vec![OURS, LOAD_SHED];
     breakers.extend(PEERS);

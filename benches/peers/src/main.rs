@@ -88,6 +88,9 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let report = measured(effort)?;
     if as_json {
         println!("{:#}", report.to_json());
+        for left_out in &report.left_out {
+            eprintln!("peers: left out: {left_out}");
+        }
     } else {
         print!("{}", report.to_table());
     }

@@ -8,8 +8,10 @@ use std::{
 
 use crate::{
     alloc,
-    cases::{CALLS_BEFORE, Case, Entry, Passes, breakers},
-    ours::{LONG, NAME, SHAPES},
+    cases::{CALLS_BEFORE, Case, Entry, Passes},
+    ours::{LONG, NAME, OURS, SHAPES},
+    peers::PEERS,
+    proof::trip,
     subject::{Breaker, Cost, Partner, Subject, Tower},
 };
 
@@ -161,12 +163,9 @@ pub(crate) fn two_threads(effort: Effort) -> Result<Vec<TwoThreads>, String> {
         build: |_| Box::new(Tower(Partner)),
         cost: Cost::Flat,
     };
-    // `tower::load_shed` shares nothing between threads.
-    let breakers = breakers()
-        .into_iter()
-        .filter(|breaker| breaker.name != crate::peers::LOAD_SHED.name);
     let mut all = Vec::new();
-    for breaker in std::iter::once(bare).chain(breakers) {
+    // Without `tower::load_shed`, which shares nothing between threads.
+    for breaker in [bare, OURS].into_iter().chain(PEERS) {
         let mut admits = (breaker.build)(LONG);
         admits.run(CALLS_BEFORE);
         let admits = Pair::new(breaker, admits, Passes::All, effort);
@@ -174,7 +173,7 @@ pub(crate) fn two_threads(effort: Effort) -> Result<Vec<TwoThreads>, String> {
             None
         } else {
             let mut refuses = (breaker.build)(LONG);
-            crate::proof::trip(breaker.name, &mut *refuses)?;
+            trip(breaker.name, &mut *refuses)?;
             Some(Pair::new(breaker, refuses, Passes::None, effort))
         };
         all.push((breaker.name, admits, refuses));
@@ -388,7 +387,7 @@ pub(crate) fn memory() -> Vec<Memory> {
             calls: shape.calls,
         });
     }
-    for breaker in crate::peers::PEERS {
+    for breaker in PEERS {
         let before = alloc::bytes();
         let mut subject = (breaker.build)(LONG);
         let built = alloc::bytes() - before;

@@ -68,10 +68,15 @@ pub(crate) const PEERS: [Breaker; 7] = [
     flat("circuitbreaker-rs", circuitbreaker_rs),
 ];
 
-/// Peers with a cheaper and coarser clock, for those that have a choice.
-pub(crate) const COARSE_PEERS: [Breaker; 2] = [
+/// The same peers, with a cheaper and coarser clock where there is a choice.
+pub(crate) const COARSE_PEERS: [Breaker; 7] = [
+    PEERS[0],
+    PEERS[1],
     flat("seatbelt (tower)", seatbelt_tower_coarse),
     flat("seatbelt (native)", seatbelt_native_coarse),
+    PEERS[4],
+    PEERS[5],
+    PEERS[6],
 ];
 
 // ---- tower::load_shed ---------------------------------------------------------------------------
@@ -180,7 +185,8 @@ impl MaybeRefusal for CircuitBreakerError<Failed> {
 }
 
 /// A tower service that needs a runtime where threads meet: its lock wakes whoever waits for it, and
-/// it sleeps on tokio's timer when a try of the lock fails. By itself it is called as all others are.
+/// it sleeps on tokio's timer when a try of the lock fails. A thread that waits for the lock parks, which is
+/// dear; with other tasks at hand a runtime would not. By itself it is called as all others are.
 #[derive(Debug)]
 struct OnRuntime<S> {
     service: Tower<S>,
