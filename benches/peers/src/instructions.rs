@@ -1,0 +1,116 @@
+//! Instructions per call, counted by callgrind in a process of its own, which runs this program's hidden
+//! command `instructions CASE SUBJECT BEFORE CALLS`.
+//!
+//! The difference of two runs leaves out whatever is not a call. Left out as well are the kernel and the
+//! vdso: valgrind has the kernel read the clock, so a read costs more than its instructions here say.
+
+use std::{env, process::Command, thread};
+
+use crate::{
+    cases::{Case, cases, growth},
+    measure::Effort,
+    subject::Cost,
+};
+
+pub(crate) const COMMAND: &str = "instructions";
+
+/// What both runs of a pair have, so that neither meets the first call.
+const WARM: u64 = 100;
+/// Where a call grows with those before it, so few must do.
+const FEW: u64 = 100;
+
+pub(crate) fn can_be_counted() -> bool {
+    let valgrind = Command::new("valgrind").arg("--version").output();
+    valgrind.is_ok_and(|output| output.status.success())
+}
+
+/// One subject of a case.
+struct Job<'c> {
+    case: &'c str,
+    subject: &'c str,
+    before: u64,
+    calls: u64,
+}
+
+/// Instructions per call, subject by subject.
+pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
+    let jobs: Vec<_> = (case.entries.iter())
+        .map(|entry| Job {
+            case: case.name,
+            subject: entry.name,
+            before: entry.calls_before.min(effort.most_before),
+            calls: match entry.cost {
+                Cost::Flat => effort.instructions,
+                Cost::Grows => FEW,
+            },
+        })
+        .collect();
+    // Two at a time: nothing is timed meanwhile.
+    let mut counted = Vec::new();
+    for pair in jobs.chunks(2) {
+        thread::scope(|scope| {
+            let pair: Vec<_> = pair
+                .iter()
+                .map(|job| scope.spawn(|| job.per_call()))
+                .collect();
+            counted.extend(pair.into_iter().map(|job| {
+                job.join()
+                    .unwrap_or_else(|_| Err("a count of instructions panicked".into()))
+            }));
+        });
+    }
+    counted.into_iter().collect()
+}
+
+impl Job<'_> {
+    fn per_call(&self) -> Result<f64, String> {
+        let (few, many) = (self.count(WARM)?, self.count(WARM + self.calls)?);
+        Ok((many as f64 - few as f64) / self.calls as f64)
+    }
+
+    /// All the instructions of a process that makes so many calls.
+    fn count(&self, calls: u64) -> Result<u64, String> {
+        let program = env::current_exe().map_err(|error| format!("this program: {error}"))?;
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(program)
+            .args([COMMAND, self.case, self.subject])
+            .args([self.before.to_string(), calls.to_string()])
+            .output()
+            .map_err(|error| format!("valgrind: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let collected = said
+            .lines()
+            .find_map(|line| line.split_once("Collected :"))
+            .and_then(|(_, number)| number.trim().parse().ok());
+        match collected {
+            Some(number) if output.status.success() => Ok(number),
+            _ => Err(format!(
+                "callgrind on {}, {}: {}\n{said}",
+                self.case, self.subject, output.status
+            )),
+        }
+    }
+}
+
+/// The hidden command.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let [case, subject, before, calls] = arguments else {
+        return Err(format!("{COMMAND} CASE SUBJECT BEFORE CALLS"));
+    };
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|error| format!("{text} is no number of calls: {error}"))
+    };
+    let (before, calls) = (number(before)?, number(calls)?);
+    let cases = cases().into_iter().chain([growth()]);
+    let entry = cases
+        .filter(|known| known.name == case)
+        .flat_map(|case| case.entries)
+        .find(|entry| entry.name == subject)
+        .ok_or_else(|| format!("there is no `{subject}` in a case `{case}`"))?;
+    let mut subject = entry.subject()?;
+    subject.run(before);
+    subject.run(calls);
+    Ok(())
+}
