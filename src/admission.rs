@@ -23,6 +23,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    #[inline]
     pub(crate) fn of(endpoint: &Endpoint<'_>) -> Self {
         Self {
             may_probe: endpoint.may_probe,
@@ -30,6 +31,7 @@ impl Request {
         }
     }
 
+    #[inline]
     fn asker(self) -> Asker {
         match (self.class, self.may_probe) {
             (Class::Never, _) => Asker::Barred,
@@ -40,6 +42,7 @@ impl Request {
 }
 
 /// Asks the gate for a request that is not exempt.
+#[inline]
 pub(crate) fn admit(
     shared: &Locals,
     placement: Placement,

@@ -27,6 +27,7 @@ impl Clock {
     }
 
     #[cfg(not(maintenance_loom))]
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
         // Saturating: a layer built in one runtime may be looked at from another whose paused clock
         // stands earlier. The machine clamps what goes backwards.

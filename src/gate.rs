@@ -44,6 +44,7 @@ pub(crate) const MAX_GENERATION: u64 = (1 << GENERATION_BITS) - 1;
 
 /// The part of an era that the word and the tickets bear. A call would have to outlast a million
 /// mode changes to be taken for one of a later era.
+#[inline]
 pub(crate) fn era_bits(era: u64) -> u32 {
     (era & ((1 << ERA_BITS) - 1)) as u32
 }
@@ -63,6 +64,7 @@ impl Word {
         )
     }
 
+    #[inline]
     pub(crate) fn op(self) -> Op {
         match self.0 >> (GENERATION_BITS + ERA_BITS) {
             0 => Op::Serve,
@@ -72,6 +74,7 @@ impl Word {
         }
     }
 
+    #[inline]
     pub(crate) fn era(self) -> u32 {
         era_bits(self.0 >> GENERATION_BITS)
     }
@@ -96,6 +99,7 @@ impl Gate {
         }
     }
 
+    #[inline]
     pub(crate) fn read(&self) -> Word {
         // Acquire: pairs with the Release in `publish_while_locked`, so that `deadline` is at least as new.
         Word(self.word.load(Ordering::Acquire))

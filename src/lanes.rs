@@ -18,8 +18,10 @@
 //! among themselves. `version` is written last when lanes open (Release) and read first (Acquire): who sees it sees
 //! the width, the limit, and the gate's word that were published before it.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64 as StdAtomicU64, AtomicUsize, Ordering as StdOrdering},
+};
 
 use crate::{
     moment::Moment,
@@ -27,10 +29,13 @@ use crate::{
 };
 
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
-pub(crate) const SLOTS: usize = 16;
+pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
+/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits: at this width a
+/// success would have to lie in its lane for 49 days, with nobody taking the lock, to be taken for a newer one.
+pub(crate) const NARROWEST: u64 = 1_000_000;
 
-const COUNT_BITS: u32 = 24;
-const INDEX_BITS: u32 = 28;
+const COUNT_BITS: u32 = 20;
+const INDEX_BITS: u32 = 32;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// A slot that takes nothing. No count gets so far: the one before sends its caller to the lock.
@@ -42,6 +47,7 @@ struct Slot(u64);
 
 impl Slot {
     /// In this opening, and nothing yet.
+    #[inline]
     fn empty(version: u64) -> Self {
         Self(version << (COUNT_BITS + INDEX_BITS))
     }
@@ -55,6 +61,7 @@ impl Slot {
     }
 
     /// One more for the bucket; `None` if this slot cannot take it.
+    #[inline]
     fn one_more(self, version: u64, index: u64) -> Option<Self> {
         let opening = |slot: Self| slot.0 >> (COUNT_BITS + INDEX_BITS);
         let is_open = opening(self) == opening(Self::empty(version));
@@ -70,10 +77,11 @@ impl Slot {
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    admitted: AtomicU64,
-    refused: AtomicU64,
-    exempt: AtomicU64,
-    reads: AtomicU64,
+    // The standard library's under loom too: no promise rests on these.
+    admitted: StdAtomicU64,
+    refused: StdAtomicU64,
+    exempt: StdAtomicU64,
+    reads: StdAtomicU64,
 }
 
 /// What one lane counts besides.
@@ -113,10 +121,10 @@ impl Lanes {
     pub(crate) fn new() -> Self {
         let lane = || Lane {
             slots: std::array::from_fn(|_| AtomicU64::new(CLOSED)),
-            admitted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            exempt: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
+            admitted: StdAtomicU64::new(0),
+            refused: StdAtomicU64::new(0),
+            exempt: StdAtomicU64::new(0),
+            reads: StdAtomicU64::new(0),
         };
         Self {
             version: AtomicU64::new(0),
@@ -128,11 +136,13 @@ impl Lanes {
         }
     }
 
+    #[inline]
     fn here(&self) -> &Lane {
         // A power of two: a mask would do, and the compiler knows no more than we tell.
         &self.lanes[thread() & (self.lanes.len() - 1)]
     }
 
+    #[inline]
     pub(crate) fn count(&self, counter: Counter) {
         let lane = self.here();
         let counter = match counter {
@@ -142,20 +152,21 @@ impl Lanes {
             Counter::Reads => &lane.reads,
         };
         // Relaxed: they are only ever read as totals.
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, StdOrdering::Relaxed);
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
         let of = |lane: &Lane| match counter {
-            Counter::Admitted => lane.admitted.load(Ordering::Relaxed),
-            Counter::Refused => lane.refused.load(Ordering::Relaxed),
-            Counter::Exempt => lane.exempt.load(Ordering::Relaxed),
-            Counter::Reads => lane.reads.load(Ordering::Relaxed),
+            Counter::Admitted => lane.admitted.load(StdOrdering::Relaxed),
+            Counter::Refused => lane.refused.load(StdOrdering::Relaxed),
+            Counter::Exempt => lane.exempt.load(StdOrdering::Relaxed),
+            Counter::Reads => lane.reads.load(StdOrdering::Relaxed),
         };
         self.lanes.iter().map(of).sum()
     }
 
     /// Counts a success of `era` at `now` that took `took` nanoseconds; says no if it must take the lock.
+    #[inline]
     pub(crate) fn land(&self, era: u32, took: u64, now: Moment) -> bool {
         // Acquire: pairs with the Release in `open`. The rest was written before it.
         let version = self.version.load(Ordering::Acquire);
@@ -262,8 +273,9 @@ impl Landed {
     pub(crate) fn index(&self, now: u64) -> u64 {
         let behind = (now & INDEX).wrapping_sub(self.low) & INDEX;
         // Ahead by a little: whoever landed it looked at the clock later.
-        if behind > INDEX / 2 {
-            now.saturating_add((INDEX + 1) - behind)
+        let ahead = (INDEX + 1) - behind;
+        if ahead <= SLOTS as u64 {
+            now.saturating_add(ahead)
         } else {
             now.saturating_sub(behind)
         }
@@ -280,6 +292,7 @@ pub(crate) fn how_many() -> usize {
 }
 
 /// A number for this thread; threads that begin one after the other have different ones.
+#[inline]
 pub(crate) fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -292,4 +305,176 @@ pub(crate) fn thread() -> usize {
     let mine = NEXT.fetch_add(1, StdOrdering::Relaxed) & (usize::MAX >> 1);
     MINE.with(|cell| cell.set(mine));
     mine
+}
+
+#[cfg(all(test, not(maintenance_loom)))]
+mod tests {
+    use std::{collections::BTreeMap, sync::atomic::AtomicBool, thread};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::property::cases;
+
+    fn open(era: u32, width: u64) -> Open {
+        Open {
+            era,
+            width,
+            slow_limit: 100,
+        }
+    }
+
+    /// What was drained, by era and bucket; `now` is the number of the present bucket.
+    type Drained = BTreeMap<(u32, u64), u64>;
+
+    fn note(drained: &mut Drained, now: u64) -> impl FnMut(Landed) {
+        move |landed| {
+            *drained.entry((landed.era, landed.index(now))).or_default() += landed.successes;
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Advance(u64),
+        Land { era: u32, took: u64 },
+        Drain,
+        Close,
+        Open { era: u32, width: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0_u64..40).prop_map(Step::Advance),
+            1 => (0_u64..1 << 31).prop_map(Step::Advance),
+            20 => (0_u32..3, 99_u64..=101).prop_map(|(era, took)| Step::Land { era, took }),
+            2 => Just(Step::Drain),
+            1 => Just(Step::Close),
+            2 => (0_u32..3, 1_u64..30).prop_map(|(era, width)| Step::Open { era, width }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        /// Nothing is lost, nothing is counted twice, and nothing in another bucket or era.
+        #[test]
+        fn what_lands_is_drained_once_where_it_landed(steps in prop::collection::vec(step(), 0..200)) {
+            let lanes = Lanes::new();
+            let (mut now, mut opened) = (0_u64, None::<Open>);
+            let (mut landed, mut drained) = (Drained::new(), Drained::new());
+            for step in steps {
+                let bucket = opened.map_or(0, |open| now / open.width);
+                match step {
+                    Step::Advance(by) => now += by,
+                    Step::Land { era, took } => {
+                        let took_it = lanes.land(era, took, Moment(now));
+                        if took_it {
+                            *landed.entry((era, bucket)).or_default() += 1;
+                        }
+                        let may = opened.is_some_and(|open| open.era == era) && took <= 100;
+                        prop_assert!(may || !took_it, "it landed where it must not");
+                        if may && !took_it {
+                            // Its slot holds another bucket's: whoever takes the lock frees it.
+                            lanes.drain_while_locked(note(&mut drained, bucket));
+                            prop_assert!(lanes.land(era, took, Moment(now)));
+                            *landed.entry((era, bucket)).or_default() += 1;
+                        }
+                    }
+                    Step::Drain => lanes.drain_while_locked(note(&mut drained, bucket)),
+                    Step::Close => {
+                        lanes.close_while_locked(note(&mut drained, bucket));
+                        opened = None;
+                    }
+                    Step::Open { era, width } => {
+                        lanes.close_while_locked(note(&mut drained, bucket));
+                        lanes.open_while_locked(open(era, width));
+                        opened = Some(open(era, width));
+                    }
+                }
+                prop_assert!(lanes.stand_while_locked(opened));
+                // A width that changes makes other buckets of the same number: forget what is done with.
+                if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
+                    prop_assert_eq!(&drained, &landed);
+                }
+            }
+            lanes.close_while_locked(note(&mut drained, opened.map_or(0, |open| now / open.width)));
+            prop_assert_eq!(drained, landed);
+        }
+    }
+
+    /// Threads land while somebody drains, closes and opens: every success that was taken is drained, in its era.
+    #[test]
+    fn nothing_is_lost_among_threads() {
+        let lanes = Lanes::new();
+        let done = AtomicBool::new(false);
+        lanes.open_while_locked(open(0, 10));
+        let mut drained = Drained::new();
+        let landed: Vec<BTreeMap<u32, u64>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut landed = BTreeMap::new();
+                        for call in 0_u64.. {
+                            if done.load(StdOrdering::Relaxed) {
+                                break;
+                            }
+                            let era = (call % 3) as u32;
+                            if lanes.land(era, 0, Moment(call % 200)) {
+                                *landed.entry(era).or_default() += 1;
+                            }
+                        }
+                        landed
+                    })
+                })
+                .collect();
+            for turn in 0_u32..20_000 {
+                if turn % 3 == 0 {
+                    lanes.drain_while_locked(note(&mut drained, 19));
+                } else {
+                    lanes.close_while_locked(note(&mut drained, 19));
+                    lanes.open_while_locked(open(turn % 3, 10));
+                }
+            }
+            done.store(true, StdOrdering::Relaxed);
+            let landed = threads.into_iter().map(|thread| thread.join());
+            landed
+                .collect::<Result<_, _>>()
+                .expect("no thread panicked")
+        });
+        lanes.close_while_locked(note(&mut drained, 19));
+        let mut by_era = BTreeMap::<u32, u64>::new();
+        for ((era, _), successes) in drained {
+            *by_era.entry(era).or_default() += successes;
+        }
+        let mut taken = BTreeMap::<u32, u64>::new();
+        for (era, successes) in landed.into_iter().flatten() {
+            *taken.entry(era).or_default() += successes;
+        }
+        assert_eq!(by_era, taken);
+        assert!(taken.values().sum::<u64>() > 0);
+    }
+
+    #[test]
+    fn a_full_slot_sends_its_caller_to_the_lock() {
+        let full = Slot(Slot::empty(1).0 | (CLOSED - 1));
+        assert_eq!(full.one_more(1, 0), None);
+        assert_eq!(Slot(CLOSED).one_more(1, 0), None);
+        assert_eq!(Slot(CLOSED).one_more(1 << 12, 0), None);
+        assert_eq!(Slot::empty(2).one_more(1, 0), None, "of another opening");
+    }
+
+    #[test]
+    fn a_bucket_is_known_by_its_low_bits() {
+        let landed = |low| Landed {
+            era: 0,
+            width: 1,
+            low,
+            successes: 1,
+        };
+        for index in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
+            for now in [index, index + 1, index + 1000, index.saturating_sub(3)] {
+                assert_eq!(landed(index & INDEX).index(now), index, "{index} at {now}");
+            }
+        }
+    }
 }

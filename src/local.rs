@@ -16,6 +16,7 @@ pub(crate) struct Local(Arc<Shared>);
 impl Deref for Local {
     type Target = Shared;
 
+    #[inline]
     fn deref(&self) -> &Shared {
         &self.0
     }
@@ -43,6 +44,7 @@ impl Locals {
     }
 
     /// For a call that begins on this thread.
+    #[inline]
     pub(crate) fn here(&self) -> Arc<Local> {
         self.each[lanes::thread() & (self.each.len() - 1)].clone()
     }
@@ -51,6 +53,7 @@ impl Locals {
 impl Deref for Locals {
     type Target = Shared;
 
+    #[inline]
     fn deref(&self) -> &Shared {
         &self.shared
     }

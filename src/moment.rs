@@ -17,11 +17,13 @@ impl Moment {
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// This moment plus `span`; a span that does not fit gives [`Moment::NEVER`].
+    #[inline]
     pub(crate) fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
     /// The time since `earlier`; zero if `earlier` is later.
+    #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -33,8 +35,11 @@ impl Moment {
 }
 
 /// `span` in nanoseconds; one longer than 584 years saturates.
+#[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = span.as_secs().checked_mul(1_000_000_000);
+    let nanos = seconds.and_then(|nanos| nanos.checked_add(span.subsec_nanos().into()));
+    nanos.unwrap_or(u64::MAX)
 }
 
 /// A span for people: `30 s`, `1.5 s`, `250 ms`, `7 ns`.

@@ -119,6 +119,7 @@ impl Holder {
 }
 
 impl Ticket {
+    #[inline]
     pub(crate) fn new(shared: Arc<Local>, (role, era, _): (Role, u32, Moment)) -> Self {
         let call = Call {
             shared,
@@ -132,10 +133,12 @@ impl Ticket {
     }
 
     /// A ticket that counts nothing.
+    #[inline]
     pub(crate) fn uncounted() -> Self {
         Self { call: None }
     }
 
+    #[inline]
     pub(crate) fn held_by(&mut self, holder: Holder) {
         if let Some(call) = &mut self.call {
             call.holder = holder;
@@ -155,6 +158,7 @@ impl Ticket {
 
     /// Whether the call is measured: an exempt one is not, nor is any before one's own routes.
     #[must_use]
+    #[inline]
     pub fn is_measured(&self) -> bool {
         self.call.is_some()
     }

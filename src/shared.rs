@@ -123,6 +123,7 @@ impl Shared {
         &self.partner
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()
     }
@@ -141,12 +142,20 @@ impl Shared {
     // ---- calls --------------------------------------------------------------------------------
 
     /// Asks to be let through to the partner: the era and the role to land in, and when it began.
+    #[inline]
     pub(crate) fn admit(&self, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
         let word = self.gate.read();
-        let admitted = match word.op() {
+        if word.op() == Op::Serve {
+            self.lanes.count(Counter::Admitted);
             // Its beginning is read if anybody waits for it.
-            Op::Serve => Some((Role::Plain, word.era(), Moment::NEVER)),
-            Op::ServeUntil => {
+            return Ok((Role::Plain, word.era(), Moment::NEVER));
+        }
+        self.admit_if_asked(word, asker)
+    }
+
+    fn admit_if_asked(&self, word: Word, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
+        let admitted = match word.op() {
+            Op::Serve | Op::ServeUntil => {
                 let now = self.now();
                 let asked = if now < self.gate.deadline() {
                     None
@@ -229,6 +238,7 @@ impl Shared {
     }
 
     /// Whether the gate neither refuses nor asks.
+    #[inline]
     pub(crate) fn is_serving(&self) -> bool {
         matches!(self.gate.read().op(), Op::Serve | Op::ServeUntil)
     }
@@ -321,6 +331,7 @@ impl Shared {
     }
 
     /// Lands the end of an admitted call.
+    #[inline]
     pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
         if let (Role::Plain, Ending::Judged { verdict, took }) = (role, ending)
             && verdict.outcome == Outcome::Success
@@ -329,6 +340,10 @@ impl Shared {
         {
             return;
         }
+        self.settle_locked(role, era, ending, now);
+    }
+
+    fn settle_locked(&self, role: Role, era: u32, ending: Ending, now: Moment) {
         self.locked_at(now, |machine| machine.settle(role, era, ending));
     }
 

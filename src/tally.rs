@@ -108,7 +108,10 @@ impl Tally {
     pub(crate) fn width(&self) -> Option<u64> {
         match self {
             Self::Calls(_) => None,
-            Self::Time(ring) => (ring.ring.len() <= lanes::SLOTS).then_some(ring.width),
+            Self::Time(ring) => {
+                let fits = ring.ring.len() <= lanes::SLOTS && ring.width >= lanes::NARROWEST;
+                fits.then_some(ring.width)
+            }
         }
     }
 

@@ -456,3 +456,50 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
         assert_eq!(bust.generation, shared.status().generation);
     });
 }
+
+// ---- counting without the lock --------------------------------------------------------------------
+
+/// A window that is counted in lanes: two buckets, and one or two more that its edges touch.
+fn in_time() -> Policy {
+    Policy::new(
+        Window::time(Duration::from_secs(60)).in_buckets(2),
+        Rate::HALF,
+    )
+    .with_wait(WAIT)
+    .with_jitter(0.0)
+}
+
+/// A success that lands while somebody begins a new era: it counts once, and not in the window that is new (R8).
+#[test]
+fn a_success_beside_a_reset_counts_once_and_in_no_later_window() {
+    check(|| {
+        let shared = shared(&in_time());
+        let call = shared.admit(Asker::Eligible).unwrap();
+        let landing = {
+            let shared = shared.clone();
+            thread::spawn(move || settle(&shared, call, Outcome::Success))
+        };
+        command(&shared, Command::Reset);
+        landing.join().unwrap();
+        let status = shared.status();
+        assert_eq!(status.calls.succeeded, 1);
+        assert_eq!(status.window.total, 0);
+    });
+}
+
+#[test]
+fn a_success_beside_a_failure_is_counted_with_it() {
+    check(|| {
+        let shared = shared(&in_time());
+        let [good, bad] = [(); 2].map(|()| shared.admit(Asker::Eligible).unwrap());
+        let landing = {
+            let shared = shared.clone();
+            thread::spawn(move || settle(&shared, good, Outcome::Success))
+        };
+        settle(&shared, bad, Outcome::Failure);
+        landing.join().unwrap();
+        let status = shared.status();
+        assert_eq!((status.window.total, status.window.failed), (2, 1));
+        assert_eq!((status.calls.succeeded, status.calls.failed), (1, 1));
+    });
+}
