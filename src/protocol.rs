@@ -69,7 +69,8 @@ pub trait Protocol<Req, Res, E>: Clone {
 ///
 /// Dropped unsettled it is judged by who holds it: a failure if the inner service panicked; neutral
 /// if the judge did; otherwise a failure if nothing had come from the partner for at least the
-/// policy's `hang_limit`, and neutral if something had.
+/// policy's `hang_limit`, and neutral if something had. That time begins when the call is first waited for, at the
+/// first poll that finds no answer: one that is there at once costs no look at the clock.
 ///
 /// A ticket of a call that is not measured (exempt, before routes) takes everything and counts nothing.
 #[must_use = "a ticket that is dropped counts as given up"]

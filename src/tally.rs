@@ -1,8 +1,8 @@
 //! Counting outcomes: the sliding window that the failure rate is read from.
 //!
 //! Counting is a seam of its own. The machine only ever asks a [`Tally`] for [`Counts`] and tells it
-//! to forget; how the counts are kept (one ring here, a ring per core some day) is nobody else's
-//! business. Cost and memory are flat in traffic: a time window is a ring of buckets, a count window
+//! to forget; how the counts are kept is nobody else's business. Successes come in two ways: one by one, under the
+//! lock, and by the bucket from the [`lanes`], where they were counted without it. Cost and memory are flat in traffic: a time window is a ring of buckets, a count window
 //! two bits a call.
 //!
 //! Both windows really slide. A bucket leaves when its *start* is a whole window old, so that

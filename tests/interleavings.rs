@@ -1213,7 +1213,7 @@ impl World {
             line,
             bell: Arc::default(),
             polled: false,
-            admission: admitted.then(|| Admission {
+            admission: admitted.then_some(Admission {
                 era: status.era,
                 heard: None,
             }),
