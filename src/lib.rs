@@ -124,6 +124,8 @@
 //!   A hang is noticed while somebody waits for the body, in a tokio runtime with time; otherwise when the body is dropped.
 //! - **Reads under a read-only hold are not measured.** The operator vouches for them: a partner that degrades meanwhile does
 //!   not trip the layer.
+//! - **A call begins when it is waited for.** How long it took, and how long the partner was silent, count from the first poll
+//!   that finds no answer: a future that nobody ever polls has not begun.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
