@@ -64,12 +64,26 @@ impl exempt::Paths for Matcher {
 
 /// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
 pub(super) fn is_ambiguous(path: &str) -> bool {
-    if !path.starts_with('/') {
+    let bytes = path.as_bytes();
+    if bytes.first() != Some(&b'/') {
         return true; // `*`, or the authority of a CONNECT
     }
-    let odd = |c: char| matches!(c, ';' | '\\' | '\0');
-    let dots = |segment: &str| matches!(segment, "." | "..");
-    path.contains(odd) || path.contains("//") || path.split('/').any(dots) || has_odd_escape(path)
+    // One pass: every call with an exemption by path comes through here.
+    let mut has_escapes = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b';' | b'\\' | b'\0' => return true,
+            b'%' => has_escapes = true,
+            b'/' => match &bytes[at + 1..] {
+                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => {
+                    return true;
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    has_escapes && has_odd_escape(path)
 }
 
 /// Whether something stands percent-encoded that another part of a stack might act upon once it has
