@@ -27,7 +27,7 @@ use crate::{
     exempt::{CallNames, Table},
     gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
-    lanes::{Counter, Lanes},
+    lanes::{self, Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
     moment::Moment,
@@ -48,7 +48,8 @@ pub(crate) struct Shared {
     hang_limit: AtomicU64,
     machine: Mutex<Machine>,
     /// What refusals say; written before the word.
-    notice: ArcSwap<Notice>,
+    /// One for each lane: every refusal shares it, and one reference count would be written by every core.
+    notice: Box<[ArcSwap<Notice>]>,
     exemptions: ArcSwap<Table>,
     /// Whether a view gives plain calls names; it is only ever set.
     named: AtomicBool,
@@ -103,7 +104,9 @@ impl Shared {
         Self {
             clock,
             gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
-            notice: ArcSwap::from_pointee(notice(&partner, &machine)),
+            notice: (0..lanes::how_many())
+                .map(|_| ArcSwap::from_pointee(notice(&partner, &machine)))
+                .collect(),
             partner,
             hang_limit: AtomicU64::new(nanos(machine.rules().hang_limit)),
             machine: Mutex::new(machine),
@@ -203,7 +206,7 @@ impl Shared {
     pub(crate) fn read_only(&self) -> Option<u32> {
         let word = self.gate.read();
         // The notice is written before the word, and is only ever too new: then the machine has decided so.
-        if word.op() != Op::Refuse || !self.notice.load().read_only {
+        if word.op() != Op::Refuse || !self.notice().load().read_only {
             return None;
         }
         // Time may have ended the hold; who asks in the ordinary way moves it.
@@ -282,9 +285,14 @@ impl Shared {
         self.refusal()
     }
 
+    /// The notice of this thread's lane.
+    fn notice(&self) -> &ArcSwap<Notice> {
+        &self.notice[lanes::thread() & (self.notice.len() - 1)]
+    }
+
     /// What a refusal would say now; not counted.
     pub(crate) fn refusal(&self) -> Refused {
-        let notice = self.notice.load_full();
+        let notice = self.notice().load_full();
         let deadline = notice.until.known().map(|until| until.since(self.now()));
         Refused::new(notice, deadline)
     }
@@ -530,7 +538,9 @@ impl Shared {
         }
         if !events.is_empty() {
             // The notice first: a refusal that reads the new word must not show the old reason.
-            self.notice.store(Arc::new(notice(&self.partner, machine)));
+            for each in &self.notice {
+                each.store(Arc::new(notice(&self.partner, machine)));
+            }
             // A replaced policy is an event too.
             self.hang_limit
                 .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
