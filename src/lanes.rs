@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_among_threads() {
         let lanes = Lanes::new();
-        let done = AtomicBool::new(false);
+        let (done, seen) = (AtomicBool::new(false), StdAtomicU64::new(0));
         lanes.open_while_locked(open(0, 10));
         let mut drained = Drained::new();
         let landed: Vec<BTreeMap<u32, u64>> = thread::scope(|scope| {
@@ -421,6 +421,7 @@ mod tests {
                             }
                             let era = (call % 3) as u32;
                             if lanes.land(era, 0, Moment(call % 200)) {
+                                seen.fetch_add(1, StdOrdering::Relaxed);
                                 *landed.entry(era).or_default() += 1;
                             }
                         }
@@ -428,7 +429,9 @@ mod tests {
                     })
                 })
                 .collect();
-            for turn in 0_u32..20_000 {
+            // On until enough of them has happened, however late the threads begin.
+            let enough = |turn| turn >= 20_000 && seen.load(StdOrdering::Relaxed) >= 1_000;
+            for turn in (0_u32..).take_while(|turn| !enough(*turn)) {
                 if turn % 3 == 0 {
                     lanes.drain_while_locked(note(&mut drained, 19));
                 } else {
@@ -452,7 +455,6 @@ mod tests {
             *taken.entry(era).or_default() += successes;
         }
         assert_eq!(by_era, taken);
-        assert!(taken.values().sum::<u64>() > 0);
     }
 
     #[test]
