@@ -58,7 +58,7 @@ pub(crate) fn admit(
     match placement {
         Placement::AroundCalls => {
             let admitted = shared.admit(asker)?;
-            let (_, era, _) = admitted;
+            let (_, era) = admitted;
             Ok((Ticket::new(shared.here(), admitted), Stay { era, request }))
         }
         Placement::BeforeRoutes => {

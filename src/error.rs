@@ -55,7 +55,7 @@ pub struct Refused {
 }
 
 /// What all refusals between two changes have in common.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) partner: Arc<str>,
     pub(crate) mode: Mode,

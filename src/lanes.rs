@@ -13,7 +13,7 @@
 //!
 //! *Who writes*: any call, by compare-exchange on one slot; whoever holds the machine's lock opens, closes and drains.
 //!
-//! A slot carries the version of the opening it belongs to, and all that a success changes is in that one word: a
+//! A slot carries the version of the opening it belongs to (its low 12 bits: a call would have to sleep through 4,096 openings), and all that a success changes is in that one word: a
 //! call that read an older version, or that slept meanwhile, fails its compare-exchange. So the slots need no more than Relaxed
 //! among themselves. `version` is written last when lanes open (Release) and read first (Acquire): who sees it sees
 //! the width, the limit, and the gate's word that were published before it.
@@ -77,11 +77,8 @@ impl Slot {
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    // The standard library's under loom too: no promise rests on these.
-    admitted: StdAtomicU64,
-    refused: StdAtomicU64,
-    exempt: StdAtomicU64,
-    reads: StdAtomicU64,
+    /// By [`Counter`]. The standard library's under loom too: no promise rests on these.
+    counters: [StdAtomicU64; COUNTERS],
 }
 
 /// What one lane counts besides.
@@ -92,6 +89,8 @@ pub(crate) enum Counter {
     Exempt,
     Reads,
 }
+
+const COUNTERS: usize = 4;
 
 /// While lanes are open: what a success must know of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +120,7 @@ impl Lanes {
     pub(crate) fn new() -> Self {
         let lane = || Lane {
             slots: std::array::from_fn(|_| AtomicU64::new(CLOSED)),
-            admitted: StdAtomicU64::new(0),
-            refused: StdAtomicU64::new(0),
-            exempt: StdAtomicU64::new(0),
-            reads: StdAtomicU64::new(0),
+            counters: [const { StdAtomicU64::new(0) }; COUNTERS],
         };
         Self {
             version: AtomicU64::new(0),
@@ -137,31 +133,13 @@ impl Lanes {
     }
 
     #[inline]
-    fn here(&self) -> &Lane {
-        // A power of two: a mask would do, and the compiler knows no more than we tell.
-        &self.lanes[thread() & (self.lanes.len() - 1)]
-    }
-
-    #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        let lane = self.here();
-        let counter = match counter {
-            Counter::Admitted => &lane.admitted,
-            Counter::Refused => &lane.refused,
-            Counter::Exempt => &lane.exempt,
-            Counter::Reads => &lane.reads,
-        };
         // Relaxed: they are only ever read as totals.
-        counter.fetch_add(1, StdOrdering::Relaxed);
+        here(&self.lanes).counters[counter as usize].fetch_add(1, StdOrdering::Relaxed);
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
-        let of = |lane: &Lane| match counter {
-            Counter::Admitted => lane.admitted.load(StdOrdering::Relaxed),
-            Counter::Refused => lane.refused.load(StdOrdering::Relaxed),
-            Counter::Exempt => lane.exempt.load(StdOrdering::Relaxed),
-            Counter::Reads => lane.reads.load(StdOrdering::Relaxed),
-        };
+        let of = |lane: &Lane| lane.counters[counter as usize].load(StdOrdering::Relaxed);
         self.lanes.iter().map(of).sum()
     }
 
@@ -177,7 +155,7 @@ impl Lanes {
             return false;
         }
         let index = now.0 / self.width.load(Ordering::Relaxed);
-        let slot = &self.here().slots[index as usize % SLOTS];
+        let slot = &here(&self.lanes).slots[index as usize % SLOTS];
         let mut seen = Slot(slot.load(Ordering::Relaxed));
         while let Some(more) = seen.one_more(version, index & INDEX) {
             let swapped =
@@ -291,9 +269,16 @@ pub(crate) fn how_many() -> usize {
     cores.next_power_of_two().min(64)
 }
 
+/// Of things that there is one of for each lane, the one of this thread.
+#[inline]
+pub(crate) fn here<T>(each: &[T]) -> &T {
+    // As many as `how_many` says, a power of two.
+    &each[thread() & (each.len() - 1)]
+}
+
 /// A number for this thread; threads that begin one after the other have different ones.
 #[inline]
-pub(crate) fn thread() -> usize {
+fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: Cell<usize> = const { Cell::new(usize::MAX) };

@@ -157,6 +157,7 @@ mod policy;
 #[cfg(test)]
 mod property;
 mod protocol;
+mod random;
 mod service;
 mod shared;
 mod signal;

@@ -46,7 +46,7 @@ impl Locals {
     /// For a call that begins on this thread.
     #[inline]
     pub(crate) fn here(&self) -> Arc<Local> {
-        self.each[lanes::thread() & (self.each.len() - 1)].clone()
+        lanes::here(&self.each).clone()
     }
 }
 

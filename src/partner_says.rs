@@ -16,6 +16,7 @@ use crate::{
     mode::Mode,
     moment::{Moment, Span},
     snapshot::Status,
+    text::is_treacherous,
 };
 
 /// How long a text from outside may be, in characters: it is held in memory and goes into logs.
@@ -189,10 +190,10 @@ impl fmt::Display for PartnerSays {
 /// Words on one line, without anything a terminal or a log would act on or that hides what stands there.
 pub(crate) fn plain(text: &str) -> Arc<str> {
     let odd = |c: char| {
-        c.is_control()
+        is_treacherous(c)
             || c.is_whitespace()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+            // Invisible, and so never meant.
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let mut line = String::new();
     let mut length = 0;

@@ -13,6 +13,7 @@ use crate::{
     local::Local,
     machine::{Ending, Role},
     moment::Moment,
+    shared::Admitted,
     verdict::{Outcome, Verdict},
 };
 
@@ -121,7 +122,7 @@ impl Holder {
 
 impl Ticket {
     #[inline]
-    pub(crate) fn new(shared: Arc<Local>, (role, era, _): (Role, u32, Moment)) -> Self {
+    pub(crate) fn new(shared: Arc<Local>, (role, era): Admitted) -> Self {
         let call = Call {
             shared,
             role,

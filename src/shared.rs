@@ -30,7 +30,7 @@ use crate::{
     lanes::{self, Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
-    moment::Moment,
+    moment::{Moment, nanos},
     partner_says::{Heard, PartnerSays},
     signal::{Bulletin, CacheBust},
     snapshot::Status,
@@ -64,6 +64,9 @@ pub(crate) struct Shared {
     tags: Arc<[String]>,
     urls: Arc<[String]>,
 }
+
+/// In which role and which era an admitted call lands.
+pub(crate) type Admitted = (Role, u32);
 
 /// What is to be told once the lock is free.
 #[derive(Debug, Default)]
@@ -144,19 +147,19 @@ impl Shared {
 
     // ---- calls --------------------------------------------------------------------------------
 
-    /// Asks to be let through to the partner: the era and the role to land in, and when it began.
+    /// Asks to be let through to the partner: the role and the era to land in.
     #[inline]
-    pub(crate) fn admit(&self, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
+    pub(crate) fn admit(&self, asker: Asker) -> Result<Admitted, Refused> {
         let word = self.gate.read();
         if word.op() == Op::Serve {
             self.lanes.count(Counter::Admitted);
-            // Its beginning is read if anybody waits for it.
-            return Ok((Role::Plain, word.era(), Moment::NEVER));
+            return Ok((Role::Plain, word.era()));
         }
         self.admit_if_asked(word, asker)
     }
 
-    fn admit_if_asked(&self, word: Word, asker: Asker) -> Result<(Role, u32, Moment), Refused> {
+    fn admit_if_asked(&self, word: Word, asker: Asker) -> Result<Admitted, Refused> {
+        let mut looked = None;
         let admitted = match word.op() {
             Op::Serve | Op::ServeUntil => {
                 let now = self.now();
@@ -166,9 +169,9 @@ impl Shared {
                     self.ask(now, |machine| machine.admit(asker))
                 };
                 // Serving with a deadline refuses nobody because of a lock.
-                asked.unwrap_or(Some((Role::Plain, word.era(), now)))
+                asked.unwrap_or(Some((Role::Plain, word.era())))
             }
-            Op::Refuse => self.ask_if_due(|machine| machine.admit(asker)),
+            Op::Refuse => self.ask_if_due(&mut looked, |machine| machine.admit(asker)),
             Op::Ask => self
                 .ask(self.now(), |machine| machine.admit(asker))
                 .flatten(),
@@ -178,13 +181,14 @@ impl Shared {
                 self.lanes.count(Counter::Admitted);
                 Ok(admitted)
             }
-            None => Err(self.refuse()),
+            None => Err(self.refuse(looked)),
         }
     }
 
     /// Asks to be let through before one's own routes: nothing is measured, no slot is taken.
     pub(crate) fn pass(&self, asker: Asker) -> Result<u32, Refused> {
         let word = self.gate.read();
+        let mut looked = None;
         let lets = |machine: &mut Machine| machine.lets_through(asker).then_some(Role::Plain);
         let passed = match word.op() {
             Op::Serve => return Ok(word.era()),
@@ -194,19 +198,21 @@ impl Shared {
                     return Ok(word.era());
                 }
                 self.ask(now, lets)
-                    .unwrap_or(Some((Role::Plain, word.era(), now)))
+                    .unwrap_or(Some((Role::Plain, word.era())))
             }
-            Op::Refuse => self.ask_if_due(lets),
+            Op::Refuse => self.ask_if_due(&mut looked, lets),
             Op::Ask => self.ask(self.now(), lets).flatten(),
         };
-        passed.map(|(_, era, _)| era).ok_or_else(|| self.refuse())
+        passed
+            .map(|(_, era)| era)
+            .ok_or_else(|| self.refuse(looked))
     }
 
     /// The era in which a read-only hold lets a read pass now; it is counted as passed.
     pub(crate) fn read_only(&self) -> Option<u32> {
         let word = self.gate.read();
         // The notice is written before the word, and is only ever too new: then the machine has decided so.
-        if word.op() != Op::Refuse || !self.notice().load().read_only {
+        if word.op() != Op::Refuse || !lanes::here(&self.notice).load().read_only {
             return None;
         }
         // Time may have ended the hold; who asks in the ordinary way moves it.
@@ -250,13 +256,16 @@ impl Shared {
         self.gate.read().generation()
     }
 
-    /// Asks the machine if the deadline may have passed; a refusal without one reads no clock.
+    /// Asks the machine if the deadline may have passed; a refusal without one reads no clock, and one with it
+    /// reads it once: what it said is left in `looked`.
     fn ask_if_due(
         &self,
+        looked: &mut Option<Moment>,
         question: impl FnOnce(&mut Machine) -> Option<Role>,
-    ) -> Option<(Role, u32, Moment)> {
+    ) -> Option<Admitted> {
         let deadline = self.gate.deadline().known()?;
         let now = self.now();
+        *looked = Some(now);
         if now < deadline {
             return None;
         }
@@ -268,7 +277,7 @@ impl Shared {
         &self,
         now: Moment,
         question: impl FnOnce(&mut Machine) -> Option<Role>,
-    ) -> Option<Option<(Role, u32, Moment)>> {
+    ) -> Option<Option<Admitted>> {
         let machine = match self.machine.try_lock() {
             Ok(machine) => machine,
             Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -276,25 +285,17 @@ impl Shared {
         };
         Some(self.moved(machine, now, |machine| {
             let role = question(machine)?;
-            Some((role, era_bits(machine.era()), now))
+            Some((role, era_bits(machine.era())))
         }))
     }
 
-    fn refuse(&self) -> Refused {
+    /// `looked` is what the clock said, if it was looked at already.
+    fn refuse(&self, looked: Option<Moment>) -> Refused {
         self.lanes.count(Counter::Refused);
-        self.refusal()
-    }
-
-    /// The notice of this thread's lane.
-    fn notice(&self) -> &ArcSwap<Notice> {
-        &self.notice[lanes::thread() & (self.notice.len() - 1)]
-    }
-
-    /// What a refusal would say now; not counted.
-    pub(crate) fn refusal(&self) -> Refused {
-        let notice = self.notice().load_full();
-        let deadline = notice.until.known().map(|until| until.since(self.now()));
-        Refused::new(notice, deadline)
+        let notice = lanes::here(&self.notice).load_full();
+        let until = notice.until.known();
+        let left = until.map(|until| until.since(looked.unwrap_or_else(|| self.now())));
+        Refused::new(notice, left)
     }
 
     /// Takes a slot for a synthetic ping; it may wait for the lock, and is nobody's refusal.
@@ -314,17 +315,17 @@ impl Shared {
     }
 
     /// Admits what is counted without being gated (an exempt call whose exemption asks for it): only in Serving.
-    pub(crate) fn admit_counted(&self) -> Option<(Role, u32, Moment)> {
+    pub(crate) fn admit_counted(&self) -> Option<Admitted> {
         let word = self.gate.read();
         matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
             self.lanes.count(Counter::Admitted);
-            (Role::Plain, word.era(), self.now())
+            (Role::Plain, word.era())
         })
     }
 
     /// The inner service failed before it took a call: a failed call of the present era (R7).
     pub(crate) fn unready(&self) {
-        if let Some((role, era, now)) = self.admit_counted() {
+        if let Some((role, era)) = self.admit_counted() {
             let verdict = Outcome::Failure.into();
             self.settle(
                 role,
@@ -333,7 +334,7 @@ impl Shared {
                     verdict,
                     took: Duration::ZERO,
                 },
-                now,
+                self.now(),
             );
         }
     }
@@ -538,8 +539,9 @@ impl Shared {
         }
         if !events.is_empty() {
             // The notice first: a refusal that reads the new word must not show the old reason.
+            let notice = notice(&self.partner, machine);
             for each in &self.notice {
-                each.store(Arc::new(notice(&self.partner, machine)));
+                each.store(Arc::new(notice.clone()));
             }
             // A replaced policy is an event too.
             self.hang_limit
@@ -611,11 +613,6 @@ impl std::fmt::Debug for Shared {
             .field("gate", &self.gate.read())
             .finish_non_exhaustive()
     }
-}
-
-/// 584 years are as good as any longer span.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {

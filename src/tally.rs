@@ -2,8 +2,8 @@
 //!
 //! Counting is a seam of its own. The machine only ever asks a [`Tally`] for [`Counts`] and tells it
 //! to forget; how the counts are kept is nobody else's business. Successes come in two ways: one by one, under the
-//! lock, and by the bucket from the [`lanes`], where they were counted without it. Cost and memory are flat in traffic: a time window is a ring of buckets, a count window
-//! two bits a call.
+//! lock, and by the bucket from the [`lanes`], where they were counted without it. Cost and memory are flat in
+//! traffic: a time window is a ring of buckets, a count window two bits a call.
 //!
 //! Both windows really slide. A bucket leaves when its *start* is a whole window old, so that
 //! nothing older than the window is ever counted; what is counted is at most one bucket short of it.
@@ -303,7 +303,20 @@ impl TimeRing {
     }
 
     fn record(&mut self, landing: Landing, at: Moment) {
-        let index = at.0 / self.width;
+        self.bucket(at.0 / self.width).counts.add(landing);
+    }
+
+    fn add_successes(&mut self, index: u64, successes: u64) {
+        // Unless a later bucket has taken its place: then it has left the window.
+        if self.ring[self.slot(index)].index <= index {
+            let counts = &mut self.bucket(index).counts;
+            counts.total += successes;
+            counts.completed += successes;
+        }
+    }
+
+    /// The bucket of this stretch, which begins empty.
+    fn bucket(&mut self, index: u64) -> &mut Bucket {
         let slot = self.slot(index);
         let bucket = &mut self.ring[slot];
         if bucket.index != index {
@@ -312,24 +325,7 @@ impl TimeRing {
                 ..Bucket::default()
             };
         }
-        bucket.counts.add(landing);
-    }
-
-    fn add_successes(&mut self, index: u64, successes: u64) {
-        let slot = self.slot(index);
-        let bucket = &mut self.ring[slot];
-        if bucket.index > index {
-            // Its bucket has left meanwhile.
-            return;
-        }
-        if bucket.index < index {
-            *bucket = Bucket {
-                index,
-                ..Bucket::default()
-            };
-        }
-        bucket.counts.total += successes;
-        bucket.counts.completed += successes;
+        bucket
     }
 
     fn counts(&self, at: Moment) -> Counts {

@@ -144,6 +144,22 @@ impl Site {
     }
 }
 
+async fn both(refusals: Refusals) -> (Browser, Site) {
+    let browser = Browser::start().await.unwrap();
+    (browser, Site::start(refusals).await)
+}
+
+async fn shows_the_page(browser: &Browser) {
+    let title = browser.text("h1").await.unwrap();
+    assert_eq!(title, "Billing is down for maintenance");
+}
+
+/// Waits until it does.
+async fn shows_prices(browser: &Browser) {
+    let prices = "document.querySelector('h1')?.textContent === 'Prices'";
+    browser.wait_until(prices).await.unwrap();
+}
+
 /// Where pictures go, if they are wanted.
 fn picture(name: &str) -> Option<PathBuf> {
     let folder = env::var_os("SCREENSHOTS")?;
@@ -159,34 +175,22 @@ async fn looked_at(browser: &Browser, name: &str) {
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn the_page_returns_by_itself_to_what_was_asked_for() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     site.hold();
     browser
         .open(&site.url("/billing/prices?currency=EUR#month"))
         .await
         .unwrap();
-    assert_eq!(
-        browser.text("h1").await.unwrap(),
-        "Billing is down for maintenance"
-    );
+    shows_the_page(&browser).await;
     // It asks, and a refusal is not taken for a healthy answer.
     let refused = site.handle.status().calls.refused;
     while site.handle.status().calls.refused < refused + 2 {
         browser.wait_until("true").await.unwrap();
     }
-    assert_eq!(
-        browser.text("h1").await.unwrap(),
-        "Billing is down for maintenance"
-    );
+    shows_the_page(&browser).await;
 
     site.release();
-    browser
-        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
-        .await
-        .unwrap();
+    shows_prices(&browser).await;
     assert_eq!(
         browser
             .evaluate("location.pathname + location.search + location.hash")
@@ -199,10 +203,7 @@ async fn the_page_returns_by_itself_to_what_was_asked_for() {
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn a_server_that_is_away_is_no_healthy_answer() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     site.hold();
     browser.open(&site.url("/billing/prices")).await.unwrap();
     // What the page sees of a server that restarts, and of one behind a proxy that says 502.
@@ -211,36 +212,24 @@ async fn a_server_that_is_away_is_no_healthy_answer() {
           if (window.asked % 2) throw new TypeError('away'); return new Response('', { status: 502 }); } })()";
     browser.evaluate(answers).await.unwrap();
     browser.wait_until("window.asked >= 4").await.unwrap();
-    assert_eq!(
-        browser.text("h1").await.unwrap(),
-        "Billing is down for maintenance"
-    );
+    shows_the_page(&browser).await;
 
     site.release();
     browser
         .evaluate("window.fetch = window.real, 1")
         .await
         .unwrap();
-    browser
-        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
-        .await
-        .unwrap();
+    shows_prices(&browser).await;
 }
 
 /// A session that expired meanwhile: the healthy answer sends people to a login, on another origin.
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn a_redirect_is_a_healthy_answer_wherever_it_leads() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     site.hold();
     browser.open(&site.url("/account")).await.unwrap();
-    assert_eq!(
-        browser.text("h1").await.unwrap(),
-        "Billing is down for maintenance"
-    );
+    shows_the_page(&browser).await;
     site.release();
     // The page is left for the login, which nobody serves here.
     let left = "!document.getElementById('maintenance')";
@@ -252,16 +241,13 @@ async fn a_redirect_is_a_healthy_answer_wherever_it_leads() {
 #[ignore = "needs chromium"]
 async fn an_announcement_does_not_keep_the_page_from_returning() {
     let refusals = refusals().notice_url("/maintenance/notice.json").unwrap();
-    let (browser, site) = (Browser::start().await.unwrap(), Site::start(refusals).await);
+    let (browser, site) = both(refusals).await;
     let announcement = Announcement::new("Invoices move to a new ledger.").unwrap();
     site.notices.announce(announcement);
     site.hold();
     browser.open(&site.url("/billing/prices")).await.unwrap();
     site.release();
-    browser
-        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
-        .await
-        .unwrap();
+    shows_prices(&browser).await;
 
     // And under a read-only hold what reads is back.
     site.hold();
@@ -269,19 +255,13 @@ async fn an_announcement_does_not_keep_the_page_from_returning() {
     site.handle
         .engage(Hold::new("on-call", "the ledger moves").read_only())
         .unwrap();
-    browser
-        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
-        .await
-        .unwrap();
+    shows_prices(&browser).await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn the_notice_shows_in_odd_pages_too() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     let tonight = site.handle.status().at + Duration::from_secs(3600);
     let announcement = Announcement::new("Invoices move to a new ledger.").unwrap();
     site.notices.announce(announcement.starting(tonight));
@@ -301,7 +281,7 @@ async fn the_notice_shows_in_odd_pages_too() {
 #[ignore = "needs chromium"]
 async fn what_writes_is_never_repeated_by_the_page() {
     let refusals = refusals().notice_url("/maintenance/notice.json").unwrap();
-    let (browser, site) = (Browser::start().await.unwrap(), Site::start(refusals).await);
+    let (browser, site) = both(refusals).await;
 
     // A form that was sent.
     browser.open(&site.url("/billing/prices")).await.unwrap();
@@ -342,10 +322,7 @@ async fn what_writes_is_never_repeated_by_the_page() {
         .evaluate("document.getElementById('back').click(), 1")
         .await
         .unwrap();
-    browser
-        .wait_until("document.querySelector('h1')?.textContent === 'Prices'")
-        .await
-        .unwrap();
+    shows_prices(&browser).await;
 
     // A GET that writes.
     site.hold();
@@ -364,10 +341,7 @@ async fn what_writes_is_never_repeated_by_the_page() {
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn the_page_reads_well_on_a_desk_on_a_phone_and_in_the_dark() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     site.hold();
     for (size, dark, name) in [
         (Size::DESKTOP, false, "desktop.png"),
@@ -404,7 +378,7 @@ async fn the_page_speaks_to_a_screen_reader_in_its_language() {
     arabic.title = "{component} تحت الصيانة".into();
     arabic.right_to_left = true;
     let refusals = refusals().language("ar", arabic).unwrap();
-    let (browser, site) = (Browser::start().await.unwrap(), Site::start(refusals).await);
+    let (browser, site) = both(refusals).await;
     site.hold();
     browser.open(&site.url("/billing/prices")).await.unwrap();
     let tree = browser
@@ -470,7 +444,7 @@ async fn what_operators_write_is_text() {
         .still_works([EVIL])
         .support(EVIL, EVIL)
         .unwrap();
-    let (browser, site) = (Browser::start().await.unwrap(), Site::start(refusals).await);
+    let (browser, site) = both(refusals).await;
     let hold = Hold::new(EVIL, EVIL).with_message(EVIL);
     site.handle.engage(hold).unwrap();
 
@@ -502,10 +476,7 @@ async fn what_operators_write_is_text() {
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
-    let (browser, site) = (
-        Browser::start().await.unwrap(),
-        Site::start(refusals()).await,
-    );
+    let (browser, site) = both(refusals()).await;
     let is_shown = "!!document.querySelector('.maintenance-notice')";
     let is_told = "!!document.querySelector('.maintenance-notice p')?.textContent";
     let heard =

@@ -182,6 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::prefix::tests::Shy;
 
     proptest! {
         #[test]
@@ -211,19 +212,6 @@ mod tests {
 
     #[test]
     fn what_a_frame_does_not_show_counts_as_a_message() {
-        /// Shows its bytes one by one, to whoever takes them.
-        struct Shy(&'static [u8]);
-        impl Buf for Shy {
-            fn remaining(&self) -> usize {
-                self.0.len()
-            }
-            fn chunk(&self) -> &[u8] {
-                &self.0[..1]
-            }
-            fn advance(&mut self, n: usize) {
-                self.0 = &self.0[n..];
-            }
-        }
         let mut first = FirstMessage::default();
         first.saw(&Shy(b"\0"));
         assert!(!first.is_whole(), "nothing is hidden");

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 
 use super::{
     classes::{ClassError, Classes, RouteClasses, by_method},
@@ -39,6 +39,7 @@ pub(crate) trait Find: Clone {
 }
 
 /// What is known of a request's endpoint.
+#[derive(Clone, Copy)]
 pub(crate) enum Found<'r> {
     /// The router's own pattern for it.
     #[cfg_attr(
@@ -93,9 +94,8 @@ impl<F> BeforeRoutes<F> {
 }
 
 /// What the request does, by its route's class or its method.
-fn class<F: Find, A>(protocol: &BeforeRoutes<F>, request: &Request<A>) -> Class {
-    let method = request.method();
-    match (&protocol.classes, protocol.find.find(request)) {
+fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class {
+    match (classes, found) {
         (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
         (Some(classes), Found::Path(path) | Found::Unknown(path)) => classes.of_path(path, method),
         (None, _) => by_method(method),
@@ -129,10 +129,11 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        let class = class(self, request);
+        let found = self.find.find(request);
+        let class = class(self.classes.as_deref(), found, request.method());
         // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
         let may_probe = class == Class::Read;
-        let endpoint = match self.find.find(request) {
+        let endpoint = match found {
             Found::Route(pattern) => Endpoint::named(pattern, may_probe),
             Found::Path(path) => Endpoint::at_path(path, may_probe),
             Found::Unknown(_) => Endpoint::unnamed(may_probe),
@@ -150,7 +151,11 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
             uri: Some(request.uri()),
             path: Some(self.find.path(&request)),
             headers: request.headers(),
-            class: class(self, &request),
+            class: class(
+                self.classes.as_deref(),
+                self.find.find(&request),
+                request.method(),
+            ),
         };
         let refusals = self.refusals.as_deref().unwrap_or(Refusals::defaults());
         Ok(refusals.answer(&asked, refused))

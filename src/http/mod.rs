@@ -33,7 +33,7 @@ mod json;
 mod matcher;
 pub(crate) mod measuring;
 mod notices;
-mod prefix;
+pub(crate) mod prefix;
 mod refusal;
 mod retry_after;
 mod statuspage;

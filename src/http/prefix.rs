@@ -185,10 +185,25 @@ pub(super) fn ask(judge: &JudgePrefix, answer: &AnswerPrefix<'_>) -> Option<Verd
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Shows its bytes one by one, to whoever takes them.
+    pub(crate) struct Shy(pub(crate) &'static [u8]);
+
+    impl Buf for Shy {
+        fn remaining(&self) -> usize {
+            self.0.len()
+        }
+        fn chunk(&self) -> &[u8] {
+            &self.0[..1]
+        }
+        fn advance(&mut self, n: usize) {
+            self.0 = &self.0[n..];
+        }
+    }
 
     fn gathering(limit: usize, hint: Option<u64>) -> Gathering {
         let judge: Arc<JudgePrefix> = Arc::new(|_: &AnswerPrefix<'_>| None);
@@ -219,19 +234,6 @@ mod tests {
 
     #[test]
     fn what_a_frame_does_not_show_ends_the_copy() {
-        /// Shows its bytes one by one, to whoever takes them.
-        struct Shy(&'static [u8]);
-        impl Buf for Shy {
-            fn remaining(&self) -> usize {
-                self.0.len()
-            }
-            fn chunk(&self) -> &[u8] {
-                &self.0[..1]
-            }
-            fn advance(&mut self, n: usize) {
-                self.0 = &self.0[n..];
-            }
-        }
         let mut gathering = gathering(100, None);
         gathering.copy(&Shy(b"{}"));
         assert!(gathering.is_full());

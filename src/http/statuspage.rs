@@ -7,7 +7,6 @@ use std::{
     error::Error as StdError,
     fmt,
     future::poll_fn,
-    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
     pin::pin,
     time::{Duration, SystemTime},
 };
@@ -28,6 +27,7 @@ use crate::{
     handle::MaintenanceHandle,
     moment::Span,
     partner_says::{Indicator, PartnerSays},
+    random::{Seeded, jittered, scaled, seeded},
     source::Notes,
     text::OneLine,
 };
@@ -264,14 +264,10 @@ impl MaintenanceHandle {
             fresh_for: page.interval.saturating_mul(FRESH_INTERVALS),
             last: None,
         };
-        let seed = page.seed;
         let pauses = Pauses {
             interval: page.interval,
             failures: 0,
-            random: Seeded {
-                seed: seed.unwrap_or_else(|| RandomState::new().hash_one(0_u64)),
-                drawn: 0,
-            },
+            random: seeded(page.seed),
         };
         Ok(follow(Notes::of(self), reader, pauses))
     }
@@ -484,7 +480,7 @@ impl Pauses {
 
     fn after_a_word(&mut self) -> Duration {
         self.failures = 0;
-        self.jittered(self.interval)
+        jittered(self.interval, JITTER, &mut self.random)
     }
 
     fn after_an_error(&mut self, asked: Option<Duration>) -> Duration {
@@ -495,31 +491,7 @@ impl Pauses {
         let asked = asked.unwrap_or_default().min(longest);
         // Never earlier than asked.
         let asked = scaled(asked, 1.0 + JITTER * self.random.next_f64());
-        self.jittered(pause).max(asked)
-    }
-
-    fn jittered(&mut self, span: Duration) -> Duration {
-        scaled(span, 1.0 + JITTER * (2.0 * self.random.next_f64() - 1.0))
-    }
-}
-
-fn scaled(span: Duration, factor: f64) -> Duration {
-    Duration::try_from_secs_f64(span.as_secs_f64() * factor).unwrap_or(Duration::MAX)
-}
-
-/// Numbers that are the same for the same seed.
-struct Seeded {
-    seed: u64,
-    drawn: u64,
-}
-
-impl Rng for Seeded {
-    fn next_u64(&mut self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
-        hasher.write_u64(self.drawn);
-        self.drawn = self.drawn.wrapping_add(1);
-        hasher.finish()
+        jittered(pause, JITTER, &mut self.random).max(asked)
     }
 }
 
@@ -725,7 +697,7 @@ mod tests {
         Pauses {
             interval,
             failures: 0,
-            random: Seeded { seed, drawn: 0 },
+            random: seeded(Some(seed)),
         }
     }
 

@@ -1,27 +1,12 @@
 //! How long a trip waits (R10).
 
-use std::{
-    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
-    time::Duration,
+use std::time::Duration;
+
+use crate::{
+    moment::Moment,
+    policy::Rules,
+    random::{Seeded, jittered, seeded},
 };
-
-use tower::util::rng::{HasherRng, Rng};
-
-use crate::{moment::Moment, policy::Rules};
-
-/// Seeds tower's generator: the same seed gives the same waits.
-#[derive(Debug, Clone)]
-struct Seed(u64);
-
-impl BuildHasher for Seed {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
-    }
-}
 
 /// Which wait comes next.
 #[derive(Debug)]
@@ -30,16 +15,15 @@ pub(crate) struct Backoff {
     trips: u32,
     /// Before this the partner does not want to be asked again.
     not_before: Moment,
-    rng: HasherRng<Seed>,
+    rng: Seeded,
 }
 
 impl Backoff {
     pub(crate) fn new(seed: Option<u64>) -> Self {
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0_u64));
         Self {
             trips: 0,
             not_before: Moment::ORIGIN,
-            rng: HasherRng::with_hasher(Seed(seed)),
+            rng: seeded(seed),
         }
     }
 
@@ -77,11 +61,8 @@ impl Backoff {
         if jitter == 0.0 {
             return wait;
         }
-        let factor = 1.0 + jitter * (2.0 * self.rng.next_f64() - 1.0);
-        let jittered =
-            Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(Duration::MAX);
         // A wait of nothing would be no maintenance at all.
-        jittered.max(Duration::from_nanos(1))
+        jittered(wait, jitter, &mut self.rng).max(Duration::from_nanos(1))
     }
 
     /// The partner asked at `at` to be left alone for `span`: the least that the next trip waits,

@@ -88,7 +88,7 @@ fn hold_for(expiry: Option<Duration>, passing: Passing) -> Command {
     }
 }
 
-fn settle(shared: &Shared, (role, era, _): (Role, u32, Moment), outcome: Outcome) {
+fn settle(shared: &Shared, (role, era): Admitted, outcome: Outcome) {
     let verdict: Verdict = outcome.into();
     let took = Duration::ZERO;
     shared.settle(role, era, Ending::Judged { verdict, took }, shared.now());
@@ -153,7 +153,7 @@ fn a_refusal_of_a_trip_never_reads_the_deadline_of_the_hold_before_it() {
             Clock::stand_at(at(10));
             let admitted = shared.admit(Asker::Eligible);
             assert!(
-                matches!(admitted, Ok((Role::Probe(_), 5, _))),
+                matches!(admitted, Ok((Role::Probe(_), 5))),
                 "refused after the wait is over: {admitted:?}"
             );
         }
@@ -219,7 +219,7 @@ fn a_failed_try_is_a_refusal_and_waits_for_nobody() {
 fn a_probe_that_outlived_its_lease_is_not_let_through_by_a_failed_try() {
     check(|| {
         let shared = wait_just_over(&policy().with_lease(WAIT));
-        let (_, era, _) = shared.admit(Asker::Eligible).unwrap();
+        let (_, era) = shared.admit(Asker::Eligible).unwrap();
         Clock::stand_at(at(20));
         let mover = shared.machine.lock().unwrap();
         let waiting = {
@@ -246,7 +246,7 @@ fn a_failed_try_while_serving_refuses_nobody() {
             thread::spawn(move || {
                 let admitted = shared.admit(Asker::Ineligible);
                 (
-                    matches!(admitted, Ok((Role::Plain, 1, _))),
+                    matches!(admitted, Ok((Role::Plain, 1))),
                     shared.pass(Asker::Ineligible).is_ok(),
                 )
             })
@@ -335,7 +335,7 @@ fn whoever_is_admitted_beside_the_last_success_serves() {
         };
         // Eras: 1 serving, 2 the trip, 3 probing, 4 serving.
         match shared.admit(Asker::Eligible) {
-            Ok((role, era, _)) => assert_eq!((role, era), (Role::Plain, 4)),
+            Ok((role, era)) => assert_eq!((role, era), (Role::Plain, 4)),
             Err(refused) => assert_eq!(refused.cause(), Cause::Tripped),
         }
         settler.join().unwrap();
