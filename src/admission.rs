@@ -3,7 +3,7 @@
 use crate::{
     endpoint::{Class, Endpoint, Placement},
     error::Refused,
-    local::Locals,
+    local::Root,
     machine::Asker,
     protocol::Ticket,
 };
@@ -32,6 +32,11 @@ impl Request {
     }
 
     #[inline]
+    pub(crate) fn is_read(self) -> bool {
+        self.class == Class::Read
+    }
+
+    #[inline]
     fn asker(self) -> Asker {
         match (self.class, self.may_probe) {
             (Class::Never, _) => Asker::Barred,
@@ -42,14 +47,13 @@ impl Request {
 }
 
 /// Asks the gate for a request that is not exempt.
-#[inline]
 pub(crate) fn admit(
-    shared: &Locals,
+    root: &Root,
     placement: Placement,
     request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
-    if request.class == Class::Read
-        && let Some(era) = shared.read_only()
+    if request.is_read()
+        && let Some(era) = root.read_only()
     {
         // The operator's word, not the partner's record: it is not measured.
         return Ok((Ticket::uncounted(), Stay { era, request }));
@@ -57,12 +61,12 @@ pub(crate) fn admit(
     let asker = request.asker();
     match placement {
         Placement::AroundCalls => {
-            let admitted = shared.admit(asker)?;
+            let admitted = root.admit(asker)?;
             let (_, era) = admitted;
-            Ok((Ticket::new(shared.here(), admitted), Stay { era, request }))
+            Ok((Ticket::new(root.local(), admitted), Stay { era, request }))
         }
         Placement::BeforeRoutes => {
-            let era = shared.pass(asker)?;
+            let era = root.pass(asker)?;
             Ok((Ticket::uncounted(), Stay { era, request }))
         }
     }

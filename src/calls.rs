@@ -248,6 +248,7 @@ impl<J> Calls<J> {
     }
 }
 
+#[inline]
 fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> Endpoint<'r> {
     Endpoint {
         name: judge.name(request),
@@ -265,10 +266,12 @@ where
     type Response = T;
     type Error = Error<E>;
 
+    #[inline]
     fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r> {
         endpoint(&self.0, request)
     }
 
+    #[inline]
     fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<T, Error<E>> {
         if ticket.is_measured() {
             ticket.settle(self.0.verdict(result.as_ref()));
@@ -276,6 +279,7 @@ where
         result.map_err(Error::Inner)
     }
 
+    #[inline]
     fn refuse(&self, _: Req, refused: Refused) -> Result<T, Error<E>> {
         Err(Error::Refused(refused))
     }
@@ -294,6 +298,7 @@ where
     type Response = T;
     type Error = BoxError;
 
+    #[inline]
     fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r> {
         endpoint(&self.0, request)
     }

@@ -8,10 +8,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::moment::Moment;
 
+#[cfg(feature = "coarse-clock")]
+mod coarse;
+#[cfg(feature = "coarse-clock")]
+pub use self::coarse::CoarseClock;
+
 /// Reads the time line of one layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin: tokio::time::Instant,
+    /// What the coarse clock said at the origin, where it is the one to be read.
+    #[cfg(feature = "coarse-clock")]
+    coarse: Option<coarse::Reading>,
+}
+
+/// A look at a clock, not yet put on the layer's time line: for most calls it is enough to compare it.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(maintenance_loom, expect(dead_code, reason = "a model has no clock"))]
+pub(crate) enum Look {
+    Tokio(tokio::time::Instant),
+    /// From a clock that reads nanoseconds.
+    #[cfg(any(feature = "coarse-clock", maintenance_loom))]
+    Line(Moment),
 }
 
 #[expect(
@@ -19,26 +37,65 @@ pub(crate) struct Clock {
     reason = "the one place that reads a clock"
 )]
 impl Clock {
-    /// Starts a time line now. Works outside a runtime too.
+    /// Starts a time line now, on tokio's clock. Works outside a runtime too.
     pub(crate) fn start() -> Self {
         Self {
             origin: tokio::time::Instant::now(),
+            #[cfg(feature = "coarse-clock")]
+            coarse: None,
         }
     }
 
-    #[cfg(not(maintenance_loom))]
-    #[inline]
-    pub(crate) fn now(&self) -> Moment {
-        // Saturating: a layer built in one runtime may be looked at from another whose paused clock
-        // stands earlier. The machine clamps what goes backwards.
-        let now = tokio::time::Instant::now().saturating_duration_since(self.origin);
-        Moment::ORIGIN.after(now)
+    /// Starts a time line now, on the coarse clock.
+    #[cfg(feature = "coarse-clock")]
+    pub(crate) fn start_coarse() -> Self {
+        Self {
+            coarse: coarse::Reading::now(),
+            ..Self::start()
+        }
     }
 
-    /// Under loom time stands where the model put it, so that every run of the model is the same.
-    #[cfg(maintenance_loom)]
+    #[inline]
+    pub(crate) fn look(&self) -> Look {
+        // Under loom time stands where the model put it, so that every run of the model is the same.
+        #[cfg(maintenance_loom)]
+        return Look::Line(STANDS_AT.get());
+        #[cfg(feature = "coarse-clock")]
+        if let Some(origin) = self.coarse {
+            return Look::Line(origin.moment());
+        }
+        #[cfg(not(maintenance_loom))]
+        Look::Tokio(tokio::time::Instant::now())
+    }
+
+    /// Where `look` lies on the time line.
+    #[inline]
+    pub(crate) fn moment(&self, look: Look) -> Moment {
+        match look {
+            // Saturating: a layer built in one runtime may be looked at from another whose paused clock
+            // stands earlier. The machine clamps what goes backwards.
+            Look::Tokio(now) => Moment::ORIGIN.after(now.saturating_duration_since(self.origin)),
+            #[cfg(any(feature = "coarse-clock", maintenance_loom))]
+            Look::Line(now) => now,
+        }
+    }
+
+    /// What a look at the clock would be at `moment`, in the kind of `like`; `None` if no clock will ever show it.
+    pub(crate) fn look_at(&self, moment: Moment, like: Look) -> Option<Look> {
+        match like {
+            Look::Tokio(_) => {
+                let moment = moment.known()?;
+                let at = self.origin.checked_add(Duration::from_nanos(moment.0))?;
+                Some(Look::Tokio(at))
+            }
+            #[cfg(any(feature = "coarse-clock", maintenance_loom))]
+            Look::Line(_) => Some(Look::Line(moment)),
+        }
+    }
+
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
-        STANDS_AT.get()
+        self.moment(self.look())
     }
 
     #[cfg(all(test, maintenance_loom))]
@@ -52,10 +109,22 @@ impl Clock {
         SystemTime::now()
     }
 
-    /// Where `moment` lies on tokio's clock; `None` if it is too far away to be slept for.
+    /// When on tokio's clock `moment` has come on this one; `None` if it is too far away to be slept for.
     pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
         let moment = moment.known()?;
-        self.origin.checked_add(Duration::from_nanos(moment.0))
+        // A coarse clock lags: whoever slept until the exact instant would find that it is not there yet.
+        let lag = {
+            #[cfg(feature = "coarse-clock")]
+            if self.coarse.is_some() {
+                CoarseClock::resolution()
+            } else {
+                Duration::ZERO
+            }
+            #[cfg(not(feature = "coarse-clock"))]
+            Duration::ZERO
+        };
+        let at = self.origin.checked_add(Duration::from_nanos(moment.0))?;
+        at.checked_add(lag)
     }
 }
 

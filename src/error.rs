@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt,
+    ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,6 +12,7 @@ use crate::{
     mode::{Cause, Mode},
     moment::{Moment, Span},
     text::OneLine,
+    thread,
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -50,8 +52,33 @@ impl<E> Error<E> {
 /// Making one allocates nothing; cloning shares what all refusals of one maintenance have in common.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
-    notice: Arc<Notice>,
-    retry_after: Option<Duration>,
+    notice: Shown,
+    /// In nanoseconds; the largest number where nobody knows.
+    retry_after: u64,
+}
+
+/// A notice, left to the next refusal on this thread.
+#[derive(Clone, PartialEq, Eq)]
+struct Shown(Option<Arc<Notice>>);
+
+impl Deref for Shown {
+    type Target = Notice;
+
+    fn deref(&self) -> &Notice {
+        match &self.0 {
+            Some(notice) => notice,
+            None => unreachable!("only its drop takes it"),
+        }
+    }
+}
+
+impl Drop for Shown {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(notice) = self.0.take() {
+            thread::leave_notice(notice);
+        }
+    }
 }
 
 /// What all refusals between two changes have in common.
@@ -72,10 +99,12 @@ pub(crate) struct Notice {
 }
 
 impl Refused {
-    pub(crate) fn new(notice: Arc<Notice>, retry_after: Option<Duration>) -> Self {
+    /// To be repeated after so many nanoseconds, where somebody knows.
+    #[inline]
+    pub(crate) fn new(notice: Arc<Notice>, retry_after: Option<u64>) -> Self {
         Self {
-            notice,
-            retry_after,
+            notice: Shown(Some(notice)),
+            retry_after: retry_after.unwrap_or(u64::MAX),
         }
     }
 
@@ -114,7 +143,8 @@ impl Refused {
     /// A hold without expiry has no known end, and neither has `Probing`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        let known = self.retry_after != u64::MAX;
+        known.then(|| Duration::from_nanos(self.retry_after))
     }
 
     /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner is tried
@@ -192,7 +222,7 @@ impl fmt::Debug for Refused {
             .field("cause", &self.cause())
             .field("since", &self.since())
             .field("generation", &self.generation())
-            .field("retry_after", &self.retry_after)
+            .field("retry_after", &self.retry_after())
             .finish()
     }
 }
@@ -205,7 +235,7 @@ impl fmt::Display for Refused {
             "in maintenance"
         };
         write!(f, "{} is {mode}", OneLine(self.partner()))?;
-        match self.retry_after {
+        match self.retry_after() {
             Some(wait) => write!(f, ", retry after {}", Span(wait)),
             None => Ok(()),
         }

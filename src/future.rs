@@ -3,8 +3,10 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -13,7 +15,7 @@ use tower::Service;
 use crate::{
     admission::{Stay, admit},
     error::Refused,
-    local::Locals,
+    local::Root,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
     verdict::Outcome,
@@ -51,12 +53,13 @@ struct Waiting<S, Req, P> {
     request: Req,
     ticket: Ticket,
     /// `None` for an exempt request, which stays in every mode.
-    stay: Option<(Stay, Locals)>,
+    stay: Option<(Stay, Arc<Root>)>,
     parked: Parked,
     protocol: P,
 }
 
 impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
+    #[inline]
     pub(crate) fn refused(request: Req, refused: Refused, protocol: P) -> Self {
         Self {
             state: State::Refused {
@@ -66,6 +69,7 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
         }
     }
 
+    #[inline]
     pub(crate) fn running(future: F, ticket: Ticket, protocol: P) -> Self {
         Self {
             state: State::Running {
@@ -80,7 +84,7 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
         inner: S,
         request: Req,
         ticket: Ticket,
-        stay: Option<(Stay, Locals)>,
+        stay: Option<(Stay, Arc<Root>)>,
         protocol: P,
     ) -> Self {
         let waiting = Waiting {
@@ -96,6 +100,26 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
                 waiting: Some(waiting),
             },
         }
+    }
+}
+
+const POLLED_AGAIN: &str = "polled after it completed, or after the inner service panicked";
+
+/// Ends a call whose inner future panics, here and now: who caught the panic may keep the future.
+struct Panicked<'t>(&'t mut Option<Ticket>);
+
+impl<'t> Panicked<'t> {
+    /// To be forgotten once the poll has returned.
+    #[inline]
+    fn while_polled(slot: &'t mut Option<Ticket>) -> Self {
+        slot.as_mut().expect(POLLED_AGAIN).held_by(Holder::Inner);
+        Self(slot)
+    }
+}
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 
@@ -180,6 +204,7 @@ where
 {
     type Output = Result<P::Response, P::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut state = self.as_mut().project().state;
@@ -189,9 +214,7 @@ where
                     return Poll::Ready(protocol.refuse(request, refused));
                 }
                 StateProj::Waiting { waiting } => {
-                    let taken = waiting
-                        .take()
-                        .expect("polled after it completed, or after the inner service panicked");
+                    let taken = waiting.take().expect(POLLED_AGAIN);
                     match taken.poll(cx) {
                         Waited::Still(still) => {
                             *waiting = Some(still);
@@ -216,21 +239,16 @@ where
                     ticket: slot,
                     protocol,
                 } => {
-                    let mut ticket = slot
-                        .take()
-                        .expect("polled after it completed, or after the inner service panicked");
-                    // On the stack while the inner future is polled: a panic ends the call here and now.
-                    ticket.held_by(Holder::Inner);
+                    let panicked = Panicked::while_polled(slot);
                     let polled = future.poll(cx);
-                    if polled.is_pending() {
-                        ticket.is_pending();
-                        *slot = Some(ticket);
-                    } else {
-                        ticket.held_by(Holder::Classifier);
-                        let result = ready!(polled);
-                        return Poll::Ready(protocol.finish(ticket, result));
-                    }
-                    return Poll::Pending;
+                    mem::forget(panicked);
+                    let Poll::Ready(result) = polled else {
+                        slot.as_mut().expect(POLLED_AGAIN).is_pending();
+                        return Poll::Pending;
+                    };
+                    let mut ticket = slot.take().expect(POLLED_AGAIN);
+                    ticket.held_by(Holder::Classifier);
+                    return Poll::Ready(protocol.finish(ticket, result));
                 }
             }
         }

@@ -106,6 +106,7 @@ impl Gate {
     }
 
     /// The next deadline; to be read after the word that sent the caller here.
+    #[inline]
     pub(crate) fn deadline(&self) -> Moment {
         // Relaxed: ordered by the Acquire of the word that was read before.
         Moment(self.deadline.load(Ordering::Relaxed))

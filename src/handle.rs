@@ -11,10 +11,10 @@ use crate::{
     exempt::{Exemption, ExemptionTable, Table},
     journal::{Action, AuditEntry, Journal},
     listen::{CacheBusts, Events, next_news},
+    local::Root,
     machine::{Command, Passing},
     mode::Mode,
     policy::Policy,
-    shared::Shared,
     snapshot::Status,
 };
 
@@ -128,11 +128,11 @@ impl Hold {
 /// ```
 #[derive(Debug, Clone)]
 pub struct MaintenanceHandle {
-    shared: Arc<Shared>,
+    shared: Arc<Root>,
 }
 
 impl MaintenanceHandle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Root>) -> Self {
         Self { shared }
     }
 
@@ -510,7 +510,7 @@ impl MaintenanceHandle {
         self.shared.locked(|machine| machine.wall_clock_reads(now));
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Root> {
         &self.shared
     }
 }

@@ -18,14 +18,16 @@
 //! among themselves. `version` is written last when lanes open (Release) and read first (Acquire): who sees it sees
 //! the width, the limit, and the gate's word that were published before it.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64 as StdAtomicU64, AtomicUsize, Ordering as StdOrdering},
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering},
 };
 
 use crate::{
+    clock::{Clock, Look},
     moment::Moment,
     sync::{AtomicU64, Ordering},
+    thread,
 };
 
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
@@ -36,6 +38,8 @@ pub(crate) const NARROWEST: u64 = 1_000_000;
 
 const COUNT_BITS: u32 = 20;
 const INDEX_BITS: u32 = 32;
+const VERSION_BITS: u32 = 12;
+const VERSION: u64 = (1 << VERSION_BITS) - 1;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// A slot that takes nothing. No count gets so far: the one before sends its caller to the lock.
@@ -60,6 +64,12 @@ impl Slot {
         (self.0 >> COUNT_BITS) & INDEX
     }
 
+    /// For this bucket, and nothing yet.
+    #[inline]
+    fn of(version: u64, index: u64) -> Self {
+        Self(Self::empty(version).0 | (index & INDEX) << COUNT_BITS)
+    }
+
     /// One more for the bucket; `None` if this slot cannot take it.
     #[inline]
     fn one_more(self, version: u64, index: u64) -> Option<Self> {
@@ -67,8 +77,7 @@ impl Slot {
         let is_open = opening(self) == opening(Self::empty(version));
         let is_free = self.count() == 0 || self.index() == index;
         let fits = self.count() + 1 < CLOSED;
-        (is_open && is_free && fits)
-            .then(|| Self(Self::empty(version).0 | index << COUNT_BITS | (self.count() + 1)))
+        (is_open && is_free && fits).then(|| Self(Self::of(version, index).0 + self.count() + 1))
     }
 }
 
@@ -77,8 +86,11 @@ impl Slot {
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    /// By [`Counter`]. The standard library's under loom too: no promise rests on these.
-    counters: [StdAtomicU64; COUNTERS],
+    /// By [`Counter`], those of the one thread that owns the lane: it needs no read-modify-write, a store will do.
+    /// The standard library's under loom too: no promise rests on these.
+    owned: [StdAtomicU64; COUNTERS],
+    /// Those of all other threads that share the lane.
+    shared: [StdAtomicU64; COUNTERS],
 }
 
 /// What one lane counts besides.
@@ -91,6 +103,21 @@ pub(crate) enum Counter {
 }
 
 const COUNTERS: usize = 4;
+
+/// Numbers the openings of all layers, from 1 on: what a thread knows of a bucket is of one opening of one layer.
+static OPENINGS: StdAtomicU64 = StdAtomicU64::new(1);
+
+/// What a thread knows of the bucket that it last counted in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    version: u64,
+    era: u32,
+    index: u64,
+    /// The slot before anything is counted in it.
+    base: u64,
+    from: Look,
+    to: Look,
+}
 
 /// While lanes are open: what a success must know of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +132,7 @@ pub(crate) struct Open {
 /// The lanes of one layer.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    /// Numbers the openings from 1 on; 0 while the lanes are closed.
+    /// Names the opening, unlike any other of any layer; 0 while the lanes are closed.
     version: AtomicU64,
     era: AtomicU64,
     width: AtomicU64,
@@ -120,7 +147,8 @@ impl Lanes {
     pub(crate) fn new() -> Self {
         let lane = || Lane {
             slots: std::array::from_fn(|_| AtomicU64::new(CLOSED)),
-            counters: [const { StdAtomicU64::new(0) }; COUNTERS],
+            owned: [const { StdAtomicU64::new(0) }; COUNTERS],
+            shared: [const { StdAtomicU64::new(0) }; COUNTERS],
         };
         Self {
             version: AtomicU64::new(0),
@@ -134,28 +162,100 @@ impl Lanes {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
+        let number = thread::number();
+        let lane = mine(&self.lanes, number);
         // Relaxed: they are only ever read as totals.
-        here(&self.lanes).counters[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+        if number < self.lanes.len() {
+            // Nobody else stores here: a number is one living thread's, and given on under a lock.
+            let counter = &lane.owned[counter as usize];
+            counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
+        } else {
+            lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+        }
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
-        let of = |lane: &Lane| lane.counters[counter as usize].load(StdOrdering::Relaxed);
-        self.lanes.iter().map(of).sum()
+        let of = |counters: &[StdAtomicU64]| counters[counter as usize].load(StdOrdering::Relaxed);
+        self.lanes
+            .iter()
+            .map(|lane| of(&lane.owned) + of(&lane.shared))
+            .sum()
     }
 
     /// Counts a success of `era` at `now` that took `took` nanoseconds; says no if it must take the lock.
-    #[inline]
     pub(crate) fn land(&self, era: u32, took: u64, now: Moment) -> bool {
-        // Acquire: pairs with the Release in `open`. The rest was written before it.
+        self.open_for(era, took)
+            .is_some_and(|(version, width)| self.add(version, now.0 / width))
+    }
+
+    /// [`land`](Self::land) for a call that was answered at once, and took no time: it costs a look at the clock and
+    /// at what this thread knows of the present bucket.
+    #[inline]
+    pub(crate) fn land_at_once(&self, era: u32, look: Look, clock: &Clock) -> bool {
+        // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
         let version = self.version.load(Ordering::Acquire);
-        if version == 0
-            || self.era.load(Ordering::Relaxed) != u64::from(era)
-            || took > self.slow_limit.load(Ordering::Relaxed)
-        {
+        thread::with(|here| match here.bucket() {
+            Some(bucket)
+                if bucket.version == version
+                    && bucket.era == era
+                    && bucket.from <= look
+                    && look < bucket.to =>
+            {
+                let slot = self.slot(here.number(), bucket.base >> COUNT_BITS);
+                let seen = slot.load(Ordering::Relaxed);
+                // One more of the same: then that is all there is to it.
+                if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
+                    let swapped = slot.compare_exchange_weak(
+                        seen,
+                        seen + 1,
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                    );
+                    if swapped.is_ok() {
+                        return true;
+                    }
+                }
+                self.add(version, bucket.index)
+            }
+            _ => self.land_in_new_bucket(era, look, clock, here),
+        })
+        .unwrap_or_else(|| self.land(era, 0, clock.moment(look)))
+    }
+
+    #[cold]
+    fn land_in_new_bucket(&self, era: u32, look: Look, clock: &Clock, here: &thread::Here) -> bool {
+        let Some((version, width)) = self.open_for(era, 0) else {
             return false;
+        };
+        let index = clock.moment(look).0 / width;
+        let begin = |index: u64| clock.look_at(Moment(index.saturating_mul(width)), look);
+        if let (Some(from), Some(to)) = (begin(index), begin(index.saturating_add(1))) {
+            here.set_bucket(Bucket {
+                version,
+                era,
+                index,
+                base: Slot::of(version, index).0,
+                from,
+                to,
+            });
         }
-        let index = now.0 / self.width.load(Ordering::Relaxed);
-        let slot = &here(&self.lanes).slots[index as usize % SLOTS];
+        self.add(version, index)
+    }
+
+    /// The version and the width of a bucket, if a success that took so long may be counted in lanes.
+    #[inline]
+    fn open_for(&self, era: u32, took: u64) -> Option<(u64, u64)> {
+        // Acquire: pairs with the Release in `open_while_locked`. The rest was written before it.
+        let version = self.version.load(Ordering::Acquire);
+        let open = version != 0
+            && self.era.load(Ordering::Relaxed) == u64::from(era)
+            && took <= self.slow_limit.load(Ordering::Relaxed);
+        open.then(|| (version, self.width.load(Ordering::Relaxed)))
+    }
+
+    /// Counts one in the bucket; says no if the slot cannot take it.
+    fn add(&self, version: u64, index: u64) -> bool {
+        let slot = self.slot(thread::number(), index);
         let mut seen = Slot(slot.load(Ordering::Relaxed));
         while let Some(more) = seen.one_more(version, index & INDEX) {
             let swapped =
@@ -166,6 +266,12 @@ impl Lanes {
             }
         }
         false
+    }
+
+    /// Where this thread counts what ends in the bucket.
+    #[inline]
+    fn slot(&self, number: usize, index: u64) -> &AtomicU64 {
+        &mine(&self.lanes, number).slots[index as usize % SLOTS]
     }
 
     /// Whether the lanes stand as they should.
@@ -203,8 +309,11 @@ impl Lanes {
 
     /// Opens closed lanes, after the gate's word has been published.
     pub(crate) fn open_while_locked(&self, open: Open) {
-        let version = self.openings.load(Ordering::Relaxed) + 1;
-        self.openings.store(version, Ordering::Relaxed);
+        // The slots know it by its low bits, which number this layer's openings.
+        let opening = self.openings.load(Ordering::Relaxed) + 1;
+        self.openings.store(opening, Ordering::Relaxed);
+        let others = OPENINGS.fetch_add(1, StdOrdering::Relaxed);
+        let version = others << VERSION_BITS | opening & VERSION;
         for slot in self.lanes.iter().flat_map(|lane| &lane.slots) {
             slot.store(Slot::empty(version).0, Ordering::Relaxed);
         }
@@ -265,31 +374,25 @@ pub(crate) fn how_many() -> usize {
     if cfg!(maintenance_loom) {
         return 1;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.next_power_of_two().min(64)
+    // Asked once: the answer comes from the file system where cores are rationed, and takes longer than all the rest.
+    static LANES: OnceLock<usize> = OnceLock::new();
+    *LANES.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        cores.next_power_of_two().min(64)
+    })
 }
 
 /// Of things that there is one of for each lane, the one of this thread.
 #[inline]
 pub(crate) fn here<T>(each: &[T]) -> &T {
-    // As many as `how_many` says, a power of two.
-    &each[thread() & (each.len() - 1)]
+    mine(each, thread::number())
 }
 
-/// A number for this thread; threads that begin one after the other have different ones.
+/// The one of the thread with this number.
 #[inline]
-fn thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    let mine = MINE.with(Cell::get);
-    if mine != usize::MAX {
-        return mine;
-    }
-    let mine = NEXT.fetch_add(1, StdOrdering::Relaxed) & (usize::MAX >> 1);
-    MINE.with(|cell| cell.set(mine));
-    mine
+fn mine<T>(each: &[T], number: usize) -> &T {
+    // As many as `how_many` says, a power of two.
+    &each[number & (each.len() - 1)]
 }
 
 #[cfg(all(test, not(maintenance_loom)))]

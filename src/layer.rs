@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use tower::Layer;
 
+#[cfg(feature = "coarse-clock")]
+use crate::clock::CoarseClock;
 use crate::{
     calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     clock::{Clock, WallAnchor},
@@ -11,13 +13,13 @@ use crate::{
     exempt::{CallNames, Exemption, Table},
     gate::MAX_GENERATION,
     handle::MaintenanceHandle,
-    local::Locals,
+    local::Root,
     machine::Birth,
     mode::Switches,
     moment::Moment,
     policy::Policy,
     service::Maintenance,
-    shared::{Parts, Shared},
+    shared::Parts,
     verdict::Verdict,
 };
 
@@ -47,7 +49,7 @@ use crate::{
 /// # }
 /// ```
 pub struct MaintenanceLayer<P = Calls> {
-    shared: Locals,
+    shared: Arc<Root>,
     protocol: P,
 }
 
@@ -84,6 +86,7 @@ impl MaintenanceLayer {
             generation: None,
             seed: None,
             wall: None,
+            clock: Clock::start,
             switches: Switches::default(),
             protocol: Calls(Plain),
             names: CallNames::Unknown,
@@ -95,7 +98,7 @@ impl<P> MaintenanceLayer<P> {
     /// The operator's handle: a cheap clone that outlives every service.
     #[must_use]
     pub fn handle(&self) -> MaintenanceHandle {
-        MaintenanceHandle::new(self.shared.shared().clone())
+        MaintenanceHandle::new(self.shared.clone())
     }
 
     /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
@@ -118,6 +121,11 @@ impl<P> MaintenanceLayer<P> {
     )]
     pub(crate) fn protocol(&self) -> &P {
         &self.protocol
+    }
+
+    #[cfg(all(test, not(maintenance_loom)))]
+    pub(crate) fn root(&self) -> &Root {
+        &self.shared
     }
 
     pub(crate) fn view<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
@@ -240,7 +248,7 @@ impl<P: Clone> Clone for MaintenanceLayer<P> {
 impl<P> fmt::Debug for MaintenanceLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MaintenanceLayer")
-            .field("shared", self.shared.shared())
+            .field("shared", &**self.shared)
             .finish_non_exhaustive()
     }
 }
@@ -257,6 +265,8 @@ pub struct Builder<P = Calls> {
     generation: Option<u64>,
     seed: Option<u64>,
     wall: Option<SystemTime>,
+    /// Starts the clock.
+    clock: fn() -> Clock,
     switches: Switches,
     protocol: P,
     names: CallNames,
@@ -311,6 +321,16 @@ impl<P> Builder<P> {
         }
     }
 
+    /// The clock that calls look at. Default: tokio's, which is exact and can be paused in tests.
+    #[cfg(feature = "coarse-clock")]
+    pub fn clock(self, clock: CoarseClock) -> Self {
+        let CoarseClock = clock;
+        Self {
+            clock: Clock::start_coarse,
+            ..self
+        }
+    }
+
     /// Begins in dry run: the rules judge and tell, but do not act. Default: armed.
     pub fn dry_run(mut self) -> Self {
         self.switches.dry_run = true;
@@ -342,14 +362,14 @@ impl<P> Builder<P> {
         };
         let parts = Parts {
             birth,
-            clock: Clock::start(),
+            clock: (self.clock)(),
             exemptions,
             names: self.names,
             tags: self.tags,
             urls: self.urls,
         };
         Ok(MaintenanceLayer {
-            shared: Locals::new(Shared::new(parts)),
+            shared: Root::new(parts),
             protocol: self.protocol,
         })
     }
@@ -364,6 +384,7 @@ impl<P> Builder<P> {
             generation: self.generation,
             seed: self.seed,
             wall: self.wall,
+            clock: self.clock,
             switches: self.switches,
             protocol: protocol(self.protocol),
             names,

@@ -157,6 +157,7 @@ mod policy;
 #[cfg(test)]
 mod property;
 mod protocol;
+mod published;
 mod random;
 mod service;
 mod shared;
@@ -165,6 +166,7 @@ mod snapshot;
 mod sync;
 mod tally;
 mod text;
+mod thread;
 mod verdict;
 
 #[cfg(feature = "axum")]
@@ -186,6 +188,8 @@ pub mod testing;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{ByMatchedPath, Routes};
+#[cfg(feature = "coarse-clock")]
+pub use crate::clock::CoarseClock;
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
     endpoint::{Class, Endpoint, Placement},

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::{
     event::Event,
     journal::Journal,
-    shared::Shared,
+    local::Root,
     signal::{Bulletin, CacheBust},
 };
 
@@ -22,13 +22,13 @@ use crate::{
 /// A subscriber that lags gets the newest signal instead of all it missed; one that comes late gets
 /// the last signal there was, at once. It keeps nothing alive.
 pub struct CacheBusts {
-    shared: Weak<Shared>,
+    shared: Weak<Root>,
     news: watch::Receiver<Bulletin>,
     seen: u64,
 }
 
 impl CacheBusts {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &Arc<Root>) -> Self {
         Self {
             shared: Arc::downgrade(shared),
             news: shared.subscribe(),
@@ -107,7 +107,7 @@ impl fmt::Debug for CacheBusts {
 ///
 /// The caller marks what it has seen *before* it looks at the state, so that nothing is missed in between.
 pub(crate) async fn next_news(
-    shared: &Weak<Shared>,
+    shared: &Weak<Root>,
     news: &mut watch::Receiver<Bulletin>,
 ) -> Option<()> {
     let due = {
@@ -129,13 +129,13 @@ pub(crate) async fn next_news(
 /// The last 512 events are kept; a subscriber that lags further behind goes on at the oldest one
 /// left, and sees the gap in [`Event::number`]. It keeps nothing alive.
 pub struct Events {
-    shared: Weak<Shared>,
+    shared: Weak<Root>,
     news: watch::Receiver<Bulletin>,
     next: u64,
 }
 
 impl Events {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &Arc<Root>) -> Self {
         let news = shared.subscribe();
         Self {
             shared: Arc::downgrade(shared),

@@ -13,6 +13,19 @@ use crate::shared::Shared;
 pub(crate) struct Parked(Option<Pin<Box<OwnedNotified>>>);
 
 impl Parked {
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Gives the place up.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        if self.0.is_some() {
+            self.0 = None;
+        }
+    }
+
     /// Has the caller woken when the era ends, as long as `admitted` holds; says whether it does.
     pub(crate) fn while_admitted(
         &mut self,

@@ -18,11 +18,11 @@ use tokio::sync::watch;
 use crate::{
     handle::MaintenanceHandle,
     listen::next_news,
+    local::Root,
     machine::{Ending, Role},
     mode::Mode,
     moment::Moment,
     protocol::Holder,
-    shared::Shared,
     signal::Bulletin,
     verdict::{Outcome, Verdict},
 };
@@ -123,7 +123,7 @@ impl<F> fmt::Debug for Ping<F> {
     }
 }
 
-async fn run<C, F>(layer: Weak<Shared>, mut check: C)
+async fn run<C, F>(layer: Weak<Root>, mut check: C)
 where
     C: FnMut() -> F,
     F: Future<Output: CheckAnswer>,
@@ -175,7 +175,7 @@ enum Step {
     Gone,
 }
 
-fn next_step(layer: &Weak<Shared>) -> Step {
+fn next_step(layer: &Weak<Root>) -> Step {
     let Some(shared) = layer.upgrade() else {
         return Step::Gone;
     };
@@ -217,10 +217,10 @@ pub(crate) async fn unless_gone<F: Future>(
 }
 
 /// The layer knows that a ping is alive for as long as this is.
-struct Presence(Weak<Shared>);
+struct Presence(Weak<Root>);
 
 impl Presence {
-    fn new(shared: &Arc<Shared>) -> Self {
+    fn new(shared: &Arc<Root>) -> Self {
         shared.locked(|machine| machine.ping_began());
         Self(Arc::downgrade(shared))
     }
@@ -236,13 +236,13 @@ impl Drop for Presence {
 
 /// One check under way. Like a [`Ticket`](crate::Ticket), but it knows the layer weakly.
 struct Trial {
-    layer: Weak<Shared>,
+    layer: Weak<Root>,
     admission: Option<(Role, u32, Moment)>,
     holder: Holder,
 }
 
 impl Trial {
-    fn begin(layer: &Weak<Shared>, shared: &Shared) -> Option<Self> {
+    fn begin(layer: &Weak<Root>, shared: &Root) -> Option<Self> {
         let admission = shared.admit_ping()?;
         Some(Self {
             layer: layer.clone(),

@@ -5,15 +5,17 @@
 //! the call's [`Ticket`] once the inner service has answered, so that the verdict may be given at
 //! once, or be moved into the response (a body, trailers) and given later.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
     endpoint::{Endpoint, Placement},
     error::Refused,
+    gate::era_bits,
     local::Local,
-    machine::{Ending, Role},
+    machine::{Ending, Role, Slot},
     moment::Moment,
     shared::Admitted,
+    thread,
     verdict::{Outcome, Verdict},
 };
 
@@ -76,19 +78,68 @@ pub trait Protocol<Req, Res, E>: Clone {
 /// A ticket of a call that is not measured (exempt, before routes) takes everything and counts nothing.
 #[must_use = "a ticket that is dropped counts as given up"]
 pub struct Ticket {
-    call: Option<Call>,
-}
-
-struct Call {
-    shared: Arc<Local>,
-    role: Role,
-    era: u32,
+    /// `None` if the call is not measured, or has ended.
+    shared: Option<Arc<Local>>,
+    terms: Terms,
     /// [`Moment::NEVER`] until somebody has waited for the answer: one that is there at once took no time, and
     /// needs no clock.
     began: Moment,
     /// When something last came from the partner, the beginning at first.
     heard: Moment,
-    holder: Holder,
+}
+
+/// Era, role and holder in one word: a ticket goes from hand to hand with every call.
+///
+/// Never zero, so that an optional ticket is as small as a ticket.
+#[derive(Debug, Clone, Copy)]
+struct Terms(NonZeroU64);
+
+impl Terms {
+    const HOLDER: u32 = 20;
+    const ROLE: u32 = 22;
+    const SLOT: u32 = 32;
+    const NEVER_ZERO: NonZeroU64 = NonZeroU64::new(1 << 24).unwrap();
+
+    #[inline]
+    fn new(role: Role, era: u32) -> Self {
+        let (role, slot) = match role {
+            Role::Plain => (0, 0),
+            Role::Ramp => (1, 0),
+            Role::Probe(slot) => (2, slot.number()),
+        };
+        // An era has 20 bits.
+        let bits = u64::from(era) | role << Self::ROLE | u64::from(slot) << Self::SLOT;
+        Self(Self::NEVER_ZERO | bits)
+    }
+
+    #[inline]
+    fn role(self) -> Role {
+        match self.0.get() >> Self::ROLE & 3 {
+            0 => Role::Plain,
+            1 => Role::Ramp,
+            _ => Role::Probe(Slot::numbered((self.0.get() >> Self::SLOT) as u32)),
+        }
+    }
+
+    #[inline]
+    fn era(self) -> u32 {
+        era_bits(self.0.get())
+    }
+
+    #[inline]
+    fn holder(self) -> Holder {
+        match self.0.get() >> Self::HOLDER & 3 {
+            0 => Holder::Waiting,
+            1 => Holder::Inner,
+            _ => Holder::Classifier,
+        }
+    }
+
+    #[inline]
+    fn held_by(&mut self, holder: Holder) {
+        let others = self.0.get() & !(3 << Self::HOLDER);
+        self.0 = Self::NEVER_ZERO | others | (holder as u64) << Self::HOLDER;
+    }
 }
 
 /// Who has the call in hand.
@@ -123,38 +174,38 @@ impl Holder {
 impl Ticket {
     #[inline]
     pub(crate) fn new(shared: Arc<Local>, (role, era): Admitted) -> Self {
-        let call = Call {
-            shared,
-            role,
-            era,
+        Self {
+            shared: Some(shared),
+            terms: Terms::new(role, era),
             began: Moment::NEVER,
             heard: Moment::NEVER,
-            holder: Holder::Waiting,
-        };
-        Self { call: Some(call) }
+        }
     }
 
     /// A ticket that counts nothing.
     #[inline]
     pub(crate) fn uncounted() -> Self {
-        Self { call: None }
+        Self {
+            shared: None,
+            terms: Terms::new(Role::Plain, 0),
+            began: Moment::NEVER,
+            heard: Moment::NEVER,
+        }
     }
 
     #[inline]
     pub(crate) fn held_by(&mut self, holder: Holder) {
-        if let Some(call) = &mut self.call {
-            call.holder = holder;
-        }
+        self.terms.held_by(holder);
     }
 
     /// Notes that the answer is waited for.
     pub(crate) fn is_pending(&mut self) {
         self.held_by(Holder::Waiting);
-        if let Some(call) = &mut self.call
-            && call.began == Moment::NEVER
+        if let Some(shared) = &self.shared
+            && self.began == Moment::NEVER
         {
-            call.began = call.shared.now();
-            call.heard = call.began;
+            self.began = shared.now();
+            self.heard = self.began;
         }
     }
 
@@ -162,7 +213,7 @@ impl Ticket {
     #[must_use]
     #[inline]
     pub fn is_measured(&self) -> bool {
-        self.call.is_some()
+        self.shared.is_some()
     }
 
     /// The policy's `hang_limit` as it is now: how long the partner may be silent while somebody waits for it.
@@ -173,18 +224,17 @@ impl Ticket {
     /// runs no timer, and is judged by this number only when it is dropped. Reading it takes no lock.
     #[must_use]
     pub fn hang_limit(&self) -> Option<Duration> {
-        Some(self.call.as_ref()?.shared.hang_limit())
+        Some(self.shared.as_ref()?.hang_limit())
     }
 
     /// Ends the call with a verdict.
+    #[inline]
     pub fn settle(mut self, verdict: impl Into<Verdict>) {
         // Before the conversion, which is the user's and may panic: then the ticket drops as it is held.
         let verdict = verdict.into();
-        if let Some(call) = self.call.take() {
-            let now = call.shared.now();
-            let took = now.since(call.began);
-            call.shared
-                .settle(call.role, call.era, Ending::Judged { verdict, took }, now);
+        if let Some(shared) = self.shared.take() {
+            shared.judged(self.terms.role(), self.terms.era(), verdict, self.began);
+            thread::leave_local(shared);
         }
     }
 
@@ -193,9 +243,9 @@ impl Ticket {
     /// From here on a drop is judged by how long ago that was: call it when the ticket moves into a
     /// response that is still streaming, and at each frame.
     pub fn progress(&mut self) {
-        if let Some(call) = &mut self.call {
-            call.heard = call.shared.now();
-            call.holder = Holder::Waiting;
+        if let Some(shared) = &self.shared {
+            self.heard = shared.now();
+            self.held_by(Holder::Waiting);
         }
     }
 
@@ -206,26 +256,34 @@ impl Ticket {
         self.held_by(Holder::Waiting);
         polled
     }
+
+    /// Ends the call by who holds it.
+    #[cold]
+    fn unsettled(&self, shared: Arc<Local>) {
+        let now = shared.now();
+        let (took, quiet) = (now.since(self.began), now.since(self.heard));
+        let ending = self.terms.holder().unsettled(took, quiet);
+        shared.settle(self.terms.role(), self.terms.era(), ending, now);
+        thread::leave_local(shared);
+    }
 }
 
 impl Drop for Ticket {
+    #[inline]
     fn drop(&mut self) {
-        let Some(call) = self.call.take() else { return };
-        let now = call.shared.now();
-        let ending = call
-            .holder
-            .unsettled(now.since(call.began), now.since(call.heard));
-        call.shared.settle(call.role, call.era, ending, now);
+        if let Some(shared) = self.shared.take() {
+            self.unsettled(shared);
+        }
     }
 }
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Ticket");
-        if let Some(call) = &self.call {
-            out.field("role", &call.role)
-                .field("era", &call.era)
-                .field("holder", &call.holder);
+        if self.is_measured() {
+            out.field("role", &self.terms.role())
+                .field("era", &self.terms.era())
+                .field("holder", &self.terms.holder());
         }
         out.finish_non_exhaustive()
     }

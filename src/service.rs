@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,10 +17,13 @@ use crate::{
     admission::{Request, Stay, admit},
     endpoint::{Endpoint, Placement},
     error::Refused,
+    exempt::Exemption,
     future::ResponseFuture,
-    local::Locals,
+    gate::Op,
+    local::Root,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
+    thread,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).
@@ -27,26 +31,20 @@ use crate::{
 /// A clone shares the state, and starts un-ready as tower asks.
 pub struct Maintenance<S, P> {
     inner: S,
-    readiness: Readiness,
+    /// Whether this instance of the inner service said that it is ready, and was not called since.
+    ready: bool,
+    /// While it was asked and is not ready: the caller is woken if the gate shuts meanwhile.
+    parked: Parked,
     protocol: P,
-    shared: Locals,
-}
-
-/// What this instance of the inner service was asked.
-enum Readiness {
-    /// Nothing.
-    Idle,
-    /// It was not ready; the caller is woken if the gate shuts meanwhile.
-    Pending(Parked),
-    /// It said that it is ready.
-    Ready,
+    shared: Arc<Root>,
 }
 
 impl<S, P> Maintenance<S, P> {
-    pub(crate) fn new(inner: S, protocol: P, shared: Locals) -> Self {
+    pub(crate) fn new(inner: S, protocol: P, shared: Arc<Root>) -> Self {
         Self {
             inner,
-            readiness: Readiness::Idle,
+            ready: false,
+            parked: Parked::default(),
             protocol,
             shared,
         }
@@ -82,18 +80,9 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maintenance")
             .field("inner", &self.inner)
-            .field("shared", self.shared.shared())
+            .field("shared", &**self.shared)
             .finish_non_exhaustive()
     }
-}
-
-/// What the gate says of a request.
-enum Pass {
-    /// Exempt: passes whatever the mode.
-    Exempt(Ticket),
-    /// Admitted, as long as the era lasts.
-    Admitted(Ticket, Stay),
-    Refused(Refused),
 }
 
 impl<S, P, Req> Service<Req> for Maintenance<S, P>
@@ -105,31 +94,34 @@ where
     type Error = P::Error;
     type Future = ResponseFuture<S::Future, S, Req, P>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), P::Error>> {
         if self.shared.is_serving() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.readiness = Readiness::Ready;
+                    self.ready = true;
+                    self.parked.leave();
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => {
-                    self.readiness = Readiness::Idle;
+                    self.ready = false;
+                    self.parked.leave();
                     if P::PLACEMENT == Placement::AroundCalls {
                         self.shared.unready();
                     }
                     return Poll::Ready(Err(self.protocol.unready(error)));
                 }
                 Poll::Pending => {
-                    let mut parked = match std::mem::replace(&mut self.readiness, Readiness::Idle) {
-                        Readiness::Pending(parked) => parked,
-                        Readiness::Idle | Readiness::Ready => Parked::default(),
-                    };
-                    let waits =
-                        parked.while_admitted(&self.shared, cx, || self.shared.is_serving());
-                    self.readiness = Readiness::Pending(parked);
+                    self.ready = false;
+                    let shared = &self.shared;
+                    let waits = self
+                        .parked
+                        .while_admitted(shared, cx, || shared.is_serving());
                     if waits {
                         return Poll::Pending;
                     }
+                    self.renew();
+                    return Poll::Ready(Ok(()));
                 }
             }
         }
@@ -137,53 +129,61 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.gate(&request) {
-            Pass::Exempt(ticket) => self.forward(request, ticket, None),
-            Pass::Admitted(ticket, stay) => self.forward(request, ticket, Some(stay)),
-            Pass::Refused(refused) => {
-                self.let_go();
-                ResponseFuture::refused(request, refused, self.protocol.clone())
-            }
+        let endpoint = self.protocol.endpoint(&request);
+        if let Some(ticket) = self.exempt(P::PLACEMENT, &endpoint) {
+            return self.forward(request, ticket, None);
+        }
+        let asked = Request::of(&endpoint);
+        let word = self.shared.word();
+        // What most calls do, before what others may: measured, while nothing is pending.
+        if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && self.ready {
+            let protocol = self.protocol.for_call(&request);
+            return self.run(request, self.shared.begin(word.era()), protocol);
+        }
+        // And what they meet in maintenance, while nothing has fallen due.
+        if word.op() == Op::Refuse
+            && !asked.is_read()
+            && let Some(refused) = self.shared.refuse_at_once()
+        {
+            return self.refuse(request, refused);
+        }
+        match admit(&self.shared, P::PLACEMENT, asked) {
+            Ok((ticket, stay)) => self.forward(request, ticket, Some(stay)),
+            Err(refused) => self.refuse(request, refused),
         }
     }
 }
 
 impl<S: Clone, P> Maintenance<S, P> {
     /// Gives up the readiness, or the place in a queue for it, that a refused call would hoard.
+    #[inline]
     fn let_go(&mut self) {
-        match std::mem::replace(&mut self.readiness, Readiness::Idle) {
-            Readiness::Idle => {}
-            // A clone starts un-ready; dropping the polled instance returns its permit.
-            Readiness::Pending(_) | Readiness::Ready => self.inner = self.inner.clone(),
+        if self.ready || self.parked.is_parked() {
+            self.renew();
         }
     }
 
-    fn gate<Req>(&self, request: &Req) -> Pass
-    where
-        S: Service<Req>,
-        P: Protocol<Req, S::Response, S::Error>,
-    {
-        let endpoint = self.protocol.endpoint(request);
-        if let Some(counted) = self.exempt(P::PLACEMENT, &endpoint) {
-            return Pass::Exempt(counted);
-        }
-        match admit(&self.shared, P::PLACEMENT, Request::of(&endpoint)) {
-            Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
-            Err(refused) => Pass::Refused(refused),
-        }
+    /// A clone starts un-ready; dropping the polled instance returns its permit.
+    fn renew(&mut self) {
+        self.ready = false;
+        self.parked.leave();
+        self.inner = self.inner.clone();
     }
 
     /// The ticket of an exempt request; `None` if it is not exempt.
+    #[inline]
     fn exempt(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
         if endpoint.name.is_none() && endpoint.path.is_none() {
             return None;
         }
-        let counted = self
-            .shared
-            .exemptions()
-            .find(placement, endpoint)?
-            .is_counted();
+        let exemptions = self.shared.exemptions();
+        let counted = exemptions
+            .find(placement, endpoint)
+            .map(Exemption::is_counted);
+        thread::leave_exemptions(exemptions);
+        let counted = counted?;
         self.shared.count_exempt();
         let measured = counted && placement == Placement::AroundCalls;
         let admitted = if measured {
@@ -192,14 +192,48 @@ impl<S: Clone, P> Maintenance<S, P> {
             None
         };
         Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
-            Ticket::new(self.shared.here(), admitted)
+            Ticket::new(self.shared.local(), admitted)
         }))
+    }
+
+    #[inline]
+    fn refuse<Req>(
+        &mut self,
+        request: Req,
+        refused: Refused,
+    ) -> ResponseFuture<S::Future, S, Req, P>
+    where
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
+    {
+        self.let_go();
+        ResponseFuture::refused(request, refused, self.protocol.clone())
+    }
+
+    /// Hands an admitted request to the instance that is ready for it.
+    #[inline]
+    fn run<Req>(
+        &mut self,
+        request: Req,
+        mut ticket: Ticket,
+        protocol: P,
+    ) -> ResponseFuture<S::Future, S, Req, P>
+    where
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
+    {
+        self.ready = false;
+        // A panic in `call` drops the ticket as it is held here.
+        ticket.held_by(Holder::Inner);
+        let future = self.inner.call(request);
+        ticket.held_by(Holder::Waiting);
+        ResponseFuture::running(future, ticket, protocol)
     }
 
     fn forward<Req>(
         &mut self,
         request: Req,
-        mut ticket: Ticket,
+        ticket: Ticket,
         stay: Option<Stay>,
     ) -> ResponseFuture<S::Future, S, Req, P>
     where
@@ -207,14 +241,11 @@ impl<S: Clone, P> Maintenance<S, P> {
         P: Protocol<Req, S::Response, S::Error>,
     {
         let protocol = self.protocol.for_call(&request);
-        if let Readiness::Ready = std::mem::replace(&mut self.readiness, Readiness::Idle) {
-            // A panic in `call` drops the ticket as it is held here.
-            ticket.held_by(Holder::Inner);
-            let future = self.inner.call(request);
-            ticket.held_by(Holder::Waiting);
-            return ResponseFuture::running(future, ticket, protocol);
+        if self.ready {
+            return self.run(request, ticket, protocol);
         }
         // The gate was shut when readiness was asked for: the future takes an instance and waits for it.
+        self.parked.leave();
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
     }

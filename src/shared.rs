@@ -11,7 +11,7 @@
 use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
     sync::{
-        Arc, PoisonError,
+        Arc, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,22 +21,24 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Look},
     error::{CommandError, Notice, Refused},
     event::{Event, EventKind},
     exempt::{CallNames, Table},
     gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
-    lanes::{self, Counter, Lanes},
+    lanes::{Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
     moment::{Moment, nanos},
     partner_says::{Heard, PartnerSays},
+    published::Published,
     signal::{Bulletin, CacheBust},
     snapshot::Status,
     sync::{Mutex, MutexGuard},
     text::OneLine,
-    verdict::Outcome,
+    thread,
+    verdict::{Outcome, Verdict},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.
@@ -48,9 +50,10 @@ pub(crate) struct Shared {
     hang_limit: AtomicU64,
     machine: Mutex<Machine>,
     /// What refusals say; written before the word.
-    /// One for each lane: every refusal shares it, and one reference count would be written by every core.
-    notice: Box<[ArcSwap<Notice>]>,
-    exemptions: ArcSwap<Table>,
+    notice: Published<Notice>,
+    /// Whether reads pass; written before the word.
+    reads_pass: AtomicBool,
+    exemptions: Published<Table>,
     /// Whether a view gives plain calls names; it is only ever set.
     named: AtomicBool,
     /// What the partner says of itself: beside the machine, which never learns of it.
@@ -58,7 +61,8 @@ pub(crate) struct Shared {
     /// What is counted without the lock.
     lanes: Lanes,
     journal: std::sync::Mutex<Journal>,
-    bulletin: watch::Sender<Bulletin>,
+    /// Gone when nobody is left to hear it.
+    bulletin: Weak<watch::Sender<Bulletin>>,
     /// Callers who wait for the inner service's readiness, woken when an era ends.
     parked: Arc<Notify>,
     tags: Arc<[String]>,
@@ -89,7 +93,7 @@ pub(crate) struct Parts {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, bulletin: Weak<watch::Sender<Bulletin>>) -> Self {
         let Parts {
             birth,
             clock,
@@ -104,21 +108,21 @@ impl Shared {
         if let Some(open) = machine.lanes() {
             lanes.open_while_locked(open);
         }
+        let notice = Arc::new(notice(&partner, &machine));
         Self {
             clock,
             gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
-            notice: (0..lanes::how_many())
-                .map(|_| ArcSwap::from_pointee(notice(&partner, &machine)))
-                .collect(),
+            reads_pass: notice.read_only.into(),
+            notice: Published::new(notice),
             partner,
             hang_limit: AtomicU64::new(nanos(machine.rules().hang_limit)),
             machine: Mutex::new(machine),
-            exemptions: ArcSwap::from_pointee(exemptions),
+            exemptions: Published::new(Arc::new(exemptions)),
             named: (names == CallNames::Given).into(),
             heard: ArcSwap::default(),
             lanes,
             journal: std::sync::Mutex::default(),
-            bulletin: watch::Sender::default(),
+            bulletin,
             parked: Arc::default(),
             tags,
             urls,
@@ -147,21 +151,36 @@ impl Shared {
 
     // ---- calls --------------------------------------------------------------------------------
 
-    /// Asks to be let through to the partner: the role and the era to land in.
+    /// What the gate says now.
     #[inline]
-    pub(crate) fn admit(&self, asker: Asker) -> Result<Admitted, Refused> {
-        let word = self.gate.read();
-        if word.op() == Op::Serve {
-            self.lanes.count(Counter::Admitted);
-            return Ok((Role::Plain, word.era()));
-        }
-        self.admit_if_asked(word, asker)
+    pub(crate) fn word(&self) -> Word {
+        self.gate.read()
     }
 
-    fn admit_if_asked(&self, word: Word, asker: Asker) -> Result<Admitted, Refused> {
+    /// Refuses by a word that says so, unless something has fallen due that the machine must apply first. Without
+    /// a pending deadline it reads no clock, otherwise once.
+    #[inline]
+    pub(crate) fn refuse_at_once(&self) -> Option<Refused> {
+        let deadline = self.gate.deadline();
+        if deadline == Moment::NEVER {
+            return Some(self.refuse(None));
+        }
+        let now = self.now();
+        (now < deadline).then(|| self.refuse(Some(now)))
+    }
+
+    #[inline]
+    pub(crate) fn count_admitted(&self) {
+        self.lanes.count(Counter::Admitted);
+    }
+
+    /// Asks to be let through to the partner: the role and the era to land in.
+    pub(crate) fn admit(&self, asker: Asker) -> Result<Admitted, Refused> {
+        let word = self.gate.read();
         let mut looked = None;
         let admitted = match word.op() {
-            Op::Serve | Op::ServeUntil => {
+            Op::Serve => Some((Role::Plain, word.era())),
+            Op::ServeUntil => {
                 let now = self.now();
                 let asked = if now < self.gate.deadline() {
                     None
@@ -178,7 +197,7 @@ impl Shared {
         };
         match admitted {
             Some(admitted) => {
-                self.lanes.count(Counter::Admitted);
+                self.count_admitted();
                 Ok(admitted)
             }
             None => Err(self.refuse(looked)),
@@ -211,8 +230,8 @@ impl Shared {
     /// The era in which a read-only hold lets a read pass now; it is counted as passed.
     pub(crate) fn read_only(&self) -> Option<u32> {
         let word = self.gate.read();
-        // The notice is written before the word, and is only ever too new: then the machine has decided so.
-        if word.op() != Op::Refuse || !lanes::here(&self.notice).load().read_only {
+        // Written before the word, and only ever too new: then the machine has decided so.
+        if word.op() != Op::Refuse || !self.reads_pass.load(Ordering::Relaxed) {
             return None;
         }
         // Time may have ended the hold; who asks in the ordinary way moves it.
@@ -290,11 +309,15 @@ impl Shared {
     }
 
     /// `looked` is what the clock said, if it was looked at already.
-    fn refuse(&self, looked: Option<Moment>) -> Refused {
+    #[inline]
+    pub(crate) fn refuse(&self, looked: Option<Moment>) -> Refused {
         self.lanes.count(Counter::Refused);
-        let notice = lanes::here(&self.notice).load_full();
+        let notice = self.notice.get(thread::take_notice());
         let until = notice.until.known();
-        let left = until.map(|until| until.since(looked.unwrap_or_else(|| self.now())));
+        let left = until.map(|until| {
+            let now = looked.unwrap_or_else(|| self.now());
+            until.0.saturating_sub(now.0)
+        });
         Refused::new(notice, left)
     }
 
@@ -326,33 +349,39 @@ impl Shared {
     /// The inner service failed before it took a call: a failed call of the present era (R7).
     pub(crate) fn unready(&self) {
         if let Some((role, era)) = self.admit_counted() {
-            let verdict = Outcome::Failure.into();
-            self.settle(
-                role,
-                era,
-                Ending::Judged {
-                    verdict,
-                    took: Duration::ZERO,
-                },
-                self.now(),
-            );
+            self.judged(role, era, Outcome::Failure.into(), Moment::NEVER);
         }
+    }
+
+    /// Lands the verdict on an admitted call that began at `began`.
+    #[inline]
+    pub(crate) fn judged(&self, role: Role, era: u32, verdict: Verdict, began: Moment) {
+        let look = self.clock.look();
+        let plain = role == Role::Plain
+            && verdict.outcome == Outcome::Success
+            && verdict.retry_after.is_none();
+        let lands = plain
+            && if began == Moment::NEVER {
+                self.lanes.land_at_once(era, look, &self.clock)
+            } else {
+                let now = self.clock.moment(look);
+                self.lanes.land(era, now.0.saturating_sub(began.0), now)
+            };
+        if !lands {
+            self.judged_locked(role, era, verdict, began, look);
+        }
+    }
+
+    #[cold]
+    fn judged_locked(&self, role: Role, era: u32, verdict: Verdict, began: Moment, look: Look) {
+        let now = self.clock.moment(look);
+        let took = now.since(began);
+        self.settle(role, era, Ending::Judged { verdict, took }, now);
     }
 
     /// Lands the end of an admitted call.
-    #[inline]
+    #[cold]
     pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
-        if let (Role::Plain, Ending::Judged { verdict, took }) = (role, ending)
-            && verdict.outcome == Outcome::Success
-            && verdict.retry_after.is_none()
-            && self.lanes.land(era, nanos(took), now)
-        {
-            return;
-        }
-        self.settle_locked(role, era, ending, now);
-    }
-
-    fn settle_locked(&self, role: Role, era: u32, ending: Ending, now: Moment) {
         self.locked_at(now, |machine| machine.settle(role, era, ending));
     }
 
@@ -377,7 +406,7 @@ impl Shared {
             let changed = machine.command(command, &actor, &reason)?;
             // Under the lock, so that the last in the audit trail is the one in force.
             if let Some(table) = table {
-                self.exemptions.store(Arc::new(table));
+                self.exemptions.publish(Arc::new(table));
             }
             let entry = AuditEntry {
                 number: 0,
@@ -448,10 +477,6 @@ impl Shared {
         self.locked(|machine| machine.next_deadline())
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Bulletin> {
-        self.bulletin.subscribe()
-    }
-
     /// Reads the journal, with the machine's lock in hand as whoever writes it: so a call that got that
     /// lock by trying finds this one free, and waits for nobody (R3).
     pub(crate) fn read_journal<T>(&self, f: impl FnOnce(&Journal) -> T) -> T {
@@ -462,8 +487,10 @@ impl Shared {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn exemptions(&self) -> arc_swap::Guard<Arc<Table>> {
-        self.exemptions.load()
+    /// The exemptions in force; to be [left](thread::leave_exemptions) to the next call on this thread.
+    #[inline]
+    pub(crate) fn exemptions(&self) -> Arc<Table> {
+        self.exemptions.get(thread::take_exemptions())
     }
 
     pub(crate) fn calls_have_names(&self) {
@@ -540,9 +567,8 @@ impl Shared {
         if !events.is_empty() {
             // The notice first: a refusal that reads the new word must not show the old reason.
             let notice = notice(&self.partner, machine);
-            for each in &self.notice {
-                each.store(Arc::new(notice.clone()));
-            }
+            self.reads_pass.store(notice.read_only, Ordering::Relaxed);
+            self.notice.publish(Arc::new(notice));
             // A replaced policy is an event too.
             self.hang_limit
                 .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
@@ -582,10 +608,9 @@ impl Shared {
             return;
         }
         // Also without a recovery: whoever sleeps to a deadline must learn of the new one.
-        harmless(|| {
-            self.bulletin
-                .send_modify(|bulletin| bulletin.update(news.recovery));
-        });
+        if let Some(bulletin) = self.bulletin.upgrade() {
+            harmless(|| bulletin.send_modify(|bulletin| bulletin.update(news.recovery)));
+        }
         if news.era_ended {
             harmless(|| self.parked.notify_waiters());
         }

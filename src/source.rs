@@ -6,15 +6,15 @@ use tokio::sync::watch;
 
 use crate::{
     handle::MaintenanceHandle,
+    local::Root,
     partner_says::{PartnerSays, plain},
     ping::unless_gone,
-    shared::Shared,
     signal::Bulletin,
 };
 
 /// Where a source notes what it reads. It knows the layer weakly and keeps nothing alive.
 pub(crate) struct Notes {
-    layer: Weak<Shared>,
+    layer: Weak<Root>,
     news: watch::Receiver<Bulletin>,
 }
 

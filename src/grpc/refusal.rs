@@ -205,8 +205,11 @@ mod tests {
     use crate::{
         error::Notice,
         mode::{Cause, Mode},
-        moment::Moment,
+        moment::{Moment, nanos},
     };
+
+    /// Nearly the longest that anything is known to last.
+    const AGES: Duration = Duration::from_secs(18_000_000_000);
 
     fn refused(mode: Mode, left: Option<Duration>) -> Refused {
         let notice = Notice {
@@ -221,7 +224,7 @@ mod tests {
             read_only: false,
             message: None,
         };
-        Refused::new(Arc::new(notice), left)
+        Refused::new(Arc::new(notice), left.map(nanos))
     }
 
     #[test]
@@ -230,7 +233,7 @@ mod tests {
         for (mode, left, least, most) in [
             (Mode::Maintenance, Some(secs(30)), secs(15), secs(30)),
             (Mode::Maintenance, Some(secs(600)), secs(150), secs(300)),
-            (Mode::Maintenance, Some(Duration::MAX), secs(150), secs(300)),
+            (Mode::Maintenance, Some(AGES), secs(150), secs(300)),
             (Mode::Maintenance, Some(Duration::ZERO), secs(0), secs(0)),
             (Mode::Maintenance, None, secs(15), secs(45)),
             (Mode::Probing, None, secs(5) / 2, secs(15) / 2),
@@ -251,12 +254,7 @@ mod tests {
             (secs(1), None, secs(1), secs(1)),
             (secs(600), Some(secs(30)), secs(15), secs(30)),
             (secs(600), Some(secs(3600)), secs(300), secs(600)),
-            (
-                Duration::MAX,
-                Some(Duration::MAX),
-                LONGEST_ON_THE_WIRE / 2,
-                LONGEST_ON_THE_WIRE,
-            ),
+            (Duration::MAX, Some(AGES), AGES / 2, AGES),
         ] {
             let refused = refused(Mode::Maintenance, left);
             let delay = |draw| Longest::new(longest).unwrap().delay(&refused, draw);

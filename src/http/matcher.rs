@@ -68,7 +68,13 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     if bytes.first() != Some(&b'/') {
         return true; // `*`, or the authority of a CONNECT
     }
-    // One pass: every call with an exemption by path comes through here.
+    // Nearly every path is plain, and every call with an exemption by path comes through here.
+    !is_plain(bytes) && is_ambiguous_somewhere(path)
+}
+
+/// The same, of every byte.
+fn is_ambiguous_somewhere(path: &str) -> bool {
+    let bytes = path.as_bytes();
     let mut has_escapes = false;
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
@@ -84,6 +90,31 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
         }
     }
     has_escapes && has_odd_escape(path)
+}
+
+/// Whether nothing in the path could make it ambiguous: no byte that has a meaning but `/`, and no two of those together.
+fn is_plain(path: &[u8]) -> bool {
+    const SLASH: u8 = 1;
+    const ODD: u8 = 2;
+    const KINDS: [u8; 256] = {
+        let mut kinds = [0; 256];
+        kinds[b'/' as usize] = SLASH;
+        let mut odd: &[u8] = b";\\\0%.";
+        while let [byte, rest @ ..] = odd {
+            kinds[*byte as usize] = ODD;
+            odd = rest;
+        }
+        kinds
+    };
+    // Without a branch in it: it goes through to the end.
+    let (mut seen, mut before) = (0, 0);
+    for byte in path {
+        let kind = KINDS[usize::from(*byte)];
+        // Two slashes together make it odd as well.
+        seen |= kind | (kind & before & SLASH) << 1;
+        before = kind;
+    }
+    seen & ODD == 0
 }
 
 /// Whether something stands percent-encoded that another part of a stack might act upon once it has
@@ -117,7 +148,10 @@ fn from_hex(digits: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::property::cases;
 
     fn find(path: &str) -> Option<usize> {
         compile(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])
@@ -177,6 +211,28 @@ mod tests {
         ] {
             let path = format!("/billing/invoices/{fine}");
             assert_eq!(find(&path), Some(0), "{path}: nobody's separator");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(2_000))]
+
+        /// What the quick look lets pass, the thorough one lets pass.
+        #[test]
+        fn a_plain_path_is_not_ambiguous(path in "/([a-z/.;%\\\\\\x00]|/[a-z]{1,9}|%2[eEfF])*") {
+            if is_plain(path.as_bytes()) {
+                prop_assert!(!is_ambiguous_somewhere(&path), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_ambiguous_is_not_plain() {
+        for plain in ["/", "/v1/invoices/7", "/a/"] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
+        for odd in ["/a.b", "//", "/a//b", "/%41", "/;", "/\\", "/\0"] {
+            assert!(!is_plain(odd.as_bytes()), "{odd}");
         }
     }
 

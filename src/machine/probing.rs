@@ -8,9 +8,19 @@ use crate::{
     tally::{Counts, Landing, Tally},
 };
 
-/// Names one probe within its era.
+/// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot(u64);
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    pub(crate) fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// A stretch of `Probing`; it ends under the numbers it began with.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub(crate) struct Slots {
     in_flight: Vec<(Slot, Moment)>,
     pub(crate) successes: u32,
     counts: Counts,
-    admitted: u64,
+    admitted: u32,
     /// Since when nobody probes: the entry, or the end of the last probe.
     idle_since: Moment,
     /// How long nobody may probe before it is worth a warning: the wait of the trip.
@@ -80,7 +90,7 @@ impl Probing {
             return None;
         }
         let slot = Slot(slots.admitted);
-        slots.admitted += 1;
+        slots.admitted = slots.admitted.wrapping_add(1);
         slots.in_flight.push((slot, at.after(self.trials.lease)));
         Some(slot)
     }

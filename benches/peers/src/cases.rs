@@ -140,10 +140,8 @@ impl Entry {
 pub(crate) fn breakers() -> Vec<Breaker> {
     let mut breakers = vec![OURS, LOAD_SHED];
     breakers.extend(PEERS);
-    if let Some(ours) = OURS_COARSE {
-        breakers.push(ours);
-        breakers.extend(COARSE_PEERS);
-    }
+    breakers.push(OURS_COARSE);
+    breakers.extend(COARSE_PEERS);
     breakers
 }
 
@@ -183,12 +181,10 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
     ];
     let mut cases = vec![with_bare("admitted", each(Entry::serving, OURS, &PEERS))];
-    if let Some(ours) = OURS_COARSE {
-        cases.push(with_bare(
-            "admitted_coarse",
-            each(Entry::serving, ours, &COARSE_PEERS),
-        ));
-    }
+    cases.push(with_bare(
+        "admitted_coarse",
+        each(Entry::serving, OURS_COARSE, &COARSE_PEERS),
+    ));
     cases.push(with_bare("refused", each(Entry::tripped, OURS, &PEERS)));
     cases.push(with_bare("refused_held", held.into_iter()));
     cases.push(Case {

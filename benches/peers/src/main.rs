@@ -99,9 +99,6 @@ fn run(arguments: &[String]) -> Result<(), String> {
 
 fn measured(effort: Effort) -> Result<Report, String> {
     let mut left_out = Vec::new();
-    if ours::OURS_COARSE.is_none() {
-        left_out.push("admitted_coarse: the builder has no choice of clocks yet");
-    }
     let counting = instructions::can_be_counted();
     if !counting {
         left_out.push("instructions: valgrind is not installed");

@@ -15,7 +15,7 @@ use http::{Request, Response, Uri};
 use http_body_util::Empty;
 use tower::{Layer, Service};
 use tower_maintenance::{
-    Error, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Window,
+    CoarseClock, Error, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Window,
 };
 
 use crate::subject::{
@@ -33,9 +33,18 @@ pub(crate) const OURS: Breaker = Breaker {
     cost: Cost::Flat,
 };
 
-/// Ours with a cheaper and coarser clock: the builder has no such choice yet. When it has, this is a
-/// [`Breaker`] as [`OURS`] is, built with that clock.
-pub(crate) const OURS_COARSE: Option<Breaker> = None;
+/// Ours with a cheaper and coarser clock.
+pub(crate) const OURS_COARSE: Breaker = Breaker {
+    name: NAME,
+    build: |wait| {
+        let built = MaintenanceLayer::builder("partner")
+            .policy(Policy::default().with_wait(wait))
+            .clock(CoarseClock::new())
+            .build();
+        around_calls(&built.expect("the policy is valid"))
+    },
+    cost: Cost::Flat,
+};
 
 fn with_policy(policy: Policy) -> MaintenanceLayer {
     MaintenanceLayer::builder("partner")

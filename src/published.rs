@@ -1,0 +1,67 @@
+//! A value that is read by every call and replaced now and then.
+//!
+//! To count a reference costs as much as everything else that a call does, and counted from many cores more than that.
+//! So whoever has read the value leaves it to the next reader on its thread, who compares where it lies.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+
+/// The value in force.
+#[derive(Debug)]
+pub(crate) struct Published<T> {
+    value: ArcSwap<T>,
+    /// Where it lies; written after it. The place of a value that somebody still has is given to no other.
+    place: AtomicUsize,
+}
+
+impl<T> Published<T> {
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self {
+            place: place(&value).into(),
+            value: ArcSwap::new(value),
+        }
+    }
+
+    /// The caller is the only one who publishes, and orders it before what readers go by.
+    pub(crate) fn publish(&self, value: Arc<T>) {
+        let place = place(&value);
+        self.value.store(value);
+        // Relaxed: a reader that must see it has read, with Acquire, what was published after it.
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// The value in force: what was left, if it still is the one.
+    #[inline]
+    pub(crate) fn get(&self, left: Option<Arc<T>>) -> Arc<T> {
+        match left {
+            Some(left) if place(&left) == self.place.load(Ordering::Relaxed) => left,
+            _ => self.value.load_full(),
+        }
+    }
+}
+
+#[inline]
+fn place<T>(value: &Arc<T>) -> usize {
+    Arc::as_ptr(value).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_is_the_value_until_another_is_published() {
+        let published = Published::new(Arc::new(1));
+        let first = published.get(None);
+        let again = published.get(Some(first.clone()));
+        assert!(Arc::ptr_eq(&first, &again));
+        published.publish(Arc::new(2));
+        assert_eq!(*published.get(Some(again)), 2);
+        // Another layer's.
+        assert_eq!(*Published::new(Arc::new(3)).get(Some(first)), 3);
+    }
+}

@@ -1,0 +1,177 @@
+//! What a thread keeps for the calls on it.
+
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{error::Notice, exempt::Table, lanes::Bucket, local::Local};
+
+thread_local! {
+    static HERE: Here = const {
+        Here {
+            number: Cell::new(NONE),
+            local: Cell::new(None),
+            notice: Cell::new(None),
+            exemptions: Cell::new(None),
+            bucket: Cell::new(None),
+        }
+    };
+}
+
+const NONE: usize = usize::MAX;
+
+pub(crate) struct Here {
+    /// This thread's alone, as long as it lives.
+    number: Cell<usize>,
+    /// Left by the last call that ended here.
+    local: Cell<Option<Arc<Local>>>,
+    /// Left by the last refusal that was dropped here.
+    notice: Cell<Option<Arc<Notice>>>,
+    /// Left by the last call here that an exemption was looked for.
+    exemptions: Cell<Option<Arc<Table>>>,
+    bucket: Cell<Option<Bucket>>,
+}
+
+/// The numbers of threads: the smallest that no living thread has.
+#[derive(Debug)]
+struct Numbers {
+    next: usize,
+    free: Vec<usize>,
+}
+
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
+    next: 0,
+    free: Vec::new(),
+});
+
+impl Here {
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        match self.number.get() {
+            NONE => self.take_number(),
+            number => number,
+        }
+    }
+
+    /// The bucket that this thread last counted in.
+    #[inline]
+    pub(crate) fn bucket(&self) -> Option<Bucket> {
+        self.bucket.get()
+    }
+
+    pub(crate) fn set_bucket(&self, bucket: Bucket) {
+        self.bucket.set(Some(bucket));
+    }
+
+    #[cold]
+    fn take_number(&self) -> usize {
+        // The lock orders what a thread wrote under this number before what the next one does.
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers.free.pop().unwrap_or_else(|| {
+            numbers.next += 1;
+            numbers.next - 1
+        });
+        self.number.set(number);
+        number
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let number = self.number.replace(NONE);
+        if number != NONE {
+            let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+            numbers.free.push(number);
+        }
+    }
+}
+
+/// Looks at what this thread keeps; `None` while it ends.
+#[inline]
+pub(crate) fn with<T>(look: impl FnOnce(&Here) -> T) -> Option<T> {
+    HERE.try_with(look).ok()
+}
+
+/// A number that no other living thread has. While a thread ends, when it may have been given on: larger than any.
+#[inline]
+pub(crate) fn number() -> usize {
+    with(Here::number).unwrap_or(NONE)
+}
+
+/// Takes what the last call left here.
+#[inline]
+pub(crate) fn take_local() -> Option<Arc<Local>> {
+    with(|here| here.local.take()).flatten()
+}
+
+/// Leaves it to the next call here; what lay here goes.
+#[inline]
+pub(crate) fn leave_local(local: Arc<Local>) {
+    // Models of threads run on one thread, and nothing of a model may outlive it.
+    if cfg!(not(maintenance_loom)) {
+        let _before = with(|here| here.local.replace(Some(local)));
+    }
+}
+
+/// Takes what the last refusal left here.
+#[inline]
+pub(crate) fn take_notice() -> Option<Arc<Notice>> {
+    with(|here| here.notice.take()).flatten()
+}
+
+/// Leaves it to the next refusal here; what lay here goes.
+#[inline]
+pub(crate) fn leave_notice(notice: Arc<Notice>) {
+    let _before = with(|here| here.notice.replace(Some(notice)));
+}
+
+/// Takes the exemptions that the last call left here.
+#[inline]
+pub(crate) fn take_exemptions() -> Option<Arc<Table>> {
+    with(|here| here.exemptions.take()).flatten()
+}
+
+/// Leaves them to the next call here; what lay here goes.
+#[inline]
+pub(crate) fn leave_exemptions(exemptions: Arc<Table>) {
+    let _before = with(|here| here.exemptions.replace(Some(exemptions)));
+}
+
+#[cfg(all(test, not(maintenance_loom)))]
+mod tests {
+    use std::{collections::HashSet, sync::Barrier, thread};
+
+    use super::number;
+
+    #[test]
+    fn living_threads_have_different_numbers_and_dead_ones_give_theirs_back() {
+        let numbers = || -> HashSet<usize> {
+            let barrier = Barrier::new(8);
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mine = number();
+                            // Nobody ends before everybody has one.
+                            barrier.wait();
+                            assert_eq!(mine, number());
+                            mine
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("no thread panicked"))
+                    .collect()
+            })
+        };
+        let most = (0..50).map(|_| {
+            let numbers = numbers();
+            assert_eq!(numbers.len(), 8, "no two have the same");
+            numbers.into_iter().max()
+        });
+        // Other tests' threads take numbers too, but not hundreds.
+        assert!(most.max().flatten() < Some(300), "numbers are used again");
+    }
+}
