@@ -113,7 +113,8 @@ mod tests {
 
     async fn call_through(layer: &MaintenanceLayer) {
         let mut service = layer.layer(service_fn(async |()| Ok::<_, ()>(())));
-        service.ready().await.unwrap().call(()).await.unwrap();
+        let ready = service.ready().await.expect("it is ready");
+        ready.call(()).await.expect("it answers");
     }
 
     #[tokio::test]
