@@ -112,10 +112,10 @@ impl<P> MaintenanceLayer<P> {
         self.speaking(Calls(judge))
     }
 
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "for wings whose views have options")
-    )]
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.shared
+    }
+
     pub(crate) fn protocol(&self) -> &P {
         &self.protocol
     }

@@ -88,7 +88,7 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
 }
 
 /// What the gate says of a request.
-enum Pass {
+pub(crate) enum Pass {
     /// Exempt: passes whatever the mode.
     Exempt(Ticket),
     /// Admitted, as long as the era lasts.
@@ -138,7 +138,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.gate(&request) {
+        match gate(&self.shared, &self.protocol, &request) {
             Pass::Exempt(ticket) => self.forward(request, ticket, None),
             Pass::Admitted(ticket, stay) => self.forward(request, ticket, Some(stay)),
             Pass::Refused(refused) => {
@@ -157,43 +157,6 @@ impl<S: Clone, P> Maintenance<S, P> {
             // A clone starts un-ready; dropping the polled instance returns its permit.
             Readiness::Pending(_) | Readiness::Ready => self.inner = self.inner.clone(),
         }
-    }
-
-    fn gate<Req>(&self, request: &Req) -> Pass
-    where
-        S: Service<Req>,
-        P: Protocol<Req, S::Response, S::Error>,
-    {
-        let endpoint = self.protocol.endpoint(request);
-        if let Some(counted) = self.exempt(P::PLACEMENT, &endpoint) {
-            return Pass::Exempt(counted);
-        }
-        match admit(&self.shared, P::PLACEMENT, Request::of(&endpoint)) {
-            Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
-            Err(refused) => Pass::Refused(refused),
-        }
-    }
-
-    /// The ticket of an exempt request; `None` if it is not exempt.
-    fn exempt(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
-        if endpoint.name.is_none() && endpoint.path.is_none() {
-            return None;
-        }
-        let counted = self
-            .shared
-            .exemptions()
-            .find(placement, endpoint)?
-            .is_counted();
-        self.shared.count_exempt();
-        let measured = counted && placement == Placement::AroundCalls;
-        let admitted = if measured {
-            self.shared.admit_counted()
-        } else {
-            None
-        };
-        Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
-            Ticket::new(self.shared.here(), admitted)
-        }))
     }
 
     fn forward<Req>(
@@ -218,4 +181,37 @@ impl<S: Clone, P> Maintenance<S, P> {
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
     }
+}
+
+/// Asks the gate of this state for a request of this protocol.
+pub(crate) fn gate<P, Req, Res, E>(shared: &Locals, protocol: &P, request: &Req) -> Pass
+where
+    P: Protocol<Req, Res, E>,
+{
+    let endpoint = protocol.endpoint(request);
+    if let Some(counted) = exempt(shared, P::PLACEMENT, &endpoint) {
+        return Pass::Exempt(counted);
+    }
+    match admit(shared, P::PLACEMENT, Request::of(&endpoint)) {
+        Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
+        Err(refused) => Pass::Refused(refused),
+    }
+}
+
+/// The ticket of an exempt request; `None` if it is not exempt.
+fn exempt(shared: &Locals, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
+    if endpoint.name.is_none() && endpoint.path.is_none() {
+        return None;
+    }
+    let counted = shared.exemptions().find(placement, endpoint)?.is_counted();
+    shared.count_exempt();
+    let measured = counted && placement == Placement::AroundCalls;
+    let admitted = if measured {
+        shared.admit_counted()
+    } else {
+        None
+    };
+    Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
+        Ticket::new(shared.here(), admitted)
+    }))
 }
