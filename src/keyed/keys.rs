@@ -119,7 +119,9 @@ impl<K, P> fmt::Debug for Keys<K, P> {
 
 /// A key that has no state, for which there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("all {max_keys} keys are taken and none is idle: raise `max_keys`, or wait for `idle_after`")]
+#[error(
+    "all {max_keys} keys are taken and none is idle: raise `max_keys`, or wait for `idle_after`"
+)]
 pub struct KeysFull {
     max_keys: usize,
 }

@@ -12,11 +12,11 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tower::Layer;
 
+use self::registry::{Registry, SHORTEST_IDLE};
 pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
 };
-use self::registry::{Registry, SHORTEST_IDLE};
 use crate::{calls::Calls, layer::MaintenanceLayer};
 
 /// 10,000 keys take 41 MB with two cores; see [`KeyedBuilder::max_keys`].
@@ -294,6 +294,7 @@ impl<W> fmt::Debug for Viewed<W> {
 mod sealed {
     use crate::layer::MaintenanceLayer;
 
+    #[expect(unnameable_types, reason = "sealed: how a protocol is lent may change")]
     pub trait View<P> {
         type Protocol: Clone;
 

@@ -27,7 +27,7 @@
 //!
 //! *What is left.* A thread that read *used*, and then sleeps before it asks the gate for a whole `idle_after` while two sweeps
 //! come by, is let in by a state that nobody can see any more. That state serves, as a new one would: nobody is let in or refused
-//! wrongly. The outcome of that one call is lost to the window, which no longer than that ago was empty of it too.
+//! wrongly. What is lost is the outcome of that one call, to a window that had seen nothing for as long.
 
 use std::{
     borrow::Borrow,
@@ -181,10 +181,10 @@ impl<K, P> Registry<K, P> {
     /// A place for one more key, if there is one.
     fn reserve(&self) -> Option<Place<'_, K, P>> {
         let one_more = |taken| (taken < self.max_keys).then_some(taken + 1);
-        let reserved =
-            self.taken
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        reserved.is_ok().then_some(Place(self))
+        let reserved = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        reserved.is_ok().then(|| Place(self))
     }
 
     /// Lets a call without a place pass unmeasured; it is counted, and the first is traced.
@@ -284,11 +284,7 @@ impl<K, P> Registry<K, P> {
 impl<K: Hash + Eq, P> Registry<K, P> {
     /// Runs `f` with the layer of `key`, and whether that is the key's own. It is not when all places are taken.
     #[inline]
-    pub(crate) fn with<R>(
-        &self,
-        key: K,
-        f: impl FnOnce(&MaintenanceLayer<P>, Has) -> R,
-    ) -> R {
+    pub(crate) fn with<R>(&self, key: K, f: impl FnOnce(&MaintenanceLayer<P>, Has) -> R) -> R {
         let hash = self.hasher.hash_one(&key);
         let slots = self.shard(hash).slots.load();
         if let Some(entry) = find(&slots, hash, &key)
@@ -505,12 +501,9 @@ impl Usage {
             if seen == RETIRED {
                 return false;
             }
-            let noted = self.0.compare_exchange_weak(
-                seen,
-                USED,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
+            let noted =
+                self.0
+                    .compare_exchange_weak(seen, USED, Ordering::AcqRel, Ordering::Acquire);
             match noted {
                 Ok(_) => return true,
                 Err(changed) => seen = changed,
@@ -527,9 +520,9 @@ impl Usage {
     /// Since when it is unused; from now on if it was used. `None` if it has just been, or is retired.
     fn unused_since(&self, now: Moment) -> Option<Moment> {
         let since = now.0.clamp(USED + 1, RETIRED - 1);
-        let marked =
-            self.0
-                .compare_exchange(USED, since, Ordering::AcqRel, Ordering::Acquire);
+        let marked = self
+            .0
+            .compare_exchange(USED, since, Ordering::AcqRel, Ordering::Acquire);
         marked.err().filter(|seen| *seen != RETIRED).map(Moment)
     }
 
@@ -548,3 +541,5 @@ impl Usage {
 /// How long a shard is left alone between sweeps is a quarter of it, and must be something.
 pub(crate) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
+#[cfg(all(test, not(maintenance_loom)))]
+mod tests;
