@@ -53,8 +53,16 @@ fn timed(f: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// The median of the rounds, in nanoseconds a call.
-fn nanos(mut round: impl FnMut()) -> f64 {
+/// The median of the rounds, in nanoseconds a call; a round makes `CALLS` of them.
+fn nanos(mut call: impl FnMut(u64) -> bool) -> f64 {
+    rounds(|| {
+        for n in 0..CALLS {
+            black_box(call(n));
+        }
+    })
+}
+
+fn rounds(mut round: impl FnMut()) -> f64 {
     let mut rounds: Vec<_> = (0..ROUNDS).map(|_| timed(&mut round)).collect();
     rounds.sort_unstable();
     rounds[ROUNDS / 2].as_nanos() as f64 / CALLS as f64
@@ -65,7 +73,7 @@ fn two_threads<S: Service<u64> + Clone + Send>(
     service: &S,
     f: impl Fn(u64, u64) -> u64 + Sync,
 ) -> f64 {
-    nanos(|| {
+    rounds(|| {
         thread::scope(|scope| {
             for thread in 0..2 {
                 let (mut service, f) = (service.clone(), &f);
@@ -99,9 +107,8 @@ fn main() {
     let layers = 10_000.min(keys);
     let mut kept = Vec::with_capacity(layers as usize);
     let making_unkeyed = timed(|| {
-        kept.extend((0..layers).map(|_| MaintenanceLayer::new("partner")));
+        kept.extend((0..layers).map(|_| MaintenanceLayer::new("partner").layer(Bare)));
     });
-    drop(kept);
 
     let layer = layer(keys);
     let mut keyed: Keyed = layer.layer(Bare);
@@ -124,17 +131,18 @@ fn main() {
     );
 
     let mut unkeyed = one.layer(Bare);
-    let bare = nanos(|| (0..CALLS).for_each(|_| drop(black_box(call(&mut Bare)))));
-    let plain = nanos(|| (0..CALLS).for_each(|_| drop(black_box(call(&mut unkeyed)))));
-    let hot = nanos(|| (0..CALLS).for_each(|_| drop(black_box(call_key(&mut keyed, 7)))));
-    let few = nanos(|| {
-        (0..CALLS).for_each(|n| drop(black_box(call_key(&mut keyed, key(n, 64.min(keys))))))
-    });
-    let cold =
-        nanos(|| (0..CALLS).for_each(|n| drop(black_box(call_key(&mut keyed, key(n, keys))))));
+    let bare = nanos(|_| call(&mut Bare));
+    let plain = nanos(|_| call(&mut unkeyed));
+    let hot = nanos(|_| call_key(&mut keyed, 7));
+    let few = nanos(|n| call_key(&mut keyed, key(n, 64.min(keys))));
+    // As many unkeyed layers, found by index: what the processor's caches cost without any look-up.
+    let cold_plain = nanos(|n| call(&mut kept[key(n, layers) as usize]));
+    let cold_some = nanos(|n| call_key(&mut keyed, key(n, layers)));
+    let cold = nanos(|n| call_key(&mut keyed, key(n, keys)));
     println!("\n| one call, admitted | ns |\n|---|---|");
     println!("| bare | {bare:.1} |\n| unkeyed | {plain:.1} |\n| one key | {hot:.1} |");
-    println!("| 64 keys | {few:.1} |\n| {keys} keys, none in the cache | {cold:.1} |");
+    println!("| 64 keys | {few:.1} |\n| {layers} unkeyed layers by turns | {cold_plain:.1} |");
+    println!("| {layers} keys by turns | {cold_some:.1} |\n| {keys} keys by turns | {cold:.1} |");
     let plain_two = two_threads(&unkeyed, |_, call| call);
     let hot_two = two_threads(&keyed, |_, _| 7);
     let own_two = two_threads(&keyed, |thread, _| thread);
@@ -147,8 +155,8 @@ fn main() {
     };
     hold(one.handle());
     hold(layer.keys().get(&7).expect("it is there"));
-    let plain = nanos(|| (0..CALLS).for_each(|_| drop(black_box(call(&mut unkeyed)))));
-    let hot = nanos(|| (0..CALLS).for_each(|_| drop(black_box(call_key(&mut keyed, 7)))));
+    let plain = nanos(|_| call(&mut unkeyed));
+    let hot = nanos(|_| call_key(&mut keyed, 7));
     println!("\n| one call, refused under a hold | ns |\n|---|---|");
     println!("| unkeyed | {plain:.1} |\n| one key | {hot:.1} |");
     let listing = timed(|| assert_eq!(layer.keys().not_serving().count(), 1));

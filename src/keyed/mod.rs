@@ -12,7 +12,7 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tower::Layer;
 
-use self::registry::{Registry, SHORTEST_IDLE};
+use self::registry::{Make, Registry, SHORTEST_IDLE};
 pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
@@ -204,7 +204,7 @@ impl<K, F, P, V> fmt::Debug for KeyedLayer<K, F, P, V> {
 #[must_use = "a builder does nothing until `build`"]
 pub struct KeyedBuilder<K, F, P> {
     key: F,
-    make: Box<dyn Fn(&K) -> MaintenanceLayer<P> + Send + Sync>,
+    make: Box<Make<K, P>>,
     max_keys: usize,
     idle_after: Duration,
 }

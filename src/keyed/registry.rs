@@ -59,8 +59,11 @@ const TURN: u32 = 64;
 const A_FEW: usize = 8;
 const TO_FIND_ROOM: usize = 64;
 
+/// Makes the layer of a key.
+pub(crate) type Make<K, P> = dyn Fn(&K) -> MaintenanceLayer<P> + Send + Sync;
+
 pub(crate) struct Registry<K, P> {
-    make: Box<dyn Fn(&K) -> MaintenanceLayer<P> + Send + Sync>,
+    make: Box<Make<K, P>>,
     max_keys: usize,
     idle_after: Duration,
     clock: Clock,
@@ -114,11 +117,7 @@ pub(crate) struct Entry<K, P> {
 }
 
 impl<K, P> Registry<K, P> {
-    pub(crate) fn new(
-        make: Box<dyn Fn(&K) -> MaintenanceLayer<P> + Send + Sync>,
-        max_keys: usize,
-        idle_after: Duration,
-    ) -> Self {
+    pub(crate) fn new(make: Box<Make<K, P>>, max_keys: usize, idle_after: Duration) -> Self {
         let shards = (max_keys / SHARD).next_power_of_two();
         let none = Arc::new(Vec::new());
         let shard = || Shard {
@@ -218,7 +217,7 @@ impl<K, P> Registry<K, P> {
         }
         let calls = CALLS.get().wrapping_add(1);
         CALLS.set(calls);
-        if calls % TURN == 0 {
+        if calls.is_multiple_of(TURN) {
             self.sweep_some(A_FEW);
         }
     }
@@ -359,7 +358,7 @@ impl<K: Hash + Eq, P> Registry<K, P> {
         more.extend_from_slice(&slots[at..]);
         shard.slots.store(Arc::new(more));
         drop(guard);
-        place.is_taken();
+        place.keep();
         Ok(entry)
     }
 }
@@ -386,7 +385,7 @@ where
 struct Place<'r, K, P>(&'r Registry<K, P>);
 
 impl<K, P> Place<'_, K, P> {
-    fn is_taken(self) {
+    fn keep(self) {
         std::mem::forget(self);
     }
 }
