@@ -72,10 +72,12 @@ fn layer(max_keys: usize) -> KeyedLayer<Key, ByKey> {
     layer.max_keys(max_keys).idle_after(IDLE).build().unwrap()
 }
 
+type Called = Pin<Box<dyn Future<Output = Result<(), Error<Down>>>>>;
+
 /// The layer around a partner, as one customer after the other calls it.
 struct Stack {
     keys: Keys<Key>,
-    service: Box<dyn FnMut(Call) -> Pin<Box<dyn Future<Output = Result<(), Error<Down>>>>>>,
+    service: Box<dyn FnMut(Call) -> Called>,
     reached: Rc<RefCell<u32>>,
 }
 
@@ -100,7 +102,7 @@ impl Stack {
         let service = Box::new(move |call| {
             let mut cx = Context::from_waker(Waker::noop());
             assert!(service.poll_ready(&mut cx).is_ready());
-            Box::pin(service.call(call)) as Pin<Box<dyn Future<Output = _>>>
+            Box::pin(service.call(call)) as Called
         });
         Self {
             keys,
@@ -122,13 +124,7 @@ impl Stack {
         !refused
     }
 
-    fn begin(
-        &mut self,
-        key: Key,
-    ) -> (
-        oneshot::Sender<()>,
-        Pin<Box<dyn Future<Output = Result<(), Error<Down>>>>>,
-    ) {
+    fn begin(&mut self, key: Key) -> (oneshot::Sender<()>, Called) {
         let (tell, told) = oneshot::channel();
         let mut future = (self.service)((key, Does::WhenTold(told)));
         let mut cx = Context::from_waker(Waker::noop());
@@ -183,10 +179,11 @@ async fn calls_alone_let_go_of_idle_keys() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_somebody_would_miss_stays() {
     type Undo = Box<dyn FnOnce(&Keys<Key>)>;
+    type Case = (&'static str, fn(&mut Stack) -> Undo);
     fn command(keys: &Keys<Key>, f: impl FnOnce(&MaintenanceHandle)) {
         f(&keys.get(&1).expect("it is there"));
     }
-    let cases: [(&str, fn(&mut Stack) -> Undo); 9] = [
+    let cases: [Case; 10] = [
         ("held", |stack| {
             command(&stack.keys, |h| {
                 drop(h.engage(Hold::new("me", "drill")).unwrap())
@@ -230,6 +227,11 @@ async fn a_key_that_somebody_would_miss_stays() {
             let busts = stack.keys.get(&1).unwrap().cache_bust();
             Box::new(|_| drop(busts))
         }),
+        ("with a ping", |stack| {
+            let handle = stack.keys.get(&1).unwrap();
+            let ping = handle.ping(async || Ok::<_, Down>(()));
+            Box::new(|_| drop(ping))
+        }),
         ("with a call in flight", |stack| {
             let call = stack.begin(1);
             Box::new(|_| drop(call))
@@ -264,16 +266,19 @@ async fn a_key_whose_policy_was_replaced_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_was_built_in_dry_run_may_go() {
+async fn a_key_that_was_built_in_dry_run_may_go_unless_it_would_be_in_maintenance() {
     let built = |_: &Key| {
-        let layer = MaintenanceLayer::builder("zuora").dry_run();
+        let layer = MaintenanceLayer::builder("zuora")
+            .policy(policy())
+            .dry_run();
         layer.build().unwrap()
     };
     let layer = KeyedLayer::builder(by_key as ByKey, built);
     let mut stack = Stack::new(layer.idle_after(IDLE).build().unwrap());
     assert!(stack.call(1, Does::Well));
+    assert!(stack.call(2, Does::Badly) && stack.call(2, Does::Badly));
     stack.idle().await;
-    assert_eq!(stack.there(), [].into());
+    assert_eq!(stack.there(), [2].into());
 }
 
 #[tokio::test(start_paused = true)]
@@ -412,7 +417,9 @@ async fn an_admitted_call_waits_for_readiness_and_a_refused_one_does_not() {
 
     let held = keys.handle(&2).unwrap();
     held.engage(Hold::new("me", "drill")).unwrap();
-    let refused = service.ready().await.unwrap().call((2, Does::Well)).await;
+    let call = async { service.ready().await.unwrap().call((2, Does::Well)).await };
+    let refused = tokio::time::timeout(IDLE, call).await;
+    let refused = refused.expect("a refusal never waits");
     assert!(matches!(refused, Err(Error::Refused(_))));
 
     let second = service.ready().await.unwrap().call((3, Does::Well));

@@ -79,7 +79,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// - is in `Maintenance` or `Probing`, or held by an operator beneath a bypass,
 /// - was put into dry run or bypass since it was made, or out of it, or has an open shadow episode,
 /// - had its policy or its exemptions replaced,
-/// - has calls in flight, a ping, or a [handle](crate::MaintenanceHandle) or a listener that somebody has kept.
+/// - has calls in flight, or a ping, a [handle](crate::MaintenanceHandle) or a listener that somebody has kept.
 ///
 /// So what is lost is a window that nobody filled for so long, what the waits had grown to, counts, and the records of events,
 /// episodes and commands, unless somebody kept the handle; tracing has told of them. A key that comes back begins anew: in `Serving`, with an empty window, and with a generation

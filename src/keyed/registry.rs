@@ -452,14 +452,11 @@ impl<K, P> Entry<K, P> {
         }
         let locals = self.layer.locals();
         let status = locals.status();
-        status.mode == Mode::Serving
-            // Under bypass holds lie beneath.
-            && status.causes.is_empty()
+        // Whoever is not serving has a cause, and under bypass holds lie beneath.
+        status.causes.is_empty()
             && status.switches == self.switches
             && status.shadow.is_none()
-            && status.episode.is_none()
             && status.calls.in_flight() == 0
-            && status.pings == 0
             && !locals.read_journal(Journal::has_replaced)
     }
 
