@@ -17,19 +17,9 @@ pub use self::coarse::CoarseClock;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin: tokio::time::Instant,
-    /// What the coarse clock said at the origin, where it is the one to be read.
+    /// Where the line began on the coarse clock, if that is the one to be read.
     #[cfg(feature = "coarse-clock")]
-    coarse: Option<coarse::Reading>,
-}
-
-/// A look at a clock, not yet put on the layer's time line: for most calls it is enough to compare it.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-#[cfg_attr(maintenance_loom, expect(dead_code, reason = "a model has no clock"))]
-pub(crate) enum Look {
-    Tokio(tokio::time::Instant),
-    /// From a clock that reads nanoseconds.
-    #[cfg(any(feature = "coarse-clock", maintenance_loom))]
-    Line(Moment),
+    coarse: Option<coarse::Origin>,
 }
 
 #[expect(
@@ -50,52 +40,64 @@ impl Clock {
     #[cfg(feature = "coarse-clock")]
     pub(crate) fn start_coarse() -> Self {
         Self {
-            coarse: coarse::Reading::now(),
+            coarse: Some(coarse::Origin::now()),
             ..Self::start()
         }
     }
 
-    #[inline]
-    pub(crate) fn look(&self) -> Look {
-        // Under loom time stands where the model put it, so that every run of the model is the same.
-        #[cfg(maintenance_loom)]
-        return Look::Line(STANDS_AT.get());
-        #[cfg(feature = "coarse-clock")]
-        if let Some(origin) = self.coarse {
-            return Look::Line(origin.moment());
-        }
-        #[cfg(not(maintenance_loom))]
-        Look::Tokio(tokio::time::Instant::now())
-    }
-
-    /// Where `look` lies on the time line.
-    #[inline]
-    pub(crate) fn moment(&self, look: Look) -> Moment {
-        match look {
-            // Saturating: a layer built in one runtime may be looked at from another whose paused clock
-            // stands earlier. The machine clamps what goes backwards.
-            Look::Tokio(now) => Moment::ORIGIN.after(now.saturating_duration_since(self.origin)),
-            #[cfg(any(feature = "coarse-clock", maintenance_loom))]
-            Look::Line(now) => now,
-        }
-    }
-
-    /// What a look at the clock would be at `moment`, in the kind of `like`; `None` if no clock will ever show it.
-    pub(crate) fn look_at(&self, moment: Moment, like: Look) -> Option<Look> {
-        match like {
-            Look::Tokio(_) => {
-                let moment = moment.known()?;
-                let at = self.origin.checked_add(Duration::from_nanos(moment.0))?;
-                Some(Look::Tokio(at))
-            }
-            #[cfg(any(feature = "coarse-clock", maintenance_loom))]
-            Look::Line(_) => Some(Look::Line(moment)),
-        }
-    }
-
+    #[cfg(not(maintenance_loom))]
     #[inline]
     pub(crate) fn now(&self) -> Moment {
-        self.moment(self.look())
+        #[cfg(feature = "coarse-clock")]
+        if let Some(origin) = self.coarse {
+            return origin.moment();
+        }
+        self.moment(tokio::time::Instant::now())
+    }
+
+    /// Under loom time stands where the model put it, so that every run of the model is the same.
+    #[cfg(maintenance_loom)]
+    pub(crate) fn now(&self) -> Moment {
+        STANDS_AT.get()
+    }
+
+    /// Looks at tokio's clock, unless another is the one to be read. An instant is cheaper to have than the moment
+    /// that it is, and often enough.
+    #[inline]
+    pub(crate) fn look(&self) -> Option<tokio::time::Instant> {
+        if cfg!(maintenance_loom) {
+            return None;
+        }
+        #[cfg(feature = "coarse-clock")]
+        if self.coarse.is_some() {
+            return None;
+        }
+        Some(tokio::time::Instant::now())
+    }
+
+    /// Where on the time line `instant` lies.
+    #[inline]
+    pub(crate) fn moment(&self, instant: tokio::time::Instant) -> Moment {
+        // Saturating: a layer built in one runtime may be looked at from another whose paused clock
+        // stands earlier. The machine clamps what goes backwards.
+        Moment::ORIGIN.after(instant.saturating_duration_since(self.origin))
+    }
+
+    /// Where `moment` lies on tokio's clock; `None` if it is further away than that reaches.
+    pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
+        let moment = moment.known()?;
+        self.origin.checked_add(Duration::from_nanos(moment.0))
+    }
+
+    /// When on tokio's clock whoever reads this one sees that `moment` has come; `None` if it is too far away to be slept for.
+    pub(crate) fn seen_at(&self, moment: Moment) -> Option<tokio::time::Instant> {
+        let at = self.instant(moment)?;
+        #[cfg(feature = "coarse-clock")]
+        if self.coarse.is_some() {
+            // It lags: whoever slept until the exact instant would find that it is not there yet.
+            return at.checked_add(CoarseClock::MAX_LAG);
+        }
+        Some(at)
     }
 
     #[cfg(all(test, maintenance_loom))]
@@ -107,24 +109,6 @@ impl Clock {
     /// own `Date`.
     pub(crate) fn wall() -> SystemTime {
         SystemTime::now()
-    }
-
-    /// When on tokio's clock `moment` has come on this one; `None` if it is too far away to be slept for.
-    pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
-        let moment = moment.known()?;
-        // A coarse clock lags: whoever slept until the exact instant would find that it is not there yet.
-        let lag = {
-            #[cfg(feature = "coarse-clock")]
-            if self.coarse.is_some() {
-                CoarseClock::resolution()
-            } else {
-                Duration::ZERO
-            }
-            #[cfg(not(feature = "coarse-clock"))]
-            Duration::ZERO
-        };
-        let at = self.origin.checked_add(Duration::from_nanos(moment.0))?;
-        at.checked_add(lag)
     }
 }
 

@@ -112,6 +112,12 @@ impl<'r> Endpoint<'r> {
         }
     }
 
+    /// Whether there is anything to find an exemption by.
+    #[inline]
+    pub(crate) fn may_be_exempt(&self) -> bool {
+        self.name.is_some() || self.path.is_some()
+    }
+
     /// The same endpoint in this class.
     #[must_use]
     pub fn with_class(self, class: Class) -> Self {

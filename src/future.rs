@@ -206,53 +206,86 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let mut state = self.as_mut().project().state;
-            match state.as_mut().project() {
-                StateProj::Refused { refused, protocol } => {
-                    let (request, refused) = refused.take().expect("polled after it completed");
-                    return Poll::Ready(protocol.refuse(request, refused));
-                }
-                StateProj::Waiting { waiting } => {
-                    let taken = waiting.take().expect(POLLED_AGAIN);
-                    match taken.poll(cx) {
-                        Waited::Still(still) => {
-                            *waiting = Some(still);
-                            return Poll::Pending;
-                        }
-                        Waited::Began {
-                            future,
-                            ticket,
-                            protocol,
-                        } => {
-                            state.set(State::Running {
-                                future,
-                                ticket: Some(ticket),
-                                protocol,
-                            });
-                        }
-                        Waited::Ended(result) => return Poll::Ready(result),
-                    }
-                }
-                StateProj::Running {
+        match self.as_mut().project().state.project() {
+            StateProj::Running {
+                future,
+                ticket,
+                protocol,
+            } => run(future, ticket, protocol, cx),
+            StateProj::Refused { refused, protocol } => {
+                let (request, refused) = refused.take().expect("polled after it completed");
+                Poll::Ready(protocol.refuse(request, refused))
+            }
+            StateProj::Waiting { .. } => self.wait(cx),
+        }
+    }
+}
+
+impl<S, Req, P> ResponseFuture<S::Future, S, Req, P>
+where
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+{
+    /// Waits for readiness, and goes on from there. Not inlined into `poll`, which is short for most.
+    #[inline(never)]
+    fn wait(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<P::Response, P::Error>> {
+        let mut state = self.as_mut().project().state;
+        let StateProj::Waiting { waiting } = state.as_mut().project() else {
+            unreachable!("only one that waits");
+        };
+        match waiting.take().expect(POLLED_AGAIN).poll(cx) {
+            Waited::Still(still) => {
+                *waiting = Some(still);
+                Poll::Pending
+            }
+            Waited::Ended(result) => Poll::Ready(result),
+            Waited::Began {
+                future,
+                ticket,
+                protocol,
+            } => {
+                state.set(State::Running {
                     future,
-                    ticket: slot,
+                    ticket: Some(ticket),
                     protocol,
-                } => {
-                    let panicked = Panicked::while_polled(slot);
-                    let polled = future.poll(cx);
-                    mem::forget(panicked);
-                    let Poll::Ready(result) = polled else {
-                        slot.as_mut().expect(POLLED_AGAIN).is_pending();
-                        return Poll::Pending;
-                    };
-                    let mut ticket = slot.take().expect(POLLED_AGAIN);
-                    ticket.held_by(Holder::Classifier);
-                    return Poll::Ready(protocol.finish(ticket, result));
+                });
+                match state.project() {
+                    StateProj::Running {
+                        future,
+                        ticket,
+                        protocol,
+                    } => run(future, ticket, protocol, cx),
+                    StateProj::Refused { .. } | StateProj::Waiting { .. } => {
+                        unreachable!("it has just begun")
+                    }
                 }
             }
         }
     }
+}
+
+/// Polls the inner service's future, and judges its answer.
+#[inline]
+fn run<F, Req, Res, E, P>(
+    future: Pin<&mut F>,
+    slot: &mut Option<Ticket>,
+    protocol: &P,
+    cx: &mut Context<'_>,
+) -> Poll<Result<P::Response, P::Error>>
+where
+    F: Future<Output = Result<Res, E>>,
+    P: Protocol<Req, Res, E>,
+{
+    let panicked = Panicked::while_polled(slot);
+    let polled = future.poll(cx);
+    mem::forget(panicked);
+    let Poll::Ready(result) = polled else {
+        slot.as_mut().expect(POLLED_AGAIN).is_pending();
+        return Poll::Pending;
+    };
+    let mut ticket = slot.take().expect(POLLED_AGAIN);
+    ticket.held_by(Holder::Classifier);
+    Poll::Ready(protocol.finish(ticket, result))
 }
 
 impl<F, S, Req, P> fmt::Debug for ResponseFuture<F, S, Req, P> {

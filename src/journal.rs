@@ -97,6 +97,8 @@ pub(crate) struct Journal {
     commands: VecDeque<AuditEntry>,
     episodes: VecDeque<Episode>,
     commanded: u64,
+    /// Whether a command has replaced what the layer was built with.
+    replaced: bool,
 }
 
 impl Journal {
@@ -111,8 +113,17 @@ impl Journal {
 
     pub(crate) fn write_command(&mut self, mut entry: AuditEntry) {
         self.commanded += 1;
+        self.replaced |= matches!(
+            entry.action,
+            Action::ReplacePolicy | Action::ReplaceExemptions
+        );
         entry.number = self.commanded;
         push_bounded(&mut self.commands, entry, COMMANDS);
+    }
+
+    /// Whether policy and exemptions may be others than the layer was built with.
+    pub(crate) fn has_replaced(&self) -> bool {
+        self.replaced
     }
 
     pub(crate) fn audit(&self) -> Vec<AuditEntry> {

@@ -18,13 +18,18 @@
 //! among themselves. `version` is written last when lanes open (Release) and read first (Acquire): who sees it sees
 //! the width, the limit, and the gate's word that were published before it.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering},
+use std::{
+    cell::Cell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering},
+    },
 };
 
+use tokio::time::Instant;
+
 use crate::{
-    clock::{Clock, Look},
+    clock::Clock,
     moment::Moment,
     sync::{AtomicU64, Ordering},
     thread,
@@ -109,14 +114,52 @@ static OPENINGS: StdAtomicU64 = StdAtomicU64::new(1);
 
 /// What a thread knows of the bucket that it last counted in.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bucket {
+pub(crate) struct Bucket<L> {
     version: u64,
     era: u32,
-    index: u64,
     /// The slot before anything is counted in it.
     base: u64,
-    from: Look,
-    to: Look,
+    from: L,
+    to: L,
+}
+
+/// What a clock shows: an instant, which need not be put on the time line to be compared, or a moment on it.
+pub(crate) trait Look: Copy + PartialOrd {
+    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>>;
+    fn moment(self, clock: &Clock) -> Moment;
+    fn at(moment: Moment, clock: &Clock) -> Option<Self>;
+}
+
+impl Look for Instant {
+    #[inline]
+    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>> {
+        &here.bucket_by_instants
+    }
+
+    #[inline]
+    fn moment(self, clock: &Clock) -> Moment {
+        clock.moment(self)
+    }
+
+    fn at(moment: Moment, clock: &Clock) -> Option<Self> {
+        clock.instant(moment)
+    }
+}
+
+impl Look for Moment {
+    #[inline]
+    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>> {
+        &here.bucket_by_moments
+    }
+
+    #[inline]
+    fn moment(self, _: &Clock) -> Self {
+        self
+    }
+
+    fn at(moment: Self, _: &Clock) -> Option<Self> {
+        Some(moment)
+    }
 }
 
 /// While lanes are open: what a success must know of the window.
@@ -191,10 +234,10 @@ impl Lanes {
     /// [`land`](Self::land) for a call that was answered at once, and took no time: it costs a look at the clock and
     /// at what this thread knows of the present bucket.
     #[inline]
-    pub(crate) fn land_at_once(&self, era: u32, look: Look, clock: &Clock) -> bool {
+    pub(crate) fn land_at_once<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
         let version = self.version.load(Ordering::Acquire);
-        thread::with(|here| match here.bucket() {
+        thread::with(|here| match L::bucket(here).get() {
             Some(bucket)
                 if bucket.version == version
                     && bucket.era == era
@@ -215,29 +258,34 @@ impl Lanes {
                         return true;
                     }
                 }
-                self.add(version, bucket.index)
+                self.land_in_new_bucket(era, look, clock, here)
             }
             _ => self.land_in_new_bucket(era, look, clock, here),
         })
-        .unwrap_or_else(|| self.land(era, 0, clock.moment(look)))
+        .unwrap_or_else(|| self.land(era, 0, look.moment(clock)))
     }
 
     #[cold]
-    fn land_in_new_bucket(&self, era: u32, look: Look, clock: &Clock, here: &thread::Here) -> bool {
+    fn land_in_new_bucket<L: Look>(
+        &self,
+        era: u32,
+        look: L,
+        clock: &Clock,
+        here: &thread::Here,
+    ) -> bool {
         let Some((version, width)) = self.open_for(era, 0) else {
             return false;
         };
-        let index = clock.moment(look).0 / width;
-        let begin = |index: u64| clock.look_at(Moment(index.saturating_mul(width)), look);
+        let index = look.moment(clock).0 / width;
+        let begin = |index: u64| L::at(Moment(index.saturating_mul(width)), clock);
         if let (Some(from), Some(to)) = (begin(index), begin(index.saturating_add(1))) {
-            here.set_bucket(Bucket {
+            L::bucket(here).set(Some(Bucket {
                 version,
                 era,
-                index,
                 base: Slot::of(version, index).0,
                 from,
                 to,
-            });
+            }));
         }
         self.add(version, index)
     }

@@ -115,17 +115,12 @@ impl<P> MaintenanceLayer<P> {
         self.speaking(Calls(judge))
     }
 
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "for wings whose views have options")
-    )]
-    pub(crate) fn protocol(&self) -> &P {
-        &self.protocol
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.shared
     }
 
-    #[cfg(all(test, not(maintenance_loom)))]
-    pub(crate) fn root(&self) -> &Root {
-        &self.shared
+    pub(crate) fn protocol(&self) -> &P {
+        &self.protocol
     }
 
     pub(crate) fn view<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {

@@ -143,6 +143,7 @@ mod gate;
 pub mod guide;
 mod handle;
 mod journal;
+mod keyed;
 mod lanes;
 mod layer;
 mod listen;
@@ -200,6 +201,9 @@ pub use crate::{
     future::ResponseFuture,
     handle::{Hold, MaintenanceHandle, Reach, Receipt},
     journal::{Action, AuditEntry},
+    keyed::{
+        KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, Own, View, Viewed,
+    },
     layer::{Builder, MaintenanceLayer},
     listen::{CacheBusts, Events},
     mode::{Cause, Mode, Switches},

@@ -85,6 +85,15 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
     }
 }
 
+/// What the gate says of a request.
+pub(crate) enum Pass {
+    /// Exempt: passes whatever the mode.
+    Exempt(Ticket),
+    /// Admitted, as long as the era lasts.
+    Admitted(Ticket, Stay),
+    Refused(Refused),
+}
+
 impl<S, P, Req> Service<Req> for Maintenance<S, P>
 where
     S: Service<Req> + Clone,
@@ -132,26 +141,25 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let endpoint = self.protocol.endpoint(&request);
-        if let Some(ticket) = self.exempt(P::PLACEMENT, &endpoint) {
-            return self.forward(request, ticket, None);
-        }
         let asked = Request::of(&endpoint);
-        let word = self.shared.word();
-        // What most calls do, before what others may: measured, while nothing is pending.
-        if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && self.ready {
-            let protocol = self.protocol.for_call(&request);
-            return self.run(request, self.shared.begin(word.era()), protocol);
+        // What most plain calls meet, before what others may.
+        if !endpoint.may_be_exempt() {
+            let word = self.shared.word();
+            if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && self.ready {
+                let protocol = self.protocol.for_call(&request);
+                return self.run(request, self.shared.begin(word.era()), protocol);
+            }
+            if word.op() == Op::Refuse
+                && !asked.is_read()
+                && let Some(refused) = self.shared.refuse_at_once()
+            {
+                return self.refuse(request, refused);
+            }
         }
-        // And what they meet in maintenance, while nothing has fallen due.
-        if word.op() == Op::Refuse
-            && !asked.is_read()
-            && let Some(refused) = self.shared.refuse_at_once()
-        {
-            return self.refuse(request, refused);
-        }
-        match admit(&self.shared, P::PLACEMENT, asked) {
-            Ok((ticket, stay)) => self.forward(request, ticket, Some(stay)),
-            Err(refused) => self.refuse(request, refused),
+        match gate(&self.shared, P::PLACEMENT, &endpoint) {
+            Pass::Exempt(ticket) => self.forward(request, ticket, None),
+            Pass::Admitted(ticket, stay) => self.forward(request, ticket, Some(stay)),
+            Pass::Refused(refused) => self.refuse(request, refused),
         }
     }
 }
@@ -170,30 +178,6 @@ impl<S: Clone, P> Maintenance<S, P> {
         self.ready = false;
         self.parked.leave();
         self.inner = self.inner.clone();
-    }
-
-    /// The ticket of an exempt request; `None` if it is not exempt.
-    #[inline]
-    fn exempt(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
-        if endpoint.name.is_none() && endpoint.path.is_none() {
-            return None;
-        }
-        let exemptions = self.shared.exemptions();
-        let counted = exemptions
-            .find(placement, endpoint)
-            .map(Exemption::is_counted);
-        thread::leave_exemptions(exemptions);
-        let counted = counted?;
-        self.shared.count_exempt();
-        let measured = counted && placement == Placement::AroundCalls;
-        let admitted = if measured {
-            self.shared.admit_counted()
-        } else {
-            None
-        };
-        Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
-            Ticket::new(self.shared.local(), admitted)
-        }))
     }
 
     #[inline]
@@ -230,6 +214,8 @@ impl<S: Clone, P> Maintenance<S, P> {
         ResponseFuture::running(future, ticket, protocol)
     }
 
+    /// Not inlined into `call`, which is short for most.
+    #[inline(never)]
     fn forward<Req>(
         &mut self,
         request: Req,
@@ -249,4 +235,35 @@ impl<S: Clone, P> Maintenance<S, P> {
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
     }
+}
+
+/// Asks the gate.
+#[inline(never)]
+pub(crate) fn gate(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Pass {
+    if let Some(ticket) = exempt(root, placement, endpoint) {
+        return Pass::Exempt(ticket);
+    }
+    match admit(root, placement, Request::of(endpoint)) {
+        Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
+        Err(refused) => Pass::Refused(refused),
+    }
+}
+
+/// The ticket of an exempt request; `None` if it is not exempt.
+#[inline]
+fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
+    if !endpoint.may_be_exempt() {
+        return None;
+    }
+    let exemptions = root.exemptions();
+    let found = exemptions.find(placement, endpoint);
+    let counted = found.map(Exemption::is_counted);
+    thread::leave_exemptions(exemptions);
+    let counted = counted?;
+    root.count_exempt();
+    let measured = counted && placement == Placement::AroundCalls;
+    let admitted = if measured { root.admit_counted() } else { None };
+    Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
+        Ticket::new(root.local(), admitted)
+    }))
 }

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    clock::{Clock, Look},
+    clock::Clock,
     error::{CommandError, Notice, Refused},
     event::{Event, EventKind},
     exempt::{CallNames, Table},
@@ -146,7 +146,7 @@ impl Shared {
 
     /// Where `moment` lies on tokio's clock, if it can be slept for.
     pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
-        self.clock.instant(moment)
+        self.clock.seen_at(moment)
     }
 
     // ---- calls --------------------------------------------------------------------------------
@@ -356,25 +356,32 @@ impl Shared {
     /// Lands the verdict on an admitted call that began at `began`.
     #[inline]
     pub(crate) fn judged(&self, role: Role, era: u32, verdict: Verdict, began: Moment) {
-        let look = self.clock.look();
         let plain = role == Role::Plain
             && verdict.outcome == Outcome::Success
             && verdict.retry_after.is_none();
         let lands = plain
             && if began == Moment::NEVER {
-                self.lanes.land_at_once(era, look, &self.clock)
+                self.land_at_once(era)
             } else {
-                let now = self.clock.moment(look);
+                let now = self.now();
                 self.lanes.land(era, now.0.saturating_sub(began.0), now)
             };
         if !lands {
-            self.judged_locked(role, era, verdict, began, look);
+            self.judged_locked(role, era, verdict, began);
+        }
+    }
+
+    #[inline]
+    fn land_at_once(&self, era: u32) -> bool {
+        match self.clock.look() {
+            Some(instant) => self.lanes.land_at_once(era, instant, &self.clock),
+            None => self.lanes.land_at_once(era, self.now(), &self.clock),
         }
     }
 
     #[cold]
-    fn judged_locked(&self, role: Role, era: u32, verdict: Verdict, began: Moment, look: Look) {
-        let now = self.clock.moment(look);
+    fn judged_locked(&self, role: Role, era: u32, verdict: Verdict, began: Moment) {
+        let now = self.now();
         let took = now.since(began);
         self.settle(role, era, Ending::Judged { verdict, took }, now);
     }

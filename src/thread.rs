@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{error::Notice, exempt::Table, lanes::Bucket, local::Local};
+use tokio::time::Instant;
+
+use crate::{error::Notice, exempt::Table, lanes::Bucket, local::Local, moment::Moment};
 
 thread_local! {
     static HERE: Here = const {
@@ -14,7 +16,8 @@ thread_local! {
             local: Cell::new(None),
             notice: Cell::new(None),
             exemptions: Cell::new(None),
-            bucket: Cell::new(None),
+            bucket_by_instants: Cell::new(None),
+            bucket_by_moments: Cell::new(None),
         }
     };
 }
@@ -30,7 +33,9 @@ pub(crate) struct Here {
     notice: Cell<Option<Arc<Notice>>>,
     /// Left by the last call here that an exemption was looked for.
     exemptions: Cell<Option<Arc<Table>>>,
-    bucket: Cell<Option<Bucket>>,
+    /// The bucket that the last success counted in, by either clock.
+    pub(crate) bucket_by_instants: Cell<Option<Bucket<Instant>>>,
+    pub(crate) bucket_by_moments: Cell<Option<Bucket<Moment>>>,
 }
 
 /// The numbers of threads: the smallest that no living thread has.
@@ -52,16 +57,6 @@ impl Here {
             NONE => self.take_number(),
             number => number,
         }
-    }
-
-    /// The bucket that this thread last counted in.
-    #[inline]
-    pub(crate) fn bucket(&self) -> Option<Bucket> {
-        self.bucket.get()
-    }
-
-    pub(crate) fn set_bucket(&self, bucket: Bucket) {
-        self.bucket.set(Some(bucket));
     }
 
     #[cold]

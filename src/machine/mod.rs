@@ -503,6 +503,11 @@ impl Machine {
         self.generation
     }
 
+    /// Takes over the place of another machine, whose generation was `floor` (R17).
+    pub(crate) fn generation_at_least(&mut self, floor: u64) {
+        self.generation = self.generation.max(floor);
+    }
+
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }

@@ -29,6 +29,7 @@
     reason = "it measures real time, and waits for real breakers to recover"
 )]
 
+#[path = "../../support/alloc.rs"]
 mod alloc;
 mod cases;
 mod instructions;

@@ -1,6 +1,6 @@
 //! An allocator that counts, thread by thread: how often it was asked, and how many bytes are in use.
 //!
-//! A peer that allocates pays two thread-local additions each time, about a nanosecond.
+//! Whoever allocates while it is measured pays two thread-local additions each time, about a nanosecond.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

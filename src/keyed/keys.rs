@@ -1,0 +1,135 @@
+//! What an operator sees of the keys.
+
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
+
+use super::registry::Registry;
+use crate::{calls::Calls, handle::MaintenanceHandle, mode::Mode, snapshot::Status};
+
+/// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that outlives every service.
+///
+/// Listing keys lets go of those that are idle, and is no use of a key; asking for a handle is. A key stays as long as its
+/// handle is kept.
+pub struct Keys<K, P = Calls> {
+    registry: Arc<Registry<K, P>>,
+}
+
+impl<K, P> Keys<K, P> {
+    pub(crate) fn new(registry: Arc<Registry<K, P>>) -> Self {
+        Self { registry }
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many keys are kept at most.
+    #[must_use]
+    pub fn max_keys(&self) -> usize {
+        self.registry.max_keys()
+    }
+
+    /// Calls that passed ungated and unmeasured because all places were taken.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.registry.overflowed()
+    }
+
+    /// Keys that were let go of.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.registry.evicted()
+    }
+
+    /// The keys there are now, in no order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        let entries = self.registry.entries();
+        entries.iter().map(|entry| entry.key().clone()).collect()
+    }
+
+    /// The keys that are in `Maintenance` or `Probing` and their status, in no order; looking moves time.
+    ///
+    /// The keys are those of now, and each status of when the iterator comes to it. No lock is held in between.
+    pub fn not_serving(&self) -> impl Iterator<Item = (K, Status)> + use<K, P>
+    where
+        K: Clone,
+    {
+        let entries = self.registry.entries().into_iter();
+        entries.filter_map(|entry| {
+            if entry.mode() == Mode::Serving {
+                return None;
+            }
+            let status = entry.layer().root().status();
+            Some((entry.key().clone(), status))
+        })
+    }
+}
+
+impl<K: Hash + Eq, P> Keys<K, P> {
+    /// The handle of a key that is there; `None` if it is not. It makes no state.
+    #[must_use]
+    pub fn get<Q>(&self, key: &Q) -> Option<MaintenanceHandle>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.registry.get(key)
+    }
+
+    /// The handle of a key, whose state is made if it is not there: so that an operator can hold a key before its first call.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not there and all places are taken.
+    pub fn handle(&self, key: &K) -> Result<MaintenanceHandle, KeysFull>
+    where
+        K: Clone,
+    {
+        let max_keys = self.registry.max_keys();
+        self.registry.handle(key).ok_or(KeysFull { max_keys })
+    }
+}
+
+impl<K, P> Clone for Keys<K, P> {
+    fn clone(&self) -> Self {
+        Self::new(self.registry.clone())
+    }
+}
+
+impl<K, P> fmt::Debug for Keys<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("max_keys", &self.max_keys())
+            .field("overflowed", &self.overflowed())
+            .field("evicted", &self.evicted())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that has no state, for which there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "all {max_keys} keys are taken and none is idle: raise `max_keys`, or wait for `idle_after`"
+)]
+pub struct KeysFull {
+    max_keys: usize,
+}
+
+impl KeysFull {
+    /// How many keys there can be.
+    #[must_use]
+    pub fn max_keys(self) -> usize {
+        self.max_keys
+    }
+}

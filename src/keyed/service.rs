@@ -1,0 +1,167 @@
+//! The wrapped service: the request path of a key.
+//!
+//! As in `service.rs`, but for readiness: there the gate that will be asked is known before the request, here it is not. So this
+//! one is ready at all times, and an admitted call that finds the inner service not ready takes the instance that was asked, with its
+//! place in whatever queue there is, and waits for it in its future.
+
+use std::{
+    fmt,
+    hash::Hash,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower::Service;
+
+use super::{
+    registry::{Has, Registry},
+    sealed::View,
+};
+use crate::{
+    future::ResponseFuture,
+    protocol::{Holder, Protocol, Ticket},
+    service::{Pass, gate},
+};
+
+/// A service with a gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
+///
+/// A clone shares the keys, and starts un-ready as tower asks.
+pub struct KeyedMaintenance<S, K, F, P, V> {
+    inner: S,
+    readiness: Readiness,
+    registry: Arc<Registry<K, P>>,
+    key: F,
+    view: V,
+}
+
+/// What this instance of the inner service was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// Nothing.
+    Idle,
+    /// It was not ready, and may have a place in a queue.
+    Pending,
+    /// It said that it is ready.
+    Ready,
+}
+
+impl<S, K, F, P, V> KeyedMaintenance<S, K, F, P, V> {
+    pub(crate) fn new(inner: S, registry: Arc<Registry<K, P>>, key: F, view: V) -> Self {
+        Self {
+            inner,
+            readiness: Readiness::Idle,
+            registry,
+            key,
+            view,
+        }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service. Polling it here has no part in what the gate knows.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, K, F: Clone, P, V: Clone> Clone for KeyedMaintenance<S, K, F, P, V> {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.inner.clone(),
+            self.registry.clone(),
+            self.key.clone(),
+            self.view.clone(),
+        )
+    }
+}
+
+impl<S: fmt::Debug, K, F, P, V> fmt::Debug for KeyedMaintenance<S, K, F, P, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedMaintenance")
+            .field("inner", &self.inner)
+            .field("max_keys", &self.registry.max_keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, K, F, P, V, Req> Service<Req> for KeyedMaintenance<S, K, F, P, V>
+where
+    S: Service<Req> + Clone,
+    K: Hash + Eq,
+    F: Fn(&Req) -> K,
+    V: View<P>,
+    V::Protocol: Protocol<Req, S::Response, S::Error>,
+{
+    type Response = <V::Protocol as Protocol<Req, S::Response, S::Error>>::Response;
+    type Error = <V::Protocol as Protocol<Req, S::Response, S::Error>>::Error;
+    type Future = ResponseFuture<S::Future, S, Req, V::Protocol>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.readiness = match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => Readiness::Ready,
+            Poll::Pending => Readiness::Pending,
+            Poll::Ready(Err(_)) => {
+                // Whose call it fails is not known yet, and a refused one does not fail by it: the call asks again.
+                self.inner = self.inner.clone();
+                Readiness::Idle
+            }
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let key = (self.key)(&request);
+        let (inner, readiness) = (&mut self.inner, &mut self.readiness);
+        let readiness = std::mem::replace(readiness, Readiness::Idle);
+        let view = &self.view;
+        let (future, admitted) = self.registry.with(key, |layer, has| {
+            let shared = layer.root();
+            view.lend(layer, |protocol| {
+                let pass = match has {
+                    Has::AState => {
+                        gate(shared, V::Protocol::PLACEMENT, &protocol.endpoint(&request))
+                    }
+                    Has::NoPlace => Pass::Exempt(Ticket::uncounted()),
+                };
+                let (mut ticket, stay) = match pass {
+                    Pass::Exempt(ticket) => (ticket, None),
+                    Pass::Admitted(ticket, stay) => (ticket, Some(stay)),
+                    Pass::Refused(refused) => {
+                        let protocol = protocol.clone();
+                        return (ResponseFuture::refused(request, refused, protocol), false);
+                    }
+                };
+                let protocol = protocol.for_call(&request);
+                if readiness == Readiness::Ready {
+                    // A panic in `call` drops the ticket as it is held here.
+                    ticket.held_by(Holder::Inner);
+                    let future = inner.call(request);
+                    ticket.held_by(Holder::Waiting);
+                    return (ResponseFuture::running(future, ticket, protocol), true);
+                }
+                // Takes the instance that was asked, and the place it may have.
+                let fresh = inner.clone();
+                let asked = std::mem::replace(inner, fresh);
+                let stay = stay.map(|stay| (stay, shared.clone()));
+                let future = ResponseFuture::waiting(asked, request, ticket, stay, protocol);
+                (future, true)
+            })
+        });
+        if admitted {
+            // Not by a refused call, which waits for no lock.
+            self.registry.take_turn();
+        } else if readiness != Readiness::Idle {
+            // A refused call keeps no hold on readiness: dropping the asked instance gives it back.
+            self.inner = self.inner.clone();
+        }
+        future
+    }
+}
