@@ -27,6 +27,7 @@
 
 pub(crate) mod before;
 mod body;
+mod bust;
 mod calls;
 mod classes;
 mod json;
@@ -43,6 +44,10 @@ pub(crate) use self::refusal::{delays, mark};
 pub use self::{
     before::{BeforeRoutes, ByPath, Paths},
     body::Measured,
+    bust::{
+        CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
+        CacheBusting, CdnPurge, NamedCookie,
+    },
     calls::{BoxedHttpCalls, HttpCalls},
     classes::{ClassError, RouteClasses},
     json::{JsonAnswer, JsonScalar, PointerError},
