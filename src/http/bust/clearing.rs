@@ -249,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn the_uri_says_where_a_request_over_http_2_went() {
+        let clearing = |uri: &str| {
+            let request = Request::get(uri).header("sec-fetch-site", "none");
+            let request = request.body(()).unwrap().into_parts().0;
+            Secure::default().clearing(&request)
+        };
+        assert_eq!(clearing("https://shop.example.com/"), Clearing::Now);
+        assert_eq!(clearing("http://shop.example.com/"), Clearing::Never);
+        assert_eq!(clearing("http://localhost:8080/"), Clearing::Now);
+    }
+
+    #[test]
     fn forwarded_proto_counts_only_if_it_is_trusted() {
         let ask = |secure: &Secure, proto| {
             let host = ("host", "shop.example.com");

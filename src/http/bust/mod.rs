@@ -62,7 +62,7 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// let prices = service_fn(async |request: Request<()>| {
 ///     let known = request.headers().get("if-none-match").is_some_and(|tag| tag == "\"v1\"");
 ///     let status = if known { 304 } else { 200 };
-///     Response::builder().status(status).header("etag", "\"v1\"").body("12 EUR").map_err(std::io::Error::other)
+///     Response::builder().status(status).header("etag", "\"v1\"").body("12 EUR".to_owned()).map_err(std::io::Error::other)
 /// });
 /// let app = CacheBustLayer::new(&layer.handle()).layer(layer.paths().layer(prices));
 ///

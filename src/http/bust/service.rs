@@ -84,7 +84,7 @@ impl Rules {
         let covered = self.except.find(path).is_none();
         let cure = self.cure(request, generation);
         if covered {
-            unsalt(&mut request.headers, &Salt::new(generation), read);
+            unsalt(&mut request.headers, generation, read);
         }
         Plan {
             generation,
@@ -126,7 +126,7 @@ impl Rules {
             .entry(&self.header)
             .or_insert_with(|| plan.generation.into());
         if plan.covered {
-            salt(headers, &Salt::new(plan.generation));
+            salt(headers, plan.generation);
         }
         if is_good && plan.covered && plan.read {
             for (name, tags, separator) in &self.tags {
@@ -174,7 +174,18 @@ impl Rules {
 }
 
 /// Turns a client's conditions into those of the inner service.
-fn unsalt(headers: &mut HeaderMap, salt: &Salt, read: bool) {
+fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
+    if read {
+        // A date says nothing of the generation. Beside an `If-None-Match` it never counts (RFC 9110, 13.1.3), but where
+        // that is removed it would, and the old body would be confirmed.
+        headers.remove(IF_MODIFIED_SINCE);
+    }
+    // Most requests have none: no salt is made for them.
+    let bears_tags = [IF_NONE_MATCH, IF_MATCH, IF_RANGE].map(|name| headers.contains_key(name));
+    if bears_tags == [false; 3] {
+        return;
+    }
+    let salt = Salt::new(generation);
     if headers.contains_key(IF_NONE_MATCH) {
         match salt.unsalted(headers.get_all(IF_NONE_MATCH).iter()) {
             List::Any => {}
@@ -204,13 +215,7 @@ fn unsalt(headers: &mut HeaderMap, salt: &Salt, read: bool) {
             }
         }
     }
-    if !read {
-        return;
-    }
-    // A date says nothing of the generation. Beside an `If-None-Match` it never counts (RFC 9110, 13.1.3), but where
-    // that was just removed it would, and the old body would be confirmed.
-    headers.remove(IF_MODIFIED_SINCE);
-    if headers.contains_key(IF_RANGE) {
+    if read && headers.contains_key(IF_RANGE) {
         match salt.unsalted(headers.get_all(IF_RANGE).iter()) {
             List::Ours(tag) => {
                 headers.insert(IF_RANGE, tag);
@@ -225,8 +230,9 @@ fn unsalt(headers: &mut HeaderMap, salt: &Salt, read: bool) {
 }
 
 /// Salts the response's entity-tag. What is none stays as it is; sent back, it is of no generation.
-fn salt(headers: &mut HeaderMap, salt: &Salt) {
+fn salt(headers: &mut HeaderMap, generation: u64) {
     if let Entry::Occupied(mut tags) = headers.entry(ETAG) {
+        let salt = Salt::new(generation);
         for tag in tags.iter_mut() {
             if let Some(salted) = salt.salted(tag) {
                 *tag = salted;
