@@ -926,6 +926,31 @@ async fn a_cookie_that_is_set_anew_in_the_same_answer_is_not_expired() {
     assert_eq!(set, ["prices=19; Path=/", price, &*told]);
 }
 
+#[tokio::test]
+async fn an_answer_that_is_none_carries_no_cure() {
+    let stack = Stack::new(|bust| {
+        bust.carried_by(["/prices"])
+            .expire_cookie(NamedCookie::new("prices"))
+    });
+    let healed = async |status: u16| {
+        let answer = |_: &Request<()>| {
+            let response = Response::builder().status(status);
+            response.body(String::new()).unwrap()
+        };
+        let request = Request::get("/prices").header("cookie", "maintenance-generation=1");
+        let request = request.body(()).unwrap();
+        let response = stack.send_to(answer, request).await;
+        response.headers().contains_key("set-cookie")
+    };
+    for status in [301, 302, 404, 500, 503] {
+        assert!(!healed(status).await, "{status}");
+    }
+    for status in [200, 204, 304] {
+        assert!(healed(status).await, "{status}");
+    }
+    assert_eq!(stack.bust.counts().healed, 3);
+}
+
 // ---- what is refused when it is built -------------------------------------------------------------------
 
 #[test]

@@ -249,7 +249,7 @@ impl CacheBustBuilder {
 
     /// The paths whose GETs tell clients of cures, in the router's pattern syntax. Default: none.
     ///
-    /// Choose small pages that every visit begins with: what carries a cure is stored nowhere, and a browser that clears waits for it. A response with
+    /// Choose small pages that every visit begins with: what carries a cure is stored nowhere, and a browser that clears waits for it. Only a 2xx or a 304 carries one. A response with
     /// `CDN-Cache-Control`, `Surrogate-Control` or `Cloudflare-CDN-Cache-Control` carries none, for it is meant for everybody.
     pub fn carried_by<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.carriers.extend(patterns.into_iter().map(Into::into));
