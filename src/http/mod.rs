@@ -22,11 +22,19 @@
 //! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
 //! method; where that misleads, [`RouteClasses`] say what a route of one's own does, and [`HttpCalls::classed_by`] what a call does.
 //!
+//! # After a recovery
+//!
+//! [`CacheBustLayer`] makes browsers, proxies and CDNs ask again for what they stored before it, and lists the cures in order of worth;
+//! [`CdnPurge`] builds the requests that purge a CDN by tag.
+//!
+//! # Clients
+//!
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
 
 pub(crate) mod before;
 mod body;
+mod bust;
 mod calls;
 mod classes;
 mod json;
@@ -43,6 +51,10 @@ pub(crate) use self::refusal::{delays, mark};
 pub use self::{
     before::{BeforeRoutes, ByPath, Paths},
     body::Measured,
+    bust::{
+        CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
+        CacheBusting, CdnPurge, NamedCookie,
+    },
     calls::{BoxedHttpCalls, HttpCalls},
     classes::{ClassError, RouteClasses},
     json::{JsonAnswer, JsonScalar, PointerError},

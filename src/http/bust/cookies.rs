@@ -1,0 +1,269 @@
+//! Cookies by name: which generation a client has, and which of one's own cookies are to go.
+
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+use super::CacheBustError;
+
+/// How long the generation cookie lives: 400 days, the most that browsers grant (draft-ietf-httpbis-rfc6265bis, 5.5).
+/// It must outlive what the browser has stored.
+const LIFETIME: &str = "34560000";
+
+/// A cookie by name, and where it holds: what the browser needs to know to tell it from others.
+///
+/// Path and domain must be those it was set with; a browser takes another path for another cookie.
+///
+/// ```
+/// use tower_maintenance::http::NamedCookie;
+///
+/// let cookie = NamedCookie::new("__Secure-prices").path("/billing").secure();
+/// # let _ = cookie;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a cookie does nothing until it is given to a builder"]
+pub struct NamedCookie {
+    name: String,
+    path: String,
+    domain: Option<String>,
+    secure: bool,
+}
+
+impl NamedCookie {
+    /// The cookie with this name at path `/` of this host alone.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            path: "/".to_owned(),
+            domain: None,
+            secure: false,
+        }
+    }
+
+    /// Its `Path`. Default: `/`.
+    pub fn path(self, path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            ..self
+        }
+    }
+
+    /// Its `Domain`. Default: none, this host alone.
+    pub fn domain(self, domain: impl Into<String>) -> Self {
+        Self {
+            domain: Some(domain.into()),
+            ..self
+        }
+    }
+
+    /// Sets it as `Secure`, as the prefixes `__Secure-` and `__Host-` demand. Default: not.
+    pub fn secure(self) -> Self {
+        Self {
+            secure: true,
+            ..self
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// RFC 6265, 4.1.1, and the prefixes of its successor (draft-ietf-httpbis-rfc6265bis, 4.1.3).
+    pub(super) fn check(&self, field: &'static str) -> Result<(), CacheBustError> {
+        let bad = |value: &str, allowed: &str| Err(CacheBustError::new(field, value, allowed));
+        let is_name = (1..=256).contains(&self.name.len()) && self.name.bytes().all(is_tchar);
+        if !is_name {
+            return bad(
+                &self.name,
+                "a cookie's name: 1 to 256 letters, digits and of !#$%&'*+-.^_`|~",
+            );
+        }
+        let in_path = |byte| matches!(byte, 0x21..=0x7e) && byte != b';';
+        if !self.path.starts_with('/') || self.path.len() > 1024 || !self.path.bytes().all(in_path)
+        {
+            return bad(
+                &self.path,
+                "a path of at most 1024 bytes that begins with `/`, without spaces and `;`",
+            );
+        }
+        if let Some(domain) = &self.domain {
+            let is_label = |label: &str| {
+                let in_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                (1..=63).contains(&label.len()) && label.bytes().all(in_label)
+            };
+            if domain.len() > 253 || !domain.split('.').all(is_label) {
+                return bad(domain, "a host's name such as `example.com`");
+            }
+        }
+        // Browsers heed the prefixes in any case of letters.
+        let name = self.name.to_ascii_lowercase();
+        let is_host = name.starts_with("__host-");
+        if (is_host || name.starts_with("__secure-")) && !self.secure {
+            return bad(
+                &self.name,
+                "a cookie with this prefix only if it is `secure`: browsers refuse it otherwise",
+            );
+        }
+        if is_host && (self.path != "/" || self.domain.is_some()) {
+            return bad(
+                &self.name,
+                "a cookie with this prefix only at path `/` and without a domain: browsers refuse it otherwise",
+            );
+        }
+        Ok(())
+    }
+
+    /// What makes the browser forget it.
+    pub(super) fn expired(&self) -> Result<HeaderValue, CacheBustError> {
+        self.set("", "0", "")
+    }
+
+    /// What makes the browser remember a generation. Not for scripts, and not sent along from other sites' pages but for links.
+    pub(super) fn of_generation(&self, generation: u64) -> Result<HeaderValue, CacheBustError> {
+        self.set(
+            &generation.to_string(),
+            LIFETIME,
+            "; HttpOnly; SameSite=Lax",
+        )
+    }
+
+    fn set(&self, value: &str, max_age: &str, more: &str) -> Result<HeaderValue, CacheBustError> {
+        let Self { name, path, .. } = self;
+        let domain = match &self.domain {
+            Some(domain) => format!("; Domain={domain}"),
+            None => String::new(),
+        };
+        let secure = if self.secure { "; Secure" } else { "" };
+        let line = format!("{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}");
+        HeaderValue::try_from(line)
+            .map_err(|_| CacheBustError::new("cookie", name, "what fits a header"))
+    }
+}
+
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What a client's cookies say of the generation it was last told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It has no such cookie: a first visit, or a client without cookies.
+    Never,
+    /// Of one before this.
+    Before,
+    /// Of this one; or of a later one (another replica's), or of something that is no generation: to be ignored.
+    Enough,
+}
+
+pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
+    // HTTP/2 may split cookies over several lines.
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+    let values = pairs.filter_map(|pair| {
+        let at = pair.iter().position(|&byte| byte == b'=')?;
+        let (key, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
+        (key == name.as_bytes()).then_some(value)
+    });
+    let mut told = Told::Never;
+    for value in values {
+        // The same name may stand there for several paths and domains: the newest counts.
+        match parsed(value) {
+            Some(said) if said < generation => told = Told::Before,
+            Some(_) => return Told::Enough,
+            None if told == Told::Never => told = Told::Enough,
+            None => {}
+        }
+    }
+    told
+}
+
+/// A generation as this crate writes it, and nothing else.
+fn parsed(value: &[u8]) -> Option<u64> {
+    let canonical =
+        value.iter().all(u8::is_ascii_digit) && (value == b"0" || value.first() != Some(&b'0'));
+    let text = std::str::from_utf8(value).ok()?;
+    if canonical { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_by(cookies: &[&str]) -> Told {
+        let mut headers = HeaderMap::new();
+        for line in cookies {
+            headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+        }
+        told(&headers, "gen", 100)
+    }
+
+    #[test]
+    fn a_client_is_behind_only_if_its_generation_is_lower() {
+        assert_eq!(told_by(&[]), Told::Never);
+        assert_eq!(told_by(&["session=1; other=99"]), Told::Never);
+        assert_eq!(told_by(&["session=1; gen=99"]), Told::Before);
+        assert_eq!(told_by(&["session=1", "gen=0"]), Told::Before);
+        assert_eq!(told_by(&["gen=100"]), Told::Enough);
+        for ignored in [
+            "101",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "007",
+            "9 9",
+            "",
+            "x",
+            "99x",
+            "\"99\"",
+        ] {
+            assert_eq!(
+                told_by(&[&format!("gen={ignored}")]),
+                Told::Enough,
+                "{ignored}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_several_cookies_of_the_name_the_newest_counts() {
+        assert_eq!(told_by(&["gen=99; gen=100"]), Told::Enough);
+        assert_eq!(told_by(&["gen=100; gen=99"]), Told::Enough);
+        assert_eq!(told_by(&["gen=98; gen=99"]), Told::Before);
+        assert_eq!(told_by(&["gen=x; gen=99"]), Told::Before);
+        assert_eq!(told_by(&["gen=99; gen=x"]), Told::Before);
+        assert_eq!(told_by(&["GEN=99"]), Told::Never, "names have a case");
+    }
+
+    #[test]
+    fn cookies_that_browsers_would_refuse_are_refused() {
+        let name = |name: &str| NamedCookie::new(name);
+        for good in [
+            name("prices"),
+            name("prices").path("/billing/").domain("shop.example.com"),
+            name("__Secure-prices").path("/billing").secure(),
+            name("__Host-prices").secure(),
+        ] {
+            good.check("expire").unwrap();
+        }
+        for bad in [
+            name(""),
+            name("a b"),
+            name("a=b"),
+            name("a;b"),
+            name("a\r\nb"),
+            name("é"),
+            name(&"a".repeat(257)),
+            name("a").path("billing"),
+            name("a").path("/a;b"),
+            name("a").path("/a\nb"),
+            name("a").domain(""),
+            name("a").domain("a..b"),
+            name("a").domain("example.com; Secure"),
+            name("__Secure-a"),
+            name("__secure-a"),
+            name("__Host-a"),
+            name("__Host-a").secure().path("/billing"),
+            name("__hOST-a").secure().domain("example.com"),
+        ] {
+            bad.check("expire").expect_err(&format!("{bad:?}"));
+        }
+    }
+}
