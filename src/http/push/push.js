@@ -4,6 +4,7 @@
   const url = dataset.url ? new URL(dataset.url, location.href).href : new URL("events", src).href;
   const key = `maintenance ${url}`;
   const channel = window.BroadcastChannel && new BroadcastChannel(key);
+  const say = (data) => channel?.postMessage(data);
   // The generation that this page shows; 0 while nobody has said.
   let known = Number(dataset.generation) || 0;
   let newest, healing, healed, source, stop, timer, heard, beat;
@@ -20,6 +21,8 @@
       return healed;
     }
   };
+  // A page is no newer than what the browser has cached for it.
+  if (refetched() && !(known < refetched() && known)) known = refetched();
   const redraw = (detail) => {
     const { generation } = detail;
     if (generation <= known) return;
@@ -67,16 +70,17 @@
     }
     if (healing === generation) healing = 0;
     const told = { generation, urls, failed, healed: true };
-    channel?.postMessage(told);
+    say(told);
     redraw(told);
   };
   const hear = ({ data }) => {
     heard = Date.now();
     newest = JSON.parse(data);
-    const { generation, urls } = newest;
+    const { generation } = newest;
     if (known && generation > known) return heal();
-    redraw({ generation, urls });
-    channel?.postMessage({ generation, urls });
+    refetched(generation);
+    redraw(newest);
+    say(newest);
   };
 
   const close = () => {
@@ -107,11 +111,7 @@
   const check = () => {
     if (source?.readyState === EventSource.OPEN && Date.now() - heard > 3 * (beat || 20000)) connect();
   };
-  const ask = () => channel?.postMessage({ ask: known });
-  const look = () => {
-    if (source) check();
-    else ask();
-  };
+  const ask = () => say({ ask: known });
   const start = () => {
     if (!navigator.locks) return connect();
     // One tab holds the lock and the connection; when it leaves, the next one does.
@@ -135,11 +135,10 @@
     }
     check();
     if (!source || !newest) return;
-    const { generation, urls } = newest;
-    if (data.ask && data.ask < generation) heal();
-    else channel.postMessage({ generation, urls });
+    if (data.ask && data.ask < newest.generation) heal();
+    else say(newest);
   };
-  document.addEventListener("visibilitychange", () => document.hidden || look());
+  document.addEventListener("visibilitychange", () => document.hidden || (source ? check() : ask()));
   // A page with a connection is not kept for the way back.
   addEventListener("pagehide", () => {
     stop?.();
