@@ -14,7 +14,10 @@ use http::{Request, Response, StatusCode, header::HeaderMap};
 use http_body::Body;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 use tower::ServiceExt;
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
@@ -60,7 +63,8 @@ async fn open(push: &Push, last: Option<&str>) -> EventStream {
 
 /// What the stream says next; `None` at its end.
 async fn next(stream: &mut EventStream) -> Option<String> {
-    let frame = poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx)).await?;
+    let frame = poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx));
+    let frame = timeout(Duration::from_secs(60), frame).await.unwrap()?;
     let data = frame.unwrap().into_data().unwrap();
     Some(String::from_utf8(data.to_vec()).unwrap())
 }
@@ -349,6 +353,38 @@ async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
     assert_eq!(push.counts().stalled, 0);
 }
 
+/// A laptop that sleeps, a virtual machine that is moved: then many heartbeats are due at once.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_whole_process_takes_nobodys_place() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    assert_eq!(now(&mut stream), None);
+    tokio::task::yield_now().await;
+    tokio::time::advance(100 * HEARTBEAT).await;
+    for _ in 0..10 {
+        let said = next(&mut stream).await.unwrap();
+        assert!(said.starts_with("event: beat"), "{said}");
+    }
+    assert_eq!(push.counts().stalled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spread_is_the_servers_to_say() {
+    let handle = handle();
+    let push = Push::builder(&handle)
+        .spread(Duration::from_secs(30))
+        .unwrap()
+        .build();
+    let mut stream = open(&push, None).await;
+    let said = next(&mut stream).await.unwrap();
+    assert_eq!(read(greeting(&said).1).2["spread_ms"], 30_000);
+    episode(&handle);
+    let said = next(&mut stream).await.unwrap();
+    assert_eq!(read(&said).2["spread_ms"], 30_000);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     let handle = handle();
@@ -497,4 +533,10 @@ async fn the_script_is_small_and_immutable_under_its_own_name_only() {
     let tag = headers["etag"].to_str().unwrap();
     let (status, _, body) = script("/maintenance/push.js", Some(tag)).await;
     assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+}
+
+/// What hyper and the kernel have for a connection comes on top, and is far more: `push_many.rs`.
+#[test]
+fn a_stream_is_small() {
+    assert!(size_of::<EventStream>() <= 64);
 }

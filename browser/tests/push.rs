@@ -288,13 +288,12 @@ async fn tabs_share_one_connection_and_one_refetch_and_the_next_one_takes_over()
     // The tab that has the connection goes; another connects.
     browser.close_tab().await.unwrap();
     browser.switch_to(&others[0]).await.unwrap();
-    server.subscribers(&browser, 0).await;
-    server.subscribers(&browser, 1).await;
     server.recover(17);
     for tab in &others {
         browser.switch_to(tab).await.unwrap();
         shows(&browser, "17").await;
     }
+    server.subscribers(&browser, 1).await;
     assert_eq!(server.asked(), 3);
 }
 
