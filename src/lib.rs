@@ -98,7 +98,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, the partner's public status page: `tower_maintenance::http` |
+//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, push to open tabs, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
 //! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
 //! | `rt` | `Ping::spawn` |

@@ -133,6 +133,12 @@ impl Shared {
         &self.partner
     }
 
+    /// What a recovery signal carries.
+    #[cfg(feature = "http")]
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()

@@ -17,6 +17,10 @@
 //! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
 //! [`Notices`] show a banner instead.
 //!
+//! # Recovery
+//!
+//! [`Push`] tells open tabs of a recovery: server-sent events, and a script that refetches what a browser may have cached.
+//!
 //! # Classes
 //!
 //! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
@@ -42,6 +46,7 @@ mod matcher;
 pub(crate) mod measuring;
 mod notices;
 pub(crate) mod prefix;
+mod push;
 mod refusal;
 mod retry_after;
 mod statuspage;
@@ -60,6 +65,7 @@ pub use self::{
     json::{JsonAnswer, JsonScalar, PointerError},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     prefix::AnswerPrefix,
+    push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
     retry_after::retry_after,
     statuspage::{Statuspage, StatuspageError},

@@ -286,24 +286,32 @@ impl<A> Service<Request<A>> for NoticeScript {
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let known = request.headers().get(IF_NONE_MATCH);
-        let is_known = known.is_some_and(|known| known == SCRIPT_TAG);
-        let mut response = Response::new(if is_known {
-            String::new()
-        } else {
-            SCRIPT.to_owned()
-        });
-        if is_known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/javascript; charset=utf-8"),
-        );
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(ETAG, HeaderValue::from_static(SCRIPT_TAG));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        ready(Ok(response))
+        let headers = request.headers();
+        ready(Ok(script(headers, SCRIPT, SCRIPT_TAG, "no-cache")))
     }
+}
+
+/// A script, or that it has not changed.
+pub(super) fn script(
+    headers: &HeaderMap,
+    text: &str,
+    tag: &'static str,
+    cache: &'static str,
+) -> Response<String> {
+    let known = headers.get(IF_NONE_MATCH);
+    let is_known = known.is_some_and(|known| known == tag);
+    let text = if is_known { "" } else { text };
+    let mut response = Response::new(text.to_owned());
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/javascript; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(ETAG, HeaderValue::from_static(tag));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

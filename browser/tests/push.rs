@@ -1,0 +1,431 @@
+//! Open tabs after a recovery, in a real browser: right again without a click.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use browser_tests::Browser;
+use tokio::{net::TcpListener, runtime::Runtime};
+use tower_maintenance::{
+    Hold, MaintenanceHandle, MaintenanceLayer,
+    http::{Push, PushScript},
+};
+
+/// The generation of the first server.
+const BORN: u64 = 1_000;
+/// Nothing inline, nothing from elsewhere, nobody else to talk to. Images for the icon that browsers ask for.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'";
+
+/// A page's own script: shows the price as the browser has it, and draws it anew when told.
+const APP: &str = "\
+    window.recovered = [];\n\
+    document.addEventListener('securitypolicyviolation', (event) => { document.title = event.effectiveDirective; });\n\
+    const draw = async () => { \
+      document.querySelector('h1').textContent = await (await fetch('/price')).text(); };\n\
+    document.addEventListener('maintenance:recovered', (event) => { \
+      event.preventDefault(); window.recovered.push(event.detail); draw(); });\n\
+    draw();\n";
+
+/// What the server has counted.
+#[derive(Default)]
+struct Counts {
+    price: AtomicU64,
+    plain: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// A server in a runtime of its own, so that it can be killed with all its connections.
+struct Server {
+    runtime: Option<Runtime>,
+    addr: SocketAddr,
+    handle: MaintenanceHandle,
+    push: Push,
+    counts: Arc<Counts>,
+    price: Arc<AtomicU64>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap(), BORN, true)
+    }
+
+    /// One that serves pages, and events if `healthy`.
+    fn at(addr: SocketAddr, generation: u64, healthy: bool) -> Self {
+        let layer = MaintenanceLayer::builder("zuora")
+            .cache_urls(["/price"])
+            .generation(generation)
+            .build()
+            .unwrap();
+        let handle = layer.handle();
+        let push = Push::builder(&handle)
+            .spread(Duration::from_millis(300))
+            .unwrap()
+            .retry(Duration::from_millis(300))
+            .unwrap()
+            .build();
+        let counts = Arc::<Counts>::default();
+        let price = Arc::new(AtomicU64::new(12));
+        let page = |handle: MaintenanceHandle, shows: Option<u64>| {
+            get(async move || {
+                let generation = shows.unwrap_or_else(|| handle.generation());
+                let (name, integrity) = (PushScript::NAME, PushScript::INTEGRITY);
+                let html = format!(
+                    "<!doctype html><html lang=en><title>Prices</title>\
+                    <script src=/app.js defer></script>\
+                    <script src=/maintenance/{name} integrity={integrity} data-generation={generation} defer></script>\
+                    <h1></h1>"
+                );
+                let headers = [
+                    (header::CONTENT_TYPE, "text/html"),
+                    (header::CACHE_CONTROL, "no-store"),
+                    (header::CONTENT_SECURITY_POLICY, POLICY),
+                ];
+                (headers, html)
+            })
+        };
+        let plain = {
+            let (counts, handle) = (counts.clone(), handle.clone());
+            move |shows: Option<u64>| {
+                get(async move || {
+                    let loaded = counts.plain.fetch_add(1, Relaxed) + 1;
+                    let generation = shows.unwrap_or_else(|| handle.generation());
+                    let name = PushScript::NAME;
+                    let html = format!(
+                        "<!doctype html><html lang=en><title>Plain</title>\
+                        <script src=/maintenance/{name} data-generation={generation} data-reload defer></script>\
+                        <h1>{loaded}</h1>"
+                    );
+                    ([(header::CONTENT_TYPE, "text/html")], html)
+                })
+            }
+        };
+        let prices = {
+            let (counts, price) = (counts.clone(), price.clone());
+            get(async move || {
+                counts.price.fetch_add(1, Relaxed);
+                let headers = [(header::CACHE_CONTROL, "max-age=3600")];
+                (headers, price.load(Relaxed).to_string())
+            })
+        };
+        let script = [(header::CONTENT_TYPE, "text/javascript")];
+        let app = Router::new()
+            .route("/", page(handle.clone(), None))
+            .route("/old", page(handle.clone(), Some(BORN - 1)))
+            .route("/elsewhere", get(async || "elsewhere"))
+            .route("/plain", plain.clone()(None))
+            .route("/plain/old", plain(Some(BORN - 1)))
+            .route("/app.js", get(async move || (script, APP)))
+            .route("/price", prices)
+            .route_service(&format!("/maintenance/{}", PushScript::NAME), push.script());
+        let app = if healthy {
+            app.route_service("/maintenance/events", push.events())
+        } else {
+            let counts = counts.clone();
+            let refuse = async move || {
+                counts.refused.fetch_add(1, Relaxed);
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            };
+            app.route("/maintenance/events", get(refuse))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let listener = TcpListener::bind(addr).await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+        Self {
+            runtime: Some(runtime),
+            addr: told.recv().unwrap(),
+            handle,
+            push,
+            counts,
+            price,
+        }
+    }
+
+    /// Ends it with all its connections, and starts another at the same port.
+    fn restarted(self, generation: u64, healthy: bool) -> Self {
+        let addr = self.addr;
+        let runtime = { self }.runtime.take().unwrap();
+        // Waits until the port is free; elsewhere, for here is a runtime that must not wait.
+        let ends = std::thread::spawn(|| runtime.shutdown_timeout(browser_tests::CAP));
+        ends.join().unwrap();
+        Self::at(addr, generation, healthy)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// The price changes while the partner is away: the new generation.
+    fn recover(&self, price: u64) -> u64 {
+        self.handle.engage(Hold::new("on-call", "ticket")).unwrap();
+        self.price.store(price, Relaxed);
+        self.handle.release("on-call", "it is back").unwrap();
+        self.handle.generation()
+    }
+
+    fn asked(&self) -> u64 {
+        self.counts.price.load(Relaxed)
+    }
+
+    /// Waits until so many subscribe.
+    async fn subscribers(&self, browser: &Browser, number: usize) {
+        self.until(browser, || self.push.counts().subscribers == number)
+            .await;
+    }
+
+    async fn until(&self, browser: &Browser, is_so: impl Fn() -> bool) {
+        let asks = async {
+            while !is_so() {
+                browser.wait_until("true").await.unwrap();
+            }
+        };
+        tokio::time::timeout(browser_tests::CAP, asks)
+            .await
+            .unwrap();
+    }
+}
+
+async fn shows(browser: &Browser, price: &str) {
+    let shown = format!("document.querySelector('h1')?.textContent === '{price}'");
+    browser.wait_until(&shown).await.unwrap();
+}
+
+async fn no_violation(browser: &Browser) {
+    assert_eq!(browser.evaluate("document.title").await.unwrap(), "Prices");
+}
+
+/// The price as the browser has it, from its cache if it can.
+const CACHED: &str = "fetch('/price').then(answer => answer.text())";
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn an_open_tab_is_right_again_without_a_click_and_refetches_once() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+
+    // The control: what is in the cache is old, and nobody asks the server.
+    server.price.store(15, Relaxed);
+    assert_eq!(browser.evaluate(CACHED).await.unwrap(), "12");
+    assert_eq!(server.asked(), 1);
+
+    let generation = server.recover(15);
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 2, "refetched once, drawn out of the cache");
+    let told = browser.evaluate("window.recovered").await.unwrap();
+    assert_eq!(told.as_array().unwrap().len(), 1);
+    assert_eq!(told[0]["generation"], generation);
+    assert_eq!(told[0]["urls"][0], "/price");
+    assert_eq!(told[0]["failed"].as_array().unwrap().len(), 0);
+    no_violation(&browser).await;
+
+    // And again.
+    server.recover(17);
+    shows(&browser, "17").await;
+    assert_eq!(server.asked(), 3);
+    assert_eq!(browser.evaluate(CACHED).await.unwrap(), "17");
+    assert_eq!(server.asked(), 3, "caching is intact");
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn tabs_share_one_connection_and_one_refetch_and_the_next_one_takes_over() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let first = browser.tab().await.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let tab = browser.open_tab().await.unwrap();
+        browser.open(&server.url("/")).await.unwrap();
+        shows(&browser, "12").await;
+        others.push(tab);
+    }
+    assert_eq!(server.asked(), 1);
+    assert_eq!(server.push.counts().subscribers, 1);
+
+    server.recover(15);
+    for tab in others.iter().chain([&first]) {
+        browser.switch_to(tab).await.unwrap();
+        shows(&browser, "15").await;
+        let times = browser.evaluate("window.recovered.length").await.unwrap();
+        assert_eq!(times, 1);
+        no_violation(&browser).await;
+    }
+    assert_eq!(server.asked(), 2, "once a browser, not a tab");
+    assert_eq!(server.push.counts().subscribers, 1);
+
+    // The tab that has the connection goes; another connects.
+    browser.close_tab().await.unwrap();
+    browser.switch_to(&others[0]).await.unwrap();
+    server.recover(17);
+    for tab in &others {
+        browser.switch_to(tab).await.unwrap();
+        shows(&browser, "17").await;
+    }
+    server.subscribers(&browser, 1).await;
+    assert_eq!(server.asked(), 3);
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_tab_survives_the_servers_restart_and_is_healed_after_it() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+
+    // First one that answers with errors, after which a browser by itself would not come back.
+    let server = server.restarted(BORN + 5, false);
+    server
+        .until(&browser, || server.counts.refused.load(Relaxed) >= 2)
+        .await;
+    shows(&browser, "12").await;
+    let server = server.restarted(BORN + 10, true);
+    server.price.store(15, Relaxed);
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 1);
+
+    // And one with the same generation: nothing has happened, and nobody refetches.
+    let server = server.restarted(BORN + 10, true);
+    server.subscribers(&browser, 1).await;
+    server.recover(17);
+    shows(&browser, "17").await;
+    assert_eq!(server.asked(), 1);
+    let times = browser.evaluate("window.recovered.length").await.unwrap();
+    assert_eq!(times, 2);
+    no_violation(&browser).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_page_out_of_a_cache_is_healed_when_it_opens() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/elsewhere")).await.unwrap();
+    assert_eq!(browser.evaluate(CACHED).await.unwrap(), "12");
+    server.price.store(15, Relaxed);
+    browser.open(&server.url("/old")).await.unwrap();
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 2);
+
+    // A second tab with the same old page: the browser has refetched already.
+    browser.open_tab().await.unwrap();
+    browser.open(&server.url("/old")).await.unwrap();
+    browser
+        .wait_until("window.recovered.length === 1")
+        .await
+        .unwrap();
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 2);
+}
+
+/// A page that is new, whose data the browser cached before a recovery that no tab has heard of.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn what_was_cached_before_a_recovery_that_no_tab_heard_of_is_refetched() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    browser.open(&server.url("/elsewhere")).await.unwrap();
+    server.subscribers(&browser, 0).await;
+    server.recover(15);
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 2);
+}
+
+/// Out of the back/forward cache, or loaded anew where the browser keeps none.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_page_that_people_go_back_to_is_healed() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    browser.open(&server.url("/elsewhere")).await.unwrap();
+    server.subscribers(&browser, 0).await;
+    server.recover(15);
+    browser.client().back().await.unwrap();
+    shows(&browser, "15").await;
+    server.subscribers(&browser, 1).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_page_that_handles_nothing_is_reloaded_once_if_it_asks_for_it() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/plain")).await.unwrap();
+    server.subscribers(&browser, 1).await;
+    server.recover(15);
+    shows(&browser, "2").await;
+
+    // One whose generation never grows, as out of a cache that does not hear: it does not reload for ever.
+    browser.open(&server.url("/plain/old")).await.unwrap();
+    for (price, loaded) in [(17, "4"), (18, "5")] {
+        server.subscribers(&browser, 1).await;
+        server.recover(price);
+        shows(&browser, loaded).await;
+    }
+    server.subscribers(&browser, 1).await;
+    assert_eq!(server.counts.plain.load(Relaxed), 5);
+}
+
+/// Where there are no Web Locks (plain http on another host than localhost), each tab connects.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    let without = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })";
+    let source = serde_json::json!({ "source": without });
+    let mut tabs = Vec::new();
+    for number in 1..=2 {
+        if number > 1 {
+            browser.open_tab().await.unwrap();
+        }
+        browser
+            .devtools("Page.addScriptToEvaluateOnNewDocument", source.clone())
+            .await
+            .unwrap();
+        browser.open(&server.url("/")).await.unwrap();
+        shows(&browser, "12").await;
+        server.subscribers(&browser, number).await;
+        tabs.push(browser.tab().await.unwrap());
+    }
+    server.recover(15);
+    for tab in &tabs {
+        browser.switch_to(tab).await.unwrap();
+        shows(&browser, "15").await;
+    }
+    assert!(server.asked() <= 3, "{}", server.asked());
+}

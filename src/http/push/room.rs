@@ -1,0 +1,328 @@
+//! Everybody who waits to be told, and the one task that tells them.
+//!
+//! Ten thousand receivers, each with a timer and each waking at every deadline of the layer, would be a herd at its
+//! lock. So there is one *watcher* for all: a task that the first subscriber starts, that waits for
+//! recoveries (which moves time) and heartbeats, and that ends at the first heartbeat nobody waits for.
+//!
+//! What is told is the *newest value*, made once and shared by all. A subscriber has no queue: it keeps which
+//! generation it was told of last, and is behind or is not. So a slow one costs no more than a quick one, and
+//! nobody waits for it.
+//!
+//! Each heartbeat wakes everybody, and whoever is not polled after that is stuck: its server has more to write than
+//! its reader takes. It loses its seat after [`PATIENCE`] heartbeats.
+
+use std::{
+    collections::HashMap,
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::MissedTickBehavior;
+
+use super::{Options, PushCounts, millis};
+use crate::{listen::CacheBusts, shared::Shared};
+
+/// For how many heartbeats a subscriber may go unpolled.
+const PATIENCE: u64 = 3;
+
+pub(super) struct Room {
+    /// Weak: who waits for a layer does not keep it.
+    layer: Weak<Shared>,
+    pub(super) options: Options,
+    seats: Mutex<Seats>,
+}
+
+/// No waker is dropped or woken while this is locked: what hangs on it may come back in here.
+#[derive(Default)]
+struct Seats {
+    taken: HashMap<u64, Seat>,
+    next: u64,
+    beat: u64,
+    newest: Newest,
+    watched: bool,
+    stalled: u64,
+    refused: u64,
+}
+
+struct Seat {
+    waker: Option<Waker>,
+    /// The number of the heartbeat it was last polled after.
+    polled: u64,
+}
+
+/// What everybody is told, in the words of an event stream.
+#[derive(Default, Clone)]
+struct Newest {
+    generation: u64,
+    hello: Bytes,
+    recovered: Bytes,
+}
+
+impl Newest {
+    fn new(shared: &Shared, generation: u64, options: &Options) -> Self {
+        // JSON has no line break of its own, so that one line is the whole of it.
+        let data = json!({
+            "generation": generation,
+            "urls": shared.urls(),
+            "spread_ms": millis(options.spread),
+        });
+        let event =
+            |name| Bytes::from(format!("event: {name}\nid: {generation}\ndata: {data}\n\n"));
+        Self {
+            generation,
+            hello: event("hello"),
+            recovered: event("recovered"),
+        }
+    }
+}
+
+/// What a subscriber says it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It comes for the first time.
+    Nothing,
+    /// It says something that no generation is.
+    Nonsense,
+    Generation(u64),
+}
+
+/// A taken seat; dropping it frees the seat.
+pub(super) struct Subscription {
+    room: Arc<Room>,
+    seat: u64,
+    /// What is said before anything else.
+    greeting: Option<Bytes>,
+    told: u64,
+    beat: u64,
+}
+
+impl Room {
+    pub(super) fn new(shared: &Arc<Shared>, options: Options) -> Self {
+        Self {
+            layer: Arc::downgrade(shared),
+            options,
+            seats: Mutex::default(),
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> PushCounts {
+        let seats = self.seats();
+        PushCounts {
+            subscribers: seats.taken.len(),
+            stalled: seats.stalled,
+            refused: seats.refused,
+        }
+    }
+
+    /// Takes a seat; `None` if all are taken, or the layer is gone.
+    pub(super) fn subscribe(self: &Arc<Self>, known: Known, retry_ms: u64) -> Option<Subscription> {
+        let layer = self.layer.upgrade();
+        let mut seats = self.seats();
+        let Some(shared) = layer
+            .as_deref()
+            .filter(|_| seats.taken.len() < self.options.max_subscribers)
+        else {
+            seats.refused += 1;
+            return None;
+        };
+        seats.hear(shared, &self.options);
+        let present = seats.newest.generation;
+        let retry = format!("retry: {retry_ms}\n\n");
+        let (told, greeting) = match known {
+            Known::Nothing => {
+                let hello = [retry.as_bytes(), &seats.newest.hello].concat();
+                (present, hello.into())
+            }
+            Known::Nonsense => (present, retry.into()),
+            Known::Generation(known) => (known.min(present), retry.into()),
+        };
+        seats.next += 1;
+        let (seat, beat) = (seats.next, seats.beat);
+        let taken = Seat {
+            waker: None,
+            polled: beat,
+        };
+        seats.taken.insert(seat, taken);
+        drop(seats);
+        Some(Subscription {
+            room: self.clone(),
+            seat,
+            greeting: Some(greeting),
+            told,
+            beat,
+        })
+    }
+
+    /// Takes over a new generation, and wakes everybody.
+    fn hear(&self) {
+        let Some(shared) = self.layer.upgrade() else {
+            return;
+        };
+        let wakers = {
+            let mut seats = self.seats();
+            seats.hear(&shared, &self.options);
+            seats.wakers()
+        };
+        wake(wakers);
+    }
+
+    /// Counts a heartbeat, wakes everybody, and takes the seats of those who are stuck. Whether anybody is left:
+    /// if not, the watcher is told so once.
+    fn beat(&self) -> bool {
+        let (wakers, stuck) = {
+            let mut seats = self.seats();
+            if seats.taken.is_empty() {
+                seats.taken.shrink_to_fit();
+                seats.watched = false;
+                return false;
+            }
+            seats.beat += 1;
+            let wakers = seats.wakers();
+            let beat = seats.beat;
+            let is_stuck = |_: &u64, seat: &mut Seat| seat.polled + PATIENCE < beat;
+            let stuck: Vec<_> = seats.taken.extract_if(is_stuck).collect();
+            seats.stalled += stuck.len() as u64;
+            (wakers, stuck)
+        };
+        drop(stuck);
+        wake(wakers);
+        true
+    }
+
+    /// Ends all streams.
+    fn end(&self) {
+        let taken = {
+            let mut seats = self.seats();
+            seats.watched = false;
+            mem::take(&mut seats.taken)
+        };
+        wake(taken.into_values().filter_map(|seat| seat.waker).collect());
+    }
+}
+
+impl Seats {
+    fn hear(&mut self, shared: &Shared, options: &Options) {
+        let generation = shared.generation();
+        if self.newest.generation < generation {
+            self.newest = Newest::new(shared, generation, options);
+        }
+    }
+
+    fn wakers(&mut self) -> Vec<Waker> {
+        let seats = self.taken.values_mut();
+        seats.filter_map(|seat| seat.waker.take()).collect()
+    }
+}
+
+fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+impl Subscription {
+    /// The next piece of the stream; `None` at its end.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut old = None;
+        let (polled, first) = {
+            let mut seats = self.room.seats();
+            let (beat, first) = (seats.beat, !seats.watched);
+            let Seats { taken, newest, .. } = &mut *seats;
+            let Some(seat) = taken.get_mut(&self.seat) else {
+                return Poll::Ready(None);
+            };
+            seat.polled = beat;
+            let polled = if let Some(greeting) = self.greeting.take() {
+                Poll::Ready(Some(greeting))
+            } else if self.told < newest.generation {
+                self.told = newest.generation;
+                Poll::Ready(Some(newest.recovered.clone()))
+            } else if self.beat < beat {
+                Poll::Ready(Some(self.room.options.beat.clone()))
+            } else {
+                old = seat.waker.replace(cx.waker().clone());
+                Poll::Pending
+            };
+            if polled.is_ready() {
+                self.beat = beat;
+            }
+            seats.watched = true;
+            (polled, first)
+        };
+        drop(old);
+        if first {
+            let watcher = Watcher {
+                room: self.room.clone(),
+                done: false,
+            };
+            tokio::spawn(watcher.run());
+        }
+        polled.map(Some).map(Option::flatten)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let seat = self.room.seats().taken.remove(&self.seat);
+        drop(seat);
+    }
+}
+
+struct Watcher {
+    room: Arc<Room>,
+    done: bool,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        let Some(mut busts) = self
+            .room
+            .layer
+            .upgrade()
+            .map(|shared| CacheBusts::new(&shared))
+        else {
+            return;
+        };
+        let mut beats = tokio::time::interval(self.room.options.heartbeat);
+        // Not a burst: after a pause of the whole process nobody has had the time to be polled.
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.reset();
+        loop {
+            let next = {
+                let mut bust = pin!(busts.recv());
+                poll_fn(|cx| match bust.as_mut().poll(cx) {
+                    Poll::Ready(bust) => Poll::Ready(Some(bust)),
+                    Poll::Pending => beats.poll_tick(cx).map(|_| None),
+                })
+                .await
+            };
+            match next {
+                Some(Some(_)) => self.room.hear(),
+                // No layer is left.
+                Some(None) => return,
+                None if self.room.beat() => {}
+                None => {
+                    self.done = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Watcher {
+    /// If it ends while somebody waits (the layer is gone, or the runtime it ran on), nobody would be told any more:
+    /// better that the streams end, and browsers come back.
+    fn drop(&mut self) {
+        if !self.done {
+            self.room.end();
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! Push: the stream of events and its script, in memory; `push_many.rs` has them over sockets.
+#![cfg(feature = "http")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{Request, Response, StatusCode, header::HeaderMap};
+use http_body::Body;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
+use tower_maintenance::{
+    Hold, MaintenanceHandle, MaintenanceLayer, Mode,
+    http::{EventStream, Push, PushScript},
+};
+
+const HEARTBEAT: Duration = Duration::from_secs(20);
+const BORN: u64 = 1_000;
+
+fn handle() -> MaintenanceHandle {
+    layer(BORN).handle()
+}
+
+fn layer(generation: u64) -> MaintenanceLayer {
+    MaintenanceLayer::builder("zuora")
+        .cache_urls(["/prices", "/plans?a=\"b\"\nid: 7\r\u{2028}"])
+        .generation(generation)
+        .build()
+        .unwrap()
+}
+
+/// One episode by hand: the generation after it.
+fn episode(handle: &MaintenanceHandle) -> u64 {
+    handle.engage(Hold::new("test", "an episode")).unwrap();
+    handle.release("test", "its end").unwrap();
+    handle.generation()
+}
+
+async fn ask(push: &Push, last: Option<&str>) -> Response<EventStream> {
+    let mut request = Request::get("/events");
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let request = request.body(()).unwrap();
+    push.events().oneshot(request).await.unwrap()
+}
+
+async fn open(push: &Push, last: Option<&str>) -> EventStream {
+    let answer = ask(push, last).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer.into_body()
+}
+
+/// What the stream says next; `None` at its end.
+async fn next(stream: &mut EventStream) -> Option<String> {
+    let frame = poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx));
+    let frame = timeout(Duration::from_secs(60), frame).await.unwrap()?;
+    let data = frame.unwrap().into_data().unwrap();
+    Some(String::from_utf8(data.to_vec()).unwrap())
+}
+
+/// What it says without having to wait.
+fn now(stream: &mut EventStream) -> Option<String> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match Pin::new(stream).poll_frame(&mut cx) {
+        Poll::Ready(frame) => {
+            let data = frame?.unwrap().into_data().unwrap();
+            Some(String::from_utf8(data.to_vec()).unwrap())
+        }
+        Poll::Pending => None,
+    }
+}
+
+/// An event's name, id and data, read as the specification says.
+fn read(event: &str) -> (String, u64, Value) {
+    let event = event
+        .strip_suffix("\n\n")
+        .expect("an event ends with an empty line");
+    let (mut name, mut id, mut data) = (None, None, None);
+    for line in event.split(['\n', '\r']) {
+        let (field, value) = line.split_once(": ").unwrap();
+        let known = match field {
+            "event" => name.replace(value.to_owned()).is_some(),
+            "id" => id.replace(value.parse().unwrap()).is_some(),
+            "data" => data.replace(serde_json::from_str(value).unwrap()).is_some(),
+            field => panic!("{field} in {event:?}"),
+        };
+        assert!(!known, "{field} twice in {event:?}");
+    }
+    (name.unwrap(), id.unwrap(), data.unwrap())
+}
+
+fn recovered(event: &str) -> u64 {
+    let (name, id, data) = read(event);
+    assert_eq!(name, "recovered");
+    assert_eq!(data["generation"], id);
+    id
+}
+
+/// `retry`, and what follows it.
+fn greeting(said: &str) -> (u64, &str) {
+    let (retry, rest) = said.split_once("\n\n").unwrap();
+    let retry = retry.strip_prefix("retry: ").unwrap();
+    (retry.parse().unwrap(), rest)
+}
+
+fn alive() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+// ---- what is told ---------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_first_is_told_the_present_generation_and_the_urls() {
+    let handle = handle();
+    let answer = ask(&Push::new(&handle), None).await;
+    let header = |name: &str| answer.headers()[name].to_str().unwrap();
+    assert_eq!(header("content-type"), "text/event-stream");
+    assert_eq!(header("cache-control"), "no-store, no-transform");
+    assert_eq!(header("x-accel-buffering"), "no");
+
+    let said = next(&mut answer.into_body()).await.unwrap();
+    let (_, hello) = greeting(&said);
+    let (name, id, data) = read(hello);
+    assert_eq!((name.as_str(), id), ("hello", BORN));
+    let expected = json!({
+        "generation": BORN,
+        "urls": ["/prices", "/plans?a=\"b\"\nid: 7\r\u{2028}"],
+        "spread_ms": 5000,
+    });
+    assert_eq!(data, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_recovery_is_told_once_to_everybody() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = open(&push, None).await;
+        next(&mut stream).await.unwrap();
+        assert_eq!(now(&mut stream), None);
+        streams.push(stream);
+    }
+    for _ in 0..3 {
+        let generation = episode(&handle);
+        for stream in &mut streams {
+            let said = next(stream).await.unwrap();
+            assert_eq!(recovered(&said), generation);
+            assert_eq!(now(stream), None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_recoveries_is_told_the_newest_at_once() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut lagging = open(&push, None).await;
+    next(&mut lagging).await.unwrap();
+    let seen = episode(&handle);
+    for _ in 0..3 {
+        episode(&handle);
+    }
+    let newest = handle.generation();
+    assert_eq!(recovered(&next(&mut lagging).await.unwrap()), newest);
+    assert_eq!(now(&mut lagging), None);
+
+    let mut back = open(&push, Some(&seen.to_string())).await;
+    assert_eq!(greeting(&now(&mut back).unwrap()).1, "");
+    assert_eq!(recovered(&now(&mut back).unwrap()), newest);
+    assert_eq!(now(&mut back), None);
+}
+
+/// As before a restart, whose generation is lower: nothing has recovered in this process.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_after_a_restart_is_told() {
+    let push = {
+        let handle = layer(BORN + 5).handle();
+        let push = Push::new(&handle);
+        let mut back = open(&push, Some(&BORN.to_string())).await;
+        next(&mut back).await.unwrap();
+        let said = now(&mut back).unwrap();
+        assert_eq!(recovered(&said), BORN + 5);
+        assert_eq!(read(&said).2["urls"][0], "/prices");
+        push
+    };
+    // And a layer that is gone keeps browsers coming back.
+    let answer = ask(&push, None).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_equal_higher_or_no_number_gets_no_event_but_the_next() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let far = u64::MAX.to_string();
+    let equal = BORN.to_string();
+    let mut streams = Vec::new();
+    for id in [
+        &equal,
+        &far,
+        "1001",
+        "",
+        "-1",
+        "+1",
+        "1.5",
+        " ",
+        "abc",
+        "99999999999999999999",
+        "0x10",
+    ] {
+        let mut stream = open(&push, Some(id)).await;
+        let said = next(&mut stream).await.unwrap();
+        assert_eq!(greeting(&said).1, "", "{id:?}");
+        assert_eq!(now(&mut stream), None, "{id:?}");
+        streams.push(stream);
+    }
+    let generation = episode(&handle);
+    for stream in &mut streams {
+        assert_eq!(recovered(&next(stream).await.unwrap()), generation);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_anybody_subscribes_time_moves() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    let span = Duration::from_secs(7);
+    let hold = Hold::new("test", "a hold that ends by itself").for_at_most(span);
+    let began = tokio_now();
+    handle.engage(hold).unwrap();
+    let said = next(&mut stream).await.unwrap();
+    recovered(&said);
+    // tokio's timer counts in milliseconds.
+    assert!(tokio_now() - began < span + Duration::from_millis(5));
+    assert_eq!(handle.mode(), Mode::Serving);
+}
+
+#[expect(clippy::disallowed_methods, reason = "reads the paused clock")]
+fn tokio_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+// ---- heartbeats, bounds, ends ---------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_comes_when_it_is_due() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    let mut last = tokio_now();
+    for _ in 0..5 {
+        let said = next(&mut stream).await.unwrap();
+        assert_eq!(said, "event: beat\ndata: 20000\n\n");
+        let took = tokio_now() - last;
+        last += took;
+        assert!(
+            took.abs_diff(HEARTBEAT) < Duration::from_millis(5),
+            "{took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_free() {
+    let handle = handle();
+    let push = Push::builder(&handle).max_subscribers(2).unwrap().build();
+    let first = open(&push, None).await;
+    let second = open(&push, None).await;
+    let mut waits = Vec::new();
+    for _ in 0..50 {
+        let answer = ask(&push, None).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["cache-control"], "no-store, no-transform");
+        let wait = &answer.headers()["retry-after"];
+        waits.push(wait.to_str().unwrap().parse::<u64>().unwrap());
+        assert!(answer.body().is_end_stream());
+    }
+    assert!(waits.iter().all(|wait| (5..15).contains(wait)), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
+    assert_eq!(push.counts().refused, 50);
+
+    drop(first);
+    assert_eq!(push.counts().subscribers, 1);
+    let third = open(&push, None).await;
+    drop((second, third));
+    assert_eq!(push.counts().subscribers, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn browsers_are_told_to_come_back_at_different_times() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut retries = Vec::new();
+    for _ in 0..50 {
+        let mut stream = open(&push, None).await;
+        retries.push(greeting(&next(&mut stream).await.unwrap()).0);
+    }
+    assert!(
+        retries.iter().all(|retry| (2500..7500).contains(retry)),
+        "{retries:?}"
+    );
+    retries.sort_unstable();
+    assert!(retries[49] - retries[0] > 1000, "{retries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stuck = open(&push, None).await;
+    let mut quick = open(&push, None).await;
+    next(&mut stuck).await.unwrap();
+    next(&mut quick).await.unwrap();
+    for beats in 1..=6 {
+        let said = next(&mut quick).await.unwrap();
+        assert!(said.starts_with("event: beat"), "{said}");
+        let stalled = u64::from(beats > 3);
+        assert_eq!(push.counts().stalled, stalled, "after {beats} heartbeats");
+        assert_eq!(push.counts().subscribers as u64, 2 - stalled);
+    }
+    let generation = episode(&handle);
+    assert_eq!(recovered(&next(&mut quick).await.unwrap()), generation);
+    assert_eq!(next(&mut stuck).await, None, "it ends");
+    assert!(stuck.is_end_stream());
+    drop(stuck);
+    assert_eq!(push.counts().subscribers, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    for _ in 0..1000 {
+        next(&mut stream).await.unwrap();
+    }
+    assert_eq!(push.counts().stalled, 0);
+}
+
+/// A laptop that sleeps, a virtual machine that is moved: then many heartbeats are due at once.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_whole_process_takes_nobodys_place() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    assert_eq!(now(&mut stream), None);
+    tokio::task::yield_now().await;
+    tokio::time::advance(100 * HEARTBEAT).await;
+    for _ in 0..10 {
+        let said = next(&mut stream).await.unwrap();
+        assert!(said.starts_with("event: beat"), "{said}");
+    }
+    assert_eq!(push.counts().stalled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spread_is_the_servers_to_say() {
+    let handle = handle();
+    let push = Push::builder(&handle)
+        .spread(Duration::from_secs(30))
+        .unwrap()
+        .build();
+    let mut stream = open(&push, None).await;
+    let said = next(&mut stream).await.unwrap();
+    assert_eq!(read(greeting(&said).1).2["spread_ms"], 30_000);
+    episode(&handle);
+    let said = next(&mut stream).await.unwrap();
+    assert_eq!(read(&said).2["spread_ms"], 30_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let before = alive();
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        let mut stream = open(&push, None).await;
+        next(&mut stream).await.unwrap();
+        streams.push(stream);
+    }
+    assert_eq!(alive(), before + 1);
+    drop(streams);
+    assert_eq!(push.counts().subscribers, 0);
+    sleep(HEARTBEAT + Duration::from_millis(10)).await;
+    assert_eq!(alive(), before);
+
+    // And whoever comes later is served as the first was.
+    let mut late = open(&push, None).await;
+    next(&mut late).await.unwrap();
+    assert_eq!(alive(), before + 1);
+    let generation = episode(&handle);
+    assert_eq!(recovered(&next(&mut late).await.unwrap()), generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive() {
+    let layer = layer(BORN);
+    let push = Push::new(&layer.handle());
+    let mut events = layer.handle().events();
+    let mut stream = open(&push, None).await;
+    next(&mut stream).await.unwrap();
+    assert_eq!(now(&mut stream), None);
+    drop(layer);
+    assert_eq!(next(&mut stream).await, None);
+    assert!(events.recv().await.is_none());
+    assert_eq!(push.counts().subscribers, 0);
+    tokio::task::yield_now().await;
+    assert_eq!(alive(), 0);
+}
+
+/// The first subscriber's runtime has the watcher; when it ends, others must not wait for ever.
+#[test]
+fn a_runtime_that_ends_ends_the_streams_of_others() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let handle = handle();
+    let push = Push::new(&handle);
+    let _stream = first.block_on(async {
+        let mut stream = open(&push, None).await;
+        next(&mut stream).await.unwrap();
+        stream
+    });
+    second.block_on(async {
+        let mut stream = open(&push, None).await;
+        next(&mut stream).await.unwrap();
+        assert_eq!(now(&mut stream), None);
+        // A runtime may not be dropped within another.
+        std::thread::spawn(|| drop(first)).join().unwrap();
+        assert_eq!(next(&mut stream).await, None);
+        let mut again = open(&push, None).await;
+        next(&mut again).await.unwrap();
+        let generation = episode(&handle);
+        assert_eq!(recovered(&next(&mut again).await.unwrap()), generation);
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let handle = handle();
+    let push = || Push::builder(&handle);
+    let error = push().max_subscribers(0).unwrap_err();
+    assert_eq!(
+        (error.field(), error.value(), error.allowed()),
+        ("max_subscribers", "0", "1 or more")
+    );
+    let long = Duration::from_secs(601);
+    for (error, expected) in [
+        (
+            push().heartbeat(Duration::from_millis(99)),
+            "heartbeat is 99ms: allowed is 100 ms to 10 min",
+        ),
+        (
+            push().heartbeat(Duration::MAX),
+            "heartbeat is 18446744073709551615.999999999s: allowed is 100 ms to 10 min",
+        ),
+        (
+            push().retry(Duration::ZERO),
+            "retry is 0ns: allowed is 100 ms to 10 min",
+        ),
+        (
+            push().spread(long),
+            "spread is 601s: allowed is 0 s to 10 min",
+        ),
+    ] {
+        assert_eq!(error.unwrap_err().to_string(), expected);
+    }
+    assert!(push().spread(Duration::ZERO).is_ok());
+}
+
+// ---- the script -----------------------------------------------------------------------------------
+
+async fn script(path: &str, known: Option<&str>) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::get(path);
+    if let Some(known) = known {
+        request = request.header("if-none-match", known);
+    }
+    let push = Push::new(&handle());
+    let answer = push.script().oneshot(request.body(()).unwrap()).await;
+    let (head, body) = answer.unwrap().into_parts();
+    (head.status, head.headers, body)
+}
+
+#[tokio::test]
+async fn the_scripts_name_and_integrity_are_those_of_its_contents() {
+    let (_, _, body) = script("/push.js", None).await;
+    let hash = Sha256::digest(&body);
+    let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(PushScript::NAME, format!("push-{digits}.js"));
+    let integrity = format!("sha256-{}", BASE64_STANDARD.encode(hash));
+    assert_eq!(PushScript::INTEGRITY, integrity);
+}
+
+#[tokio::test]
+async fn the_script_is_small_and_immutable_under_its_own_name_only() {
+    let named = format!("/maintenance/{}", PushScript::NAME);
+    let (status, headers, body) = script(&named, None).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(body.len() <= 4096, "{}", body.len());
+    for word in ["eval", "new Function", "innerHTML", "document.write", "//"] {
+        assert!(!body.contains(word), "{word}");
+    }
+    assert_eq!(headers["content-type"], "text/javascript; charset=utf-8");
+    assert_eq!(
+        headers["cache-control"],
+        "public, max-age=31536000, immutable"
+    );
+
+    let (_, headers, _) = script("/maintenance/push.js", None).await;
+    assert_eq!(headers["cache-control"], "no-cache");
+    let tag = headers["etag"].to_str().unwrap();
+    let (status, _, body) = script("/maintenance/push.js", Some(tag)).await;
+    assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+}
+
+/// What hyper and the kernel have for a connection comes on top, and is far more: `push_many.rs`.
+#[test]
+fn a_stream_is_small() {
+    assert!(size_of::<EventStream>() <= 64);
+}

@@ -1,0 +1,456 @@
+//! Ten thousand subscribers over sockets: what each costs, how fast all are told, and that those who do not read
+//! harm nobody. The clients are this program again, in a process of their own.
+//!
+//! Each process needs a file descriptor a subscriber; the soft limit is raised as far as the hard one goes. Where
+//! that is too low there are fewer subscribers, and a line says so. Without libtest's harness, so that the lines show.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests may panic, and what is measured here is real time"
+)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    convert::Infallible,
+    env, fs,
+    io::Write,
+    net::SocketAddr,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    net::{TcpSocket, TcpStream},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
+    sync::{Semaphore, watch},
+    task::block_in_place,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
+use tower_maintenance::{
+    Hold, MaintenanceHandle, MaintenanceLayer,
+    http::{Push, PushEvents},
+};
+
+const NAME: &str = "ten_thousand_subscribers";
+
+/// How many there should be, and how many of them stop reading.
+const SUBSCRIBERS: usize = 10_000;
+const SLOW: usize = 100;
+/// What a process needs besides.
+const OTHER_FILES: usize = 100;
+
+/// Reached only by a failure.
+const CAP: Duration = Duration::from_secs(60);
+/// Within which everybody is told: generous, for a busy machine. Measured 0.25 s on two cores that also run the clients,
+/// without optimisation.
+const ALL_TOLD: Duration = Duration::from_secs(15);
+/// What a subscriber may cost the server's process.
+const MOST_BYTES: usize = 32 * 1024;
+
+/// What may be left of all of them together: the runtime keeps some of its own.
+const MOST_LEFT: usize = 256 * 1024;
+
+/// Short, so that the slow are found within seconds.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// After which the kernel gives a connection up: later than the slow have lost their places.
+#[cfg(target_os = "linux")]
+const GIVES_UP_MS: u32 = 12_000;
+/// Small, so that a reader who stops is soon seen; but an event fits.
+const SEND_BUFFER: u32 = 8192;
+/// Of those who do not read. The kernel has a least of its own.
+const RECEIVE_BUFFER: u32 = 1024;
+/// hyper's least.
+const HYPERS_BUFFER: usize = 8192;
+const EVENT: usize = 4096;
+
+// ---- the allocator ------------------------------------------------------------------------------
+
+/// The bytes that are allocated at this moment.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: everything is left to the system's allocator; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as our caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as our caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// ---- the server ---------------------------------------------------------------------------------
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let is = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let filters: Vec<_> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    if let [clients, addr, quick, slow] = &*arguments
+        && clients == "clients"
+    {
+        let (quick, slow) = (quick.parse().unwrap(), slow.parse().unwrap());
+        runtime().block_on(clients::run(addr.parse().unwrap(), quick, slow));
+    } else if is("--list") {
+        println!("{NAME}: test");
+    } else if !is("--ignored") && (filters.is_empty() || filters.iter().any(|f| NAME.contains(*f)))
+    {
+        runtime().block_on(ten_thousand_subscribers());
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Raises the limit on open files: how many subscribers fit under it.
+fn raise_limit(wanted: usize) -> usize {
+    let files = (wanted + OTHER_FILES) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if limit.current.is_some_and(|current| current < files) {
+        let current = Some(files.min(most));
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+    }
+    usize::try_from(files.min(most)).unwrap() - OTHER_FILES
+}
+
+async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = timeout(CAP, wait).await;
+    waited.unwrap_or_else(|_| panic!("not within {CAP:?}: {what}"))
+}
+
+/// Waits until it is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let looks = async {
+        while !is_so() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(what, looks).await;
+}
+
+fn alive() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// The memory that this process has, in bytes; none where there is no such file.
+fn resident() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Ends an episode, which has everybody told: the new generation.
+fn episode(handle: &MaintenanceHandle) -> u64 {
+    handle.engage(Hold::new("test", "an episode")).unwrap();
+    handle.release("test", "its end").unwrap();
+    handle.generation()
+}
+
+async fn ten_thousand_subscribers() {
+    let fit = raise_limit(SUBSCRIBERS);
+    if fit < SUBSCRIBERS {
+        println!(
+            "{NAME}: only {fit} subscribers: the hard limit on open files is too low for {SUBSCRIBERS} (ulimit -Hn)"
+        );
+    }
+    let (quick, slow) = (fit - SLOW, SLOW);
+
+    let url = format!("/{}", "p".repeat(EVENT));
+    let layer = MaintenanceLayer::builder("zuora")
+        .cache_urls([url])
+        .build()
+        .unwrap();
+    let handle = layer.handle();
+    let push = Push::builder(&handle)
+        .max_subscribers(fit)
+        .unwrap()
+        .heartbeat(HEARTBEAT)
+        .unwrap()
+        .build();
+    let addr = serve(push.events());
+    let tasks = alive();
+    let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());
+
+    // All are there, and not one more.
+    let mut clients = Clients::start(addr, quick, slow);
+    clients.say("connected").await;
+    assert_eq!(push.counts().subscribers, fit);
+    let mut one_more = TcpStream::connect(addr).await.unwrap();
+    one_more
+        .write_all(b"GET / HTTP/1.1\r\nhost: push\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    soon("a 503", one_more.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    drop(one_more);
+
+    let heap = (LIVE.load(Ordering::Relaxed) - heap_before) / fit;
+    println!("{NAME}: {heap} bytes of heap each, for {fit}, hyper's connection and all");
+    assert!(heap < MOST_BYTES, "{heap} bytes each");
+    match before.zip(resident()) {
+        Some((before, after)) => {
+            let each = after.saturating_sub(before) / fit;
+            println!("{NAME}: {each} bytes each of the process's resident memory");
+            assert!(each < MOST_BYTES, "{each} bytes each");
+        }
+        None => println!("{NAME}: resident memory not measured: no /proc/self/status here"),
+    }
+
+    // All are told, also while some do not read.
+    let mut longest = Duration::ZERO;
+    let mut told = 0;
+    while told < 3 || push.counts().stalled < slow as u64 {
+        let began = Instant::now();
+        let generation = episode(&handle);
+        clients.hear(generation).await;
+        longest = longest.max(began.elapsed());
+        told += 1;
+        assert!(told < 60, "the slow are not found: {:?}", push.counts());
+        if told >= 8 {
+            // Enough has been said to fill every buffer: now heartbeats tell who is stuck.
+            sleep(HEARTBEAT / 4).await;
+        }
+    }
+    println!(
+        "{NAME}: {quick} told within {longest:?} at most, {told} times, while {slow} did not read"
+    );
+    assert!(longest < ALL_TOLD, "{longest:?}");
+
+    // The slow, and nobody else, have lost their places; then the kernel ends their connections.
+    assert_eq!(push.counts().stalled, slow as u64);
+    assert_eq!(push.counts().subscribers, quick);
+    #[cfg(target_os = "linux")]
+    until("connections of the slow end", || {
+        OPEN.load(Ordering::Relaxed) == quick
+    })
+    .await;
+
+    // They leave, and nothing is left.
+    clients.leave().await;
+    nobody_is_left(&push, tasks).await;
+
+    let left = LIVE.load(Ordering::Relaxed).saturating_sub(heap_before);
+    println!("{NAME}: {left} bytes of heap left after all have gone");
+    assert!(left < MOST_LEFT, "{left} bytes of heap left");
+    println!("{NAME}: ok");
+}
+
+async fn nobody_is_left(push: &Push, tasks: usize) {
+    until("nobody subscribes", || push.counts().subscribers == 0).await;
+    until("no connection is left", || {
+        OPEN.load(Ordering::Relaxed) == 0
+    })
+    .await;
+    until("no task is left", || alive() <= tasks).await;
+}
+
+/// How many connections the server has.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+fn serve(events: PushEvents) -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    // What is accepted has it from here.
+    socket.set_send_buffer_size(SEND_BUFFER).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(4096).unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            #[cfg(target_os = "linux")]
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, GIVES_UP_MS).unwrap();
+            let events = events.clone();
+            let service =
+                service_fn(move |request: Request<Incoming>| events.clone().oneshot(request));
+            let mut server = http1::Builder::new();
+            server
+                .timer(TokioTimer::new())
+                .writev(false)
+                .max_buf_size(HYPERS_BUFFER);
+            OPEN.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let served: Result<(), hyper::Error> =
+                    server.serve_connection(TokioIo::new(stream), service).await;
+                OPEN.fetch_sub(1, Ordering::Relaxed);
+                // How a connection ended is the reader's matter.
+                let _ = served;
+                Ok::<_, Infallible>(())
+            });
+        }
+    });
+    addr
+}
+
+/// The process with the clients; it ends with this one, for then its input does.
+struct Clients {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Clients {
+    fn start(addr: SocketAddr, quick: usize, slow: usize) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([
+                "clients",
+                &addr.to_string(),
+                &quick.to_string(),
+                &slow.to_string(),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(output).lines(),
+            child,
+        }
+    }
+
+    /// Waits until they say so.
+    async fn say(&mut self, expected: &str) {
+        let line = soon(expected, self.output.next_line()).await.unwrap();
+        assert_eq!(line.as_deref(), Some(expected));
+    }
+
+    /// Waits until all who read have heard of the generation.
+    async fn hear(&mut self, generation: u64) {
+        let line = format!("{generation}\n");
+        let input = self.input.as_mut().unwrap();
+        input.write_all(line.as_bytes()).await.unwrap();
+        self.say(&format!("told {generation}")).await;
+    }
+
+    async fn leave(&mut self) {
+        drop(self.input.take());
+        let ended = soon("the clients end", self.child.wait()).await.unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+/// The other process.
+mod clients {
+    use super::*;
+
+    /// What those who read have heard.
+    struct Heard {
+        newest: Vec<watch::Sender<u64>>,
+    }
+
+    pub(super) async fn run(addr: SocketAddr, quick: usize, slow: usize) {
+        raise_limit(quick + slow);
+        let mut heard = Heard { newest: Vec::new() };
+        let connecting = Arc::new(Semaphore::new(256));
+        let mut connected = Vec::new();
+        for number in 0..quick + slow {
+            let (tell, _) = watch::channel(0);
+            let reads = number >= slow;
+            if reads {
+                heard.newest.push(tell.clone());
+            }
+            let connecting = connecting.clone();
+            connected.push(tokio::spawn(async move {
+                let turn = connecting.acquire().await.unwrap();
+                let mut stream = connect(addr, reads).await;
+                let generation = next(&mut stream).await.unwrap();
+                drop(turn);
+                tell.send_replace(generation);
+                if reads {
+                    tokio::spawn(async move {
+                        while let Some(generation) = next(&mut stream).await {
+                            tell.send_replace(generation);
+                        }
+                    });
+                    None
+                } else {
+                    Some(stream)
+                }
+            }));
+        }
+        let mut who_do_not_read = Vec::new();
+        for client in connected {
+            who_do_not_read.extend(client.await.unwrap());
+        }
+        tell("connected");
+
+        let asked = || std::io::stdin().lines().next();
+        while let Some(line) = block_in_place(asked) {
+            let line = line.unwrap();
+            let generation: u64 = line.parse().unwrap();
+            for each in &heard.newest {
+                let told = &mut each.subscribe();
+                let told = told.wait_for(|heard| *heard >= generation);
+                let told = *soon("everybody is told", told).await.unwrap();
+                assert_eq!(told, generation);
+            }
+            tell(&format!("told {generation}"));
+        }
+        assert_eq!(who_do_not_read.len(), slow);
+    }
+
+    fn tell(line: &str) {
+        println!("{line}");
+        std::io::stdout().flush().unwrap();
+    }
+
+    async fn connect(addr: SocketAddr, reads: bool) -> BufReader<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        if !reads {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+        }
+        let mut stream = soon("a connection", socket.connect(addr)).await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: push\r\n\r\n")
+            .await
+            .unwrap();
+        BufReader::with_capacity(1024, stream)
+    }
+
+    /// The next generation that the stream says; none at its end. What frames it (HTTP's head, its chunks) bears no `id`.
+    async fn next(stream: &mut BufReader<TcpStream>) -> Option<u64> {
+        let mut id = None;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if stream.read_line(&mut line).await.ok()? == 0 {
+                return None;
+            }
+            if let Some(value) = line.strip_prefix("id: ") {
+                id = Some(value.trim_end().parse().unwrap());
+            } else if line == "\n" && id.is_some() {
+                return id;
+            }
+        }
+    }
+}
