@@ -367,3 +367,45 @@ async fn r03_a_call_that_moves_time_does_not_wait_for_a_reader_of_the_audit_trai
     let called = call_meanwhile(&mut service, || drop(handle.audit()));
     assert!(called.is_some(), "it waited");
 }
+
+#[cfg(feature = "last-good")]
+mod last_good {
+    use bytes::Bytes;
+    use http::{Method, Request, Response};
+    use http_body_util::Full;
+    use tower_maintenance::http::LastGoodLayer;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_not_opted_in_allocates_nothing_for_the_last_good_answer() {
+        let layer = LastGoodLayer::builder()
+            .path("/prices")
+            .only(|request| request.uri.query().is_none())
+            .keyed_by(|_| Some("everybody".to_owned()))
+            .build()
+            .unwrap();
+        let inner = tower::service_fn(|_: Request<Full<Bytes>>| {
+            let answer = Response::new(Full::from(Bytes::from_static(b"12 EUR")));
+            ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let mut service = layer.layer(inner);
+        let mut count = |method: Method, uri: &'static str| {
+            let mut request = Request::new(Full::default());
+            *request.method_mut() = method;
+            *request.uri_mut() = http::Uri::from_static(uri);
+            allocations(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(pin!(service.call(request)).poll(&mut cx).is_ready());
+            })
+        };
+        assert_eq!(count(Method::GET, "/purchases"), 0);
+        assert_eq!(count(Method::POST, "/purchases"), 0);
+        assert_eq!(count(Method::OPTIONS, "/prices"), 0);
+        assert_eq!(count(Method::GET, "/prices?currency=usd"), 0);
+        assert!(
+            count(Method::GET, "/prices") > 0,
+            "what is opted in is remembered"
+        );
+    }
+}
