@@ -390,7 +390,7 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
     let broken = || Frames::of(["12"]).then(Err(io::Error::other("reset")));
     let trailers = || Frames::of(["12 EUR"]).then(Ok(Frame::trailers(HeaderMap::new())));
     let large = || Frames::from(Bytes::from(vec![b'x'; 4096]));
-    let in_parts = || Frames::of([&"x"[..]; 1]).then(Ok(Frame::data(vec![b'x'; 4095].into())));
+    let in_parts = || Frames::of(["x"]).then(Ok(Frame::data(vec![b'x'; 4095].into())));
     let hostile: [fn() -> Frames; 4] = [broken, trailers, large, in_parts];
     for (number, body) in hostile.into_iter().enumerate() {
         world.answers(move |_| Ok(Response::new(body())));

@@ -12,7 +12,8 @@ use super::directives::Directives;
 use crate::moment::Moment;
 
 /// Whose answer, of which resource. Compared field by field: nothing is joined, so nothing can be mistaken.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+// No `Debug`, here and below: it would show who asks, and by which credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     user: Option<Box<str>>,
     uri: Box<str>,
@@ -55,7 +56,6 @@ fn original(_: &request::Parts) -> Option<Box<str>> {
 }
 
 /// A request that was opted in, as far as it is needed once it is gone.
-#[derive(Debug)]
 pub(super) struct Asked {
     pub(super) key: Key,
     pub(super) method: Method,
@@ -107,7 +107,7 @@ impl Asked {
         };
         let stale = age.saturating_sub(lifetime);
         let within = |limit: &str, value| wants.seconds(limit).is_none_or(|limit| value <= limit);
-        // `max-age=0` is what browsers send with every reload: see the module's table.
+        // `max-age=0` is what browsers send with every reload: see `LastGoodLayer`.
         let reloads = wants.seconds("max-age") == Some(Duration::ZERO);
         let any_staleness = wants.is_bare("max-stale");
         let fresh_for = lifetime.saturating_sub(age);

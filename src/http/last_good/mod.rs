@@ -54,7 +54,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// Answers reads from the partner's last good answers while maintenance refuses them.
 ///
 /// It stands directly outside the maintenance layer, at either placement: around calls, and before one's own routes. While
-/// the partner serves, everything passes, and good answers are copied as they stream by. When the layer refuses a read
+/// the partner serves, everything passes, and every good answer is copied as it streams by. When the layer refuses a read
 /// that was opted in, the caller gets the last good answer to it instead, if there is one that is not too old.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
@@ -81,7 +81,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// layer.handle().engage(Hold::new("on-call", "Zuora degraded, ticket 4711"))?;
 /// let prices = ask(Request::get("/billing/prices")).await?;
 /// assert_eq!(prices.status(), 200);
-/// assert_eq!(prices.headers()["cache-status"], "tower-maintenance;hit;ttl=0;detail=refused");
+/// let status = prices.headers()["cache-status"].to_str()?;
+/// assert!(status.starts_with("tower-maintenance;hit;ttl="));
 /// assert_eq!(prices.headers()["cache-control"], "no-store");
 /// assert!(prices.extensions().get::<ServedLastGood>().is_some());
 /// assert_eq!(to_bytes(prices.into_body(), 4096).await?, "12 EUR");
@@ -238,6 +239,9 @@ pub struct LastGoodCounts {
 }
 
 /// Configures a [`LastGoodLayer`]; everything is checked by [`build`](Self::build).
+///
+/// The closures run in the request's own call, [`good_if`](Self::good_if) where its answer is read: a panic in one is the
+/// request's.
 #[must_use = "a builder does nothing until `build`"]
 pub struct LastGoodBuilder {
     paths: Vec<String>,
@@ -520,7 +524,7 @@ impl ServedLastGood {
 /// An error that may be a refusal: where refusals are errors, the layer must find them.
 ///
 /// It is there for [`Error`], for `BoxError` (by [`Refused::find`]) and for `Infallible`. Implement it for an error of your own if a stack before
-/// routes has one; where refusals are responses, the default will do.
+/// routes has one; where refusals are responses, the default will do. Of somebody else's error make a `BoxError` first.
 pub trait MayRefuse {
     /// The refusal, if it is one: the call was not processed.
     fn refused(&self) -> Option<&Refused> {

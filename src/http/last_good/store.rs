@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, COOKIE, DATE, EXPIRES, SET_COOKIE,
+        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE,
         TRANSFER_ENCODING, VARY,
     },
     response,
@@ -377,7 +377,6 @@ fn is_left_out(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
         || *name == SET_COOKIE
-        || *name == COOKIE
         // `CDN-Cache-Control` and its kin (RFC 9213) would let a CDN keep it.
         || text.ends_with("cache-control")
         || text.starts_with("proxy-")
