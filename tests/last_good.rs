@@ -1174,7 +1174,6 @@ mod sockets {
 
     use axum::{
         Router,
-        body::Body as AxumBody,
         extract::State,
         response::IntoResponse,
         routing::{get, post},
@@ -1401,7 +1400,7 @@ mod sockets {
             .nest("/a", tenant("1 EUR"))
             .nest("/b", tenant("2 EUR"));
         let ask = async |path: &str| {
-            let request = Request::get(path).body(AxumBody::empty()).unwrap();
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
             text(app.clone().oneshot(request).await.unwrap()).await
         };
         assert_eq!(ask("/a/prices").await, "1 EUR");
