@@ -1041,7 +1041,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// By the words of the issue, and by nothing of the code: may what was said to `first` be shown to `second`?
+/// By the words of the documentation, and by nothing of the code: may what was said to `first` be shown to `second`?
 fn may_be_shown(first: &Asking, said: &Saying, second: &Asking) -> Result<(), &'static str> {
     let control = said.control.join(",").to_ascii_lowercase();
     // What stands in quotes is no directive of its own.
