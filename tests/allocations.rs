@@ -31,6 +31,8 @@ struct Counting;
 
 thread_local! {
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+    /// How many bytes this thread has taken, less what it gave back.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
     /// Whether this thread is to be held at its next allocation.
     static HOLD: Cell<bool> = const { Cell::new(false) };
 }
@@ -43,27 +45,36 @@ fn note() {
     }
 }
 
+fn live(more: usize, less: usize) {
+    let change = more as i64 - less as i64;
+    let _ = LIVE.try_with(|live| live.set(live.get() + change));
+}
+
 // SAFETY: everything is left to the system's allocator; noting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
+        live(layout.size(), 0);
         // SAFETY: as our caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note();
+        live(layout.size(), 0);
         // SAFETY: as our caller promises.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note();
+        live(size, layout.size());
         // SAFETY: as our caller promises.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        live(0, layout.size());
         // SAFETY: as our caller promises.
         unsafe { System.dealloc(block, layout) }
     }
@@ -366,4 +377,80 @@ async fn r03_a_call_that_moves_time_does_not_wait_for_a_reader_of_the_audit_trai
     advance(Duration::from_secs(30)).await;
     let called = call_meanwhile(&mut service, || drop(handle.audit()));
     assert!(called.is_some(), "it waited");
+}
+
+#[cfg(feature = "last-good")]
+mod last_good {
+    use bytes::Bytes;
+    use http::{Method, Request, Response};
+    use http_body::Body;
+    use http_body_util::Full;
+    use tower_maintenance::http::LastGoodLayer;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_not_opted_in_allocates_nothing_for_the_last_good_answer() {
+        let layer = LastGoodLayer::builder()
+            .path("/prices")
+            .only(|request| request.uri.query().is_none())
+            .keyed_by(|_| Some("everybody".to_owned()))
+            .build()
+            .unwrap();
+        let inner = tower::service_fn(|_: Request<Full<Bytes>>| {
+            let answer = Response::new(Full::from(Bytes::from_static(b"12 EUR")));
+            ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let mut service = layer.layer(inner);
+        let mut count = |method: Method, uri: &'static str| {
+            let mut request = Request::new(Full::default());
+            *request.method_mut() = method;
+            *request.uri_mut() = http::Uri::from_static(uri);
+            allocations(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(pin!(service.call(request)).poll(&mut cx).is_ready());
+            })
+        };
+        assert_eq!(count(Method::GET, "/purchases"), 0);
+        assert_eq!(count(Method::POST, "/purchases"), 0);
+        assert_eq!(count(Method::OPTIONS, "/prices"), 0);
+        assert_eq!(count(Method::GET, "/prices?currency=usd"), 0);
+        assert!(
+            count(Method::GET, "/prices") > 0,
+            "what is opted in is remembered"
+        );
+    }
+
+    /// By the allocator's word, not by the cache's own: what moka has let go of counts until it is given back.
+    #[test]
+    fn what_is_kept_takes_no_more_memory_than_its_bound_and_a_little() {
+        const TOTAL: i64 = 4 * 1024 * 1024;
+        let layer = LastGoodLayer::builder().path("/prices");
+        let layer = layer.max_total_bytes(TOTAL as u64).build().unwrap();
+        let large = Bytes::from(vec![b'x'; 200_000]);
+        let inner = tower::service_fn(move |_: Request<Full<Bytes>>| {
+            let answer = Response::new(Full::from(large.clone()));
+            ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let mut service = layer.layer(inner);
+        let mut cx = Context::from_waker(Waker::noop());
+        let before = LIVE.get();
+        let mut most = 0;
+        for n in 0..1000 {
+            let mut request = Request::new(Full::default());
+            *request.uri_mut() = format!("/prices?x={n}").parse().unwrap();
+            let mut answer = pin!(service.call(request));
+            let Poll::Ready(Ok(answer)) = answer.as_mut().poll(&mut cx) else {
+                panic!("it is there at once")
+            };
+            let mut body = pin!(answer.into_body());
+            while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut cx) {
+                frame.unwrap();
+            }
+            most = most.max(LIVE.get() - before);
+        }
+        assert_eq!(layer.counts().stored, 1000);
+        println!("at most {most} bytes");
+        assert!(most < TOTAL * 3 / 2, "{most} bytes");
+    }
 }

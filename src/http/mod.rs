@@ -42,6 +42,8 @@ mod bust;
 mod calls;
 mod classes;
 mod json;
+#[cfg(feature = "last-good")]
+mod last_good;
 mod matcher;
 pub(crate) mod measuring;
 mod notices;
@@ -51,6 +53,11 @@ mod refusal;
 mod retry_after;
 mod statuspage;
 
+#[cfg(feature = "last-good")]
+pub use self::last_good::{
+    LastGood, LastGoodBody, LastGoodBuilder, LastGoodCounts, LastGoodError, LastGoodFuture,
+    LastGoodLayer, MayRefuse, ServedLastGood,
+};
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{delays, mark};
 pub use self::{

@@ -1,0 +1,122 @@
+//! What of a request decides which stored answer it may be given.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, COOKIE, HOST},
+    request,
+};
+
+use super::directives::Directives;
+use crate::moment::Moment;
+
+/// Whose answer, of which resource. Compared field by field: nothing is joined, so nothing can be mistaken.
+// No `Debug`, here and below: it would show who asks, and by which credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    user: Option<Box<str>>,
+    uri: Box<str>,
+    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`.
+    original: Option<Box<str>>,
+    hosts: Vec<Box<[u8]>>,
+}
+
+impl Key {
+    fn new(parts: &request::Parts, user: Option<String>) -> Self {
+        let hosts = parts.headers.get_all(HOST).iter();
+        Self {
+            user: user.map(Into::into),
+            uri: parts.uri.to_string().into(),
+            original: original(parts),
+            hosts: hosts.map(|host| host.as_bytes().into()).collect(),
+        }
+    }
+
+    pub(super) fn is_a_users(&self) -> bool {
+        self.user.is_some()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let hosts: usize = self.hosts.iter().map(|host| host.len()).sum();
+        text(&self.user) + self.uri.len() + text(&self.original) + hosts
+    }
+}
+
+#[cfg(feature = "axum")]
+fn original(parts: &request::Parts) -> Option<Box<str>> {
+    let axum::extract::OriginalUri(uri) = parts.extensions.get()?;
+    Some(uri.to_string().into())
+}
+
+#[cfg(not(feature = "axum"))]
+fn original(_: &request::Parts) -> Option<Box<str>> {
+    None
+}
+
+/// A request that was opted in, as far as it is needed once it is gone.
+pub(super) struct Asked {
+    pub(super) key: Key,
+    pub(super) method: Method,
+    /// Before the partner was asked: an answer is never younger than this makes it.
+    pub(super) at: Moment,
+    headers: HeaderMap,
+    /// `None` if they cannot be read.
+    directives: Option<Directives>,
+}
+
+impl Asked {
+    pub(super) fn new(parts: &request::Parts, user: Option<String>, at: Moment) -> Self {
+        Self {
+            key: Key::new(parts, user),
+            method: parts.method.clone(),
+            at,
+            directives: Directives::read(&parts.headers),
+            headers: parts.headers.clone(),
+        }
+    }
+
+    /// The directives, unless the request is to have nothing to do with a cache.
+    pub(super) fn directives(&self) -> Option<&Directives> {
+        let given = self.directives.as_ref()?;
+        (!given.has("no-store")).then_some(given)
+    }
+
+    /// Whether it says who asks, and nobody has said whom that names.
+    pub(super) fn is_authorized_unkeyed(&self) -> bool {
+        !self.key.is_a_users() && self.headers.contains_key(AUTHORIZATION)
+    }
+
+    /// Whether it may say who asks.
+    pub(super) fn bears_cookies_unkeyed(&self) -> bool {
+        !self.key.is_a_users() && self.headers.contains_key(COOKIE)
+    }
+
+    pub(super) fn values<'h>(
+        &'h self,
+        name: &HeaderName,
+    ) -> impl Iterator<Item = &'h HeaderValue> + use<'h> {
+        self.headers.get_all(name).iter()
+    }
+
+    /// Whether it takes an answer of this age, which is past its freshness by so much.
+    pub(super) fn takes(&self, age: Duration, lifetime: Duration) -> bool {
+        let Some(wants) = self.directives() else {
+            return false;
+        };
+        let stale = age.saturating_sub(lifetime);
+        let within = |limit: &str, value| wants.seconds(limit).is_none_or(|limit| value <= limit);
+        // `max-age=0` is what browsers send with every reload: see `LastGoodLayer`.
+        let reloads = wants.seconds("max-age") == Some(Duration::ZERO);
+        let any_staleness = wants.is_bare("max-stale");
+        let fresh_for = lifetime.saturating_sub(age);
+        !wants.has("no-cache")
+            && (reloads || within("max-age", age))
+            && (any_staleness || within("max-stale", stale))
+            && within("stale-if-error", stale)
+            && wants
+                .seconds("min-fresh")
+                .is_none_or(|least| fresh_for >= least)
+    }
+}

@@ -1,0 +1,167 @@
+//! The body of an answer: the partner's as it comes, copied meanwhile if it may be kept; or one that was kept.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::{
+    asked::Asked,
+    store::{Head, Store},
+};
+
+pin_project! {
+    /// The body of an answer that came through a [`LastGood`](super::LastGood). Frames pass as they come; nothing is held back.
+    ///
+    /// # Panics
+    ///
+    /// If the inner body panics, or the predicate given to [`good_if`](super::LastGoodBuilder::good_if).
+    pub struct LastGoodBody<B> {
+        #[pin]
+        source: Source<B>,
+    }
+}
+
+pin_project! {
+    #[project = SourceView]
+    enum Source<B> {
+        Inner {
+            #[pin]
+            body: B,
+            // Boxed: most bodies are not copied.
+            copy: Option<Box<Copying>>,
+        },
+        Kept { bytes: Bytes },
+    }
+}
+
+/// A body on its way into the store.
+pub(super) struct Copying {
+    pub(super) store: Arc<Store>,
+    pub(super) asked: Box<Asked>,
+    pub(super) head: Head,
+    pub(super) bytes: Vec<u8>,
+    /// How much of it there may be.
+    pub(super) room: usize,
+}
+
+impl Copying {
+    fn keep(self) {
+        self.store
+            .keep(&self.asked.key, &self.asked, self.head, self.bytes);
+    }
+}
+
+impl<B> LastGoodBody<B> {
+    pub(super) fn passing(body: B) -> Self {
+        Self {
+            source: Source::Inner { body, copy: None },
+        }
+    }
+
+    pub(super) fn kept(bytes: Bytes) -> Self {
+        Self {
+            source: Source::Kept { bytes },
+        }
+    }
+}
+
+impl<B: Body> LastGoodBody<B> {
+    pub(super) fn copied(body: B, copying: Box<Copying>) -> Self {
+        if body.is_end_stream() {
+            copying.keep();
+            return Self::passing(body);
+        }
+        Self {
+            source: Source::Inner {
+                body,
+                copy: Some(copying),
+            },
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for LastGoodBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let (mut body, copy) = match self.project().source.project() {
+            SourceView::Inner { body, copy } => (body, copy),
+            SourceView::Kept { bytes } => {
+                let bytes = std::mem::take(bytes);
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+        };
+        let polled = body.as_mut().poll_frame(cx);
+        if polled.is_pending() {
+            return polled;
+        }
+        // Taken out first: what is not put back is not kept.
+        let Some(mut copying) = copy.take() else {
+            return polled;
+        };
+        match &polled {
+            Poll::Pending | Poll::Ready(Some(Err(_))) => {}
+            Poll::Ready(None) => copying.keep(),
+            Poll::Ready(Some(Ok(frame))) => {
+                // Trailers come after the head is out, and are not kept: nor is what they belong to.
+                if let Some(data) = frame.data_ref()
+                    && data.len() <= copying.room - copying.bytes.len()
+                {
+                    copying.bytes.extend_from_slice(data);
+                    // Many readers do not ask once more after the last frame.
+                    if body.is_end_stream() {
+                        copying.keep();
+                    } else {
+                        *copy = Some(copying);
+                    }
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Inner { body, .. } => body.is_end_stream(),
+            Source::Kept { bytes } => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Inner { body, .. } => body.size_hint(),
+            Source::Kept { bytes } => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+impl<B: Default> Default for LastGoodBody<B> {
+    fn default() -> Self {
+        Self::passing(B::default())
+    }
+}
+
+impl<B> fmt::Debug for LastGoodBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No bytes: they may bear secrets, and debug output goes to logs.
+        let (kept, copied) = match &self.source {
+            Source::Inner { copy, .. } => (false, copy.is_some()),
+            Source::Kept { .. } => (true, false),
+        };
+        f.debug_struct("LastGoodBody")
+            .field("kept", &kept)
+            .field("copied", &copied)
+            .finish_non_exhaustive()
+    }
+}

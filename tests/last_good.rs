@@ -1,0 +1,1416 @@
+//! The last good answer: prices while purchases wait, and nobody sees what is another's.
+#![cfg(feature = "last-good")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use proptest::prelude::*;
+use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
+use tower_maintenance::{
+    Error, Hold, MaintenanceLayer, Policy, Refused,
+    http::{
+        HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder, LastGoodLayer, Measured,
+        ServedLastGood,
+    },
+};
+
+/// A body of given frames; with `forever`, of the last one again and again.
+#[derive(Default)]
+struct Frames {
+    frames: VecDeque<Result<Frame<Bytes>, io::Error>>,
+    forever: Option<Bytes>,
+}
+
+impl Frames {
+    fn of(parts: impl IntoIterator<Item = &'static str>) -> Self {
+        let data = |part: &'static str| Ok(Frame::data(Bytes::from_static(part.as_bytes())));
+        Self {
+            frames: parts.into_iter().map(data).collect(),
+            forever: None,
+        }
+    }
+
+    fn then(mut self, frame: Result<Frame<Bytes>, io::Error>) -> Self {
+        self.frames.push_back(frame);
+        self
+    }
+}
+
+impl From<Bytes> for Frames {
+    fn from(bytes: Bytes) -> Self {
+        Self::default().then(Ok(Frame::data(bytes)))
+    }
+}
+
+impl From<String> for Frames {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let again = self.forever.clone().map(|bytes| Ok(Frame::data(bytes)));
+        Poll::Ready(self.frames.pop_front().or(again))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && self.forever.is_none()
+    }
+}
+
+type Asks = Request<Full<Bytes>>;
+type Answer = Response<LastGoodBody<Measured<Frames>>>;
+type Partner = dyn Fn(&Asks) -> Result<Response<Frames>, io::Error> + Send + Sync;
+
+/// A partner whose answers the test chooses, behind the layer around calls, behind the last good answers.
+struct World {
+    layer: MaintenanceLayer,
+    last_good: LastGoodLayer,
+    partner: Arc<Mutex<Arc<Partner>>>,
+    calls: BoxCloneService<Asks, Answer, Error<io::Error>>,
+}
+
+impl World {
+    fn new(builder: LastGoodBuilder) -> Self {
+        let last_good = builder.build().unwrap();
+        // These tests are about answers: what fails must not trip.
+        let policy = Policy::default().with_consecutive_failures(1_000_000);
+        let layer = MaintenanceLayer::builder("zuora")
+            .policy(policy)
+            .build()
+            .unwrap();
+        let partner: Arc<Mutex<Arc<Partner>>> = Arc::new(Mutex::new(Arc::new(|_| {
+            Ok(Response::new(Frames::of(["12 EUR"])))
+        })));
+        let ask = partner.clone();
+        let inner = service_fn(move |request: Asks| {
+            let partner = ask.lock().unwrap().clone();
+            std::future::ready(partner(&request))
+        });
+        let calls = last_good.layer(layer.http_calls().layer(inner));
+        Self {
+            layer,
+            last_good,
+            partner,
+            calls: BoxCloneService::new(calls),
+        }
+    }
+
+    fn prices() -> Self {
+        Self::new(LastGoodLayer::builder().path("/prices"))
+    }
+
+    fn answers(
+        &self,
+        partner: impl Fn(&Asks) -> Result<Response<Frames>, io::Error> + Send + Sync + 'static,
+    ) {
+        *self.partner.lock().unwrap() = Arc::new(partner);
+    }
+
+    fn answers_with(&self, headers: &'static [(&'static str, &'static str)], body: &'static str) {
+        self.answers(move |_| Ok(answer(headers, Frames::of([body]))));
+    }
+
+    fn hold(&self) {
+        self.layer
+            .handle()
+            .engage(Hold::new("on-call", "ticket 4711"))
+            .unwrap();
+    }
+
+    fn release(&self) {
+        self.layer
+            .handle()
+            .release("on-call", "it is back")
+            .unwrap();
+    }
+
+    async fn ask(&self, request: Asks) -> Result<Answer, Error<io::Error>> {
+        self.calls.clone().oneshot(request).await
+    }
+
+    /// Asks while the partner serves, and reads what comes.
+    async fn pass(&self, request: Asks) {
+        let answer = self.ask(request).await.unwrap();
+        assert!(answer.extensions().get::<ServedLastGood>().is_none());
+        let _ = answer.into_body().collect().await;
+    }
+
+    /// Asks in maintenance; what was served, if anything was.
+    async fn ask_held(&self, request: Asks) -> Option<(http::response::Parts, Bytes)> {
+        self.hold();
+        let answer = self.ask(request).await;
+        self.release();
+        match answer {
+            Ok(answer) => {
+                assert!(answer.extensions().get::<ServedLastGood>().is_some());
+                let (head, body) = answer.into_parts();
+                Some((head, body.collect().await.unwrap().to_bytes()))
+            }
+            Err(error) => {
+                assert!(error.refused().is_some(), "{error}");
+                None
+            }
+        }
+    }
+
+    /// Whether an answer with these headers, to this request, is served to it again.
+    async fn keeps(
+        &self,
+        headers: &'static [(&'static str, &'static str)],
+        request: fn() -> Asks,
+    ) -> bool {
+        self.last_good.clear();
+        self.answers_with(headers, "12 EUR");
+        self.pass(request()).await;
+        self.ask_held(request()).await.is_some()
+    }
+}
+
+fn answer(headers: &[(&'static str, &'static str)], body: Frames) -> Response<Frames> {
+    let mut answer = Response::new(body);
+    for (name, value) in headers {
+        let name = HeaderName::from_static(name);
+        answer
+            .headers_mut()
+            .append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    answer
+}
+
+fn get(path: &str) -> Asks {
+    with(path, &[])
+}
+
+fn with(path: &str, headers: &[(&str, &str)]) -> Asks {
+    let uri = format!("http://partner.test{path}");
+    let request = headers
+        .iter()
+        .fold(Request::get(uri), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    request.body(Full::default()).unwrap()
+}
+
+fn prices() -> Asks {
+    get("/prices")
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+// ---- what is kept ---------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn what_a_shared_cache_must_not_keep_is_not_kept() {
+    let world = World::prices();
+    for kept in [
+        &[][..],
+        &[("cache-control", "max-age=60")],
+        &[
+            ("cache-control", "public, max-age=60"),
+            ("vary", "Accept, accept-LANGUAGE"),
+        ],
+        &[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")],
+        &[
+            ("cache-control", "max-age=99999999999999999999999999999"),
+            ("age", "99999999999999"),
+        ],
+        &[
+            ("age", "18446744073709551615"),
+            ("cache-control", "max-age=18446744073709551615"),
+        ],
+    ] {
+        assert!(world.keeps(kept, prices).await, "{kept:?}");
+    }
+    for not in [
+        &[("cache-control", "no-store")][..],
+        &[("cache-control", "No-Store")],
+        &[
+            ("cache-control", "max-age=60"),
+            ("cache-control", "NO-STORE"),
+        ],
+        &[("cache-control", "no-cache")],
+        &[("pragma", "No-Cache")],
+        &[("cache-control", "private")],
+        &[("cache-control", "max-age=60, Private")],
+        &[("cache-control", "PRIVATE=\"x-account, x-name\", max-age=60")],
+        &[("cache-control", "max-age=60, private=\"unclosed")],
+        &[("cache-control", "public, x=\u{ff}, max-age=60")],
+        &[("cache-control", "max-age=60, max-age=61")],
+        &[("set-cookie", "session=1")],
+        &[
+            ("set-cookie", "session=1"),
+            ("cache-control", "public, max-age=60"),
+        ],
+        &[("vary", "*")],
+        &[("vary", "accept, *")],
+        &[("vary", "accept"), ("vary", "*")],
+        &[("vary", "accept;q=1")],
+        &[("vary", "\u{ff}")],
+        &[("content-range", "bytes 0-5/6")],
+    ] {
+        assert!(!world.keeps(not, prices).await, "{not:?}");
+    }
+    let with_authorization = || with("/prices", &[("authorization", "Bearer 1")]);
+    assert!(!world.keeps(&[], with_authorization).await);
+    assert!(
+        !world
+            .keeps(
+                &[("cache-control", "public, max-age=60")],
+                with_authorization
+            )
+            .await
+    );
+    assert!(
+        !world
+            .keeps(&[], || with("/prices", &[("cache-control", "no-store")]))
+            .await
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_200_to_a_get_without_a_body_is_kept() {
+    let world = World::prices();
+    for status in [203, 204, 206, 301, 304, 404, 410, 500, 503] {
+        world.answers(move |_| {
+            Ok(Response::builder()
+                .status(status)
+                .body(Frames::of(["x"]))
+                .unwrap())
+        });
+        world.pass(prices()).await;
+        assert!(world.ask_held(prices()).await.is_none(), "{status}");
+    }
+    world.answers_with(&[], "found");
+    let mut search = prices();
+    *search.body_mut() = Full::from("name=secret");
+    world.pass(search).await;
+    let mut head = prices();
+    *head.method_mut() = Method::HEAD;
+    world.pass(head).await;
+    world.pass(get("/elsewhere")).await;
+    world.pass(get("/prices/../prices")).await;
+    assert_eq!(world.last_good.counts().stored, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_wants_an_answer_that_says_public() {
+    let world = World::prices();
+    let cookie = || with("/prices", &[("cookie", "session=1")]);
+    assert!(!world.keeps(&[], cookie).await);
+    assert!(
+        !world
+            .keeps(&[("cache-control", "max-age=60")], cookie)
+            .await
+    );
+    assert!(
+        world
+            .keeps(&[("cache-control", "Public, max-age=60")], cookie)
+            .await
+    );
+    assert!(
+        world
+            .keeps(&[("cache-control", "s-maxage=60")], cookie)
+            .await
+    );
+
+    // Nor is what was made for nobody shown to somebody.
+    assert!(world.keeps(&[], prices).await);
+    assert!(world.ask_held(cookie()).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_user_gets_back_what_is_private_and_no_cookie() {
+    let user = |request: &http::request::Parts| {
+        let user = request.extensions.get::<&'static str>()?;
+        Some((*user).to_owned())
+    };
+    let world = World::new(LastGoodLayer::builder().path("/prices").keyed_by(user));
+    let of = |user: Option<&'static str>| {
+        let mut request = with(
+            "/prices",
+            &[("authorization", "Bearer 1"), ("cookie", "a=1")],
+        );
+        request.extensions_mut().extend(
+            user.map(|user| {
+                let mut extensions = http::Extensions::new();
+                extensions.insert(user);
+                extensions
+            })
+            .unwrap_or_default(),
+        );
+        request
+    };
+    let private = &[
+        ("cache-control", "private, max-age=60"),
+        ("set-cookie", "session=new"),
+    ];
+    world.answers_with(private, "mia's price");
+    world.pass(of(Some("mia"))).await;
+    world.pass(of(None)).await;
+
+    let (head, body) = world.ask_held(of(Some("mia"))).await.unwrap();
+    assert_eq!(body, "mia's price");
+    assert!(!head.headers.contains_key("set-cookie"));
+    assert!(world.ask_held(of(Some("ben"))).await.is_none());
+    assert!(world.ask_held(of(None)).await.is_none());
+    assert_eq!(world.last_good.counts().stored, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
+    let world = World::new(
+        LastGoodLayer::builder()
+            .path("/prices")
+            .max_entry_bytes(4096),
+    );
+    let broken = || Frames::of(["12"]).then(Err(io::Error::other("reset")));
+    let trailers = || Frames::of(["12 EUR"]).then(Ok(Frame::trailers(HeaderMap::new())));
+    let large = || Frames::from(Bytes::from(vec![b'x'; 4096]));
+    let in_parts = || Frames::of(["x"]).then(Ok(Frame::data(vec![b'x'; 4095].into())));
+    let hostile: [fn() -> Frames; 4] = [broken, trailers, large, in_parts];
+    for (number, body) in hostile.into_iter().enumerate() {
+        world.answers(move |_| Ok(Response::new(body())));
+        world.pass(prices()).await;
+        assert!(world.ask_held(prices()).await.is_none(), "{number}");
+    }
+
+    // One without end, of which the reader takes much and lets go.
+    world.answers(|_| {
+        let forever = Some(Bytes::from(vec![b'x'; 1000]));
+        Ok(Response::new(Frames {
+            forever,
+            ..Frames::default()
+        }))
+    });
+    let mut body = world.ask(prices()).await.unwrap().into_body();
+    for _ in 0..1000 {
+        assert_eq!(
+            body.frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .data_ref()
+                .unwrap()
+                .len(),
+            1000
+        );
+    }
+    assert!(format!("{body:?}").contains("copied: false"), "{body:?}");
+    drop(body);
+
+    // One that is left before its end.
+    world.answers(|_| Ok(Response::new(Frames::of(["12", " EUR"]))));
+    let mut body = world.ask(prices()).await.unwrap().into_body();
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().data_ref().unwrap(),
+        "12"
+    );
+    drop(body);
+    assert_eq!(world.last_good.counts().stored, 0);
+
+    // And one that is read to its end, by a reader who does not ask once more.
+    let mut body = world.ask(prices()).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "12 EUR");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_judge_of_bodies_calls_a_failure_is_not_good() {
+    let json = JsonAnswer::new().failure_when("/success", false).unwrap();
+    let judge = HttpCalls::new().judged_by_json(json);
+    let good = LastGoodLayer::builder()
+        .path("/prices")
+        .good_if(move |answer| judge.judge(answer).outcome == tower_maintenance::Outcome::Success);
+    let world = World::new(good);
+    world.answers_with(&[], r#"{"success": true, "price": 12}"#);
+    world.pass(prices()).await;
+    world.answers_with(&[], r#"{"success": false}"#);
+    world.pass(prices()).await;
+    assert_eq!(
+        world.ask_held(prices()).await.unwrap().1,
+        r#"{"success": true, "price": 12}"#
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn variants_are_told_apart_by_all_values_of_what_vary_names() {
+    let world = World::prices();
+    world.answers(|request| {
+        let said: Vec<_> = request.headers().get_all("x-plan").iter().collect();
+        let body = format!("{said:?}");
+        let mut answer = Response::new(Frames::from(body));
+        answer
+            .headers_mut()
+            .insert("vary", HeaderValue::from_static("X-PLAN"));
+        Ok(answer)
+    });
+    let gold = || with("/prices", &[("x-plan", "gold")]);
+    let both = || with("/prices", &[("x-plan", "gold"), ("x-plan", "silver")]);
+    world.pass(gold()).await;
+    assert!(
+        world.ask_held(both()).await.is_none(),
+        "the first value alone is not enough"
+    );
+    assert!(world.ask_held(prices()).await.is_none());
+    world.pass(both()).await;
+    world.pass(prices()).await;
+    assert_eq!(world.ask_held(gold()).await.unwrap().1, r#"["gold"]"#);
+    assert_eq!(
+        world.ask_held(both()).await.unwrap().1,
+        r#"["gold", "silver"]"#
+    );
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "[]");
+
+    // Bounded, and the newest stay.
+    for n in 0..100 {
+        world
+            .pass(with("/prices", &[("x-plan", &n.to_string())]))
+            .await;
+    }
+    let bytes = world.last_good.counts().bytes;
+    assert!(bytes < 8 * 1024, "{bytes}");
+    assert!(
+        world
+            .ask_held(with("/prices", &[("x-plan", "99")]))
+            .await
+            .is_some()
+    );
+    assert!(
+        world
+            .ask_held(with("/prices", &[("x-plan", "10")]))
+            .await
+            .is_none()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vary_of_hundreds_of_names_is_not_kept() {
+    let world = World::prices();
+    world.answers(|_| {
+        let mut answer = Response::new(Frames::of(["12 EUR"]));
+        for n in 0..500 {
+            let name = HeaderValue::try_from(format!("x-{n}")).unwrap();
+            answer.headers_mut().append("vary", name);
+        }
+        Ok(answer)
+    });
+    world.pass(prices()).await;
+    assert_eq!(world.last_good.counts().stored, 0);
+    // The same one, however it is written, counts once.
+    world.answers(|_| {
+        let names = ["Accept", "aCCept", "accept"].repeat(100).join(" ,, ");
+        let answer = Response::builder().header("vary", names);
+        Ok(answer.body(Frames::of(["12 EUR"])).unwrap())
+    });
+    world.pass(prices()).await;
+    assert_eq!(world.last_good.counts().stored, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_stays_within_its_bound() {
+    const TOTAL: u64 = 256 * 1024;
+    let builder = LastGoodLayer::builder().only(|request| request.uri.path() == "/prices");
+    let world = World::new(builder.max_entry_bytes(64 * 1024).max_total_bytes(TOTAL));
+    for n in 0..2000_usize {
+        world.answers(move |_| {
+            Ok(Response::new(Frames::from(Bytes::from(vec![
+                0;
+                n * 37
+                    % 60_000
+            ]))))
+        });
+        // A crowd that asks for what nobody else does.
+        world.pass(get(&format!("/prices?x={n}"))).await;
+        let bytes = world.last_good.counts().bytes;
+        assert!(bytes <= TOTAL, "{bytes} after {n}");
+    }
+    assert_eq!(world.last_good.counts().stored, 2000);
+    assert!(world.last_good.counts().resources > 0);
+}
+
+/// A slice keeps the whole buffer it was cut from; a cache of slices would hold what no bound counts.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_holds_no_buffer_of_the_connection() {
+    struct Buffer(Arc<AtomicBool>, Vec<u8>);
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &self.1
+        }
+    }
+    impl Drop for Buffer {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let world = World::prices();
+    let (answers, asks) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let buffer =
+        |freed: &Arc<AtomicBool>| Bytes::from_owner(Buffer(freed.clone(), vec![b'x'; 65_536]));
+    let whole = Mutex::new(Some(buffer(&answers)));
+    world.answers(move |_| {
+        let whole = whole.lock().unwrap().take().unwrap();
+        let mut answer = Response::new(Frames::from(whole.slice(..6)));
+        let value = HeaderValue::from_maybe_shared(whole.slice(6..9)).unwrap();
+        answer.headers_mut().insert("x-currency", value);
+        answer
+            .headers_mut()
+            .insert("vary", HeaderValue::from_static("x-plan"));
+        Ok(answer)
+    });
+    let mut request = prices();
+    let plan = HeaderValue::from_maybe_shared(buffer(&asks).slice(..4)).unwrap();
+    request.headers_mut().insert("x-plan", plan);
+    world.pass(request).await;
+    assert_eq!(world.last_good.counts().stored, 1);
+    assert!(answers.load(Ordering::Relaxed) && asks.load(Ordering::Relaxed));
+}
+
+// ---- what is served -------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
+    let world = World::prices();
+    world.answers_with(
+        &[
+            ("cache-control", "max-age=60, stale-if-error=600"),
+            ("cdn-cache-control", "max-age=9999"),
+            ("surrogate-control", "max-age=9999"),
+            ("age", "10"),
+            ("cache-status", "upstream;hit"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-type", "application/json"),
+            ("etag", "\"1\""),
+            ("link", "<a>"),
+            ("link", "<b>"),
+            ("clear-site-data", "\"cache\""),
+        ],
+        "12 EUR",
+    );
+    world.pass(prices()).await;
+    tokio::time::advance(secs(90)).await;
+
+    let (head, body) = world.ask_held(prices()).await.unwrap();
+    assert_eq!((head.status, &*body), (StatusCode::OK, &b"12 EUR"[..]));
+    let mut said: Vec<String> = head
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            "age: 100",
+            "cache-control: no-store",
+            "cache-status: tower-maintenance;hit;ttl=-40;detail=refused",
+            "cache-status: upstream;hit",
+            "content-length: 6",
+            "content-type: application/json",
+            "link: <a>",
+            "link: <b>",
+        ]
+    );
+    let served = head.extensions.get::<ServedLastGood>().unwrap();
+    assert_eq!((served.age(), served.stale()), (secs(100), secs(40)));
+    assert_eq!(served.refused().unwrap().partner(), "zuora");
+    assert!(
+        head.extensions.get::<Refused>().is_none(),
+        "it is no refusal"
+    );
+
+    let mut request = prices();
+    *request.method_mut() = Method::HEAD;
+    let (head, body) = world.ask_held(request).await.unwrap();
+    assert_eq!(
+        (&head.headers["content-length"], &*body),
+        (&HeaderValue::from(6), &b""[..])
+    );
+    let counts = world.last_good.counts();
+    assert_eq!((counts.stored, counts.served, counts.missed), (1, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn staleness_has_the_bound_that_the_answer_or_the_user_gives() {
+    const HOUR: u64 = 3600;
+    // Until when it is served, in seconds after it came.
+    for (headers, until) in [
+        (&[][..], HOUR),
+        (&[("cache-control", "max-age=60")], 60 + HOUR),
+        (&[("cache-control", "max-age=60, stale-if-error=30")], 90),
+        (&[("cache-control", "max-age=60, stale-if-error=0")], 60),
+        (&[("cache-control", "max-age=60, stale-if-error=soon")], 60),
+        (
+            &[(
+                "cache-control",
+                "max-age=60, stale-if-error=99999999999999999999",
+            )],
+            60 + HOUR,
+        ),
+        (
+            &[(
+                "cache-control",
+                "max-age=60, must-revalidate, stale-if-error=30",
+            )],
+            60,
+        ),
+        (&[("cache-control", "max-age=60, Proxy-Revalidate")], 60),
+        (&[("cache-control", "s-maxage=60, max-age=5")], 60),
+        (&[("cache-control", "s-maxage=60, stale-if-error=30")], 90),
+        (&[("cache-control", "max-age=60"), ("age", "50")], 10 + HOUR),
+        (
+            &[
+                ("cache-control", "max-age=60"),
+                ("age", "50"),
+                ("age", "70"),
+            ],
+            HOUR - 10,
+        ),
+        (
+            &[
+                ("date", "Wed, 31 Jul 2024 20:00:00 GMT"),
+                ("expires", "Wed, 31 Jul 2024 20:01:00 GMT"),
+            ],
+            60 + HOUR,
+        ),
+        (
+            &[
+                ("expires", "0"),
+                ("last-modified", "Wed, 31 Jul 2019 20:00:00 GMT"),
+            ],
+            HOUR,
+        ),
+        // No guess: changed long ago does not mean fresh for long.
+        (&[("last-modified", "Wed, 31 Jul 2019 20:00:00 GMT")], HOUR),
+    ] {
+        let world = World::new(
+            LastGoodLayer::builder()
+                .path("/prices")
+                .max_stale(secs(HOUR)),
+        );
+        world.answers_with(headers, "12 EUR");
+        world.pass(prices()).await;
+        tokio::time::advance(secs(until - 1)).await;
+        assert!(
+            world.ask_held(prices()).await.is_some(),
+            "{headers:?} too short"
+        );
+        tokio::time::advance(secs(1)).await;
+        assert!(
+            world.ask_held(prices()).await.is_none(),
+            "{headers:?} too long"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_ask_for_less_and_a_reload_is_answered() {
+    let world = World::prices();
+    world.answers_with(&[("cache-control", "max-age=60")], "12 EUR");
+    world.pass(prices()).await;
+    tokio::time::advance(secs(100)).await; // 40 s stale
+    for (wants, served) in [
+        ("max-age=0", true),
+        ("max-age=100", true),
+        ("max-age=99", false),
+        ("max-stale", true),
+        ("max-stale=40", true),
+        ("max-stale=39", false),
+        ("min-fresh=1", false),
+        ("stale-if-error=40", true),
+        ("stale-if-error=39", false),
+        ("no-cache", false),
+        ("No-Store", false),
+        ("only-if-cached", true),
+        ("max-age=\"", false),
+    ] {
+        let request = with("/prices", &[("cache-control", wants)]);
+        assert_eq!(world.ask_held(request).await.is_some(), served, "{wants}");
+    }
+    assert!(
+        world
+            .ask_held(with("/prices", &[("pragma", "no-cache")]))
+            .await
+            .is_none()
+    );
+    for (name, value) in [("if-none-match", "*"), ("range", "bytes=0-1")] {
+        let (head, body) = world
+            .ask_held(with("/prices", &[(name, value)]))
+            .await
+            .unwrap();
+        assert_eq!(
+            (head.status, &*body),
+            (StatusCode::OK, &b"12 EUR"[..]),
+            "in full"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_partner_is_stood_in_for_only_if_asked_for() {
+    for on_failure in [false, true] {
+        let builder = LastGoodLayer::builder().path("/prices");
+        let world = World::new(if on_failure {
+            builder.on_failure_too()
+        } else {
+            builder
+        });
+        world.answers_with(&[], "12 EUR");
+        world.pass(prices()).await;
+        tokio::time::advance(secs(5)).await;
+
+        world.answers(|_| {
+            Ok(Response::builder()
+                .status(502)
+                .body(Frames::default())
+                .unwrap())
+        });
+        let answer = world.ask(prices()).await.unwrap();
+        assert_eq!(answer.status() == 200, on_failure);
+        if on_failure {
+            assert_eq!(
+                answer.headers()["cache-status"],
+                "tower-maintenance;fwd=stale;fwd-status=502;ttl=-5;detail=failed"
+            );
+            assert!(
+                answer
+                    .extensions()
+                    .get::<ServedLastGood>()
+                    .unwrap()
+                    .refused()
+                    .is_none()
+            );
+        }
+        world.answers(|_| Err(io::Error::other("reset")));
+        assert_eq!(world.ask(prices()).await.is_ok(), on_failure);
+        // The partner's failures count all the same.
+        assert_eq!(world.layer.handle().status().window.failed, 2);
+        world.answers(|_| {
+            Ok(Response::builder()
+                .status(501)
+                .body(Frames::default())
+                .unwrap())
+        });
+        assert_eq!(
+            world.ask(prices()).await.unwrap().status(),
+            501,
+            "RFC 5861 names four"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_succeeds_drops_what_it_made_old() {
+    let world = World::prices();
+    let write = || {
+        let mut request = prices();
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = Full::from("more");
+        request
+    };
+    for (status, drops) in [
+        (200, true),
+        (204, true),
+        (303, true),
+        (409, false),
+        (500, false),
+    ] {
+        world.answers_with(&[], "12 EUR");
+        world.pass(prices()).await;
+        world.answers(move |_| {
+            Ok(Response::builder()
+                .status(status)
+                .body(Frames::default())
+                .unwrap())
+        });
+        world.pass(write()).await;
+        assert_eq!(world.ask_held(prices()).await.is_none(), drops, "{status}");
+    }
+    world.answers_with(&[], "12 EUR");
+    world.pass(prices()).await;
+    assert!(
+        world.ask_held(write()).await.is_none(),
+        "a write is never answered"
+    );
+    assert!(
+        world.ask_held(prices()).await.is_some(),
+        "one that was refused has changed nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_recovery_the_partner_answers_and_its_answer_is_the_last_good_one() {
+    let world = World::prices();
+    world.answers_with(&[], "12 EUR");
+    world.pass(prices()).await;
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "12 EUR");
+    // Not asked again yet: what was kept remains, for a partner that flaps.
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "12 EUR");
+    world.answers_with(&[], "13 EUR");
+    world.pass(prices()).await;
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "13 EUR");
+    world.last_good.clear();
+    assert!(world.ask_held(prices()).await.is_none());
+    let counts = world.last_good.counts();
+    assert_eq!((counts.resources, counts.bytes, counts.missed), (0, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_found_in_boxed_errors_too() {
+    let layer = MaintenanceLayer::new("zuora");
+    let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
+    let inner =
+        service_fn(async |_: Asks| Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("12 EUR"))));
+    let calls = last_good.layer(layer.http_calls().boxed().layer(inner));
+    let answer = calls.clone().oneshot(prices()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    layer
+        .handle()
+        .engage(Hold::new("on-call", "drill"))
+        .unwrap();
+    let answer = calls.clone().oneshot(prices()).await.unwrap();
+    assert!(answer.extensions().get::<ServedLastGood>().is_some());
+    let error = calls.oneshot(get("/elsewhere")).await.unwrap_err();
+    assert!(Refused::find(&*error).is_some());
+}
+
+#[test]
+fn bad_limits_are_errors_that_name_them() {
+    let builder = || LastGoodLayer::builder().path("/prices");
+    let said = |builder: LastGoodBuilder| builder.build().unwrap_err().to_string();
+    assert_eq!(
+        said(builder().max_entry_bytes(0)),
+        "max_entry_bytes is `0`: allowed is 1024 to 268435456 bytes"
+    );
+    assert_eq!(
+        said(builder().max_total_bytes(5)),
+        "max_total_bytes is `5`: allowed is at least max_entry_bytes, 262144 bytes"
+    );
+    assert_eq!(
+        said(builder().max_stale(Duration::MAX)),
+        "max_stale is `18446744073709551615 s`: allowed is 0 s to 31536000 s, a year"
+    );
+    assert!(said(builder().path("/a/{")).contains("path is `/a/{`"));
+}
+
+// ---- nobody sees what is another's ------------------------------------------------------------------
+
+/// Who asks, and how.
+#[derive(Debug, Clone)]
+struct Asking {
+    user: Option<u8>,
+    authorization: Option<u8>,
+    cookie: Option<u8>,
+    language: Vec<&'static str>,
+    host: &'static str,
+    path: &'static str,
+    wants: Option<&'static str>,
+}
+
+/// What the partner says of its answer.
+#[derive(Debug, Clone)]
+struct Saying {
+    control: Vec<&'static str>,
+    vary: Vec<&'static str>,
+    sets_cookie: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Passes(Asking, Saying),
+    IsRefused(Asking),
+}
+
+#[derive(Clone)]
+struct User(u8);
+
+impl Asking {
+    fn request(&self) -> Asks {
+        let mut request = get(self.path);
+        let headers = request.headers_mut();
+        headers.insert("host", HeaderValue::from_static(self.host));
+        if let Some(token) = self.authorization {
+            headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        if let Some(session) = self.cookie {
+            headers.insert("cookie", format!("session={session}").parse().unwrap());
+        }
+        for language in &self.language {
+            headers.append("accept-language", HeaderValue::from_static(language));
+        }
+        if let Some(wants) = self.wants {
+            headers.insert("cache-control", HeaderValue::from_static(wants));
+        }
+        request.extensions_mut().insert(self.user.map(User));
+        request
+    }
+}
+
+fn asking() -> impl Strategy<Value = Asking> {
+    let few = || prop_oneof![3 => Just(None), 1 => (0..2_u8).prop_map(Some)];
+    let language = prop::sample::select(vec![vec![], vec!["de"], vec!["en"], vec!["de", "en"]]);
+    let host = prop_oneof![4 => Just("a.test"), 1 => Just("b.test")];
+    let path =
+        prop_oneof![4 => Just("/prices"), 1 => Just("/prices?plan=gold"), 1 => Just("/plans/7")];
+    let wants =
+        prop_oneof![8 => Just(None), 1 => Just(Some("no-store")), 1 => Just(Some("max-age=0"))];
+    (few(), few(), few(), language, host, path, wants).prop_map(
+        |(user, authorization, cookie, language, host, path, wants)| Asking {
+            user,
+            authorization,
+            cookie,
+            language,
+            host,
+            path,
+            wants,
+        },
+    )
+}
+
+fn saying() -> impl Strategy<Value = Saying> {
+    let control = vec![
+        "public",
+        "Public",
+        "private",
+        "PRIVATE",
+        "max-age=60",
+        "s-maxage=60",
+        "max-age=1, max-age=2",
+        "private=\"set-cookie, x\"",
+        "no-store",
+        "No-Cache",
+        "must-revalidate",
+        "x=\"public",
+        "x=\"private\"",
+        "stale-if-error=999999999999999999999",
+    ];
+    let vary = vec![
+        "Accept-Language",
+        "accept-LANGUAGE, cookie",
+        "Authorization",
+        "*",
+        "cookie,",
+        "host",
+    ];
+    (
+        prop::collection::vec(prop::sample::select(control), 0..3),
+        prop::collection::vec(prop::sample::select(vary), 0..2),
+        prop::bool::weighted(0.15),
+    )
+        .prop_map(|(control, vary, sets_cookie)| Saying {
+            control,
+            vary,
+            sets_cookie,
+        })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (asking(), saying()).prop_map(|(asking, saying)| Step::Passes(asking, saying)),
+        asking().prop_map(Step::IsRefused),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// By the words of the documentation, and by nothing of the code: may what was said to `first` be shown to `second`?
+fn may_be_shown(first: &Asking, said: &Saying, second: &Asking) -> Result<(), &'static str> {
+    let control = said.control.join(",").to_ascii_lowercase();
+    // What stands in quotes is no directive of its own.
+    let bare: String = control.split('"').step_by(2).collect();
+    let says = |word: &str| bare.contains(word);
+    let must = |is: bool, rule: &'static str| is.then_some(()).ok_or(rule);
+    must(first.user == second.user, "another user")?;
+    must(
+        first.path == second.path && first.host == second.host,
+        "another resource",
+    )?;
+    must(!says("no-store") && !says("no-cache"), "not to be used")?;
+    must(
+        second.wants != Some("no-store") && first.wants != Some("no-store"),
+        "asked not to",
+    )?;
+    for names in &said.vary {
+        let names = names.to_ascii_lowercase();
+        must(!names.contains('*'), "matches nothing")?;
+        must(
+            !names.contains("cookie") || first.cookie == second.cookie,
+            "varies by cookie",
+        )?;
+        must(
+            !names.contains("authorization") || first.authorization == second.authorization,
+            "varies by token",
+        )?;
+        must(
+            !names.contains("language") || first.language == second.language,
+            "varies by language",
+        )?;
+    }
+    if first.user.is_none() {
+        must(!says("private") && !said.sets_cookie, "personal")?;
+        must(
+            first.authorization.is_none() && second.authorization.is_none(),
+            "authorized",
+        )?;
+        let bears = first.cookie.is_some() || second.cookie.is_some();
+        must(!bears || says("public") || says("s-maxage"), "cookies")?;
+    }
+    Ok(())
+}
+
+/// Runs the steps; how many were answered from what was kept.
+async fn run(steps: Vec<Step>) -> Result<u64, TestCaseError> {
+    let user = |request: &http::request::Parts| {
+        let user = request.extensions.get::<Option<User>>()?.clone()?;
+        Some(user.0.to_string())
+    };
+    let builder = LastGoodLayer::builder().path("/prices").path("/plans/{id}");
+    let world = World::new(builder.keyed_by(user));
+    let mut said: Vec<(Asking, Saying)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Passes(asking, saying) => {
+                let number = said.len();
+                let says = saying.clone();
+                world.answers(move |_| {
+                    let mut answer = Response::new(Frames::from(number.to_string()));
+                    for control in &says.control {
+                        let control = HeaderValue::from_static(control);
+                        answer.headers_mut().append("cache-control", control);
+                    }
+                    for vary in &says.vary {
+                        answer
+                            .headers_mut()
+                            .append("vary", HeaderValue::from_static(vary));
+                    }
+                    if says.sets_cookie {
+                        let cookie = HeaderValue::from_static("session=stolen");
+                        answer.headers_mut().append("set-cookie", cookie);
+                    }
+                    Ok(answer)
+                });
+                world.pass(asking.request()).await;
+                said.push((asking, saying));
+            }
+            Step::IsRefused(asking) => {
+                let Some((head, body)) = world.ask_held(asking.request()).await else {
+                    continue;
+                };
+                let number: usize = std::str::from_utf8(&body).unwrap().parse().unwrap();
+                let (first, saying) = &said[number];
+                prop_assert!(!head.headers.contains_key("set-cookie"));
+                prop_assert_eq!(
+                    may_be_shown(first, saying, &asking),
+                    Ok(()),
+                    "{:?} got what was said to {:?}: {:?}",
+                    asking,
+                    first,
+                    saying
+                );
+            }
+        }
+    }
+    Ok(world.last_good.counts().served)
+}
+
+#[test]
+fn no_answer_crosses_users() {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let config = ProptestConfig {
+        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(400),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let served = AtomicU64::new(0);
+    let cases = u64::from(config.cases);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&steps(), |steps| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            served.fetch_add(runtime.block_on(run(steps))?, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    // Who serves nothing shows nothing to anybody.
+    let served = served.load(Ordering::Relaxed);
+    assert!(served > cases / 2, "only {served} in {cases} cases");
+}
+
+// ---- over real sockets ------------------------------------------------------------------------------
+
+mod sockets {
+    use std::net::SocketAddr;
+
+    use axum::{
+        Router,
+        extract::State,
+        response::IntoResponse,
+        routing::{get, post},
+    };
+    use hyper_util::{
+        client::legacy::{self, connect::HttpConnector},
+        rt::TokioExecutor,
+    };
+    use tokio::{net::TcpListener, task::JoinHandle};
+    use tower_maintenance::http::Refusals;
+
+    use super::*;
+
+    type Client = legacy::Client<HttpConnector, Full<Bytes>>;
+
+    /// More than enough for anything here; reached only by a failure.
+    const CAP: Duration = secs(60);
+
+    async fn soon<F: Future>(future: F) -> F::Output {
+        tokio::time::timeout(CAP, future)
+            .await
+            .expect("it takes far too long")
+    }
+
+    struct Server {
+        address: SocketAddr,
+        task: JoinHandle<()>,
+    }
+
+    impl Server {
+        async fn of(app: Router) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+            Self { address, task }
+        }
+
+        fn ask(&self, method: Method, path: &str) -> Asks {
+            let uri = format!("http://{}{path}", self.address);
+            Request::builder()
+                .method(method)
+                .uri(uri)
+                .body(Full::default())
+                .unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.task.abort();
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Billing {
+        down: Arc<AtomicBool>,
+        price: Arc<AtomicU64>,
+        asked: Arc<AtomicU64>,
+    }
+
+    impl Billing {
+        fn answer(&self, body: String) -> impl IntoResponse + use<> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.down.load(Ordering::Relaxed) {
+                return (
+                    StatusCode::BAD_GATEWAY,
+                    [("cache-control", "no-store")],
+                    String::new(),
+                );
+            }
+            (StatusCode::OK, [("cache-control", "max-age=60")], body)
+        }
+
+        fn app(&self) -> Router {
+            let price = |State(this): State<Self>| async move {
+                this.answer(format!("{} EUR", this.price.load(Ordering::Relaxed)))
+            };
+            let buy = |State(this): State<Self>| async move { this.answer("bought".to_owned()) };
+            Router::new()
+                .route("/v1/prices", get(price))
+                .route("/v1/purchases", post(buy))
+                .with_state(self.clone())
+        }
+
+        fn costs(&self, price: u64) {
+            self.price.store(price, Ordering::Relaxed);
+        }
+    }
+
+    fn client() -> Client {
+        legacy::Client::builder(TokioExecutor::new()).build_http()
+    }
+
+    async fn text<B: Body>(answer: Response<B>) -> String
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let body = soon(Box::pin(answer.into_body()).collect())
+            .await
+            .unwrap()
+            .to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn customers_see_prices_while_purchases_wait_around_calls() {
+        let billing = Billing::default();
+        billing.costs(12);
+        let partner = Server::of(billing.app()).await;
+        // Long enough for no probe to pass while the test goes on, and ended by hand.
+        let policy = Policy::default()
+            .with_consecutive_failures(3)
+            .with_wait(secs(600))
+            .with_wait_growing(1.0, secs(3600));
+        let layer = MaintenanceLayer::builder("zuora")
+            .policy(policy)
+            .build()
+            .unwrap();
+        let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
+        let calls = last_good.layer(layer.http_calls().layer(client()));
+        let ask = async |method, path| soon(calls.clone().oneshot(partner.ask(method, path))).await;
+
+        assert_eq!(
+            text(ask(Method::GET, "/v1/prices").await.unwrap()).await,
+            "12 EUR"
+        );
+        assert_eq!(
+            text(ask(Method::POST, "/v1/purchases").await.unwrap()).await,
+            "bought"
+        );
+
+        billing.down.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let answer = ask(Method::GET, "/v1/prices").await.unwrap();
+            assert_eq!(
+                answer.status(),
+                502,
+                "the partner's failure is the partner's"
+            );
+        }
+        let asked = billing.asked.load(Ordering::Relaxed);
+        let answer = ask(Method::GET, "/v1/prices").await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let status = answer.headers()["cache-status"].to_str().unwrap();
+        assert!(status.starts_with("tower-maintenance;hit;ttl="), "{status}");
+        assert_eq!(text(answer).await, "12 EUR");
+        let refused = ask(Method::POST, "/v1/purchases").await.unwrap_err();
+        assert!(refused.refused().is_some());
+        assert_eq!(
+            billing.asked.load(Ordering::Relaxed),
+            asked,
+            "nobody reached the partner"
+        );
+
+        billing.down.store(false, Ordering::Relaxed);
+        billing.costs(13);
+        layer.handle().clear("on-call", "it is back").unwrap();
+        assert_eq!(
+            text(ask(Method::GET, "/v1/prices").await.unwrap()).await,
+            "13 EUR"
+        );
+        assert_eq!(
+            text(ask(Method::POST, "/v1/purchases").await.unwrap()).await,
+            "bought"
+        );
+    }
+
+    #[tokio::test]
+    async fn customers_see_prices_while_purchases_wait_before_routes() {
+        let billing = Billing::default();
+        billing.costs(12);
+        let layer = MaintenanceLayer::new("zuora");
+        let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
+        let gated = layer.paths().refusing(Refusals::new().component("Billing"));
+        let ours = Server::of(billing.app().layer(gated).layer(last_good.clone())).await;
+        let client = client();
+        let ask = async |method, path| soon(client.request(ours.ask(method, path))).await.unwrap();
+
+        let answer = ask(Method::GET, "/v1/prices").await;
+        assert_eq!(answer.headers()["cache-control"], "max-age=60");
+        assert_eq!(text(answer).await, "12 EUR");
+
+        layer
+            .handle()
+            .engage(Hold::new("on-call", "ticket 4711"))
+            .unwrap();
+        billing.costs(13);
+        let answer = ask(Method::GET, "/v1/prices").await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert!(answer.headers().contains_key("age"));
+        assert_eq!(text(answer).await, "12 EUR");
+        let head = ask(Method::HEAD, "/v1/prices").await;
+        assert_eq!(
+            (head.status(), &head.headers()["content-length"]),
+            (StatusCode::OK, &HeaderValue::from(6))
+        );
+        assert_eq!(ask(Method::POST, "/v1/purchases").await.status(), 503);
+        // What was never asked for is refused as ever.
+        assert_eq!(
+            ask(Method::GET, "/v1/prices?currency=usd").await.status(),
+            503
+        );
+
+        layer.handle().release("on-call", "it is back").unwrap();
+        assert_eq!(text(ask(Method::GET, "/v1/prices").await).await, "13 EUR");
+        let counts = last_good.counts();
+        assert_eq!((counts.stored, counts.served, counts.missed), (2, 2, 1));
+    }
+
+    /// Within `nest` a router strips the prefix: two routes may look the same from there.
+    #[cfg(feature = "axum")]
+    #[tokio::test]
+    async fn two_nests_with_one_store_are_told_apart() {
+        let layer = MaintenanceLayer::new("zuora");
+        let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
+        let tenant = |price: &'static str| {
+            Router::new()
+                .route("/prices", get(async move || price))
+                .layer(layer.routes())
+                .layer(last_good.clone())
+        };
+        let app: Router = Router::new()
+            .nest("/a", tenant("1 EUR"))
+            .nest("/b", tenant("2 EUR"));
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            text(app.clone().oneshot(request).await.unwrap()).await
+        };
+        assert_eq!(ask("/a/prices").await, "1 EUR");
+        assert_eq!(ask("/b/prices").await, "2 EUR");
+        layer
+            .handle()
+            .engage(Hold::new("on-call", "ticket 4711"))
+            .unwrap();
+        assert_eq!(ask("/a/prices").await, "1 EUR");
+        assert_eq!(ask("/b/prices").await, "2 EUR");
+        assert_eq!(last_good.counts().served, 2);
+    }
+}
