@@ -25,14 +25,14 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::{Options, PushCounts, millis};
-use crate::{listen::CacheBusts, shared::Shared};
+use crate::{listen::CacheBusts, local::Root};
 
 /// For how many heartbeats a subscriber may go unpolled.
 const PATIENCE: u64 = 3;
 
 pub(super) struct Room {
     /// Weak: who waits for a layer does not keep it.
-    layer: Weak<Shared>,
+    layer: Weak<Root>,
     pub(super) options: Options,
     seats: Mutex<Seats>,
 }
@@ -64,7 +64,7 @@ struct Newest {
 }
 
 impl Newest {
-    fn new(shared: &Shared, generation: u64, options: &Options) -> Self {
+    fn new(shared: &Root, generation: u64, options: &Options) -> Self {
         // JSON has no line break of its own, so that one line is the whole of it.
         let data = json!({
             "generation": generation,
@@ -102,7 +102,7 @@ pub(super) struct Subscription {
 }
 
 impl Room {
-    pub(super) fn new(shared: &Arc<Shared>, options: Options) -> Self {
+    pub(super) fn new(shared: &Arc<Root>, options: Options) -> Self {
         Self {
             layer: Arc::downgrade(shared),
             options,
@@ -210,7 +210,7 @@ impl Room {
 }
 
 impl Seats {
-    fn hear(&mut self, shared: &Shared, options: &Options) {
+    fn hear(&mut self, shared: &Root, options: &Options) {
         let generation = shared.generation();
         if self.newest.generation < generation {
             self.newest = Newest::new(shared, generation, options);
