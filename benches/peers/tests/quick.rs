@@ -48,6 +48,7 @@ fn the_quick_run_has_every_case_and_every_peer() {
         keys(&cases),
         [
             "admitted",
+            "admitted_coarse",
             "exempt",
             "growth",
             "memory",
@@ -57,7 +58,7 @@ fn the_quick_run_has_every_case_and_every_peer() {
         ]
     );
 
-    for case in ["admitted", "refused"] {
+    for case in ["admitted", "admitted_coarse", "refused"] {
         for subject in BREAKERS.into_iter().chain(["bare", "tower::load_shed"]) {
             assert_is_a_cost(subject, &cases[case][subject]);
         }
