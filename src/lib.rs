@@ -86,7 +86,7 @@
 //! # Where to go from here
 //!
 //! - [`MaintenanceLayer`]: the layer and its views; [`Policy`]: the rules, the defaults and why.
-//! - [`MaintenanceHandle`]: what operators do and see.
+//! - [`MaintenanceHandle`]: what operators do and see. [`KeyedLayer`]: a state for each tenant.
 //! - [`guide::stack`]: where the layer belongs among timeout, retry, buffer and limits.
 //! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens when nobody is up.
 //! - [`guide::watching`]: keeping refusals out of Sentry, OpenTelemetry and logs; what to alert on.
@@ -98,9 +98,10 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, push to open tabs, the partner's public status page: `tower_maintenance::http` |
+//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, caches told after a recovery and open tabs healed, the partner's public status page: `tower_maintenance::http` |
 //! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
 //! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
+//! | `coarse-clock` | `Builder::clock`: the operating system's coarse clock in place of tokio's, for a fifth of its cost |
 //! | `last-good` | while in maintenance, reads that were opted in are answered from the partner's last good answers: `tower_maintenance::http::LastGoodLayer`; implies `http` |
 //! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
