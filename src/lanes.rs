@@ -38,7 +38,7 @@ use crate::{
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
 pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
 /// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits: at this width a
-/// success would have to lie in its lane for 49 days, with nobody taking the lock, to be taken for a newer one.
+/// success would have to lie in its lane for 24 days, with nobody taking the lock, to be taken for an older one.
 pub(crate) const NARROWEST: u64 = 1_000_000;
 
 const COUNT_BITS: u32 = 20;
@@ -404,15 +404,14 @@ pub(crate) struct Landed {
 }
 
 impl Landed {
-    /// The number of the bucket: of those with these low bits the nearest to `now`.
-    pub(crate) fn index(&self, now: u64) -> u64 {
-        let behind = (now & INDEX).wrapping_sub(self.low) & INDEX;
-        // Ahead by a little: whoever landed it looked at the clock later.
-        let ahead = (INDEX + 1) - behind;
-        if ahead <= SLOTS as u64 {
-            now.saturating_add(ahead)
+    /// The number of the bucket, if `then` is that of the last drain: of those with these low bits the first since. One
+    /// that is older nevertheless, by a clock that stands earlier, counts as landed then, as all that goes backwards does.
+    pub(crate) fn index(&self, then: u64) -> u64 {
+        let ahead = self.low.wrapping_sub(then) & INDEX;
+        if ahead <= INDEX / 2 {
+            then.saturating_add(ahead)
         } else {
-            now.saturating_sub(behind)
+            then
         }
     }
 }
@@ -482,7 +481,7 @@ mod tests {
         prop_oneof![
             4 => (0_u64..40).prop_map(Step::Advance),
             // All of them together stay below what the low bits of a bucket tell.
-            1 => (0_u64..1 << 24).prop_map(Step::Advance),
+            1 => (0_u64..1 << 23).prop_map(Step::Advance),
             20 => (0_u32..3, 99_u64..=101).prop_map(|(era, took)| Step::Land { era, took }),
             2 => Just(Step::Drain),
             1 => Just(Step::Close),
@@ -497,33 +496,36 @@ mod tests {
         #[test]
         fn what_lands_is_drained_once_where_it_landed(steps in prop::collection::vec(step(), 0..200)) {
             let lanes = Lanes::new();
-            let (mut now, mut opened) = (0_u64, None::<Open>);
+            // `drained_at`: when whoever holds the lock last looked.
+            let (mut now, mut drained_at, mut opened) = (0_u64, 0_u64, None::<Open>);
             let (mut landed, mut drained) = (Drained::new(), Drained::new());
             for step in steps {
-                let bucket = opened.map_or(0, |open| now / open.width);
+                let bucket = move |at: u64| opened.map_or(0, |open| at / open.width);
+                let then = bucket(drained_at);
                 match step {
                     Step::Advance(by) => now += by,
                     Step::Land { era, took } => {
                         let took_it = lanes.land(era, took, Moment(now));
                         if took_it {
-                            *landed.entry((era, bucket)).or_default() += 1;
+                            *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                         let may = opened.is_some_and(|open| open.era == era) && took <= 100;
                         prop_assert!(may || !took_it, "it landed where it must not");
                         if may && !took_it {
                             // Its slot holds another bucket's: whoever takes the lock frees it.
-                            lanes.drain_while_locked(note(&mut drained, bucket));
+                            lanes.drain_while_locked(note(&mut drained, then));
+                            drained_at = now;
                             prop_assert!(lanes.land(era, took, Moment(now)));
-                            *landed.entry((era, bucket)).or_default() += 1;
+                            *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                     }
-                    Step::Drain => lanes.drain_while_locked(note(&mut drained, bucket)),
+                    Step::Drain => lanes.drain_while_locked(note(&mut drained, then)),
                     Step::Close => {
-                        lanes.close_while_locked(note(&mut drained, bucket));
+                        lanes.close_while_locked(note(&mut drained, then));
                         opened = None;
                     }
                     Step::Open { era, width } => {
-                        lanes.close_while_locked(note(&mut drained, bucket));
+                        lanes.close_while_locked(note(&mut drained, then));
                         lanes.open_while_locked(open(era, width));
                         opened = Some(open(era, width));
                     }
@@ -531,10 +533,11 @@ mod tests {
                 prop_assert!(lanes.stand_while_locked(opened));
                 // A width that changes makes other buckets of the same number: forget what is done with.
                 if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
+                    drained_at = now;
                     prop_assert_eq!(&drained, &landed);
                 }
             }
-            lanes.close_while_locked(note(&mut drained, opened.map_or(0, |open| now / open.width)));
+            lanes.close_while_locked(note(&mut drained, opened.map_or(0, |open| drained_at / open.width)));
             prop_assert_eq!(drained, landed);
         }
     }
@@ -610,9 +613,14 @@ mod tests {
             low,
             successes: 1,
         };
-        for index in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
-            for now in [index, index + 1, index + 1000, index.saturating_sub(3)] {
-                assert_eq!(landed(index & INDEX).index(now), index, "{index} at {now}");
+        for then in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
+            for later in [0, 1, 17, 1_000_000, INDEX / 2] {
+                let index = then + later;
+                assert_eq!(landed(index & INDEX).index(then), index, "{later} later");
+            }
+            for earlier in [1, 17, INDEX / 2] {
+                let index = then.wrapping_sub(earlier);
+                assert_eq!(landed(index & INDEX).index(then), then, "{earlier} earlier");
             }
         }
     }

@@ -577,7 +577,7 @@ impl Shared {
             open();
             return News::default();
         }
-        if !events.is_empty() {
+        if !events.is_empty() || word.generation() != before.generation() {
             // The notice first: a refusal that reads the new word must not show the old reason.
             let notice = notice(&self.partner, machine);
             self.reads_pass.store(notice.read_only, Ordering::Relaxed);
@@ -635,7 +635,7 @@ impl Shared {
 
 /// Runs what is not ours: a waker or a tracing subscriber that panics harms no call and no other
 /// listener, nor a `Drop` in the midst of a panic (R5, R18).
-fn harmless(tell: impl FnOnce()) {
+pub(crate) fn harmless(tell: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 

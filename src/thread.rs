@@ -2,6 +2,8 @@
 
 use std::{
     cell::Cell,
+    cmp::Reverse,
+    collections::BinaryHeap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -38,17 +40,35 @@ pub(crate) struct Here {
     pub(crate) bucket_by_moments: Cell<Option<Bucket<Moment>>>,
 }
 
-/// The numbers of threads: the smallest that no living thread has.
+/// The numbers of threads: the next is the smallest that no living thread has, for the smallest own a lane.
 #[derive(Debug)]
 struct Numbers {
     next: usize,
-    free: Vec<usize>,
+    free: BinaryHeap<Reverse<usize>>,
 }
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
-    next: 0,
-    free: Vec::new(),
-});
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers::new());
+
+impl Numbers {
+    const fn new() -> Self {
+        Self {
+            next: 0,
+            free: BinaryHeap::new(),
+        }
+    }
+
+    fn take(&mut self) -> usize {
+        if let Some(Reverse(number)) = self.free.pop() {
+            return number;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn give_back(&mut self, number: usize) {
+        self.free.push(Reverse(number));
+    }
+}
 
 impl Here {
     #[inline]
@@ -63,10 +83,7 @@ impl Here {
     fn take_number(&self) -> usize {
         // The lock orders what a thread wrote under this number before what the next one does.
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = numbers.free.pop().unwrap_or_else(|| {
-            numbers.next += 1;
-            numbers.next - 1
-        });
+        let number = numbers.take();
         self.number.set(number);
         number
     }
@@ -77,7 +94,7 @@ impl Drop for Here {
         let number = self.number.replace(NONE);
         if number != NONE {
             let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-            numbers.free.push(number);
+            numbers.give_back(number);
         }
     }
 }
@@ -137,7 +154,19 @@ pub(crate) fn leave_exemptions(exemptions: Arc<Table>) {
 mod tests {
     use std::{collections::HashSet, sync::Barrier, thread};
 
-    use super::number;
+    use super::{Numbers, number};
+
+    #[test]
+    fn the_smallest_number_that_is_free_is_taken() {
+        let mut numbers = Numbers::new();
+        let taken: Vec<_> = (0..8).map(|_| numbers.take()).collect();
+        assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7]);
+        for number in [1, 6, 3] {
+            numbers.give_back(number);
+        }
+        let again: Vec<_> = (0..4).map(|_| numbers.take()).collect();
+        assert_eq!(again, [1, 3, 6, 8]);
+    }
 
     #[test]
     fn living_threads_have_different_numbers_and_dead_ones_give_theirs_back() {
