@@ -1,9 +1,4 @@
 //! What `guide::costs` promises and no other test has the name of.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic: that is how they fail"
-)]
-
 use std::{
     convert::Infallible,
     future::ready,

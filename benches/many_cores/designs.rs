@@ -178,7 +178,8 @@ impl Lists {
                 } else {
                     Access::Update(lines.counters(lane))
                 });
-                let fails = matches!(ours, Ours::Fails(of) if core.wrapping_mul(7919).wrapping_add(call) % of == 0);
+                let nth = call.wrapping_add(core.wrapping_mul(7919));
+                let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
                 if fails || std::mem::replace(&mut self.closed[partner], false) {
                     self.closed[partner] = fails;
                     self.locked(lines, fails, out);
