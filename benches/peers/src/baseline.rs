@@ -103,7 +103,7 @@ impl Baseline {
                 continue;
             };
             let change = count / allowed - 1.0;
-            let verdict = if change > TOLERANCE {
+            let verdict = if *count > allowed * (1.0 + TOLERANCE) {
                 too_many += 1;
                 format!("MORE than the {:.0} % allowed", TOLERANCE * 100.0)
             } else if change < -TOLERANCE {
