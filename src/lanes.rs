@@ -119,7 +119,8 @@ pub(crate) struct Bucket<L> {
     era: u32,
     /// The slot before anything is counted in it.
     base: u64,
-    from: L,
+    /// Where it ends. Where it begins need not be known: a thread's clock does not go back; if it does all the same (in
+    /// another runtime, whose paused clock stands earlier), what lands belongs to the latest, as the machine has it too.
     to: L,
 }
 
@@ -205,16 +206,27 @@ impl Lanes {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        let number = thread::number();
-        let lane = mine(&self.lanes, number);
+        self.count_by(thread::number(), counter);
+    }
+
+    /// Counts one for the thread with this number, which is the caller's.
+    #[inline]
+    pub(crate) fn count_by(&self, number: usize, counter: Counter) {
         // Relaxed: they are only ever read as totals.
-        if number < self.lanes.len() {
-            // Nobody else stores here: a number is one living thread's, and given on under a lock.
-            let counter = &lane.owned[counter as usize];
-            counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
-        } else {
-            lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+        match self.lanes.get(number) {
+            Some(lane) => {
+                // Nobody else stores here: a number is one living thread's, and given on under a lock.
+                let counter = &lane.owned[counter as usize];
+                counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
+            }
+            None => self.count_shared(number, counter),
         }
+    }
+
+    #[inline(never)]
+    fn count_shared(&self, number: usize, counter: Counter) {
+        let lane = mine(&self.lanes, number);
+        lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
@@ -233,59 +245,51 @@ impl Lanes {
 
     /// [`land`](Self::land) for a call that was answered at once, and took no time: it costs a look at the clock and
     /// at what this thread knows of the present bucket.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn land_at_once<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
         let version = self.version.load(Ordering::Acquire);
-        thread::with(|here| match L::bucket(here).get() {
-            Some(bucket)
-                if bucket.version == version
-                    && bucket.era == era
-                    && bucket.from <= look
-                    && look < bucket.to =>
-            {
-                let slot = self.slot(here.number(), bucket.base >> COUNT_BITS);
-                let seen = slot.load(Ordering::Relaxed);
-                // One more of the same: then that is all there is to it.
-                if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
-                    let swapped = slot.compare_exchange_weak(
-                        seen,
-                        seen + 1,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    );
-                    if swapped.is_ok() {
-                        return true;
-                    }
+        if let Some((number, Some(bucket))) =
+            thread::with(|here| (here.number(), L::bucket(here).get()))
+            && bucket.version == version
+            && bucket.era == era
+            && look < bucket.to
+        {
+            let slot = self.slot(number, bucket.base >> COUNT_BITS);
+            let seen = slot.load(Ordering::Relaxed);
+            // One more of the same: then that is all there is to it.
+            if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
+                let swapped = slot.compare_exchange_weak(
+                    seen,
+                    seen + 1,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                if swapped.is_ok() {
+                    return true;
                 }
-                self.land_in_new_bucket(era, look, clock, here)
             }
-            _ => self.land_in_new_bucket(era, look, clock, here),
-        })
-        .unwrap_or_else(|| self.land(era, 0, look.moment(clock)))
+        }
+        self.land_in_new_bucket(era, look, clock)
     }
 
     #[cold]
-    fn land_in_new_bucket<L: Look>(
-        &self,
-        era: u32,
-        look: L,
-        clock: &Clock,
-        here: &thread::Here,
-    ) -> bool {
+    #[inline(never)]
+    fn land_in_new_bucket<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
         let Some((version, width)) = self.open_for(era, 0) else {
             return false;
         };
         let index = look.moment(clock).0 / width;
-        let begin = |index: u64| L::at(Moment(index.saturating_mul(width)), clock);
-        if let (Some(from), Some(to)) = (begin(index), begin(index.saturating_add(1))) {
-            L::bucket(here).set(Some(Bucket {
+        let to = Moment(index.saturating_add(1).saturating_mul(width));
+        if let Some(to) = L::at(to, clock) {
+            let base = Slot::of(version, index).0;
+            let bucket = Bucket {
                 version,
                 era,
-                base: Slot::of(version, index).0,
-                from,
+                base,
                 to,
-            }));
+            };
+            thread::with(|here| L::bucket(here).set(Some(bucket)));
         }
         self.add(version, index)
     }
@@ -319,7 +323,11 @@ impl Lanes {
     /// Where this thread counts what ends in the bucket.
     #[inline]
     fn slot(&self, number: usize, index: u64) -> &AtomicU64 {
-        &mine(&self.lanes, number).slots[index as usize % SLOTS]
+        let lane = match self.lanes.get(number) {
+            Some(lane) => lane,
+            None => mine(&self.lanes, number),
+        };
+        &lane.slots[index as usize % SLOTS]
     }
 
     /// Whether the lanes stand as they should.

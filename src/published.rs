@@ -40,8 +40,15 @@ impl<T> Published<T> {
     pub(crate) fn get(&self, left: Option<Arc<T>>) -> Arc<T> {
         match left {
             Some(left) if place(&left) == self.place.load(Ordering::Relaxed) => left,
-            _ => self.value.load_full(),
+            another => self.get_anew(another),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_anew(&self, left: Option<Arc<T>>) -> Arc<T> {
+        drop(left);
+        self.value.load_full()
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     cmp::Reverse,
     collections::BinaryHeap,
+    mem::ManuallyDrop,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,23 +13,13 @@ use tokio::time::Instant;
 use crate::{error::Notice, exempt::Table, lanes::Bucket, local::Local, moment::Moment};
 
 thread_local! {
-    static HERE: Here = const {
-        Here {
-            number: Cell::new(NONE),
-            local: Cell::new(None),
-            notice: Cell::new(None),
-            exemptions: Cell::new(None),
-            bucket_by_instants: Cell::new(None),
-            bucket_by_moments: Cell::new(None),
-        }
-    };
+    // All in one, and with its number from the first look on: whether it is there is then all that is asked at each look.
+    static HERE: Here = Here::new();
 }
-
-const NONE: usize = usize::MAX;
 
 pub(crate) struct Here {
     /// This thread's alone, as long as it lives.
-    number: Cell<usize>,
+    number: usize,
     /// Left by the last call that ended here.
     local: Cell<Option<Arc<Local>>>,
     /// Left by the last refusal that was dropped here.
@@ -71,31 +62,43 @@ impl Numbers {
 }
 
 impl Here {
-    #[inline]
-    pub(crate) fn number(&self) -> usize {
-        match self.number.get() {
-            NONE => self.take_number(),
-            number => number,
-        }
-    }
-
     #[cold]
-    fn take_number(&self) -> usize {
+    fn new() -> Self {
         // The lock orders what a thread wrote under this number before what the next one does.
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         let number = numbers.take();
-        self.number.set(number);
-        number
+        Self {
+            number,
+            local: Cell::new(None),
+            notice: Cell::new(None),
+            exemptions: Cell::new(None),
+            bucket_by_instants: Cell::new(None),
+            bucket_by_moments: Cell::new(None),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Takes what the last call left here.
+    #[inline]
+    pub(crate) fn take_local(&self) -> Option<Arc<Local>> {
+        self.local.take()
+    }
+
+    /// Takes what the last refusal left here.
+    #[inline]
+    pub(crate) fn take_notice(&self) -> Option<Arc<Notice>> {
+        self.notice.take()
     }
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
-        let number = self.number.replace(NONE);
-        if number != NONE {
-            let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-            numbers.give_back(number);
-        }
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.give_back(self.number);
     }
 }
 
@@ -108,13 +111,7 @@ pub(crate) fn with<T>(look: impl FnOnce(&Here) -> T) -> Option<T> {
 /// A number that no other living thread has. While a thread ends, when it may have been given on: larger than any.
 #[inline]
 pub(crate) fn number() -> usize {
-    with(Here::number).unwrap_or(NONE)
-}
-
-/// Takes what the last call left here.
-#[inline]
-pub(crate) fn take_local() -> Option<Arc<Local>> {
-    with(|here| here.local.take()).flatten()
+    with(Here::number).unwrap_or(usize::MAX)
 }
 
 /// Leaves it to the next call here; what lay here goes.
@@ -122,20 +119,14 @@ pub(crate) fn take_local() -> Option<Arc<Local>> {
 pub(crate) fn leave_local(local: Arc<Local>) {
     // Models of threads run on one thread, and nothing of a model may outlive it.
     if cfg!(not(maintenance_loom)) {
-        let _before = with(|here| here.local.replace(Some(local)));
+        leave(&mut ManuallyDrop::new(Some(local)), |here| &here.local);
     }
-}
-
-/// Takes what the last refusal left here.
-#[inline]
-pub(crate) fn take_notice() -> Option<Arc<Notice>> {
-    with(|here| here.notice.take()).flatten()
 }
 
 /// Leaves it to the next refusal here; what lay here goes.
 #[inline]
-pub(crate) fn leave_notice(notice: Arc<Notice>) {
-    let _before = with(|here| here.notice.replace(Some(notice)));
+pub(crate) fn leave_notice(notice: &mut Option<Arc<Notice>>) {
+    leave(notice, |here| &here.notice);
 }
 
 /// Takes the exemptions that the last call left here.
@@ -147,7 +138,27 @@ pub(crate) fn take_exemptions() -> Option<Arc<Table>> {
 /// Leaves them to the next call here; what lay here goes.
 #[inline]
 pub(crate) fn leave_exemptions(exemptions: Arc<Table>) {
-    let _before = with(|here| here.exemptions.replace(Some(exemptions)));
+    leave(&mut ManuallyDrop::new(Some(exemptions)), |here| {
+        &here.exemptions
+    });
+}
+
+/// By reference to what is not dropped by itself: to be ready to drop it, should the look panic, takes memory on the stack.
+#[inline(always)]
+fn leave<T>(left: &mut Option<Arc<T>>, place: impl FnOnce(&Here) -> &Cell<Option<Arc<T>>>) {
+    let before = with(|here| place(here).replace(left.take()));
+    match before {
+        // Whoever took what lay there finds nothing.
+        Some(None) => {}
+        Some(before) => let_go(before),
+        None => let_go(left.take()),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn let_go<T>(left: Option<Arc<T>>) {
+    drop(left);
 }
 
 #[cfg(all(test, not(maintenance_loom)))]
