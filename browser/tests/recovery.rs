@@ -419,7 +419,8 @@ async fn p07_an_open_tab_is_healed_by_push_without_a_click() {
     silent.recover(15);
     site.recover(15);
     let new = "document.querySelector('h1').textContent === '15'";
-    browser.wait_until(new).await.unwrap();
+    let healed = browser.wait_until(new).await;
+    healed.expect("point 7: the tab shows the new price");
     assert_eq!(site.asked(since), ["GET /price"], "point 7: and no reload");
 
     browser.switch_to(&not_told).await.unwrap();
@@ -437,7 +438,8 @@ async fn p07_an_open_tab_is_healed_by_push_without_a_click() {
     }
     browser.switch_to(&told).await.unwrap();
     let new = "document.querySelector('h1').textContent === '17'";
-    browser.wait_until(new).await.unwrap();
+    let healed = browser.wait_until(new).await;
+    healed.expect("point 7: behind another tab too");
     assert_eq!(site.asked(since).len(), 2, "point 7: once a recovery");
 }
 
