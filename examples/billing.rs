@@ -27,6 +27,8 @@
 //! | `--last-good` | in maintenance a page that is loaded anew shows prices still, and says how old they are; purchases are refused |
 //! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
 //!
+//! `browser/tests/incident.rs` does so in a real browser.
+//!
 //! # With curl
 //!
 //! All is well, and the prices come from the partner:
