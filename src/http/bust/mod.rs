@@ -139,6 +139,9 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// - Each replica has a generation of its own, its start or its last recovery in wall-clock milliseconds. Clients that change between replicas are
 ///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long.
+/// - Time moves when somebody looks. Where a ramp or a hold ends by itself and nobody waits for the signal ([`MaintenanceHandle::cache_bust`], or
+///   [`Push`](super::Push) with a subscriber), the first request after it is what ends it, and still counts as of the time before: its condition
+///   may be answered by a 304. The next one is answered in full.
 /// - What a browser shows without asking, `max-age` not over yet, no header of a later answer changes: that is what push and
 ///   `Clear-Site-Data` are for. The latter does not reach into open tabs.
 /// - Two of these layers may stand around one route, one for each partner: tags nest. Give each its own header and cookie.
