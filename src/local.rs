@@ -26,7 +26,10 @@ use crate::{
 };
 
 /// What views, services and handles hold on to.
+///
+/// Aligned, so that what every call reads of it does not lie beside the count, which every clone of a service writes.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Root {
     shared: Arc<Shared>,
     locals: Box<[Arc<Local>]>,
