@@ -1174,9 +1174,9 @@ mod sockets {
 
     use axum::{
         Router,
-        extract::State,
+        extract::{Path, State},
         response::IntoResponse,
-        routing::{get, post},
+        routing::{MethodRouter, get, post},
     };
     use hyper_util::{
         client::legacy::{self, connect::HttpConnector},
@@ -1384,33 +1384,41 @@ mod sockets {
         assert_eq!((counts.stored, counts.served, counts.missed), (2, 2, 1));
     }
 
-    /// Within `nest` a router strips the prefix: two routes may look the same from there.
-    #[cfg(feature = "axum")]
+    /// Within `nest` a router strips the prefix: two routes may look the same from there, and two accounts' one route.
     #[tokio::test]
     async fn two_nests_with_one_store_are_told_apart() {
         let layer = MaintenanceLayer::new("zuora");
         let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
-        let tenant = |price: &'static str| {
+        let nested = |routes: MethodRouter| {
             Router::new()
-                .route("/prices", get(async move || price))
+                .route("/prices", routes)
                 .layer(layer.routes())
                 .layer(last_good.clone())
         };
         let app: Router = Router::new()
-            .nest("/a", tenant("1 EUR"))
-            .nest("/b", tenant("2 EUR"));
+            .nest("/a", nested(get(async || "1 EUR")))
+            .nest("/b", nested(get(async || "2 EUR")))
+            .nest(
+                "/accounts/{id}",
+                nested(get(async |Path(id): Path<String>| format!("of {id}"))),
+            );
         let ask = async |path: &str| {
             let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
-            text(app.clone().oneshot(request).await.unwrap()).await
+            let answer = app.clone().oneshot(request).await.unwrap();
+            (answer.status(), text(answer).await)
         };
-        assert_eq!(ask("/a/prices").await, "1 EUR");
-        assert_eq!(ask("/b/prices").await, "2 EUR");
+        let ok = |body: &str| (StatusCode::OK, body.to_owned());
+        assert_eq!(ask("/a/prices").await, ok("1 EUR"));
+        assert_eq!(ask("/b/prices").await, ok("2 EUR"));
+        assert_eq!(ask("/accounts/1/prices").await, ok("of 1"));
         layer
             .handle()
             .engage(Hold::new("on-call", "ticket 4711"))
             .unwrap();
-        assert_eq!(ask("/a/prices").await, "1 EUR");
-        assert_eq!(ask("/b/prices").await, "2 EUR");
-        assert_eq!(last_good.counts().served, 2);
+        assert_eq!(ask("/a/prices").await, ok("1 EUR"));
+        assert_eq!(ask("/b/prices").await, ok("2 EUR"));
+        assert_eq!(ask("/accounts/1/prices").await, ok("of 1"));
+        assert_eq!(ask("/accounts/2/prices").await.0, 503);
+        assert_eq!(last_good.counts().served, 3);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::OriginalUri;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, COOKIE, HOST},
@@ -17,7 +18,8 @@ use crate::moment::Moment;
 pub(super) struct Key {
     user: Option<Box<str>>,
     uri: Box<str>,
-    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`.
+    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`,
+    /// and one nest has as many as its prefix has values.
     original: Option<Box<str>>,
     hosts: Vec<Box<[u8]>>,
 }
@@ -44,15 +46,9 @@ impl Key {
     }
 }
 
-#[cfg(feature = "axum")]
 fn original(parts: &request::Parts) -> Option<Box<str>> {
-    let axum::extract::OriginalUri(uri) = parts.extensions.get()?;
+    let OriginalUri(uri) = parts.extensions.get()?;
     Some(uri.to_string().into())
-}
-
-#[cfg(not(feature = "axum"))]
-fn original(_: &request::Parts) -> Option<Box<str>> {
-    None
 }
 
 /// A request that was opted in, as far as it is needed once it is gone.

@@ -57,8 +57,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// the partner serves, everything passes, and every good answer is copied as it streams by. When the layer refuses a read
 /// that was opted in, the caller gets the last good answer to it instead, if there is one that is not too old.
 ///
-#[cfg_attr(feature = "axum", doc = "```")]
-#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+/// ```
 /// use axum::{Router, body::{Body, to_bytes}, routing::{get, post}};
 /// use http::Request;
 /// use tower::ServiceExt;
@@ -120,7 +119,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// **Credentials elsewhere are not seen**: an `X-Api-Key`, a client certificate, a token in the query (which is a part
 /// of the key). Where answers depend on those, name the user.
 ///
-/// What is kept is found again by scheme, authority, path and query, `Host`, user, and the values of all headers that the
+/// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), `Host`, user, and the values of all headers that the
 /// answer's `Vary` names; up to 8 variants a resource. A write to the same URI by the same user that passes and
 /// succeeds drops what is kept for it (RFC 9111, 4.4).
 ///
