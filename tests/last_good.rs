@@ -884,6 +884,49 @@ async fn after_a_recovery_the_partner_answers_and_its_answer_is_the_last_good_on
     assert_eq!((counts.resources, counts.bytes, counts.missed), (0, 0, 1));
 }
 
+/// Whoever reads slowly ends last, with what was true first.
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_never_replaces_a_newer_one() {
+    let world = World::prices();
+    world.answers_with(&[], "12 EUR");
+    let slow = world.ask(prices()).await.unwrap();
+    tokio::time::advance(secs(3600)).await;
+    world.answers_with(&[], "13 EUR");
+    world.pass(prices()).await;
+    slow.into_body().collect().await.unwrap();
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "13 EUR");
+    assert_eq!(world.last_good.counts().stored, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_dropped_with_what_is_kept() {
+    let world = World::prices();
+    let write = || {
+        let mut request = prices();
+        *request.method_mut() = Method::PUT;
+        request
+    };
+    for clears in [true, false] {
+        world.answers_with(&[], "12 EUR");
+        let slow = world.ask(prices()).await.unwrap();
+        let other = world.ask(get("/prices?plan=gold")).await.unwrap();
+        if clears {
+            world.last_good.clear();
+        } else {
+            world.pass(write()).await;
+        }
+        slow.into_body().collect().await.unwrap();
+        other.into_body().collect().await.unwrap();
+        assert!(world.ask_held(prices()).await.is_none());
+        if clears {
+            assert!(world.ask_held(get("/prices?plan=gold")).await.is_none());
+        }
+        // What is asked for from then on is kept.
+        world.pass(prices()).await;
+        assert!(world.ask_held(prices()).await.is_some());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_are_found_in_boxed_errors_too() {
     let layer = MaintenanceLayer::new("zuora");

@@ -57,6 +57,8 @@ pub(super) struct Asked {
     pub(super) method: Method,
     /// Before the partner was asked: an answer is never younger than this makes it.
     pub(super) at: Moment,
+    /// How often was dropped what is kept, when this began.
+    pub(super) epoch: u64,
     headers: HeaderMap,
     /// `None` if they cannot be read.
     directives: Option<Directives>,
@@ -68,6 +70,7 @@ impl Asked {
             key: Key::new(parts, user),
             method: parts.method.clone(),
             at,
+            epoch: 0,
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),
         }

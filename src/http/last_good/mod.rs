@@ -121,7 +121,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), `Host`, user, and the values of all headers that the
 /// answer's `Vary` names; up to 8 variants a resource. A write to the same URI by the same user that passes and
-/// succeeds drops what is kept for it (RFC 9111, 4.4).
+/// succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
+/// whichever is read to its end first.
 ///
 /// # What is served
 ///
@@ -147,8 +148,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// # What it is not
 ///
 /// No general cache: it never answers while the partner may be asked. It does not revalidate, and does not collapse
-/// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else, and not an answer
-/// that is under way. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
+/// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
 /// request (a request id, a CORS origin without `Vary`) are kept with the answer; add them outside.
 ///
 /// One value, with its clones, is one store: use one for each partner, or router.
@@ -186,7 +186,7 @@ impl LastGoodLayer {
         self.shared.store.counts()
     }
 
-    /// Drops everything that is kept. What is under way is kept when it arrives.
+    /// Drops everything that is kept, and what is under way: an answer to what was asked for before is not kept when it arrives.
     pub fn clear(&self) {
         self.shared.store.clear();
     }
@@ -586,7 +586,7 @@ impl Shared {
             return None;
         }
         let user = self.user.as_ref().and_then(|user| user(parts));
-        Some(Box::new(Asked::new(parts, user, self.store.now())))
+        Some(Box::new(self.store.asked(parts, user)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is kept, of whom, and for how long.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,10 +16,14 @@ use http::{
         AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE,
         TRANSFER_ENCODING, VARY,
     },
-    response,
+    request, response,
 };
 use http_cache_semantics::{CacheOptions, CachePolicy};
-use moka::{Expiry, sync::Cache};
+use moka::{
+    Expiry,
+    ops::compute::{CompResult, Op},
+    sync::Cache,
+};
 
 use super::{
     LastGoodCounts,
@@ -33,6 +38,8 @@ const MOST_VARIANTS: usize = 8;
 const MOST_VARY: usize = 16;
 /// What an entry costs beside what it says: the maps, the counters, moka's own. Generous.
 const OVERHEAD: usize = 512;
+/// How many counters tell what was begun before a write. Two resources that share one lose a copy under way at worst.
+const EPOCHS: usize = 256;
 
 /// No freshness is longer: 68 years, as for numbers that are too large (RFC 9111, 1.2.2).
 const LONGEST: Duration = Duration::from_secs(1 << 31);
@@ -51,6 +58,9 @@ pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Key, Resource>,
+    /// How often was dropped what is kept; by a hash of its key.
+    epochs: Box<[AtomicU64]>,
+    hasher: RandomState,
     stored: AtomicU64,
     served: AtomicU64,
     missed: AtomicU64,
@@ -163,6 +173,8 @@ impl Store {
             limits,
             clock: Clock::start(),
             cache,
+            epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
             stored: AtomicU64::new(0),
             served: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -171,6 +183,18 @@ impl Store {
 
     pub(super) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    fn epoch(&self, key: &Key) -> &AtomicU64 {
+        // Both numbers are small: 256 fits any.
+        &self.epochs[(self.hasher.hash_one(key) % EPOCHS as u64) as usize]
+    }
+
+    /// A request that is opted in, as it begins.
+    pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
+        let mut asked = Asked::new(parts, user, self.now());
+        asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
+        asked
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -219,20 +243,30 @@ impl Store {
         (bytes <= self.limits.max_entry && !head.left(self.now()).is_zero()).then_some(head)
     }
 
-    /// Keeps an answer whose body has come to its end.
-    pub(super) fn keep(&self, key: &Key, asked: &Asked, head: Head, body: Vec<u8>) {
+    /// Keeps an answer whose body has come to its end, unless what is kept was asked for later: whoever reads slowly ends last.
+    pub(super) fn keep(&self, asked: &Asked, head: Head, body: Vec<u8>) {
+        let key = &asked.key;
         if let Some(good) = &self.limits.good
             && !good(&AnswerPrefix::whole(StatusCode::OK, &head.headers, &body))
         {
             return;
         }
+        let is_dropped = || self.epoch(key).load(Ordering::SeqCst) != asked.epoch;
+        if is_dropped() {
+            return;
+        }
         let body = Bytes::from(body.into_boxed_slice());
         let new = Arc::new(Kept { head, body });
         let now = self.now();
-        self.cache.entry_by_ref(key).and_upsert_with(|known| {
+        let put = self.cache.entry_by_ref(key).and_compute_with(|known| {
             let known = known.map(|known| known.into_value().variants);
-            let others = known.iter().flat_map(|variants| variants.iter());
-            let others = others
+            let known = || known.iter().flat_map(|variants| variants.iter());
+            let is_newer =
+                |other: &Arc<Kept>| other.head.answers(asked) && other.head.asked_at > asked.at;
+            if known().any(is_newer) {
+                return Op::Nop;
+            }
+            let others = known()
                 .filter(|other| !other.head.answers(asked) && !other.head.left(now).is_zero());
             let variants: Arc<[_]> = std::iter::once(&new)
                 .chain(others)
@@ -240,15 +274,21 @@ impl Store {
                 .cloned()
                 .collect();
             let left = variants.iter().map(|kept| kept.head.left(now)).max();
-            Resource {
+            Op::Put(Resource {
                 left: left.unwrap_or_default(),
                 key_bytes: key.bytes(),
                 variants,
-            }
+            })
         });
+        // Once more: who dropped what is kept between the first look and the put may have been too early to find it.
+        // Whoever counts after this look drops it.
+        if is_dropped() {
+            self.cache.invalidate(key);
+        } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
+            self.stored.fetch_add(1, Ordering::Relaxed);
+        }
         // Now rather than some writes later: moka would hold hundreds of entries beyond its bound until then.
         self.cache.run_pending_tasks();
-        self.stored.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What may be served for this request, and when that was found.
@@ -269,10 +309,15 @@ impl Store {
     }
 
     pub(super) fn forget(&self, key: &Key) {
+        // First: what is put in from here on either sees it, or was there to be dropped.
+        self.epoch(key).fetch_add(1, Ordering::SeqCst);
         self.cache.invalidate(key);
     }
 
     pub(super) fn clear(&self) {
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::SeqCst);
+        }
         self.cache.invalidate_all();
         self.cache.run_pending_tasks();
     }
