@@ -486,27 +486,102 @@ async fn variants_are_told_apart_by_all_values_of_what_vary_names() {
         r#"["gold", "silver"]"#
     );
     assert_eq!(world.ask_held(prices()).await.unwrap().1, "[]");
+}
 
-    // Bounded, and the newest stay.
-    for n in 0..100 {
-        world
-            .pass(with("/prices", &[("x-plan", &n.to_string())]))
-            .await;
+/// A resource's answers may vary by different headers: many servers name `Origin` only where there is one.
+#[tokio::test(start_paused = true)]
+async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
+    let world = World::prices();
+    world.answers(|request| {
+        let origin = request.headers().get("origin").cloned();
+        let mut answer = Response::new(Frames::from(format!("{origin:?}")));
+        if origin.is_some() {
+            let names = HeaderValue::from_static("Origin, Accept");
+            answer.headers_mut().insert("vary", names);
+        }
+        Ok(answer)
+    });
+    let from = |origin| with("/prices", &[("origin", origin)]);
+    world.pass(from("https://a.test")).await;
+    tokio::time::advance(secs(1)).await;
+    world.pass(prices()).await;
+    tokio::time::advance(secs(1)).await;
+    world.pass(from("https://b.test")).await;
+    assert_eq!(
+        world.ask_held(from("https://b.test")).await.unwrap().1,
+        "Some(\"https://b.test\")"
+    );
+    assert_eq!(world.ask_held(prices()).await.unwrap().1, "None");
+    // What names nothing is for everybody, and the newest of what fits is served.
+    assert_eq!(
+        world.ask_held(from("https://a.test")).await.unwrap().1,
+        "None"
+    );
+    assert_eq!(world.last_good.counts().resources, 1);
+    let mut write = prices();
+    *write.method_mut() = Method::PUT;
+    world.pass(write).await;
+    for gone in [from("https://a.test"), from("https://b.test"), prices()] {
+        assert!(world.ask_held(gone).await.is_none());
     }
-    let bytes = world.last_good.counts().bytes;
-    assert!(bytes < 8 * 1024, "{bytes}");
-    assert!(
-        world
-            .ask_held(with("/prices", &[("x-plan", "99")]))
-            .await
-            .is_some()
-    );
-    assert!(
-        world
-            .ask_held(with("/prices", &[("x-plan", "10")]))
-            .await
-            .is_none()
-    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_up_variants_put_out_no_answer_that_others_ask_for() {
+    const TOTAL: u64 = 256 * 1024;
+    let builder = LastGoodLayer::builder().path("/prices");
+    let world = World::new(builder.max_entry_bytes(64 * 1024).max_total_bytes(TOTAL));
+    world.answers_with(&[("vary", "accept-encoding")], "12 EUR");
+    let asks = |encoding: &str| with("/prices", &[("accept-encoding", encoding)]);
+    let honest = || asks("gzip, br");
+    for n in 0..1000 {
+        if n % 100 == 0 {
+            world.pass(honest()).await;
+        }
+        world.pass(asks(&format!("x{n}"))).await;
+        assert!(world.ask_held(honest()).await.is_some(), "{n}");
+        let bytes = world.last_good.counts().bytes;
+        assert!(bytes <= TOTAL, "{bytes} after {n}");
+    }
+
+    // And where the crowd was there first, what is asked for again and again gets in.
+    world.last_good.clear();
+    for n in 0..1000 {
+        world.pass(asks(&format!("y{n}"))).await;
+    }
+    for _ in 0..5 {
+        world.pass(asks("br")).await;
+    }
+    assert!(world.ask_held(asks("br")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_room_for_one_answer_one_is_kept() {
+    let builder = LastGoodLayer::builder().path("/prices");
+    let world = World::new(builder.max_entry_bytes(4096).max_total_bytes(4096));
+    let asks = |language: &str| with("/prices", &[("accept-language", language)]);
+    let mut largest = 0;
+    for size in (2000..4096).step_by(16) {
+        world.last_good.clear();
+        world.answers(move |_| {
+            let body = Frames::from(Bytes::from(vec![0; size]));
+            Ok(answer(&[("vary", "accept-language")], body))
+        });
+        let before = world.last_good.counts().stored;
+        world.pass(asks("en")).await;
+        let is_small_enough = world.last_good.counts().stored > before;
+        let served = world.ask_held(asks("en")).await.is_some();
+        assert_eq!(served, is_small_enough, "{size}");
+        if served {
+            largest = size;
+            world.pass(asks("de")).await;
+            let english = world.ask_held(asks("en")).await.is_some();
+            let german = world.ask_held(asks("de")).await.is_some();
+            assert!(english || german, "{size}");
+        }
+        assert!(world.last_good.counts().bytes <= 4096);
+    }
+    assert!(largest > 2500, "{largest}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What of a request decides which stored answer it may be given.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::OriginalUri;
 use http::{
@@ -53,7 +53,7 @@ fn original(parts: &request::Parts) -> Option<Box<str>> {
 
 /// A request that was opted in, as far as it is needed once it is gone.
 pub(super) struct Asked {
-    pub(super) key: Key,
+    pub(super) key: Arc<Key>,
     pub(super) method: Method,
     /// Before the partner was asked: an answer is never younger than this makes it.
     pub(super) at: Moment,
@@ -67,7 +67,7 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(parts: &request::Parts, user: Option<String>, at: Moment) -> Self {
         Self {
-            key: Key::new(parts, user),
+            key: Arc::new(Key::new(parts, user)),
             method: parts.method.clone(),
             at,
             epoch: 0,
@@ -92,10 +92,7 @@ impl Asked {
         !self.key.is_a_users() && self.headers.contains_key(COOKIE)
     }
 
-    pub(super) fn values<'h>(
-        &'h self,
-        name: &HeaderName,
-    ) -> impl Iterator<Item = &'h HeaderValue> + use<'h> {
+    pub(super) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
         self.headers.get_all(name).iter()
     }
 

@@ -120,7 +120,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// of the key). Where answers depend on those, name the user.
 ///
 /// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), `Host`, user, and the values of all headers that the
-/// answer's `Vary` names; up to 8 variants a resource. A write to the same URI by the same user that passes and
+/// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it is asked for (W-TinyLFU, as `moka` has it):
+/// whoever makes up languages or queries by the thousand puts out what nobody else asks for. A write to the same URI by the same user that passes and
 /// succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
 /// whichever is read to its end first.
 ///
@@ -231,7 +232,7 @@ pub struct LastGoodCounts {
     pub served: u64,
     /// How many requests that were opted in would have been, but nothing was there for them.
     pub missed: u64,
-    /// How many resources are kept now, users counted apart.
+    /// How many resources are kept now, users counted apart, variants not. Counting goes through all that is kept.
     pub resources: u64,
     /// How many bytes they take: bodies, headers, keys, and an allowance for the rest.
     pub bytes: u64,
@@ -360,7 +361,7 @@ impl LastGoodBuilder {
     }
 
     /// How many bytes all answers may take, at least as many as one may. Default: 32 MiB, room for thousands of them.
-    /// What was asked for least makes room.
+    /// What was asked for least makes room, and what is new finds none until it was asked for more often than that.
     ///
     /// Answers that are being put in at this moment come on top, one for each thread at most.
     pub fn max_total_bytes(self, most: u64) -> Self {
@@ -725,8 +726,9 @@ impl Asks {
     }
 
     fn copied<B: Body<Data = Bytes>>(self, head: store::Head, body: B) -> LastGoodBody<B> {
-        let taken = head.bytes() + self.asked.key.bytes();
-        let room = self.store.limits().max_entry.saturating_sub(taken);
+        let Some(room) = self.store.room(&self.asked, &head) else {
+            return LastGoodBody::passing(body);
+        };
         let hint = body.size_hint();
         let least = usize::try_from(hint.lower()).unwrap_or(usize::MAX);
         if least > room {
