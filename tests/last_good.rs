@@ -526,6 +526,52 @@ async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
     }
 }
 
+/// Web cache poisoning: what one sends must not show in what others get.
+#[tokio::test(start_paused = true)]
+async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
+    let builder = LastGoodLayer::builder().path("/prices");
+    let world = World::new(builder.keyed_by_header("X-Brand"));
+    world.answers(|request| {
+        Ok(Response::new(Frames::from(format!(
+            "{:?}",
+            request.headers()
+        ))))
+    });
+    for name in [
+        "host",
+        "forwarded",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-brand",
+    ] {
+        world.last_good.clear();
+        let evil = || with("/prices", &[(name, "evil.test")]);
+        world.pass(evil()).await;
+        assert!(world.ask_held(prices()).await.is_none(), "{name}");
+        assert!(
+            world
+                .ask_held(with("/prices", &[(name, "b")]))
+                .await
+                .is_none()
+        );
+        assert!(world.ask_held(evil()).await.is_some(), "{name}");
+    }
+    // One value in place of another's.
+    world.last_good.clear();
+    world
+        .pass(with(
+            "/prices",
+            &[("x-forwarded-host", "a"), ("x-brand", "b")],
+        ))
+        .await;
+    let swapped = with("/prices", &[("x-forwarded-host", "b"), ("x-brand", "a")]);
+    assert!(world.ask_held(swapped).await.is_none());
+    let elsewhere = with("/prices", &[("x-original-url", "a"), ("x-brand", "b")]);
+    assert!(world.ask_held(elsewhere).await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn made_up_variants_put_out_no_answer_that_others_ask_for() {
     const TOTAL: u64 = 256 * 1024;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::OriginalUri;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, COOKIE, HOST},
+    header::{AUTHORIZATION, COOKIE, FORWARDED, HOST},
     request,
 };
 
@@ -21,17 +21,32 @@ pub(super) struct Key {
     /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`,
     /// and one nest has as many as its prefix has values.
     original: Option<Box<str>>,
-    hosts: Vec<Box<[u8]>>,
+    /// Those of the headers that a key has: an answer may show any of them without naming it in `Vary`.
+    headers: Vec<(HeaderName, Box<[u8]>)>,
 }
 
+/// The headers by which proxies and frameworks say what the request was for before they changed it, or what it is for instead.
+pub(super) const KEYED: [HeaderName; 6] = [
+    HOST,
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
 impl Key {
-    fn new(parts: &request::Parts, user: Option<String>) -> Self {
-        let hosts = parts.headers.get_all(HOST).iter();
+    fn new(parts: &request::Parts, user: Option<String>, keyed: &[HeaderName]) -> Self {
+        let of = |name: &HeaderName| {
+            let values = parts.headers.get_all(name).iter();
+            let values = values.map(|value| (name.clone(), value.as_bytes().into()));
+            values.collect::<Vec<_>>()
+        };
         Self {
             user: user.map(Into::into),
             uri: parts.uri.to_string().into(),
             original: original(parts),
-            hosts: hosts.map(|host| host.as_bytes().into()).collect(),
+            headers: keyed.iter().flat_map(of).collect(),
         }
     }
 
@@ -41,8 +56,9 @@ impl Key {
 
     pub(super) fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let hosts: usize = self.hosts.iter().map(|host| host.len()).sum();
-        text(&self.user) + self.uri.len() + text(&self.original) + hosts
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
+        text(&self.user) + self.uri.len() + text(&self.original) + headers.sum::<usize>()
     }
 }
 
@@ -65,9 +81,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(parts: &request::Parts, user: Option<String>, at: Moment) -> Self {
+    pub(super) fn new(
+        parts: &request::Parts,
+        user: Option<String>,
+        keyed: &[HeaderName],
+        at: Moment,
+    ) -> Self {
         Self {
-            key: Arc::new(Key::new(parts, user)),
+            key: Arc::new(Key::new(parts, user, keyed)),
             method: parts.method.clone(),
             at,
             epoch: 0,

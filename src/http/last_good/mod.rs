@@ -32,7 +32,7 @@ use tower::{BoxError, Layer, Service};
 
 pub use self::body::LastGoodBody;
 use self::{
-    asked::Asked,
+    asked::{Asked, KEYED},
     body::Copying,
     store::{Good, Kept, Limits, Store},
 };
@@ -119,7 +119,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// **Credentials elsewhere are not seen**: an `X-Api-Key`, a client certificate, a token in the query (which is a part
 /// of the key). Where answers depend on those, name the user.
 ///
-/// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), `Host`, user, and the values of all headers that the
+/// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
+/// that say where the request came in, and the values of all headers that the
 /// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it is asked for (W-TinyLFU, as `moka` has it):
 /// whoever makes up languages or queries by the thousand puts out what nobody else asks for. A write to the same URI by the same user that passes and
 /// succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
@@ -174,6 +175,7 @@ impl LastGoodLayer {
             wanted: None,
             user: None,
             good: None,
+            keyed: Vec::new(),
             on_failure: false,
             max_stale: Duration::from_secs(2 * 3600),
             max_entry: 256 * 1024,
@@ -248,6 +250,7 @@ pub struct LastGoodBuilder {
     wanted: Option<Box<Wanted>>,
     user: Option<Box<NameUser>>,
     good: Option<Arc<Good>>,
+    keyed: Vec<String>,
     on_failure: bool,
     max_stale: Duration,
     max_entry: usize,
@@ -304,6 +307,30 @@ impl LastGoodBuilder {
             user: Some(Box::new(user)),
             ..self
         }
+    }
+
+    /// Tells answers apart by one more header of the request, whether their `Vary` names it or not. Default: `Host`, `Forwarded`,
+    /// `X-Forwarded-Host`, `X-Forwarded-Proto`, `X-Original-URL` and `X-Rewrite-URL`.
+    ///
+    /// Against web cache poisoning: many frameworks build links and redirects from these, and say nothing of it in `Vary`. Were
+    /// they no part of the key, one request with `X-Forwarded-Host: evil.example` would put the attacker's links before everybody
+    /// ([how that is done](https://portswigger.net/web-security/web-cache-poisoning)). Name here all other headers that your answers
+    /// show or depend on without saying so: `X-Forwarded-Prefix`, a header by which tests or brands are chosen. One that differs with
+    /// each client, such as `X-Forwarded-For`, leaves each client its own answers alone, and so does a proxy that
+    /// names the client in `Forwarded`: outside of this layer, take from it what your answers do not need.
+    ///
+    /// ```
+    /// use tower_maintenance::http::LastGoodLayer;
+    ///
+    /// let last_good = LastGoodLayer::builder().path("/prices").keyed_by_header("x-brand").build()?;
+    /// let error = LastGoodLayer::builder().path("/prices").keyed_by_header("x brand").build().unwrap_err();
+    /// assert_eq!(error.to_string(), "keyed_by_header is `x brand`: allowed is the name of a header, such as `x-forwarded-prefix`");
+    /// # let _ = last_good;
+    /// # Ok::<(), tower_maintenance::http::LastGoodError>(())
+    /// ```
+    pub fn keyed_by_header(mut self, name: impl Into<String>) -> Self {
+        self.keyed.push(name.into());
+        self
     }
 
     /// Keeps those answers alone that `good` calls so; it sees the whole body, and the headers that would be kept.
@@ -384,7 +411,7 @@ impl LastGoodBuilder {
     ///
     /// # Errors
     ///
-    /// If nothing is opted in, a pattern is not valid, or a limit is not within its range.
+    /// If nothing is opted in, a pattern or a header's name is not valid, or a limit is not within its range.
     pub fn build(self) -> Result<LastGoodLayer, LastGoodError> {
         const ENTRY: std::ops::RangeInclusive<usize> = 1024..=256 * 1024 * 1024;
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -423,7 +450,15 @@ impl LastGoodBuilder {
         };
         let numbered = self.paths.iter().map(|pattern| (0, &**pattern));
         let paths = Matcher::new(numbered).map_err(bad)?;
+        let keyed = self.keyed.iter().map(|name| {
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                let allowed = "the name of a header, such as `x-forwarded-prefix`".to_owned();
+                error("keyed_by_header", name.clone(), allowed)
+            })
+        });
+        let keyed = KEYED.into_iter().map(Ok).chain(keyed);
         let limits = Limits {
+            keyed: keyed.collect::<Result<_, _>>()?,
             max_stale: self.max_stale,
             max_entry: self.max_entry,
             max_total: self.max_total,
@@ -447,6 +482,7 @@ impl fmt::Debug for LastGoodBuilder {
             .field("paths", &self.paths)
             .field("only", &self.wanted.is_some())
             .field("keyed", &self.user.is_some())
+            .field("keyed_by_header", &self.keyed)
             .field("good_if", &self.good.is_some())
             .field("on_failure_too", &self.on_failure)
             .field("max_stale", &self.max_stale)

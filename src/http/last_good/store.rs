@@ -46,8 +46,9 @@ const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 pub(super) type Good = dyn Fn(&AnswerPrefix<'_>) -> bool + Send + Sync;
 
-/// What was built: how much is kept, and what is good.
+/// What was built: how much is kept, by what it is found, and what is good.
 pub(super) struct Limits {
+    pub(super) keyed: Box<[HeaderName]>,
     pub(super) max_stale: Duration,
     pub(super) max_entry: usize,
     pub(super) max_total: u64,
@@ -248,7 +249,7 @@ impl Store {
 
     /// A request that is opted in, as it begins.
     pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
-        let mut asked = Asked::new(parts, user, self.now());
+        let mut asked = Asked::new(parts, user, &self.limits.keyed, self.now());
         asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
         asked
     }
