@@ -122,8 +122,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
 /// that say where the request came in, and the values of all headers that the
 /// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it is asked for (W-TinyLFU, as `moka` has it):
-/// whoever makes up languages or queries by the thousand puts out what nobody else asks for. A write to the same URI by the same user that passes and
-/// succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
+/// whoever makes up languages or queries by the thousand puts out what nobody else asks for. A write to the same URI by the same user, with the
+/// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
 /// whichever is read to its end first.
 ///
 /// # What is served
@@ -132,6 +132,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// |---|---|
 /// | when | the layer refuses; with [`on_failure_too`](LastGoodBuilder::on_failure_too) also when the partner fails |
 /// | how old at most | as long as it is fresh (`s-maxage`, `max-age`, `Expires`), and then for the answer's `stale-if-error` ([RFC 5861](https://www.rfc-editor.org/rfc/rfc5861)) if it says so, but never longer than [`max_stale`](LastGoodBuilder::max_stale), which holds if it does not |
+/// | how old it is | by its `Date`, or by `Age` and the time that the call took, whichever is more (RFC 9111, 4.2.3). A partner whose clock is hours behind is served shorter for it |
 /// | never stale | `must-revalidate`, `proxy-revalidate`; `s-maxage` without `stale-if-error` |
 /// | heeded of the request | `no-store`, `no-cache`, `max-age`, `max-stale`, `min-fresh`, `stale-if-error`. Not `max-age=0`: browsers send it with every reload, and who reloads would get a 503 for it. `only-if-cached` says nothing here |
 /// | HEAD | answered from what GET left |

@@ -147,6 +147,7 @@ pub(super) struct Head {
     /// What its `Vary` names: sorted, and each once.
     names: Box<[HeaderName]>,
     asked_at: Moment,
+    arrived_at: Moment,
     age_on_arrival: Duration,
     lifetime: Duration,
     /// How long past its lifetime it may be served.
@@ -156,7 +157,8 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn age(&self, now: Moment) -> Duration {
-        self.age_on_arrival.saturating_add(now.since(self.asked_at))
+        self.age_on_arrival
+            .saturating_add(now.since(self.arrived_at))
     }
 
     pub(super) fn lifetime(&self) -> Duration {
@@ -283,11 +285,13 @@ impl Store {
             None if said.has("s-maxage") => Duration::ZERO,
             None => self.limits.max_stale,
         };
+        let now = self.now();
         let head = Head {
             headers: kept_headers(headers),
             names,
             asked_at: asked.at,
-            age_on_arrival: age(headers),
+            arrived_at: now,
+            age_on_arrival: age(headers, now.since(asked.at)),
             lifetime,
             max_stale,
             for_everybody,
@@ -461,11 +465,16 @@ fn lifetime(said: &Directives, wants: &Directives, headers: &HeaderMap) -> Optio
         .then(|| policy.time_to_live(arrived).min(LONGEST))
 }
 
-/// How old the answer was when it came: whatever caches stand between.
-fn age(headers: &HeaderMap) -> Duration {
+/// How old the answer was when it came (RFC 9111, 4.2.3): by its `Date`, or by what caches between say, whichever is more.
+fn age(headers: &HeaderMap, delay: Duration) -> Duration {
     let said = headers.get_all(AGE).iter();
     let seconds = said.map(|age| age.to_str().map_or(0, |age| seconds(age.trim())));
-    Duration::from_secs(seconds.max().unwrap_or(0))
+    let by_caches = Duration::from_secs(seconds.max().unwrap_or(0)).saturating_add(delay);
+    // A date from the future says nothing, and neither does one that cannot be read.
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let by_date = date.and_then(|date| Clock::wall().duration_since(date).ok());
+    by_caches.max(by_date.unwrap_or_default())
 }
 
 /// What `Vary` names; `None` where no request could match, or too many are named.
