@@ -934,6 +934,98 @@ async fn expires_counts_from_the_date() {
     assert!(world.ask_held(prices()).await.is_none());
 }
 
+/// Whose browsers have it all would otherwise have nothing when it matters (RFC 9111, 4.3.4).
+#[tokio::test(start_paused = true)]
+async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
+    let world = World::prices();
+    let not_modified = |headers: &'static [(&'static str, &'static str)]| {
+        world.answers(move |_| {
+            let mut answer = answer(headers, Frames::default());
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            Ok(answer)
+        });
+    };
+    let whole = || {
+        world.last_good.clear();
+        let headers = &[
+            ("etag", "\"v1\""),
+            ("cache-control", "max-age=60"),
+            ("content-type", "text/plain"),
+            ("x-rate", "1"),
+        ];
+        world.answers_with(headers, "12 EUR");
+        world.pass(prices())
+    };
+    let conditional = || with("/prices", &[("if-none-match", "\"v1\"")]);
+    whole().await;
+    not_modified(&[("etag", "\"v1\""), ("x-rate", "2"), ("content-type", "x/y")]);
+    for _ in 0..5 {
+        tokio::time::advance(secs(3600)).await;
+        world.pass(conditional()).await;
+    }
+    tokio::time::advance(secs(100)).await;
+    let (head, body) = world.ask_held(prices()).await.unwrap();
+    assert_eq!(body, "12 EUR");
+    assert_eq!(head.headers["age"], "100");
+    assert_eq!(head.headers["x-rate"], "2", "what it says is taken over");
+    assert_eq!(
+        head.headers["content-type"], "text/plain",
+        "not of its body"
+    );
+    assert!(!head.headers.contains_key("etag"));
+    let served = head.extensions.get::<ServedLastGood>().unwrap();
+    assert_eq!(served.stale(), secs(40), "as fresh as the 200 said");
+
+    // Another one's says nothing of this, nor does one without any, nor one to whom this may not be shown.
+    let authorized = || with("/prices", &[("authorization", "Bearer 1")]);
+    let other: [(&'static [_], Asks); 6] = [
+        (&[("etag", "\"v2\"")], conditional()),
+        (&[], conditional()),
+        (
+            &[("etag", "\"v1\""), ("cache-control", "no-store")],
+            conditional(),
+        ),
+        (
+            &[("etag", "\"v1\""), ("cache-control", "private")],
+            conditional(),
+        ),
+        (&[("etag", "\"v1\"")], authorized()),
+        (&[("etag", "\"v1\"")], with("/prices", &[("cookie", "a=1")])),
+    ];
+    for (headers, request) in other {
+        whole().await;
+        tokio::time::advance(secs(3600)).await;
+        not_modified(headers);
+        world.pass(request).await;
+        let (head, _) = world.ask_held(prices()).await.unwrap();
+        assert_eq!(head.headers["age"], "3600", "{headers:?}");
+    }
+
+    // Nor is what varies shown to others than before.
+    world.last_good.clear();
+    let gold = || with("/prices", &[("x-plan", "gold")]);
+    world.answers_with(&[("etag", "\"v1\""), ("vary", "x-plan")], "10 EUR");
+    world.pass(gold()).await;
+    for vary in [
+        &[("etag", "\"v1\""), ("vary", "accept")],
+        &[("etag", "\"v1\""), ("vary", "")],
+    ] {
+        not_modified(vary);
+        world.pass(gold()).await;
+        assert!(world.ask_held(prices()).await.is_none());
+    }
+
+    // By what it says of freshness itself.
+    whole().await;
+    not_modified(&[
+        ("etag", "\"v1\""),
+        ("cache-control", "max-age=60, must-revalidate"),
+    ]);
+    world.pass(conditional()).await;
+    tokio::time::advance(secs(61)).await;
+    assert!(world.ask_held(prices()).await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_may_ask_for_less_and_a_reload_is_answered() {
     let world = World::prices();

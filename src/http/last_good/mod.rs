@@ -99,7 +99,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// | never kept | because |
 /// |---|---|
-/// | any other status | a 404, a redirect, a part of something may be the partner's trouble speaking |
+/// | any other status | a 404, a redirect, a part of something may be the partner's trouble speaking. A 304 with the same `ETag` makes what is kept for the request count as of now, by what both say (RFC 9111, 4.3.4) |
 /// | `no-store`, `no-cache`, `Vary: *`, more than 16 names in `Vary` | it must not be used without the partner, or cannot be told apart |
 /// | a `Cache-Control` that cannot be read or contradicts itself | it might say `private` |
 /// | a body that breaks off, that nobody reads to its end, with trailers, too large | it is not the whole answer, or not worth the room |
@@ -150,7 +150,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// # What it is not
 ///
-/// No general cache: it never answers while the partner may be asked. It does not revalidate, and does not collapse
+/// No general cache: it never answers while the partner may be asked. It does not revalidate by itself, and does not collapse
 /// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
 /// request (a request id, a CORS origin without `Vary`) are kept with the answer; add them outside.
 ///
@@ -229,7 +229,7 @@ impl<S> Layer<S> for LastGoodLayer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastGoodCounts {
-    /// How many answers were kept since the layer was built, those included that replaced an older one.
+    /// How many answers were kept since the layer was built, those included that replaced an older one, or that a 304 confirmed.
     pub stored: u64,
     /// How many requests were answered from what is kept.
     pub served: u64,
@@ -726,6 +726,9 @@ impl Asks {
         let is_ours = response.extensions().get::<Refused>().is_none()
             && response.extensions().get::<ServedLastGood>().is_none();
         let (head, body) = response.into_parts();
+        if is_ours && head.status == StatusCode::NOT_MODIFIED {
+            self.store.confirm(&self.asked, &head);
+        }
         let body = match is_ours
             .then(|| self.store.head(&self.asked, &head))
             .flatten()

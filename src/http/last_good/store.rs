@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE,
+        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, ETAG, EXPIRES, PRAGMA, SET_COOKIE,
         TRANSFER_ENCODING, VARY,
     },
     request, response,
@@ -144,6 +144,8 @@ pub(super) struct Kept {
 /// keep the whole buffer.
 pub(super) struct Head {
     pub(super) headers: HeaderMap,
+    /// What is not served, and told what the others mean: for a 304 that says no more than that all is as it was.
+    aside: HeaderMap,
     /// What its `Vary` names: sorted, and each once.
     names: Box<[HeaderName]>,
     asked_at: Moment,
@@ -182,7 +184,8 @@ impl Head {
     fn bytes(&self) -> usize {
         // 64 for what the map takes for each.
         let of = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len() + 64;
-        let headers = self.headers.iter().map(|(name, value)| of(name, value));
+        let headers = self.headers.iter().chain(&self.aside);
+        let headers = headers.map(|(name, value)| of(name, value));
         let names = self.names.iter().map(|name| name.as_str().len() + 64);
         OVERHEAD + headers.sum::<usize>() + names.sum::<usize>()
     }
@@ -288,6 +291,7 @@ impl Store {
         let now = self.now();
         let head = Head {
             headers: kept_headers(headers),
+            aside: only(headers, &ASIDE),
             names,
             asked_at: asked.at,
             arrived_at: now,
@@ -338,8 +342,52 @@ impl Store {
         }
     }
 
+    /// What is kept for this request counts as of now if the partner says so by a 304 with its `ETag` (RFC 9111, 4.3.4).
+    pub(super) fn confirm(&self, asked: &Asked, answer: &response::Parts) {
+        let Some(tag) = answer.headers.get(ETAG) else {
+            return;
+        };
+        let same = self
+            .answers(asked)
+            .filter(|kept| kept.head.aside.get(ETAG) == Some(tag));
+        let Some(kept) = same.max_by_key(|kept| kept.head.asked_at) else {
+            return;
+        };
+        // Found by fewer headers than before, it would be shown to others.
+        let varies = answer.headers.contains_key(VARY);
+        if varies && names(&answer.headers).as_ref() != Some(&kept.head.names) {
+            return;
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in kept.head.headers.iter().chain(&kept.head.aside) {
+            // A date says when it was sent, not when it was found to be true still.
+            let is_said_anew = *name == DATE || answer.headers.contains_key(name);
+            if is_of_the_body(name) || !is_said_anew {
+                headers.append(name, value.clone());
+            }
+        }
+        for (name, value) in &answer.headers {
+            if !is_of_the_body(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        let mut whole = Response::new(()).into_parts().0;
+        whole.headers = headers;
+        if let Some(head) = self.head(asked, &whole)
+            && self
+                .room(asked, &head)
+                .is_some_and(|room| kept.body.len() <= room)
+        {
+            self.put(asked, head, kept.body.clone());
+        }
+    }
+
     /// Keeps an answer whose body has come to its end, unless what is kept was asked for later: whoever reads slowly ends last.
     pub(super) fn keep(&self, asked: &Asked, head: Head, body: Vec<u8>) {
+        self.put(asked, head, body.into_boxed_slice().into());
+    }
+
+    fn put(&self, asked: &Asked, head: Head, body: Bytes) {
         let key = &asked.key;
         if let Some(good) = &self.limits.good
             && !good(&AnswerPrefix::whole(StatusCode::OK, &head.headers, &body))
@@ -350,7 +398,6 @@ impl Store {
         if is_dropped() {
             return;
         }
-        let body = Bytes::from(body.into_boxed_slice());
         let new = Arc::new(Kept { head, body });
         let until = self.now().after(new.head.left(self.now()));
         let number = self.number(key, &new.head.names, until);
@@ -520,6 +567,24 @@ fn kept_headers(headers: &HeaderMap) -> HeaderMap {
         }
     }
     kept
+}
+
+/// What the headers that are not served meant for how long an answer is kept, and which body it has.
+const ASIDE: [HeaderName; 4] = [CACHE_CONTROL, ETAG, EXPIRES, PRAGMA];
+
+fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut only = HeaderMap::new();
+    for name in names {
+        for value in headers.get_all(name) {
+            only.append(name, own(value));
+        }
+    }
+    only
+}
+
+/// What a 304 cannot change: it has no body (RFC 9111, 3.2).
+fn is_of_the_body(name: &HeaderName) -> bool {
+    name.as_str().starts_with("content-")
 }
 
 /// What belongs to one connection, to one reader, or to a life in caches that a stored answer no longer has.
