@@ -23,8 +23,8 @@ use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
     Error, Hold, MaintenanceLayer, Policy, Refused,
     http::{
-        HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder, LastGoodLayer, Measured,
-        ServedLastGood,
+        CacheBustLayer, HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder, LastGoodLayer,
+        Measured, ServedLastGood,
     },
 };
 
@@ -742,6 +742,9 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
             ("link", "<a>"),
             ("link", "<b>"),
             ("clear-site-data", "\"cache\""),
+            ("maintenance-generation", "1722457620000"),
+            ("surrogate-key", "prices"),
+            ("cache-tag", "prices"),
         ],
         "12 EUR",
     );
@@ -1238,6 +1241,64 @@ async fn refusals_are_found_in_boxed_errors_too() {
     assert!(answer.extensions().get::<ServedLastGood>().is_some());
     let error = calls.oneshot(get("/elsewhere")).await.unwrap_err();
     assert!(Refused::find(&*error).is_some());
+}
+
+/// In the documented order clients learn of the recovery from what is served; in the other one nothing old is told.
+#[tokio::test(start_paused = true)]
+async fn what_is_served_bears_the_generation_of_its_own_time() {
+    for outside in [true, false] {
+        let layer = MaintenanceLayer::new("zuora");
+        let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
+        let bust = CacheBustLayer::builder(&layer.handle())
+            .surrogate_key(["prices"])
+            .build()
+            .unwrap();
+        let inner = service_fn(async |_: Asks| {
+            let answer = answer(
+                &[("cache-control", "max-age=60"), ("etag", "\"1\"")],
+                Frames::of(["12 EUR"]),
+            );
+            Ok::<_, std::convert::Infallible>(answer)
+        });
+        let gated = layer.paths().layer(inner);
+        let app = if outside {
+            let app = bust.layer(last_good.layer(gated));
+            BoxCloneService::new(app.map_response(|answer| answer.map(BodyExt::boxed_unsync)))
+        } else {
+            let app = last_good.layer(bust.layer(gated));
+            BoxCloneService::new(app.map_response(|answer| answer.map(BodyExt::boxed_unsync)))
+        };
+        let ask = async || app.clone().oneshot(prices()).await.unwrap();
+        let generation = |answer: &Response<_>| {
+            let said = answer.headers().get("maintenance-generation").cloned();
+            said.map(|said| said.to_str().unwrap().parse::<u64>().unwrap())
+        };
+        let first = ask().await;
+        let before = generation(&first).unwrap();
+        first.into_body().collect().await.unwrap();
+        let mut generations = vec![before];
+        for _ in 0..2 {
+            layer
+                .handle()
+                .engage(Hold::new("on-call", "drill"))
+                .unwrap();
+            let served = ask().await;
+            assert!(served.extensions().get::<ServedLastGood>().is_some());
+            let now = generation(&served);
+            layer.handle().release("on-call", "it is back").unwrap();
+            tokio::time::advance(secs(1)).await;
+            assert_eq!(now.is_some(), outside);
+            assert_eq!(served.headers().contains_key("surrogate-key"), outside);
+            assert!(!served.headers().contains_key("etag"));
+            generations.extend(now);
+        }
+        // Served before a recovery and after it.
+        assert!(generations.is_sorted());
+        assert!(
+            !outside || generations[2] > generations[1],
+            "{generations:?}"
+        );
+    }
 }
 
 #[test]

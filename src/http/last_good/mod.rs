@@ -142,6 +142,18 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// no browser and no CDN keeps an old price beyond the recovery; validators are gone for the same reason. The extension
 /// [`ServedLastGood`] marks it for metrics and error trackers, and the current span's field `maintenance.last_good` is set to `true`.
 ///
+/// # The order of the layers
+///
+/// From outside to inside, before routes and around calls alike:
+///
+/// | layer | there, because |
+/// |---|---|
+/// | [`CacheBustLayer`](super::CacheBustLayer) | it tells clients of a recovery on whatever they get, this layer's answers too. Within, it would say `no-cache` of answers that say nothing, and those are not kept. `Maintenance-Generation`, `Surrogate-Key` and `Cache-Tag` are never kept, for they are of another time when they are served; a [header of another name](super::CacheBustBuilder::generation_header) is |
+/// | who authenticates, if the user is [named](LastGoodBuilder::keyed_by) | who asks must be verified before anything is served, and known here. Within, nobody would check while the layer refuses |
+/// | this one | |
+/// | the maintenance layer | its refusals are what is answered; nothing between may turn them into something else |
+/// | the routes, or the client | |
+///
 /// # After a recovery
 ///
 /// Nothing is dropped by itself: the partner answers again, and its answers replace what was kept. Until then an answer from

@@ -596,10 +596,13 @@ fn is_left_out(name: &HeaderName) -> bool {
         // `CDN-Cache-Control` and its kin (RFC 9213) would let a CDN keep it.
         || text.ends_with("cache-control")
         || text.starts_with("proxy-")
+        // Of a time before the recovery that this answer may outlive.
+        || text == crate::http::bust::HEADER
         || matches!(
             text,
             "age"
                 | "authentication-info"
+                | "cache-tag"
                 | "clear-site-data"
                 | "content-length"
                 | "etag"
@@ -610,6 +613,7 @@ fn is_left_out(name: &HeaderName) -> bool {
                 | "retry-after"
                 | "set-cookie2"
                 | "surrogate-control"
+                | "surrogate-key"
                 | "te"
                 | "trailer"
                 | "upgrade"
