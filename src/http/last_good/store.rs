@@ -443,9 +443,9 @@ impl Store {
             _ => None,
         };
         let slots = resource.into_iter().flat_map(|resource| {
-            let slot =
-                |names: &Box<[HeaderName]>| Slot::Answer(resource.number, values(asked, names));
-            resource.sets.iter().map(slot).collect::<Vec<_>>()
+            let sets = resource.sets.iter();
+            let slots = sets.map(|names| Slot::Answer(resource.number, values(asked, names)));
+            slots.collect::<Vec<_>>()
         });
         slots.filter_map(|slot| match self.cache.get(&slot)? {
             Entry::Answer(kept) => Some(kept),
