@@ -121,8 +121,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
 /// that say where the request came in, and the values of all headers that the
-/// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it is asked for (W-TinyLFU, as `moka` has it):
-/// whoever makes up languages or queries by the thousand puts out what nobody else asks for. A write to the same URI by the same user, with the
+/// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it was asked for of late (W-TinyLFU, as `moka` has it):
+/// whoever makes up languages or queries by the thousand puts out what hardly anybody else asks for. A write to the same URI by the same user, with the
 /// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
 /// whichever is read to its end first.
 ///
