@@ -42,7 +42,7 @@ pub use self::{
 use super::matcher::Matcher;
 use crate::{handle::MaintenanceHandle, text::OneLine};
 
-const HEADER: &str = "maintenance-generation";
+pub(super) const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";
 const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
 

@@ -1,10 +1,11 @@
 //! What of a request decides which stored answer it may be given.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use axum::extract::OriginalUri;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, COOKIE, HOST},
+    header::{AUTHORIZATION, COOKIE, FORWARDED, HOST},
     request,
 };
 
@@ -17,19 +18,35 @@ use crate::moment::Moment;
 pub(super) struct Key {
     user: Option<Box<str>>,
     uri: Box<str>,
-    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`.
+    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`,
+    /// and one nest has as many as its prefix has values.
     original: Option<Box<str>>,
-    hosts: Vec<Box<[u8]>>,
+    /// Those of the headers that a key has: an answer may show any of them without naming it in `Vary`.
+    headers: Vec<(HeaderName, Box<[u8]>)>,
 }
 
+/// The headers by which proxies and frameworks say what the request was for before they changed it, or what it is for instead.
+pub(super) const KEYED: [HeaderName; 6] = [
+    HOST,
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
 impl Key {
-    fn new(parts: &request::Parts, user: Option<String>) -> Self {
-        let hosts = parts.headers.get_all(HOST).iter();
+    fn new(parts: &request::Parts, user: Option<String>, keyed: &[HeaderName]) -> Self {
+        let of = |name: &HeaderName| {
+            let values = parts.headers.get_all(name).iter();
+            let values = values.map(|value| (name.clone(), value.as_bytes().into()));
+            values.collect::<Vec<_>>()
+        };
         Self {
             user: user.map(Into::into),
             uri: parts.uri.to_string().into(),
             original: original(parts),
-            hosts: hosts.map(|host| host.as_bytes().into()).collect(),
+            headers: keyed.iter().flat_map(of).collect(),
         }
     }
 
@@ -39,39 +56,42 @@ impl Key {
 
     pub(super) fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let hosts: usize = self.hosts.iter().map(|host| host.len()).sum();
-        text(&self.user) + self.uri.len() + text(&self.original) + hosts
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
+        text(&self.user) + self.uri.len() + text(&self.original) + headers.sum::<usize>()
     }
 }
 
-#[cfg(feature = "axum")]
 fn original(parts: &request::Parts) -> Option<Box<str>> {
-    let axum::extract::OriginalUri(uri) = parts.extensions.get()?;
+    let OriginalUri(uri) = parts.extensions.get()?;
     Some(uri.to_string().into())
-}
-
-#[cfg(not(feature = "axum"))]
-fn original(_: &request::Parts) -> Option<Box<str>> {
-    None
 }
 
 /// A request that was opted in, as far as it is needed once it is gone.
 pub(super) struct Asked {
-    pub(super) key: Key,
+    pub(super) key: Arc<Key>,
     pub(super) method: Method,
     /// Before the partner was asked: an answer is never younger than this makes it.
     pub(super) at: Moment,
+    /// How often was dropped what is kept, when this began.
+    pub(super) epoch: u64,
     headers: HeaderMap,
     /// `None` if they cannot be read.
     directives: Option<Directives>,
 }
 
 impl Asked {
-    pub(super) fn new(parts: &request::Parts, user: Option<String>, at: Moment) -> Self {
+    pub(super) fn new(
+        parts: &request::Parts,
+        user: Option<String>,
+        keyed: &[HeaderName],
+        at: Moment,
+    ) -> Self {
         Self {
-            key: Key::new(parts, user),
+            key: Arc::new(Key::new(parts, user, keyed)),
             method: parts.method.clone(),
             at,
+            epoch: 0,
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),
         }
@@ -93,10 +113,7 @@ impl Asked {
         !self.key.is_a_users() && self.headers.contains_key(COOKIE)
     }
 
-    pub(super) fn values<'h>(
-        &'h self,
-        name: &HeaderName,
-    ) -> impl Iterator<Item = &'h HeaderValue> + use<'h> {
+    pub(super) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
         self.headers.get_all(name).iter()
     }
 

@@ -53,8 +53,7 @@ pub(super) struct Copying {
 
 impl Copying {
     fn keep(self) {
-        self.store
-            .keep(&self.asked.key, &self.asked, self.head, self.bytes);
+        self.store.keep(&self.asked, self.head, self.bytes);
     }
 }
 

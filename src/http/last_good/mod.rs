@@ -32,7 +32,7 @@ use tower::{BoxError, Layer, Service};
 
 pub use self::body::LastGoodBody;
 use self::{
-    asked::Asked,
+    asked::{Asked, KEYED},
     body::Copying,
     store::{Good, Kept, Limits, Store},
 };
@@ -57,8 +57,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// the partner serves, everything passes, and every good answer is copied as it streams by. When the layer refuses a read
 /// that was opted in, the caller gets the last good answer to it instead, if there is one that is not too old.
 ///
-#[cfg_attr(feature = "axum", doc = "```")]
-#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+/// ```
 /// use axum::{Router, body::{Body, to_bytes}, routing::{get, post}};
 /// use http::Request;
 /// use tower::ServiceExt;
@@ -100,7 +99,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// | never kept | because |
 /// |---|---|
-/// | any other status | a 404, a redirect, a part of something may be the partner's trouble speaking |
+/// | any other status | a 404, a redirect, a part of something may be the partner's trouble speaking. A 304 with the same `ETag` makes what is kept for the request count as of now, by what both say (RFC 9111, 4.3.4) |
 /// | `no-store`, `no-cache`, `Vary: *`, more than 16 names in `Vary` | it must not be used without the partner, or cannot be told apart |
 /// | a `Cache-Control` that cannot be read or contradicts itself | it might say `private` |
 /// | a body that breaks off, that nobody reads to its end, with trailers, too large | it is not the whole answer, or not worth the room |
@@ -120,9 +119,12 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// **Credentials elsewhere are not seen**: an `X-Api-Key`, a client certificate, a token in the query (which is a part
 /// of the key). Where answers depend on those, name the user.
 ///
-/// What is kept is found again by scheme, authority, path and query, `Host`, user, and the values of all headers that the
-/// answer's `Vary` names; up to 8 variants a resource. A write to the same URI by the same user that passes and
-/// succeeds drops what is kept for it (RFC 9111, 4.4).
+/// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
+/// that say where the request came in, and the values of all headers that the
+/// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it was asked for of late (W-TinyLFU, as `moka` has it):
+/// whoever makes up languages or queries by the thousand puts out what hardly anybody else asks for. A write to the same URI by the same user, with the
+/// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
+/// whichever is read to its end first.
 ///
 /// # What is served
 ///
@@ -130,6 +132,7 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// |---|---|
 /// | when | the layer refuses; with [`on_failure_too`](LastGoodBuilder::on_failure_too) also when the partner fails |
 /// | how old at most | as long as it is fresh (`s-maxage`, `max-age`, `Expires`), and then for the answer's `stale-if-error` ([RFC 5861](https://www.rfc-editor.org/rfc/rfc5861)) if it says so, but never longer than [`max_stale`](LastGoodBuilder::max_stale), which holds if it does not |
+/// | how old it is | by its `Date`, or by `Age` and the time that the call took, whichever is more (RFC 9111, 4.2.3). A partner whose clock is hours behind is served shorter for it |
 /// | never stale | `must-revalidate`, `proxy-revalidate`; `s-maxage` without `stale-if-error` |
 /// | heeded of the request | `no-store`, `no-cache`, `max-age`, `max-stale`, `min-fresh`, `stale-if-error`. Not `max-age=0`: browsers send it with every reload, and who reloads would get a 503 for it. `only-if-cached` says nothing here |
 /// | HEAD | answered from what GET left |
@@ -139,6 +142,18 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// no browser and no CDN keeps an old price beyond the recovery; validators are gone for the same reason. The extension
 /// [`ServedLastGood`] marks it for metrics and error trackers, and the current span's field `maintenance.last_good` is set to `true`.
 ///
+/// # The order of the layers
+///
+/// From outside to inside, before routes and around calls alike:
+///
+/// | layer | there, because |
+/// |---|---|
+/// | [`CacheBustLayer`](super::CacheBustLayer) | it tells clients of a recovery on whatever they get, this layer's answers too. Within, it would say `no-cache` of answers that say nothing, and those are not kept. `Maintenance-Generation`, `Surrogate-Key` and `Cache-Tag` are never kept, for they are of another time when they are served; a [header of another name](super::CacheBustBuilder::generation_header) is |
+/// | who authenticates, if the user is [named](LastGoodBuilder::keyed_by) | who asks must be verified before anything is served, and known here. Within, nobody would check while the layer refuses |
+/// | this one | |
+/// | the maintenance layer | its refusals are what is answered; nothing between may turn them into something else |
+/// | the routes, or the client | |
+///
 /// # After a recovery
 ///
 /// Nothing is dropped by itself: the partner answers again, and its answers replace what was kept. Until then an answer from
@@ -147,9 +162,8 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// # What it is not
 ///
-/// No general cache: it never answers while the partner may be asked. It does not revalidate, and does not collapse
-/// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else, and not an answer
-/// that is under way. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
+/// No general cache: it never answers while the partner may be asked. It does not revalidate by itself, and does not collapse
+/// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
 /// request (a request id, a CORS origin without `Vary`) are kept with the answer; add them outside.
 ///
 /// One value, with its clones, is one store: use one for each partner, or router.
@@ -174,6 +188,7 @@ impl LastGoodLayer {
             wanted: None,
             user: None,
             good: None,
+            keyed: Vec::new(),
             on_failure: false,
             max_stale: Duration::from_secs(2 * 3600),
             max_entry: 256 * 1024,
@@ -187,7 +202,7 @@ impl LastGoodLayer {
         self.shared.store.counts()
     }
 
-    /// Drops everything that is kept. What is under way is kept when it arrives.
+    /// Drops everything that is kept, and what is under way: an answer to what was asked for before is not kept when it arrives.
     pub fn clear(&self) {
         self.shared.store.clear();
     }
@@ -226,13 +241,13 @@ impl<S> Layer<S> for LastGoodLayer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastGoodCounts {
-    /// How many answers were kept since the layer was built, those included that replaced an older one.
+    /// How many answers were kept since the layer was built, those included that replaced an older one, or that a 304 confirmed.
     pub stored: u64,
     /// How many requests were answered from what is kept.
     pub served: u64,
     /// How many requests that were opted in would have been, but nothing was there for them.
     pub missed: u64,
-    /// How many resources are kept now, users counted apart.
+    /// How many resources are kept now, users counted apart, variants not. Counting goes through all that is kept.
     pub resources: u64,
     /// How many bytes they take: bodies, headers, keys, and an allowance for the rest.
     pub bytes: u64,
@@ -248,6 +263,7 @@ pub struct LastGoodBuilder {
     wanted: Option<Box<Wanted>>,
     user: Option<Box<NameUser>>,
     good: Option<Arc<Good>>,
+    keyed: Vec<String>,
     on_failure: bool,
     max_stale: Duration,
     max_entry: usize,
@@ -306,6 +322,30 @@ impl LastGoodBuilder {
         }
     }
 
+    /// Tells answers apart by one more header of the request, whether their `Vary` names it or not. Default: `Host`, `Forwarded`,
+    /// `X-Forwarded-Host`, `X-Forwarded-Proto`, `X-Original-URL` and `X-Rewrite-URL`.
+    ///
+    /// Against web cache poisoning: many frameworks build links and redirects from these, and say nothing of it in `Vary`. Were
+    /// they no part of the key, one request with `X-Forwarded-Host: evil.example` would put the attacker's links before everybody
+    /// ([how that is done](https://portswigger.net/web-security/web-cache-poisoning)). Name here all other headers that your answers
+    /// show or depend on without saying so: `X-Forwarded-Prefix`, a header by which tests or brands are chosen. One that differs with
+    /// each client, such as `X-Forwarded-For`, leaves each client its own answers alone, and so does a proxy that
+    /// names the client in `Forwarded`: outside of this layer, take from it what your answers do not need.
+    ///
+    /// ```
+    /// use tower_maintenance::http::LastGoodLayer;
+    ///
+    /// let last_good = LastGoodLayer::builder().path("/prices").keyed_by_header("x-brand").build()?;
+    /// let error = LastGoodLayer::builder().path("/prices").keyed_by_header("x brand").build().unwrap_err();
+    /// assert_eq!(error.to_string(), "keyed_by_header is `x brand`: allowed is the name of a header, such as `x-forwarded-prefix`");
+    /// # let _ = last_good;
+    /// # Ok::<(), tower_maintenance::http::LastGoodError>(())
+    /// ```
+    pub fn keyed_by_header(mut self, name: impl Into<String>) -> Self {
+        self.keyed.push(name.into());
+        self
+    }
+
     /// Keeps those answers alone that `good` calls so; it sees the whole body, and the headers that would be kept.
     /// Default: every answer that comes to its end.
     ///
@@ -361,7 +401,7 @@ impl LastGoodBuilder {
     }
 
     /// How many bytes all answers may take, at least as many as one may. Default: 32 MiB, room for thousands of them.
-    /// What was asked for least makes room.
+    /// What was asked for least makes room, and what is new finds none until it was asked for more often than that.
     ///
     /// Answers that are being put in at this moment come on top, one for each thread at most.
     pub fn max_total_bytes(self, most: u64) -> Self {
@@ -384,7 +424,7 @@ impl LastGoodBuilder {
     ///
     /// # Errors
     ///
-    /// If nothing is opted in, a pattern is not valid, or a limit is not within its range.
+    /// If nothing is opted in, a pattern or a header's name is not valid, or a limit is not within its range.
     pub fn build(self) -> Result<LastGoodLayer, LastGoodError> {
         const ENTRY: std::ops::RangeInclusive<usize> = 1024..=256 * 1024 * 1024;
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -423,7 +463,15 @@ impl LastGoodBuilder {
         };
         let numbered = self.paths.iter().map(|pattern| (0, &**pattern));
         let paths = Matcher::new(numbered).map_err(bad)?;
+        let keyed = self.keyed.iter().map(|name| {
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                let allowed = "the name of a header, such as `x-forwarded-prefix`".to_owned();
+                error("keyed_by_header", name.clone(), allowed)
+            })
+        });
+        let keyed = KEYED.into_iter().map(Ok).chain(keyed);
         let limits = Limits {
+            keyed: keyed.collect::<Result<_, _>>()?,
             max_stale: self.max_stale,
             max_entry: self.max_entry,
             max_total: self.max_total,
@@ -447,6 +495,7 @@ impl fmt::Debug for LastGoodBuilder {
             .field("paths", &self.paths)
             .field("only", &self.wanted.is_some())
             .field("keyed", &self.user.is_some())
+            .field("keyed_by_header", &self.keyed)
             .field("good_if", &self.good.is_some())
             .field("on_failure_too", &self.on_failure)
             .field("max_stale", &self.max_stale)
@@ -587,7 +636,7 @@ impl Shared {
             return None;
         }
         let user = self.user.as_ref().and_then(|user| user(parts));
-        Some(Box::new(Asked::new(parts, user, self.store.now())))
+        Some(Box::new(self.store.asked(parts, user)))
     }
 }
 
@@ -689,6 +738,9 @@ impl Asks {
         let is_ours = response.extensions().get::<Refused>().is_none()
             && response.extensions().get::<ServedLastGood>().is_none();
         let (head, body) = response.into_parts();
+        if is_ours && head.status == StatusCode::NOT_MODIFIED {
+            self.store.confirm(&self.asked, &head);
+        }
         let body = match is_ours
             .then(|| self.store.head(&self.asked, &head))
             .flatten()
@@ -726,8 +778,9 @@ impl Asks {
     }
 
     fn copied<B: Body<Data = Bytes>>(self, head: store::Head, body: B) -> LastGoodBody<B> {
-        let taken = head.bytes() + self.asked.key.bytes();
-        let room = self.store.limits().max_entry.saturating_sub(taken);
+        let Some(room) = self.store.room(&self.asked, &head) else {
+            return LastGoodBody::passing(body);
+        };
         let hint = body.size_hint();
         let least = usize::try_from(hint.lower()).unwrap_or(usize::MAX);
         if least > room {
