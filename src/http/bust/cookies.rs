@@ -176,7 +176,7 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
 }
 
 /// A generation as this crate writes it, and nothing else.
-fn parsed(value: &[u8]) -> Option<u64> {
+pub(super) fn parsed(value: &[u8]) -> Option<u64> {
     let canonical =
         value.iter().all(u8::is_ascii_digit) && (value == b"0" || value.first() != Some(&b'0'));
     let text = std::str::from_utf8(value).ok()?;

@@ -99,10 +99,11 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// | header | becomes |
 /// |---|---|
-/// | `If-None-Match` | the tags of this generation, as the inner service knows them; those of another, and those that never passed here, are left out. `*` stays |
+/// | `If-None-Match` | of GET and HEAD the tags of this generation, as the inner service knows them; those of another, and those that never passed here, are left out. Of a write all tags, likewise without salt. `*` stays |
 /// | `If-Modified-Since` | left out of GET and HEAD: a date says nothing of the generation. Who has dates alone answers in full each time: give such routes an `ETag`, or [`except`](CacheBustBuilder::except) them |
 /// | `If-Range` | likewise; where it is of another generation or a date, `Range` goes with it, so that no new part is glued to an old one |
-/// | `If-Match` | the tags of this generation; if there are none, a condition that nothing meets. The inner service answers 412, after it has checked who may write at all: who edits what was shown before the recovery has not seen what it overwrites. `*` stays |
+/// | `If-Match` of a write | all tags, without the salt of whatever generation: the inner service's own validator decides, as that is what the condition is for. `*` stays. A stricter way is [`strict_writes`](CacheBustBuilder::strict_writes) |
+/// | `If-Match` of a read | the tags of this generation; if there are none, a condition that nothing meets, and the inner service answers 412. `*` stays |
 ///
 /// # What it does to a response
 ///
@@ -138,7 +139,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// # Limits
 ///
 /// - Each replica has a generation of its own, its start or its last recovery in wall-clock milliseconds. Clients that change between replicas are
-///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long.
+///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long,
+///   and writes are as they were without this layer.
 /// - What a browser shows without asking, `max-age` not over yet, no header of a later answer changes: that is what push and
 ///   `Clear-Site-Data` are for. The latter does not reach into open tabs.
 /// - Two of these layers may stand around one route, one for each partner: tags nest. Give each its own header and cookie.
@@ -167,6 +169,7 @@ impl CacheBustLayer {
             handle: handle.clone(),
             header: HEADER.to_owned(),
             except: Vec::new(),
+            strict_writes: false,
             carriers: Vec::new(),
             cookie: NamedCookie::new(COOKIE_NAME),
             expired: Vec::new(),
@@ -220,6 +223,7 @@ pub struct CacheBustBuilder {
     handle: MaintenanceHandle,
     header: String,
     except: Vec<String>,
+    strict_writes: bool,
     carriers: Vec<String>,
     cookie: NamedCookie,
     expired: Vec<NamedCookie>,
@@ -245,6 +249,21 @@ impl CacheBustBuilder {
     pub fn except<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.except.extend(patterns.into_iter().map(Into::into));
         self
+    }
+
+    /// Lets a write pass its `If-Match` only with a tag of this generation. Default: the inner service's own validator decides alone.
+    ///
+    /// Who edits what was shown before a recovery may not have seen what it overwrites, if the validator did not change with the
+    /// contents. With this the inner service sees a condition that nothing meets, and answers 412 after it has checked who may write at all.
+    ///
+    /// Only with one generation for all clients, that is one replica that is given the last generation when it starts
+    /// ([`generation`](crate::Builder::generation)). Where each replica has its own, a tag from one is a 412 at every other, and every tag is
+    /// after a deployment.
+    pub fn strict_writes(self) -> Self {
+        Self {
+            strict_writes: true,
+            ..self
+        }
     }
 
     /// The paths whose GETs tell clients of cures, in the router's pattern syntax. Default: none.
@@ -368,6 +387,7 @@ impl CacheBustBuilder {
         let rules = Rules {
             header,
             except: matcher("except", &self.except)?,
+            strict_writes: self.strict_writes,
             carriers: matcher("carried_by", &self.carriers)?,
             cookie: self.cookie,
             expired,

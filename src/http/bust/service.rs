@@ -24,7 +24,7 @@ use tower::Service;
 use super::{
     clearing::{Clearing, Limit, Secure},
     cookies::{NamedCookie, Told, told},
-    etag::{List, Salt},
+    etag::{List, Salt, without_any_salt},
 };
 use crate::{error::Refused, handle::MaintenanceHandle, http::matcher::Matcher};
 
@@ -45,6 +45,8 @@ pub(super) struct Rules {
     pub(super) handle: MaintenanceHandle,
     pub(super) header: HeaderName,
     pub(super) except: Matcher,
+    /// Whether a write's tags count only if they are of this generation.
+    pub(super) strict_writes: bool,
     pub(super) carriers: Matcher,
     pub(super) cookie: NamedCookie,
     /// Names, and what expires them.
@@ -84,7 +86,7 @@ impl Rules {
         let covered = self.except.find(path).is_none();
         let cure = self.cure(request, generation);
         if covered {
-            unsalt(&mut request.headers, generation, read);
+            unsalt(&mut request.headers, generation, read, self.strict_writes);
         }
         Plan {
             generation,
@@ -174,7 +176,7 @@ impl Rules {
 }
 
 /// Turns a client's conditions into those of the inner service.
-fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
+fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool, strict_writes: bool) {
     if read {
         // A date says nothing of the generation. Beside an `If-None-Match` it never counts (RFC 9110, 13.1.3), but where
         // that is removed it would, and the old body would be confirmed.
@@ -186,8 +188,17 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         return;
     }
     let salt = Salt::new(generation);
+    // Of a write the inner service judges all tags: replicas differ in their generations, but not in their validators.
+    let unsalted = |headers: &HeaderMap, name, only_ours| {
+        let lines = headers.get_all(name).iter();
+        if only_ours {
+            salt.unsalted(lines)
+        } else {
+            without_any_salt(lines)
+        }
+    };
     if headers.contains_key(IF_NONE_MATCH) {
-        match salt.unsalted(headers.get_all(IF_NONE_MATCH).iter()) {
+        match unsalted(headers, IF_NONE_MATCH, read) {
             List::Any => {}
             List::Ours(tags) => {
                 headers.insert(IF_NONE_MATCH, tags);
@@ -203,11 +214,13 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         }
     }
     if headers.contains_key(IF_MATCH) {
-        match salt.unsalted(headers.get_all(IF_MATCH).iter()) {
+        let only_ours = read || strict_writes;
+        match unsalted(headers, IF_MATCH, only_ours) {
             List::Any => {}
             List::Ours(tags) => {
                 headers.insert(IF_MATCH, tags);
             }
+            List::Malformed if !only_ours => {}
             // Not taken away, for then the write would go ahead; and not answered here, since who may not write at
             // all is told so first (RFC 9110, 13.2.1).
             List::NoneOfOurs | List::Malformed => {
@@ -216,7 +229,7 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         }
     }
     if read && headers.contains_key(IF_RANGE) {
-        match salt.unsalted(headers.get_all(IF_RANGE).iter()) {
+        match unsalted(headers, IF_RANGE, true) {
             List::Ours(tag) => {
                 headers.insert(IF_RANGE, tag);
             }
