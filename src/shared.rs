@@ -281,6 +281,20 @@ impl Shared {
         self.gate.read().generation()
     }
 
+    /// The generation once what fell due is applied. Without a deadline that has passed it takes no lock.
+    #[cfg(feature = "http")]
+    pub(crate) fn generation_now(&self) -> u64 {
+        let generation = self.generation();
+        match self.gate.deadline().known() {
+            // It waits for the lock: whoever has it may be publishing this very recovery.
+            Some(deadline) if deadline <= self.now() => {
+                self.look();
+                self.generation()
+            }
+            Some(_) | None => generation,
+        }
+    }
+
     /// Asks the machine if the deadline may have passed; a refusal without one reads no clock, and one with it
     /// reads it once: what it said is left in `looked`.
     fn ask_if_due(

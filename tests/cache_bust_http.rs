@@ -205,6 +205,32 @@ async fn after_a_recovery_a_known_tag_gets_the_whole_answer_once() {
     assert_eq!(head.status(), 304);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_request_after_a_hold_ran_out_gets_the_new_body() {
+    let stack = Stack::plain();
+    let old = stack.tag().await;
+    let generation = stack.handle().generation();
+    let hold = Hold::new("on-call", "ticket 4711").for_at_most(Duration::from_secs(10));
+    stack.handle().engage(hold).unwrap();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(stack.get(&[("if-none-match", &old)]).await.status(), 503);
+
+    // Nobody calls, and nobody looks.
+    tokio::time::advance(Duration::from_secs(51)).await;
+    let first = stack.get(&[("if-none-match", &old)]).await;
+    assert_eq!(
+        (first.status(), &**first.body()),
+        (StatusCode::OK, "the whole")
+    );
+    assert!(stack.handle().generation() > generation);
+    let new = &first.headers()["etag"];
+    assert_eq!(
+        *new,
+        value(&format!("\"g{}-v1\"", stack.handle().generation()))
+    );
+    assert_eq!(stack.get(&[("if-none-match", new)]).await.status(), 304);
+}
+
 #[tokio::test]
 async fn a_date_beside_the_old_tag_does_not_confirm_the_old_body() {
     let stack = Stack::plain();

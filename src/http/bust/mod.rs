@@ -1,8 +1,8 @@
 //! Cache-bust over HTTP: what a browser, a proxy or a CDN has stored of the time before a recovery is not shown after it.
 //!
 //! A layer of its own, because it has another place than the gate (outside of it, around what is to be healed) and works
-//! while the gate does nothing. It learns of a recovery from the published generation alone: one atomic read a
-//! request, no task, no lock on the way, nothing to miss.
+//! while the gate does nothing. It learns of a recovery from the published generation alone: no task, nothing to miss, and
+//! no lock but at the moment when a hold or a wait has run out and nobody has looked yet.
 
 mod clearing;
 mod cookies;
@@ -94,7 +94,7 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// # What it does to a request
 ///
-/// The generation counts as it was when the request came: an answer that was begun before a recovery never bears the tag of the
+/// The generation counts as it was when the request came, with all that had run out by then: an answer that was begun before a recovery never bears the tag of the
 /// time after it. At worst, an answer that was fetched right after it is fetched once more.
 ///
 /// | header | becomes |

@@ -80,7 +80,8 @@ enum Cure {
 
 impl Rules {
     fn before(&self, request: &mut Parts) -> Plan {
-        let generation = self.handle.generation();
+        // Time alone may have brought the recovery, and nobody else may have called since.
+        let generation = self.handle.shared().generation_now();
         let read = matches!(request.method, Method::GET | Method::HEAD);
         let path = request.uri.path();
         let covered = self.except.find(path).is_none();
