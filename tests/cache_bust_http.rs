@@ -552,6 +552,32 @@ async fn what_the_inner_service_says_of_caching_stays() {
 }
 
 #[tokio::test]
+async fn a_304_does_not_take_back_what_the_whole_answer_said() {
+    let stack = Stack::plain();
+    let says_it_once = |request: &Request<()>| {
+        let mut response = origin(request);
+        if response.status() == 200 {
+            let said = value("max-age=3600");
+            response.headers_mut().insert("cache-control", said);
+        }
+        response
+    };
+    let get = async |tag: Option<&HeaderValue>| {
+        let mut request = Request::get("/prices");
+        if let Some(tag) = tag {
+            request = request.header("if-none-match", tag);
+        }
+        let request = request.body(()).unwrap();
+        stack.send_to(says_it_once, request).await
+    };
+    let whole = get(None).await;
+    assert_eq!(whole.headers()["cache-control"], "max-age=3600");
+    let known = get(Some(&whole.headers()["etag"])).await;
+    assert_eq!(known.status(), 304);
+    assert!(!known.headers().contains_key("cache-control"));
+}
+
+#[tokio::test]
 async fn a_refusal_passes_untouched() {
     let stack = Stack::new(|builder| {
         builder

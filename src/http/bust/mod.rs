@@ -110,7 +110,7 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// | header | becomes |
 /// |---|---|
 /// | `ETag` | salted, of every response, weak or strong as it was: `"abc"` becomes `"g1722457620000-abc"` |
-/// | `Cache-Control` | `no-cache` on a GET or HEAD that succeeded and says nothing (also no `Expires`, no `Pragma`). What is said stays |
+/// | `Cache-Control` | `no-cache` on a 2xx to a GET or HEAD that says nothing (also no `Expires`, no `Pragma`). What is said stays; a 304 that says nothing means what was said with the whole answer |
 /// | `Maintenance-Generation` | the generation, unless it stands there. A script of another origin sees it only if you expose it (CORS) |
 /// | `Surrogate-Key`, `Cache-Tag` | your tags, beside those that stand there, on a GET or HEAD that succeeded, if [asked for](CacheBustBuilder::surrogate_key) |
 /// | `Set-Cookie`, `Clear-Site-Data` | the cures that clients are told of, on [`carried_by`](CacheBustBuilder::carried_by) alone, in addition to what stands there |

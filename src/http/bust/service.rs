@@ -137,7 +137,8 @@ impl Rules {
             }
             let says_nothing =
                 [CACHE_CONTROL, EXPIRES, PRAGMA].map(|name| !headers.contains_key(name));
-            if says_nothing == [true; 3] {
+            // A 304 that says nothing leaves what is stored as it was said (RFC 9111, 3.2).
+            if says_nothing == [true; 3] && status.is_success() {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
         }
