@@ -967,6 +967,50 @@ async fn a_generation_that_is_higher_or_none_is_ignored() {
 }
 
 #[tokio::test]
+async fn a_restart_is_no_recovery_and_heals_nobody() {
+    const LAST_MONTH: u64 = 1_722_457_620_000;
+    // Whether a client of last month has its cookies and its store cleared, and which generation it is told.
+    let visit = async |layer: &MaintenanceLayer, bust: &CacheBustLayer| {
+        let page = service_fn(async |_: Request<()>| {
+            Ok::<_, std::io::Error>(Response::new(String::new()))
+        });
+        let request = Request::get("/")
+            .header("sec-fetch-site", "none")
+            .header("cookie", format!("maintenance-generation={LAST_MONTH}"));
+        let app = bust.layer(page).oneshot(request.body(()).unwrap());
+        let headers = app.await.unwrap().headers().clone();
+        let set: Vec<_> = headers.get_all("set-cookie").iter().collect();
+        let told = format!("maintenance-generation={};", layer.handle().generation());
+        assert!(set.last().unwrap().to_str().unwrap().starts_with(&told));
+        (set.len() == 2, headers.contains_key("clear-site-data"))
+    };
+    let bust = |layer: &MaintenanceLayer| {
+        let bust = CacheBustLayer::builder(&layer.handle())
+            .carried_by(["/"])
+            .expire_cookie(NamedCookie::new("prices"))
+            .clear_site_data(["cache"])
+            .secure_if(|_| true);
+        bust.build().unwrap()
+    };
+    let restarted = MaintenanceLayer::new("zuora");
+    let built_first = bust(&restarted);
+    assert_eq!(visit(&restarted, &built_first).await, (false, false));
+    assert_eq!(built_first.counts().healed, 0);
+    recover(&restarted.handle());
+    assert_eq!(visit(&restarted, &built_first).await, (true, true));
+    // Whenever the layer was built.
+    assert_eq!(visit(&restarted, &bust(&restarted)).await, (true, true));
+
+    // Who keeps the generation of the last recovery owes the cure over the restart, to those who are behind it.
+    let kept = |generation| {
+        let layer = MaintenanceLayer::builder("zuora").generation(generation);
+        layer.build().unwrap()
+    };
+    let behind = kept(LAST_MONTH + 1);
+    assert_eq!(visit(&behind, &bust(&behind)).await, (true, true));
+}
+
+#[tokio::test]
 async fn no_more_browsers_clear_in_a_second_than_allowed() {
     let layer = MaintenanceLayer::new("zuora");
     let bust = CacheBustLayer::builder(&layer.handle())
@@ -976,6 +1020,7 @@ async fn no_more_browsers_clear_in_a_second_than_allowed() {
         .clears_per_second(NonZeroU32::MIN)
         .build()
         .unwrap();
+    recover(&layer.handle());
     let page =
         service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new())));
     let app = bust.layer(page);
@@ -1023,6 +1068,7 @@ async fn a_cookie_that_is_set_anew_in_the_same_answer_is_not_expired() {
         let response = Response::builder().header("set-cookie", "prices=19; Path=/");
         response.body(String::new()).unwrap()
     };
+    recover(&stack.handle());
     let request = Request::get("/prices").header("cookie", "__Host-gen=1");
     let response = stack.send_to(sets, request.body(()).unwrap()).await;
     let set: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
@@ -1040,6 +1086,7 @@ async fn an_answer_that_is_none_carries_no_cure() {
         bust.carried_by(["/prices"])
             .expire_cookie(NamedCookie::new("prices"))
     });
+    recover(&stack.handle());
     let healed = async |status: u16| {
         let answer = |_: &Request<()>| {
             let response = Response::builder().status(status);

@@ -128,7 +128,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// | its cookie | is |
 /// |---|---|
-/// | lower than the generation | healed, and given the new one |
+/// | lower than the generation, which is that of a recovery | healed, and given the new one |
+/// | lower than the generation, which is but the time of this process's start | given the new one, and not healed: a deployment is no recovery |
 /// | the generation itself | left alone |
 /// | higher, or no generation | left alone: a replica that is ahead, or a forgery |
 /// | missing | given one, and not healed. It is a first visit, or a client without cookies that would be told each time. A browser that was here before this layer was meets its first cure at the next recovery |
@@ -283,7 +284,12 @@ impl CacheBustBuilder {
         Self { cookie, ..self }
     }
 
-    /// Expires a cookie (`Max-Age=0`), once per client and generation. Default: none.
+    /// Expires a cookie (`Max-Age=0`), once per client and recovery. Default: none.
+    ///
+    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their cookies. So
+    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
+    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
+    /// behind it is healed.
     ///
     /// One that the inner service sets in the very same response is left alone, and so are all that are not named here.
     pub fn expire_cookie(mut self, cookie: NamedCookie) -> Self {
@@ -291,7 +297,12 @@ impl CacheBustBuilder {
         self
     }
 
-    /// Sends `Clear-Site-Data`, once per client and generation. Default: not.
+    /// Sends `Clear-Site-Data`, once per client and recovery. Default: not.
+    ///
+    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their store. So
+    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
+    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
+    /// behind it is healed.
     ///
     /// Give it `["cache"]`; and `["cache", "storage"]` if a service worker of yours answers from its own store, which also empties `localStorage`,
     /// IndexedDB and the like. Nothing else is taken: `cookies` logs people out of every host of the domain.

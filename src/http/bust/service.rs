@@ -107,6 +107,8 @@ impl Rules {
         match told(&request.headers, self.cookie.name(), generation) {
             Told::Enough => None,
             Told::Never => Some(Cure::Greet),
+            // Behind a start, which is no recovery: each deployment would heal everybody.
+            Told::Before if self.handle.shared().is_own_start(generation) => Some(Cure::Greet),
             Told::Before if self.clear.is_none() => Some(Cure::Heal { clearing: false }),
             Told::Before => match self.secure.clearing(request) {
                 Clearing::Now => Some(Cure::Heal { clearing: true }),
