@@ -1028,7 +1028,7 @@ async fn no_more_browsers_clear_in_a_second_than_allowed() {
         let request = Request::builder()
             .method(method)
             .uri("/")
-            .header("cookie", "maintenance-generation=1")
+            .header("cookie", "maintenance-generation=1722457620000")
             .header("sec-fetch-site", "same-origin");
         let response = app
             .clone()
@@ -1050,6 +1050,53 @@ async fn no_more_browsers_clear_in_a_second_than_allowed() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(visit(Method::GET).await, Some(both));
     assert_eq!(bust.counts().cleared, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_the_limit_cookies_still_go_and_forgeries_have_no_share_of_it() {
+    let layer = MaintenanceLayer::new("zuora");
+    let bust = CacheBustLayer::builder(&layer.handle())
+        .carried_by(["/"])
+        .expire_cookie(NamedCookie::new("prices"))
+        .clear_site_data(["cache"])
+        .secure_if(|_| true)
+        .clears_per_second(NonZeroU32::MIN)
+        .build()
+        .unwrap();
+    recover(&layer.handle());
+    let page =
+        service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new())));
+    let app = bust.layer(page);
+    // Whether the store is cleared, the cookie expired, the generation told.
+    let visit = async |cookie: &str| {
+        let request = Request::get("/")
+            .header("cookie", format!("maintenance-generation={cookie}"))
+            .header("sec-fetch-site", "same-origin");
+        let response = app.clone().oneshot(request.body(()).unwrap());
+        let headers = response.await.unwrap().headers().clone();
+        let sets = |begin: &str| {
+            let mut lines = headers.get_all("set-cookie").iter();
+            lines.any(|line| line.to_str().unwrap().starts_with(begin))
+        };
+        assert_eq!(headers["cache-control"], "no-cache, no-store");
+        (
+            headers.contains_key("clear-site-data"),
+            sets("prices=; Max-Age=0"),
+            sets("maintenance-generation="),
+        )
+    };
+    for forged in ["0", "1", "1704067199999"] {
+        assert_eq!(visit(forged).await, (false, true, true), "{forged}");
+    }
+    let honest = "1722457620000";
+    assert_eq!(visit(honest).await, (true, true, true));
+    let put_off = (false, true, false);
+    assert_eq!(visit(honest).await, put_off, "the clear comes later");
+    assert_eq!(visit(honest).await, put_off);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(visit(honest).await, (true, true, true));
+    let counts = bust.counts();
+    assert_eq!((counts.healed, counts.cleared), (5, 2));
 }
 
 #[tokio::test]

@@ -147,8 +147,8 @@ fn is_tchar(byte: u8) -> bool {
 pub(super) enum Told {
     /// It has no such cookie: a first visit, or a client without cookies.
     Never,
-    /// Of one before this.
-    Before,
+    /// Of one before this, and that one.
+    Before(u64),
     /// Of this one; or of a later one (another replica's), or of something that is no generation: to be ignored.
     Enough,
 }
@@ -166,7 +166,12 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
     for value in values {
         // The same name may stand there for several paths and domains: the newest counts.
         match parsed(value) {
-            Some(said) if said < generation => told = Told::Before,
+            Some(said) if said < generation => {
+                told = match told {
+                    Told::Before(known) => Told::Before(known.max(said)),
+                    Told::Never | Told::Enough => Told::Before(said),
+                }
+            }
             Some(_) => return Told::Enough,
             None if told == Told::Never => told = Told::Enough,
             None => {}
@@ -199,8 +204,8 @@ mod tests {
     fn a_client_is_behind_only_if_its_generation_is_lower() {
         assert_eq!(told_by(&[]), Told::Never);
         assert_eq!(told_by(&["session=1; other=99"]), Told::Never);
-        assert_eq!(told_by(&["session=1; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["session=1", "gen=0"]), Told::Before);
+        assert_eq!(told_by(&["session=1; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["session=1", "gen=0"]), Told::Before(0));
         assert_eq!(told_by(&["gen=100"]), Told::Enough);
         for ignored in [
             "101",
@@ -226,9 +231,10 @@ mod tests {
     fn of_several_cookies_of_the_name_the_newest_counts() {
         assert_eq!(told_by(&["gen=99; gen=100"]), Told::Enough);
         assert_eq!(told_by(&["gen=100; gen=99"]), Told::Enough);
-        assert_eq!(told_by(&["gen=98; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["gen=x; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["gen=99; gen=x"]), Told::Before);
+        assert_eq!(told_by(&["gen=98; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=99; gen=98"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=x; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=99; gen=x"]), Told::Before(99));
         assert_eq!(told_by(&["GEN=99"]), Told::Never, "names have a case");
     }
 

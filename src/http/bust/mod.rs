@@ -44,6 +44,8 @@ use crate::{handle::MaintenanceHandle, text::OneLine};
 
 const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";
+/// 2024 began, in the milliseconds that generations are: nobody was told one of before.
+const OLDEST: u64 = 1_704_067_200_000;
 const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
 
 /// Makes clients and caches ask again after a recovery, so that nobody need clear a cache by hand.
@@ -211,7 +213,8 @@ impl<S> Layer<S> for CacheBustLayer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CacheBustCounts {
-    /// Responses that healed a client: cookies expired, the store cleared, or both.
+    /// Responses that healed a client: cookies expired, the store cleared, or both. Each client once per recovery: where the
+    /// limit put off clearing, the response that cleared.
     pub healed: u64,
     /// Of those, the ones with `Clear-Site-Data`.
     pub cleared: u64,
@@ -320,7 +323,12 @@ impl CacheBustBuilder {
 
     /// How many clients a second are sent `Clear-Site-Data`, by this process. Default: 100.
     ///
-    /// Each asks for everything anew, so a fleet of browsers that clears at once is a stampede. Who is over the limit is healed by a later request.
+    /// Each asks for everything anew, so a fleet of browsers that clears at once is a stampede. Who is over the limit has the cookies of
+    /// [`expire_cookie`](Self::expire_cookie) expired meanwhile, at each request, and the store cleared by a later one.
+    ///
+    /// The generation cookie is not signed. One from before the year 2024 is taken for forged, and has no share of the limit (unless this layer's
+    /// generations began lower); but whoever sends more likely ones, this many times a second, keeps others from being cleared for as long. What
+    /// helps is a limit on requests per address, in front of this layer. Nothing else depends on it: tags and cookies do their work.
     pub fn clears_per_second(self, most: NonZeroU32) -> Self {
         Self {
             clears_per_second: most,
@@ -395,7 +403,10 @@ impl CacheBustBuilder {
             let value = tags::joined(field, all, separator)?;
             tags.push((HeaderName::from_static(name), value, *separator));
         }
+        // A generation that was given may be a count.
+        let is_time = self.handle.generation() >= OLDEST;
         let rules = Rules {
+            oldest: if is_time { OLDEST } else { 0 },
             header,
             except: matcher("except", &self.except)?,
             strict_writes: self.strict_writes,

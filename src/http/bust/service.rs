@@ -52,6 +52,8 @@ pub(super) struct Rules {
     /// Names, and what expires them.
     pub(super) expired: Vec<(String, HeaderValue)>,
     pub(super) clear: Option<HeaderValue>,
+    /// What is lower no client was ever told: it is given no share of the limit.
+    pub(super) oldest: u64,
     pub(super) limit: Limit,
     pub(super) secure: Secure,
     /// Header, tags, and what stands between tags.
@@ -108,9 +110,11 @@ impl Rules {
             Told::Enough => None,
             Told::Never => Some(Cure::Greet),
             // Behind a start, which is no recovery: each deployment would heal everybody.
-            Told::Before if self.handle.shared().is_own_start(generation) => Some(Cure::Greet),
-            Told::Before if self.clear.is_none() => Some(Cure::Heal { clearing: false }),
-            Told::Before => match self.secure.clearing(request) {
+            Told::Before(_) if self.handle.shared().is_own_start(generation) => Some(Cure::Greet),
+            Told::Before(said) if self.clear.is_none() || said < self.oldest => {
+                Some(Cure::Heal { clearing: false })
+            }
+            Told::Before(_) => match self.secure.clearing(request) {
                 Clearing::Now => Some(Cure::Heal { clearing: true }),
                 Clearing::Never => Some(Cure::Heal { clearing: false }),
                 // All of it, or else the cookie would say that it has been told.
@@ -157,14 +161,21 @@ impl Rules {
         let Ok(told) = self.cookie.of_generation(generation) else {
             return;
         };
+        let mut is_all = true;
         if let Cure::Heal { clearing } = cure {
             if clearing && let Some(clear) = &self.clear {
-                // Not twice, and not in the same second as too many others: another answer will do.
-                if headers.contains_key(CLEAR_SITE_DATA) || !self.limit.takes_one() {
+                // Not twice: another answer will do.
+                if headers.contains_key(CLEAR_SITE_DATA) {
                     return;
                 }
-                headers.insert(CLEAR_SITE_DATA, clear.clone());
-                self.cleared.fetch_add(1, Ordering::Relaxed);
+                // Not in the same second as too many others either, but the cookies need not wait for that.
+                is_all = self.limit.takes_one();
+                if is_all {
+                    headers.insert(CLEAR_SITE_DATA, clear.clone());
+                    self.cleared.fetch_add(1, Ordering::Relaxed);
+                } else if self.expired.is_empty() {
+                    return;
+                }
             }
             for (name, expired) in &self.expired {
                 // What the inner service sets just now is not old.
@@ -172,9 +183,11 @@ impl Rules {
                     headers.append(SET_COOKIE, expired.clone());
                 }
             }
-            self.healed.fetch_add(1, Ordering::Relaxed);
+            self.healed.fetch_add(u64::from(is_all), Ordering::Relaxed);
         }
-        headers.append(SET_COOKIE, told);
+        if is_all {
+            headers.append(SET_COOKIE, told);
+        }
         keep_nowhere(headers);
     }
 }
