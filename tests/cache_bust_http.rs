@@ -27,7 +27,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use proptest::prelude::*;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer,
@@ -1229,6 +1232,74 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
 #[tokio::test]
 async fn the_example_purges_both_cdns() {
     soon(purge::run()).await.unwrap();
+}
+
+/// How a stand-in of a CDN's API takes a purge.
+#[derive(Clone, Copy)]
+enum Takes {
+    Purges,
+    Hangs,
+    AsksForAnHour,
+}
+
+/// Where it listens, and how many requests have arrived.
+async fn cdn_that(takes: Takes) -> (String, watch::Receiver<u32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (arrivals, arrived) = watch::channel(0);
+    let arrivals = Arc::new(arrivals);
+    let purge = async move || {
+        arrivals.send_modify(|arrived| *arrived += 1);
+        match takes {
+            Takes::Purges => "{}".into_response(),
+            Takes::Hangs => std::future::pending().await,
+            Takes::AsksForAnHour => {
+                (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")]).into_response()
+            }
+        }
+    };
+    let app = Router::new().fallback(purge);
+    // It ends with the test's runtime.
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, arrived)
+}
+
+#[tokio::test]
+async fn a_cdn_that_hangs_holds_up_no_other_and_a_newer_recovery_replaces_its_retries() {
+    let layer = MaintenanceLayer::builder("zuora").cache_tags(["prices"]);
+    let handle = layer.build().unwrap().handle();
+    let (hanging_url, mut hanging) = cdn_that(Takes::Hangs).await;
+    let (busy_url, mut busy) = cdn_that(Takes::AsksForAnHour).await;
+    let (healthy_url, mut healthy) = cdn_that(Takes::Purges).await;
+    let cdns = [hanging_url, busy_url, healthy_url];
+    let cdns = cdns.map(|url| CdnPurge::fastly("a", "t").unwrap().at(&url).unwrap());
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let following = purge::follow(handle.cache_bust(), cdns.into(), client);
+    let following = tokio::spawn(following);
+
+    for recoveries in 1..=3 {
+        recover(&handle);
+        for arrived in [&mut hanging, &mut busy, &mut healthy] {
+            let purged = soon(arrived.wait_for(|arrived| *arrived >= recoveries)).await;
+            // Nor more: one hangs still, one waits for as long as it was told.
+            assert_eq!(*purged.unwrap(), recoveries);
+        }
+    }
+    following.abort();
+}
+
+#[test]
+fn a_purge_waits_for_as_long_as_the_cdn_asks_but_not_for_ever() {
+    let asked = |said: &str| {
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value(said))]);
+        purge::retry_after(&headers)
+    };
+    assert_eq!(asked("7"), Duration::from_secs(7));
+    assert_eq!(asked("86400"), Duration::from_secs(3600));
+    for nothing in ["", "soon", "-1", "0"] {
+        assert_eq!(asked(nothing), Duration::ZERO, "{nothing}");
+    }
+    assert_eq!(purge::retry_after(&HeaderMap::new()), Duration::ZERO);
 }
 
 #[tokio::test]
