@@ -1217,6 +1217,34 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
         assert_eq!(named, field, "{message}");
         assert!(message.contains(part), "{message}");
     }
+    for name in [
+        "Age",
+        "Cache-Control",
+        "Cache-Tag",
+        "CDN-Cache-Control",
+        "Clear-Site-Data",
+        "Cloudflare-CDN-Cache-Control",
+        "Cookie",
+        "ETag",
+        "Expires",
+        "Host",
+        "If-Match",
+        "If-Modified-Since",
+        "If-None-Match",
+        "If-Range",
+        "Last-Modified",
+        "Pragma",
+        "Range",
+        "Sec-Fetch-Site",
+        "Set-Cookie",
+        "Surrogate-Control",
+        "Surrogate-Key",
+        "X-Forwarded-Proto",
+    ] {
+        let (field, message) = says(&|b| b.generation_header(name));
+        assert_eq!(field, "generation_header", "{name}");
+        assert!(message.contains(name), "{message}");
+    }
     assert_eq!(says(&|b| b.surrogate_key([&*long])).0, "surrogate_key");
     assert!(says(&|b| b.surrogate_key([""; 1])).1.contains("1 to 1024"));
     assert!(

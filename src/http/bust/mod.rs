@@ -20,14 +20,7 @@ use std::{
     },
 };
 
-use http::{
-    HeaderName,
-    header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE,
-        ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING, VARY,
-    },
-    request::Parts,
-};
+use http::{HeaderName, request::Parts};
 use tower::Layer;
 
 use self::{
@@ -238,7 +231,7 @@ pub struct CacheBustBuilder {
 }
 
 impl CacheBustBuilder {
-    /// The name of the header with the generation. Default: `Maintenance-Generation`.
+    /// The name of the header with the generation. Default: `Maintenance-Generation`. None that means something else is taken.
     pub fn generation_header(self, name: impl Into<String>) -> Self {
         Self {
             header: name.into(),
@@ -427,24 +420,57 @@ impl CacheBustBuilder {
     }
 }
 
+/// What this module reads or writes itself, and what frames, describes or directs a message.
+const TAKEN: [&str; 43] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "cache-control",
+    "cache-status",
+    "cache-tag",
+    "cdn-cache-control",
+    "clear-site-data",
+    "cloudflare-cdn-cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "pragma",
+    "range",
+    "retry-after",
+    "sec-fetch-site",
+    "set-cookie",
+    "surrogate-control",
+    "surrogate-key",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "www-authenticate",
+    "x-forwarded-proto",
+];
+
 fn header_name(name: &str) -> Result<HeaderName, CacheBustError> {
-    const TAKEN: [HeaderName; 13] = [
-        CACHE_CONTROL,
-        CONNECTION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        COOKIE,
-        DATE,
-        ETAG,
-        LOCATION,
-        RETRY_AFTER,
-        SET_COOKIE,
-        TRANSFER_ENCODING,
-        VARY,
-    ];
     let parsed = HeaderName::try_from(name).ok();
-    parsed.filter(|name| !TAKEN.contains(name)).ok_or_else(|| {
+    let is_free = |name: &HeaderName| !TAKEN.contains(&name.as_str());
+    parsed.filter(is_free).ok_or_else(|| {
         let allowed = "a header's name that means nothing else, such as `Maintenance-Generation`";
         CacheBustError::new("generation_header", name, allowed)
     })
