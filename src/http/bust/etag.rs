@@ -6,7 +6,7 @@
 //! Lists come from strangers. They are read by the grammar of RFC 9110, 8.8.3 and 5.6.1, in one pass, and what is
 //! written is never longer than what was read.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
 
 use super::cookies::parsed;
 
@@ -113,6 +113,17 @@ pub(super) fn without_any_salt<'v>(lines: impl Iterator<Item = &'v HeaderValue>)
         Some(&salted[end + 1..])
     };
     read(lines, |opaque| Some(after_salt(opaque).unwrap_or(opaque)))
+}
+
+/// Whether the request's `If-None-Match` names what has the entity-tag `tag` (weak comparison, RFC 9110, 13.1.2).
+pub(in crate::http) fn is_known(request: &HeaderMap, tag: &str) -> bool {
+    let opaque = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+    let same = |known: &[u8]| known == opaque.as_bytes();
+    let lines = request.get_all(IF_NONE_MATCH).iter();
+    match read(lines, |known| same(known).then_some(known)) {
+        List::Any | List::Ours(_) => true,
+        List::NoneOfOurs | List::Malformed => false,
+    }
 }
 
 /// Reads lines of entity-tags; `kept` is what becomes of what stands between the quotes.

@@ -23,6 +23,7 @@ use std::{
 use http::{HeaderName, request::Parts};
 use tower::Layer;
 
+pub(super) use self::etag::is_known;
 use self::{
     clearing::{Limit, Secure, directives},
     service::Rules,
