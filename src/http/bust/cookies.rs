@@ -25,6 +25,7 @@ pub struct NamedCookie {
     path: String,
     domain: Option<String>,
     secure: bool,
+    partitioned: bool,
 }
 
 impl NamedCookie {
@@ -35,6 +36,7 @@ impl NamedCookie {
             path: "/".to_owned(),
             domain: None,
             secure: false,
+            partitioned: false,
         }
     }
 
@@ -58,6 +60,17 @@ impl NamedCookie {
     pub fn secure(self) -> Self {
         Self {
             secure: true,
+            ..self
+        }
+    }
+
+    /// Sets it as `Partitioned`, with `SameSite=None`: the one that your page has within another site's page. Default: not.
+    ///
+    /// A browser takes it for another cookie than the one without. It must be [`secure`](Self::secure), as browsers demand (CHIPS,
+    /// draft-cutler-httpbis-partitioned-cookies).
+    pub fn partitioned(self) -> Self {
+        Self {
+            partitioned: true,
             ..self
         }
     }
@@ -93,6 +106,12 @@ impl NamedCookie {
                 return bad(domain, "a host's name such as `example.com`");
             }
         }
+        if self.partitioned && !self.secure {
+            return bad(
+                &self.name,
+                "a partitioned cookie only if it is `secure`: browsers refuse it otherwise",
+            );
+        }
         // Browsers heed the prefixes in any case of letters.
         let name = self.name.to_ascii_lowercase();
         let is_host = name.starts_with("__host-");
@@ -113,16 +132,23 @@ impl NamedCookie {
 
     /// What makes the browser forget it.
     pub(super) fn expired(&self) -> Result<HeaderValue, CacheBustError> {
-        self.set("", "0", "")
+        let same_site = if self.partitioned {
+            "; SameSite=None"
+        } else {
+            ""
+        };
+        self.set("", "0", same_site)
     }
 
     /// What makes the browser remember a generation. Not for scripts, and not sent along from other sites' pages but for links.
     pub(super) fn of_generation(&self, generation: u64) -> Result<HeaderValue, CacheBustError> {
-        self.set(
-            &generation.to_string(),
-            LIFETIME,
-            "; HttpOnly; SameSite=Lax",
-        )
+        // A page within another site's is never sent a `Lax` one.
+        let attributes = if self.partitioned {
+            "; HttpOnly; SameSite=None"
+        } else {
+            "; HttpOnly; SameSite=Lax"
+        };
+        self.set(&generation.to_string(), LIFETIME, attributes)
     }
 
     fn set(&self, value: &str, max_age: &str, more: &str) -> Result<HeaderValue, CacheBustError> {
@@ -132,7 +158,14 @@ impl NamedCookie {
             None => String::new(),
         };
         let secure = if self.secure { "; Secure" } else { "" };
-        let line = format!("{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}");
+        let partitioned = if self.partitioned {
+            "; Partitioned"
+        } else {
+            ""
+        };
+        let line = format!(
+            "{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}{partitioned}"
+        );
         HeaderValue::try_from(line)
             .map_err(|_| CacheBustError::new("cookie", name, "what fits a header"))
     }
@@ -239,6 +272,21 @@ mod tests {
     }
 
     #[test]
+    fn a_partitioned_cookie_is_set_and_expired_in_its_partition() {
+        let cookie = NamedCookie::new("__Host-a").secure().partitioned();
+        assert_eq!(
+            cookie.expired().unwrap(),
+            "__Host-a=; Max-Age=0; Path=/; Secure; SameSite=None; Partitioned"
+        );
+        assert_eq!(
+            cookie.of_generation(7).unwrap(),
+            "__Host-a=7; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
+        );
+        let error = NamedCookie::new("a").partitioned().check("expire_cookie");
+        assert!(error.unwrap_err().to_string().contains("`secure`"));
+    }
+
+    #[test]
     fn cookies_that_browsers_would_refuse_are_refused() {
         let name = |name: &str| NamedCookie::new(name);
         for good in [
@@ -246,6 +294,7 @@ mod tests {
             name("prices").path("/billing/").domain("shop.example.com"),
             name("__Secure-prices").path("/billing").secure(),
             name("__Host-prices").secure(),
+            name("__Host-prices").secure().partitioned(),
         ] {
             good.check("expire").unwrap();
         }
@@ -263,6 +312,7 @@ mod tests {
             name("a").domain(""),
             name("a").domain("a..b"),
             name("a").domain("example.com; Secure"),
+            name("a").partitioned(),
             name("__Secure-a"),
             name("__secure-a"),
             name("__Host-a"),

@@ -275,8 +275,8 @@ impl CacheBustBuilder {
 
     /// The cookie that remembers the generation. Default: `maintenance-generation` at path `/`, of this host alone, not `Secure`.
     ///
-    /// It says a generation and nothing about the client, and lives 400 days, the most that browsers grant. Always `HttpOnly; SameSite=Lax`. It is
-    /// only set where there are cures to tell of.
+    /// It says a generation and nothing about the client, and lives 400 days, the most that browsers grant. Always `HttpOnly; SameSite=Lax`, but
+    /// `SameSite=None` if it is [`partitioned`](NamedCookie::partitioned). It is only set where there are cures to tell of.
     pub fn generation_cookie(self, cookie: NamedCookie) -> Self {
         Self { cookie, ..self }
     }
