@@ -44,7 +44,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 
 /// Makes clients and caches ask again after a recovery, so that nobody need clear a cache by hand.
 ///
-/// Put it around the routes that show what the partner says, *outside* the gate: a refusal passes it untouched.
+/// Put it around the routes that show what the partner says, *outside* the gate: a refusal passes it untouched. Routes that have dates
+/// alone, no `ETag`, as files served by tower-http's `ServeDir`, are sent in full each time under it: [`except`](CacheBustBuilder::except) them.
 ///
 /// ```
 /// use http::{Request, Response};
