@@ -1,11 +1,35 @@
 //! Billing to play with by hand: a real server in front of a partner that you break and mend.
 //!
 //! ```sh
-//! cargo run --example billing --features axum,serde,testing
+//! cargo run --example billing --features axum,last-good,serde,testing
 //! ```
 //!
 //! It listens on 127.0.0.1:8080 (`--listen ADDR` for another loopback address; port 0 takes a free
 //! one), says so in one line on stdout, and tells on stderr what the layer does. Ctrl-C ends it.
+//!
+//! # With a browser
+//!
+//! 1. Open <http://localhost:8080/shop>. The prices come from the partner; buy a plan, and the page says which you have.
+//! 2. Break the partner: `curl -X POST localhost:8080/partner/failing`.
+//! 3. In a second tab of the same page, buy: the partner's failure shows. Back, and again, until after the third the maintenance page comes.
+//! 4. Mend the partner: `curl -X POST localhost:8080/partner/healthy`. From now on its prices are higher by 1 EUR, under the same `ETag`.
+//! 5. Watch both tabs for ten seconds or so, and touch nothing. The first shows the new prices. The second says that it works again, and leads back to the shop:
+//!    buy there. You are who you were: the session has survived.
+//!
+//! Each cure has a flag, so that you see what it is worth (`--help` lists them). Do the same with
+//!
+//! | flags | and |
+//! |---|---|
+//! | `--without-push` | the first tab keeps the old prices, until it is loaded anew |
+//! | `--without-push --without-salted-etags` | loading it anew does not help either: the partner's tag is the same, so a 304 confirms the old prices |
+//! | `--without-push --max-age 600` | nor does this: for ten minutes the browser does not even ask, whatever the tags |
+//! | `--without-push --max-age 600 --clear-site-data` | loaded anew the page has the new prices: the browser has emptied its cache |
+//! | `--last-good` | in maintenance a page that is loaded anew shows prices still, and says how old they are; purchases are refused |
+//! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
+//!
+//! `browser/tests/incident.rs` does so in a real browser.
+//!
+//! # With curl
 //!
 //! All is well, and the prices come from the partner:
 //!
@@ -79,9 +103,9 @@ use axum::{
     Json, Router,
     body::{Bytes, HttpBody},
     extract::{FromRequest, Path, Request, State},
-    http::{StatusCode, header, request},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request},
     middleware::map_request_with_state,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use http_body_util::{BodyExt, Full};
@@ -94,6 +118,7 @@ use tower::{
 use tower_maintenance::{
     BuildError, CommandError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
     Policy, Rate, Refused, Status, Window,
+    http::{Notices, Push, PushScript, Refusals},
     testing::{PartnerServer, Phase, SimulatedPartner},
 };
 
@@ -103,12 +128,20 @@ const HANG_LIMIT: Duration = Duration::from_secs(1);
 /// A partner that is slower than this is not back yet.
 const SLOW: Duration = Duration::from_secs(1);
 
+#[path = "support/shop.rs"]
+pub(crate) mod shop;
+
+use shop::{Cure, Customers, Setup};
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(Arguments::Listen(address)) => serve(&address).await,
+        Ok(Arguments::Listen(address, setup)) => match listen(&address).await {
+            Ok(listener) => serve(listener, &setup).await,
+            Err(error) => Err(error),
+        },
         Ok(Arguments::Help) => {
-            println!("{USAGE}");
+            println!("{}", usage());
             Ok(())
         }
         Err(error) => Err(error),
@@ -122,38 +155,60 @@ async fn main() -> ExitCode {
     }
 }
 
-const USAGE: &str = "usage: billing [--listen ADDR]\n\n  \
-    --listen ADDR   a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]";
+fn usage() -> String {
+    format!(
+        "usage: billing [--listen ADDR] [--max-age SECONDS] [--[without-]CURE]...\n\n  \
+        --listen ADDR       a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]\n  \
+        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n\n\
+        Cures for what customers have from before a recovery:\n{}",
+        Setup::flags()
+    )
+}
 
 enum Arguments {
-    Listen(String),
+    Listen(String, Setup),
     Help,
 }
 
 impl Arguments {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
         let mut address = "127.0.0.1:8080".to_owned();
+        let mut setup = Setup::default();
         while let Some(argument) = arguments.next() {
-            match argument.split_once('=') {
-                Some(("--listen", value)) => address = value.into(),
-                None if argument == "--listen" => {
-                    address = arguments
-                        .next()
-                        .ok_or_else(|| format!("`--listen` lacks its address\n{USAGE}"))?;
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (&*argument, None),
+            };
+            let mut needs = |what| {
+                let value = value.clone().or_else(|| arguments.next());
+                value.ok_or_else(|| format!("`{name}` lacks its {what}\n{}", usage()))
+            };
+            match name {
+                "--listen" => address = needs("address")?,
+                "--max-age" => {
+                    let seconds = needs("seconds")?;
+                    setup.max_age = seconds.parse().map_err(|_| {
+                        format!("`--max-age {seconds}`: a whole number of seconds is needed, such as 600")
+                    })?;
                 }
-                None if argument == "--help" || argument == "-h" => return Ok(Self::Help),
-                Some(_) | None => return Err(format!("what is `{argument}`?\n{USAGE}").into()),
+                "--help" | "-h" if value.is_none() => return Ok(Self::Help),
+                flag if value.is_none() && setup.flag(flag) => {}
+                _ => return Err(format!("what is `{argument}`?\n{}", usage()).into()),
             }
         }
-        Ok(Self::Listen(address))
+        Ok(Self::Listen(address, setup))
     }
 }
 
-async fn serve(address: &str) -> Result<(), BoxError> {
-    let listener = listen(address).await?;
+/// Serves until Ctrl-C; not private, for the test that looks at it with a browser.
+pub(crate) async fn serve(
+    listener: tokio::net::TcpListener,
+    setup: &Setup,
+) -> Result<(), BoxError> {
     let layer = layer()?;
     let handle = layer.handle();
-    let simulated = Arc::new(simulated_partner().await?);
+    let mended = Arc::<AtomicU64>::default();
+    let simulated = Arc::new(simulated_partner(mended.clone()).await?);
 
     tokio::spawn(tell(handle.clone()));
     let direct = Partner::directly(&simulated.url());
@@ -162,23 +217,23 @@ async fn serve(address: &str) -> Result<(), BoxError> {
         async move { direct.get("/v1/ping").await }
     }));
 
-    let app = app(
-        &layer,
-        Billing {
-            partner: Partner::behind(&layer, &simulated.url()),
-            handle,
-            simulated,
-            passed: Arc::default(),
-        },
-    );
+    let billing = Billing {
+        partner: Partner::behind(&layer, &simulated.url()),
+        handle,
+        simulated,
+        mended,
+        passed: Arc::default(),
+        customers: Arc::default(),
+        setup: Arc::new(setup.clone()),
+    };
+    let app = app(&layer, billing)?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async {
-            // If Ctrl-C cannot be heard it is better to end at once than never.
-            let _ = tokio::signal::ctrl_c().await;
-        })
-        .await?;
-    Ok(())
+    // Not gracefully: a tab that waits for the next recovery would never let it end.
+    tokio::select! {
+        served = axum::serve(listener, app).into_future() => Ok(served?),
+        // If Ctrl-C cannot be heard it is better to end at once than never.
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
 }
 
 /// Listens on loopback, and on nothing else: whoever reaches this server may stop billing.
@@ -228,6 +283,27 @@ pub(crate) fn layer() -> Result<MaintenanceLayer, BuildError> {
             "an orchestrator that sees a 503 restarts healthy processes in a loop",
         ))
         .exempt(Exemption::route(
+            "/shop",
+            "the shop's page asks no partner, and says itself when there are no prices",
+        ))
+        .exempt(Exemption::route("/shop.js", "the page's own script"))
+        .exempt(Exemption::route(
+            "/push/events",
+            "open tabs wait there for the recovery",
+        ))
+        .exempt(Exemption::route(
+            "/push/{script}",
+            "the script with which they do",
+        ))
+        .exempt(Exemption::route(
+            "/maintenance/notice.json",
+            "the maintenance page asks there whether it works again",
+        ))
+        .exempt(Exemption::route(
+            "/maintenance/notice.js",
+            "it shows in other pages what is going on",
+        ))
+        .exempt(Exemption::route(
             "/maintenance",
             "what is going on is asked for most when something is going on",
         ))
@@ -248,6 +324,7 @@ pub(crate) fn layer() -> Result<MaintenanceLayer, BuildError> {
             "it breaks and mends the simulated partner, which is none of billing's",
         ))
         .cache_tags(["prices"])
+        .cache_urls(["/billing/prices"])
         .build()
 }
 
@@ -263,25 +340,31 @@ async fn tell(handle: MaintenanceHandle) {
 
 // ---- the partner ----------------------------------------------------------------------------------
 
-/// A real HTTP server on a port of its own.
-async fn simulated_partner() -> io::Result<PartnerServer> {
-    let answers = |request: &request::Parts| {
+/// A real HTTP server on a port of its own. Its prices have risen each time it was mended, and its `ETag` says nothing of it.
+async fn simulated_partner(mended: Arc<AtomicU64>) -> io::Result<PartnerServer> {
+    let answers = move |request: &request::Parts| {
+        let risen = mended.load(Ordering::Relaxed);
         let answer = match request.uri.path() {
-            "/v1/prices" => json!({ "currency": "EUR", "basic": 19, "pro": 49 }),
+            "/v1/prices" => json!({ "currency": "EUR", "basic": 19 + risen, "pro": 49 + risen }),
             "/v1/subscriptions" => json!({ "success": true, "subscription": "A-S00012345" }),
             _ => json!({ "success": true }),
         };
-        axum::http::Response::new(Bytes::from(answer.to_string()))
+        let mut answer = axum::http::Response::new(Bytes::from(answer.to_string()));
+        let tag = HeaderValue::from_static("\"price-list\"");
+        answer.headers_mut().insert(header::ETAG, tag);
+        answer
     };
     let partner = SimulatedPartner::healthy().over_http();
     partner.healthy_with(answers).listen().await
 }
 
+type Answer = axum::http::Response<Bytes>;
+
 /// The partner, as the handlers call it: an answer that came whole, or an error.
 #[derive(Clone)]
 struct Partner {
     url: Arc<str>,
-    stack: BoxCloneSyncService<axum::http::Request<Full<Bytes>>, Bytes, BoxError>,
+    stack: BoxCloneSyncService<axum::http::Request<Full<Bytes>>, Answer, BoxError>,
 }
 
 impl Partner {
@@ -310,12 +393,12 @@ impl Partner {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Bytes, BoxError> {
+    async fn get(&self, path: &str) -> Result<Answer, BoxError> {
         let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
         self.stack.clone().oneshot(request).await
     }
 
-    async fn post(&self, path: &str, json: &Value) -> Result<Bytes, BoxError> {
+    async fn post(&self, path: &str, json: &Value) -> Result<Answer, BoxError> {
         let request = Request::post(format!("{}{path}", self.url))
             .header(header::CONTENT_TYPE, "application/json")
             .body(json.to_string().into())?;
@@ -323,17 +406,17 @@ impl Partner {
     }
 }
 
-/// The whole body of an answer that is a good one.
-async fn whole<B>(response: axum::http::Response<B>) -> Result<Bytes, BoxError>
+/// An answer that is a good one, with its whole body.
+async fn whole<B>(response: axum::http::Response<B>) -> Result<Answer, BoxError>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(Into::into)?;
-    if status.is_success() {
-        Ok(body.to_bytes())
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(Into::into)?;
+    if head.status.is_success() {
+        Ok(Answer::from_parts(head, body.to_bytes()))
     } else {
-        Err(format!("the partner answered {status}").into())
+        Err(format!("the partner answered {}", head.status).into())
     }
 }
 
@@ -344,14 +427,31 @@ struct Billing {
     partner: Partner,
     handle: MaintenanceHandle,
     simulated: Arc<PartnerServer>,
+    /// How often the partner was mended.
+    mended: Arc<AtomicU64>,
     /// Requests that passed the gate to a route that asks the partner.
     passed: Arc<AtomicU64>,
+    customers: Arc<Customers>,
+    setup: Arc<Setup>,
 }
 
-fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
-    Router::new()
+fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
+    let refusals = Refusals::new()
+        .component("Billing")
+        .still_works(["Reading your invoices"])
+        .notice_url("/maintenance/notice.json")?
+        .page_checks_every(Duration::from_secs(2))?;
+    let notices = Notices::new(&billing.handle, &refusals);
+    let push = Push::builder(&billing.handle)
+        .spread(Duration::from_secs(1))?
+        .build();
+    let last_good = billing.setup.last_good()?;
+    let cache_bust = billing.setup.cache_bust(&billing.handle)?;
+
+    let app = Router::new()
         .route("/billing/prices", get(prices))
         .route("/billing/subscriptions", post(subscribe))
+        .route("/billing/purchases/{plan}", post(purchase))
         // Within the gate, since what is added later stands outside.
         .route_layer(map_request_with_state(billing.passed.clone(), count))
         .route("/billing/invoices/{id}", get(invoice))
@@ -359,6 +459,12 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
             "/webhooks/partner",
             post(async || Json(json!({ "received": true }))),
         )
+        .route("/shop", get(page))
+        .route("/shop.js", get(shop::script))
+        .route_service("/push/events", push.events())
+        .route_service("/push/{script}", push.script())
+        .route_service("/maintenance/notice.json", notices.json())
+        .route_service("/maintenance/notice.js", notices.script())
         .route("/health/live", get(async || "alive"))
         .route("/maintenance", get(status))
         .route("/maintenance/engage", post(engage))
@@ -366,8 +472,13 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Router {
         .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
         // `route_layer` and not `layer`: what is not there at all stays a 404 in maintenance too.
-        .route_layer(layer.routes())
-        .with_state(billing)
+        .route_layer(layer.routes().refusing(refusals));
+    // What is added later stands outside: the gate refuses, and what was last good is shown instead.
+    let app = match last_good {
+        Some(last_good) => app.route_layer(last_good),
+        None => app,
+    };
+    Ok(app.route_layer(cache_bust).with_state(billing))
 }
 
 async fn count(State(passed): State<Arc<AtomicU64>>, request: Request) -> Request {
@@ -375,8 +486,55 @@ async fn count(State(passed): State<Arc<AtomicU64>>, request: Request) -> Reques
     request
 }
 
-async fn prices(State(billing): State<Billing>) -> Result<Response, Failed> {
-    Ok(as_json(billing.partner.get("/v1/prices").await?))
+/// The same for everybody, which `public` says: otherwise the session's cookie would keep it from being the last good answer.
+async fn prices(State(billing): State<Billing>, asked: HeaderMap) -> Result<Response, Failed> {
+    let (mut head, body) = billing.partner.get("/v1/prices").await?.into_parts();
+    let tag = head.headers.remove(header::ETAG);
+    let max_age = billing.setup.max_age;
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::try_from(format!("public, max-age={max_age}")).map_err(BoxError::from)?,
+    );
+    headers.extend(tag.clone().map(|tag| (header::ETAG, tag)));
+    if tag.is_some() && asked.get(header::IF_NONE_MATCH) == tag.as_ref() {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    Ok((headers, as_json(body)).into_response())
+}
+
+async fn page(State(billing): State<Billing>, asked: HeaderMap) -> Response {
+    let session = shop::session(&asked);
+    let plan = session
+        .as_deref()
+        .and_then(|session| billing.customers.plan(session));
+    let push = if billing.setup.has(Cure::Push) {
+        format!(
+            r#"<script src="/push/{}" integrity="{}" data-generation="{}" defer></script>"#,
+            PushScript::NAME,
+            PushScript::INTEGRITY,
+            billing.handle.generation(),
+        )
+    } else {
+        String::new()
+    };
+    shop::page(session.as_deref(), plan.as_deref(), &push)
+}
+
+/// What the page's buttons do: without a session there is nobody to sell to.
+async fn purchase(
+    State(billing): State<Billing>,
+    Path(plan): Path<String>,
+    asked: HeaderMap,
+) -> Result<Response, Failed> {
+    if !matches!(&*plan, "basic" | "pro") {
+        return Err(Failed::NoSuchPlan(plan));
+    }
+    let session = shop::session(&asked).ok_or(Failed::NoSession)?;
+    let order = json!({ "plan": plan });
+    billing.partner.post("/v1/subscriptions", &order).await?;
+    billing.customers.bought(session, plan);
+    Ok(Redirect::to("/shop").into_response())
 }
 
 async fn invoice(Path(id): Path<String>) -> Json<Value> {
@@ -389,7 +547,7 @@ async fn subscribe(
     AnyJson(plan): AnyJson<Value>,
 ) -> Result<Response, Failed> {
     let answer = billing.partner.post("/v1/subscriptions", &plan);
-    Ok(as_json(answer.await?))
+    Ok(as_json(answer.await?.into_body()))
 }
 
 fn as_json(body: Bytes) -> Response {
@@ -435,7 +593,10 @@ async fn switch_partner(
     Path(phase): Path<String>,
 ) -> Result<Json<Value>, Failed> {
     let phase = match &*phase {
-        "healthy" => Phase::Healthy,
+        "healthy" => {
+            billing.mended.fetch_add(1, Ordering::Relaxed);
+            Phase::Healthy
+        }
         "failing" => Phase::failing(1.0),
         // Slower than the policy likes, and still within the timeout.
         "slow" => Phase::slow((SLOW + TIMEOUT) / 2),
@@ -456,6 +617,8 @@ enum Failed {
     Partner(BoxError),
     Command(CommandError),
     NoSuchPhase(String),
+    NoSuchPlan(String),
+    NoSession,
 }
 
 impl From<BoxError> for Failed {
@@ -492,6 +655,14 @@ impl IntoResponse for Failed {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, error)
             }
             Self::Command(error) => problem(StatusCode::CONFLICT, error),
+            Self::NoSuchPlan(plan) => problem(
+                StatusCode::NOT_FOUND,
+                format_args!("there is no plan `{plan}`, only basic and pro"),
+            ),
+            Self::NoSession => problem(
+                StatusCode::FORBIDDEN,
+                "there is no cookie `session`: open /shop first, which gives you one",
+            ),
             Self::NoSuchPhase(phase) => problem(
                 StatusCode::NOT_FOUND,
                 format_args!(

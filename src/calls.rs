@@ -273,10 +273,21 @@ where
 
     #[inline]
     fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<T, Error<E>> {
-        if ticket.is_measured() {
-            ticket.settle(self.0.verdict(result.as_ref()));
+        // Each in its own arm, where most judges have but one verdict to give.
+        match result {
+            Ok(answer) => {
+                if ticket.is_measured() {
+                    ticket.settle(self.0.verdict(Ok(&answer)));
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                if ticket.is_measured() {
+                    ticket.settle(self.0.verdict(Err(&error)));
+                }
+                Err(Error::Inner(error))
+            }
         }
-        result.map_err(Error::Inner)
     }
 
     #[inline]

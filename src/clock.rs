@@ -94,8 +94,10 @@ impl Clock {
         let at = self.instant(moment)?;
         #[cfg(feature = "coarse-clock")]
         if self.coarse.is_some() {
-            // It lags: whoever slept until the exact instant would find that it is not there yet.
-            return at.checked_add(CoarseClock::MAX_LAG);
+            // It lags: whoever slept until the exact instant would find that it is not there yet. Should it lag more than
+            // it ever does, they look again every millisecond.
+            let soon = tokio::time::Instant::now() + Duration::from_millis(1);
+            return Some(at.checked_add(CoarseClock::MAX_LAG)?.max(soon));
         }
         Some(at)
     }

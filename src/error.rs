@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt,
+    mem::ManuallyDrop,
     ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -57,15 +58,15 @@ pub struct Refused {
     retry_after: u64,
 }
 
-/// A notice, left to the next refusal on this thread.
+/// A notice, left to the next refusal on this thread. Its own drop takes it out, so that nothing is there to be dropped after.
 #[derive(Clone, PartialEq, Eq)]
-struct Shown(Option<Arc<Notice>>);
+struct Shown(ManuallyDrop<Option<Arc<Notice>>>);
 
 impl Deref for Shown {
     type Target = Notice;
 
     fn deref(&self) -> &Notice {
-        match &self.0 {
+        match &*self.0 {
             Some(notice) => notice,
             None => unreachable!("only its drop takes it"),
         }
@@ -75,9 +76,7 @@ impl Deref for Shown {
 impl Drop for Shown {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(notice) = self.0.take() {
-            thread::leave_notice(notice);
-        }
+        thread::leave_notice(&mut self.0);
     }
 }
 
@@ -103,7 +102,7 @@ impl Refused {
     #[inline]
     pub(crate) fn new(notice: Arc<Notice>, retry_after: Option<u64>) -> Self {
         Self {
-            notice: Shown(Some(notice)),
+            notice: Shown(ManuallyDrop::new(Some(notice))),
             retry_after: retry_after.unwrap_or(u64::MAX),
         }
     }

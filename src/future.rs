@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    mem,
+    mem::ManuallyDrop,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -39,12 +39,40 @@ pin_project! {
 }
 
 pin_project! {
+    // A tag of its own: one hidden in the inner future would have to be worked out at each look. As wide as a word, or the
+    // rest is moved in pieces that straddle words, and whoever reads those waits until they are written.
     #[project = StateProj]
+    #[repr(u64)]
     enum State<F, S, Req, P> {
-        Refused { refused: Option<(Req, Refused)>, protocol: P },
-        Waiting { waiting: Option<Waiting<S, Req, P>> },
+        Refused { refused: Seldom<(Req, Refused)>, protocol: P },
+        Waiting { waiting: Seldom<Waiting<S, Req, P>> },
         Running { #[pin] future: F, ticket: Option<Ticket>, protocol: P },
     }
+}
+
+/// What few futures still hold when they are dropped: it goes out of the way of all others, whose drop is short then.
+struct Seldom<T>(ManuallyDrop<Option<T>>);
+
+impl<T> Seldom<T> {
+    #[inline]
+    fn new(held: T) -> Self {
+        Self(ManuallyDrop::new(Some(held)))
+    }
+}
+
+impl<T> Drop for Seldom<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            drop_out_of_the_way(held);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_out_of_the_way<T>(held: T) {
+    drop(held);
 }
 
 /// An admitted request that waits for an instance of the inner service to be ready.
@@ -63,7 +91,7 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
     pub(crate) fn refused(request: Req, refused: Refused, protocol: P) -> Self {
         Self {
             state: State::Refused {
-                refused: Some((request, refused)),
+                refused: Seldom::new((request, refused)),
                 protocol,
             },
         }
@@ -97,31 +125,13 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
         };
         Self {
             state: State::Waiting {
-                waiting: Some(waiting),
+                waiting: Seldom::new(waiting),
             },
         }
     }
 }
 
 const POLLED_AGAIN: &str = "polled after it completed, or after the inner service panicked";
-
-/// Ends a call whose inner future panics, here and now: who caught the panic may keep the future.
-struct Panicked<'t>(&'t mut Option<Ticket>);
-
-impl<'t> Panicked<'t> {
-    /// To be forgotten once the poll has returned.
-    #[inline]
-    fn while_polled(slot: &'t mut Option<Ticket>) -> Self {
-        slot.as_mut().expect(POLLED_AGAIN).held_by(Holder::Inner);
-        Self(slot)
-    }
-}
-
-impl Drop for Panicked<'_> {
-    fn drop(&mut self) {
-        drop(self.0.take());
-    }
-}
 
 /// What became of a request that waited.
 enum Waited<F, S, Req, P, T> {
@@ -213,7 +223,7 @@ where
                 protocol,
             } => run(future, ticket, protocol, cx),
             StateProj::Refused { refused, protocol } => {
-                let (request, refused) = refused.take().expect("polled after it completed");
+                let (request, refused) = refused.0.take().expect("polled after it completed");
                 Poll::Ready(protocol.refuse(request, refused))
             }
             StateProj::Waiting { .. } => self.wait(cx),
@@ -233,9 +243,9 @@ where
         let StateProj::Waiting { waiting } = state.as_mut().project() else {
             unreachable!("only one that waits");
         };
-        match waiting.take().expect(POLLED_AGAIN).poll(cx) {
+        match waiting.0.take().expect(POLLED_AGAIN).poll(cx) {
             Waited::Still(still) => {
-                *waiting = Some(still);
+                *waiting.0 = Some(still);
                 Poll::Pending
             }
             Waited::Ended(result) => Poll::Ready(result),
@@ -276,14 +286,15 @@ where
     F: Future<Output = Result<Res, E>>,
     P: Protocol<Req, Res, E>,
 {
-    let panicked = Panicked::while_polled(slot);
+    // A panic in the inner service drops the ticket, which is taken out here: who caught the panic may keep the future.
+    let mut ticket = slot.take().expect(POLLED_AGAIN);
+    ticket.held_by(Holder::Inner);
     let polled = future.poll(cx);
-    mem::forget(panicked);
     let Poll::Ready(result) = polled else {
-        slot.as_mut().expect(POLLED_AGAIN).is_pending();
+        ticket.is_pending();
+        *slot = Some(ticket);
         return Poll::Pending;
     };
-    let mut ticket = slot.take().expect(POLLED_AGAIN);
     ticket.held_by(Holder::Classifier);
     Poll::Ready(protocol.finish(ticket, result))
 }

@@ -84,8 +84,9 @@ impl Word {
     }
 }
 
-/// The word and the next deadline.
+/// The word and the next deadline, on a line of their own: every call reads them, and what lies beside them is written.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Gate {
     word: AtomicU64,
     deadline: AtomicU64,

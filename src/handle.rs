@@ -435,7 +435,7 @@ impl MaintenanceHandle {
     /// The exemptions in force, printable for the runbook.
     #[must_use]
     pub fn exemptions(&self) -> ExemptionTable {
-        self.shared.exemptions().listed()
+        self.shared.with_exemptions(Table::listed)
     }
 
     /// The last 256 commands, the oldest first.

@@ -38,7 +38,7 @@ use crate::{
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
 pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
 /// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits: at this width a
-/// success would have to lie in its lane for 49 days, with nobody taking the lock, to be taken for a newer one.
+/// success would have to lie in its lane for 24 days, with nobody taking the lock, to be taken for an older one.
 pub(crate) const NARROWEST: u64 = 1_000_000;
 
 const COUNT_BITS: u32 = 20;
@@ -119,7 +119,8 @@ pub(crate) struct Bucket<L> {
     era: u32,
     /// The slot before anything is counted in it.
     base: u64,
-    from: L,
+    /// Where it ends. Where it begins need not be known: a thread's clock does not go back; if it does all the same (in
+    /// another runtime, whose paused clock stands earlier), what lands belongs to the latest, as the machine has it too.
     to: L,
 }
 
@@ -205,16 +206,27 @@ impl Lanes {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        let number = thread::number();
-        let lane = mine(&self.lanes, number);
+        self.count_by(thread::number(), counter);
+    }
+
+    /// Counts one for the thread with this number, which is the caller's.
+    #[inline]
+    pub(crate) fn count_by(&self, number: usize, counter: Counter) {
         // Relaxed: they are only ever read as totals.
-        if number < self.lanes.len() {
-            // Nobody else stores here: a number is one living thread's, and given on under a lock.
-            let counter = &lane.owned[counter as usize];
-            counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
-        } else {
-            lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+        match self.lanes.get(number) {
+            Some(lane) => {
+                // Nobody else stores here: a number is one living thread's, and given on under a lock.
+                let counter = &lane.owned[counter as usize];
+                counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
+            }
+            None => self.count_shared(number, counter),
         }
+    }
+
+    #[inline(never)]
+    fn count_shared(&self, number: usize, counter: Counter) {
+        let lane = mine(&self.lanes, number);
+        lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
@@ -233,59 +245,51 @@ impl Lanes {
 
     /// [`land`](Self::land) for a call that was answered at once, and took no time: it costs a look at the clock and
     /// at what this thread knows of the present bucket.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn land_at_once<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
         let version = self.version.load(Ordering::Acquire);
-        thread::with(|here| match L::bucket(here).get() {
-            Some(bucket)
-                if bucket.version == version
-                    && bucket.era == era
-                    && bucket.from <= look
-                    && look < bucket.to =>
-            {
-                let slot = self.slot(here.number(), bucket.base >> COUNT_BITS);
-                let seen = slot.load(Ordering::Relaxed);
-                // One more of the same: then that is all there is to it.
-                if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
-                    let swapped = slot.compare_exchange_weak(
-                        seen,
-                        seen + 1,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    );
-                    if swapped.is_ok() {
-                        return true;
-                    }
+        if let Some((number, Some(bucket))) =
+            thread::with(|here| (here.number(), L::bucket(here).get()))
+            && bucket.version == version
+            && bucket.era == era
+            && look < bucket.to
+        {
+            let slot = self.slot(number, bucket.base >> COUNT_BITS);
+            let seen = slot.load(Ordering::Relaxed);
+            // One more of the same: then that is all there is to it.
+            if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
+                let swapped = slot.compare_exchange_weak(
+                    seen,
+                    seen + 1,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                if swapped.is_ok() {
+                    return true;
                 }
-                self.land_in_new_bucket(era, look, clock, here)
             }
-            _ => self.land_in_new_bucket(era, look, clock, here),
-        })
-        .unwrap_or_else(|| self.land(era, 0, look.moment(clock)))
+        }
+        self.land_in_new_bucket(era, look, clock)
     }
 
     #[cold]
-    fn land_in_new_bucket<L: Look>(
-        &self,
-        era: u32,
-        look: L,
-        clock: &Clock,
-        here: &thread::Here,
-    ) -> bool {
+    #[inline(never)]
+    fn land_in_new_bucket<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
         let Some((version, width)) = self.open_for(era, 0) else {
             return false;
         };
         let index = look.moment(clock).0 / width;
-        let begin = |index: u64| L::at(Moment(index.saturating_mul(width)), clock);
-        if let (Some(from), Some(to)) = (begin(index), begin(index.saturating_add(1))) {
-            L::bucket(here).set(Some(Bucket {
+        let to = Moment(index.saturating_add(1).saturating_mul(width));
+        if let Some(to) = L::at(to, clock) {
+            let base = Slot::of(version, index).0;
+            let bucket = Bucket {
                 version,
                 era,
-                base: Slot::of(version, index).0,
-                from,
+                base,
                 to,
-            }));
+            };
+            thread::with(|here| L::bucket(here).set(Some(bucket)));
         }
         self.add(version, index)
     }
@@ -319,7 +323,11 @@ impl Lanes {
     /// Where this thread counts what ends in the bucket.
     #[inline]
     fn slot(&self, number: usize, index: u64) -> &AtomicU64 {
-        &mine(&self.lanes, number).slots[index as usize % SLOTS]
+        let lane = match self.lanes.get(number) {
+            Some(lane) => lane,
+            None => mine(&self.lanes, number),
+        };
+        &lane.slots[index as usize % SLOTS]
     }
 
     /// Whether the lanes stand as they should.
@@ -404,15 +412,14 @@ pub(crate) struct Landed {
 }
 
 impl Landed {
-    /// The number of the bucket: of those with these low bits the nearest to `now`.
-    pub(crate) fn index(&self, now: u64) -> u64 {
-        let behind = (now & INDEX).wrapping_sub(self.low) & INDEX;
-        // Ahead by a little: whoever landed it looked at the clock later.
-        let ahead = (INDEX + 1) - behind;
-        if ahead <= SLOTS as u64 {
-            now.saturating_add(ahead)
+    /// The number of the bucket, if `then` is that of the last drain: of those with these low bits the first since. One
+    /// that is older nevertheless, by a clock that stands earlier, counts as landed then, as all that goes backwards does.
+    pub(crate) fn index(&self, then: u64) -> u64 {
+        let ahead = self.low.wrapping_sub(then) & INDEX;
+        if ahead <= INDEX / 2 {
+            then.saturating_add(ahead)
         } else {
-            now.saturating_sub(behind)
+            then
         }
     }
 }
@@ -482,7 +489,7 @@ mod tests {
         prop_oneof![
             4 => (0_u64..40).prop_map(Step::Advance),
             // All of them together stay below what the low bits of a bucket tell.
-            1 => (0_u64..1 << 24).prop_map(Step::Advance),
+            1 => (0_u64..1 << 23).prop_map(Step::Advance),
             20 => (0_u32..3, 99_u64..=101).prop_map(|(era, took)| Step::Land { era, took }),
             2 => Just(Step::Drain),
             1 => Just(Step::Close),
@@ -497,33 +504,36 @@ mod tests {
         #[test]
         fn what_lands_is_drained_once_where_it_landed(steps in prop::collection::vec(step(), 0..200)) {
             let lanes = Lanes::new();
-            let (mut now, mut opened) = (0_u64, None::<Open>);
+            // `drained_at`: when whoever holds the lock last looked.
+            let (mut now, mut drained_at, mut opened) = (0_u64, 0_u64, None::<Open>);
             let (mut landed, mut drained) = (Drained::new(), Drained::new());
             for step in steps {
-                let bucket = opened.map_or(0, |open| now / open.width);
+                let bucket = move |at: u64| opened.map_or(0, |open| at / open.width);
+                let then = bucket(drained_at);
                 match step {
                     Step::Advance(by) => now += by,
                     Step::Land { era, took } => {
                         let took_it = lanes.land(era, took, Moment(now));
                         if took_it {
-                            *landed.entry((era, bucket)).or_default() += 1;
+                            *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                         let may = opened.is_some_and(|open| open.era == era) && took <= 100;
                         prop_assert!(may || !took_it, "it landed where it must not");
                         if may && !took_it {
                             // Its slot holds another bucket's: whoever takes the lock frees it.
-                            lanes.drain_while_locked(note(&mut drained, bucket));
+                            lanes.drain_while_locked(note(&mut drained, then));
+                            drained_at = now;
                             prop_assert!(lanes.land(era, took, Moment(now)));
-                            *landed.entry((era, bucket)).or_default() += 1;
+                            *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                     }
-                    Step::Drain => lanes.drain_while_locked(note(&mut drained, bucket)),
+                    Step::Drain => lanes.drain_while_locked(note(&mut drained, then)),
                     Step::Close => {
-                        lanes.close_while_locked(note(&mut drained, bucket));
+                        lanes.close_while_locked(note(&mut drained, then));
                         opened = None;
                     }
                     Step::Open { era, width } => {
-                        lanes.close_while_locked(note(&mut drained, bucket));
+                        lanes.close_while_locked(note(&mut drained, then));
                         lanes.open_while_locked(open(era, width));
                         opened = Some(open(era, width));
                     }
@@ -531,10 +541,11 @@ mod tests {
                 prop_assert!(lanes.stand_while_locked(opened));
                 // A width that changes makes other buckets of the same number: forget what is done with.
                 if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
+                    drained_at = now;
                     prop_assert_eq!(&drained, &landed);
                 }
             }
-            lanes.close_while_locked(note(&mut drained, opened.map_or(0, |open| now / open.width)));
+            lanes.close_while_locked(note(&mut drained, opened.map_or(0, |open| drained_at / open.width)));
             prop_assert_eq!(drained, landed);
         }
     }
@@ -610,9 +621,14 @@ mod tests {
             low,
             successes: 1,
         };
-        for index in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
-            for now in [index, index + 1, index + 1000, index.saturating_sub(3)] {
-                assert_eq!(landed(index & INDEX).index(now), index, "{index} at {now}");
+        for then in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
+            for later in [0, 1, 17, 1_000_000, INDEX / 2] {
+                let index = then + later;
+                assert_eq!(landed(index & INDEX).index(then), index, "{later} later");
+            }
+            for earlier in [1, 17, INDEX / 2] {
+                let index = then.wrapping_sub(earlier);
+                assert_eq!(landed(index & INDEX).index(then), then, "{earlier} earlier");
             }
         }
     }

@@ -128,6 +128,9 @@
 //!   not trip the layer.
 //! - **A call begins when it is waited for.** How long it took, and how long the partner was silent, count from the first poll
 //!   that finds no answer: a future that nobody ever polls has not begun.
+//! - **A thread keeps what it used last.** After a layer is gone its state may stay with each thread that called through it last, until
+//!   that thread calls through another or ends: some kilobytes, and a quarter of a megabyte for a window of 1,000,000 calls. For
+//!   listeners the layer is gone all the same.
 //! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -26,7 +26,10 @@ use crate::{
 };
 
 /// What views, services and handles hold on to.
+///
+/// Aligned, so that what every call reads of it does not lie beside the count, which every clone of a service writes.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Root {
     shared: Arc<Shared>,
     locals: Box<[Arc<Local>]>,
@@ -55,20 +58,38 @@ impl Root {
     /// The ticket of a call that the gate lets through in this era of `Serving`.
     #[inline(always)]
     pub(crate) fn begin(&self, era: u32) -> Ticket {
-        self.count_admitted();
-        Ticket::new(self.local(), (Role::Plain, era))
+        let left = thread::with(|here| {
+            self.count_admitted(here.number());
+            here.take_local()
+        });
+        let local = match left {
+            Some(left) => self.local_from(left),
+            None => {
+                // The thread ends.
+                self.count_admitted(thread::number());
+                self.another_local(None)
+            }
+        };
+        Ticket::new(local, (Role::Plain, era))
     }
 
     /// For a call that begins on this thread.
     #[inline(always)]
     pub(crate) fn local(&self) -> Arc<Local> {
-        match thread::take_local() {
+        self.local_from(thread::with(thread::Here::take_local).flatten())
+    }
+
+    /// From what the last call on this thread left, if it was one through this layer.
+    #[inline(always)]
+    fn local_from(&self, left: Option<Arc<Local>>) -> Arc<Local> {
+        match left {
             Some(left) if Arc::ptr_eq(&left.0, &self.shared) => left,
             another => self.another_local(another),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn another_local(&self, left: Option<Arc<Local>>) -> Arc<Local> {
         if let Some(left) = left {
             thread::leave_local(left);
@@ -131,7 +152,7 @@ mod tests {
         assert_eq!(freed.strong_count(), 0);
         drop(first);
         assert_eq!(kept.strong_count(), 1);
-        drop(thread::take_local());
+        drop(thread::with(thread::Here::take_local));
         assert_eq!(kept.strong_count(), 0);
     }
 

@@ -29,6 +29,7 @@ impl Moment {
     }
 
     /// The moment itself, unless it is [`Moment::NEVER`].
+    #[inline]
     pub(crate) fn known(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }

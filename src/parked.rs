@@ -13,11 +13,6 @@ use crate::shared::Shared;
 pub(crate) struct Parked(Option<Pin<Box<OwnedNotified>>>);
 
 impl Parked {
-    #[inline]
-    pub(crate) fn is_parked(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Gives the place up.
     #[inline]
     pub(crate) fn leave(&mut self) {

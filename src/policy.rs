@@ -372,6 +372,8 @@ impl Policy {
     }
 
     /// After the last needed success lets traffic grow over `duration`, from 10 % to all. Default: off.
+    ///
+    /// Meanwhile the mode stays `Probing`; `Serving`, and the signal to caches, come at its end.
     #[must_use]
     pub fn with_ramp(self, duration: Duration) -> Self {
         Self {

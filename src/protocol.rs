@@ -5,7 +5,7 @@
 //! the call's [`Ticket`] once the inner service has answered, so that the verdict may be given at
 //! once, or be moved into the response (a body, trailers) and given later.
 
-use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
     endpoint::{Endpoint, Placement},
@@ -78,8 +78,9 @@ pub trait Protocol<Req, Res, E>: Clone {
 /// A ticket of a call that is not measured (exempt, before routes) takes everything and counts nothing.
 #[must_use = "a ticket that is dropped counts as given up"]
 pub struct Ticket {
-    /// `None` if the call is not measured, or has ended.
-    shared: Option<Arc<Local>>,
+    /// `None` if the call is not measured, or has ended. The ticket's own drop takes it out, so that nothing is there to
+    /// be dropped after.
+    shared: ManuallyDrop<Option<Arc<Local>>>,
     terms: Terms,
     /// [`Moment::NEVER`] until somebody has waited for the answer: one that is there at once took no time, and
     /// needs no clock.
@@ -175,7 +176,7 @@ impl Ticket {
     #[inline]
     pub(crate) fn new(shared: Arc<Local>, (role, era): Admitted) -> Self {
         Self {
-            shared: Some(shared),
+            shared: ManuallyDrop::new(Some(shared)),
             terms: Terms::new(role, era),
             began: Moment::NEVER,
             heard: Moment::NEVER,
@@ -186,7 +187,7 @@ impl Ticket {
     #[inline]
     pub(crate) fn uncounted() -> Self {
         Self {
-            shared: None,
+            shared: ManuallyDrop::new(None),
             terms: Terms::new(Role::Plain, 0),
             began: Moment::NEVER,
             heard: Moment::NEVER,
@@ -201,7 +202,7 @@ impl Ticket {
     /// Notes that the answer is waited for.
     pub(crate) fn is_pending(&mut self) {
         self.held_by(Holder::Waiting);
-        if let Some(shared) = &self.shared
+        if let Some(shared) = &*self.shared
             && self.began == Moment::NEVER
         {
             self.began = shared.now();
@@ -228,7 +229,7 @@ impl Ticket {
     }
 
     /// Ends the call with a verdict.
-    #[inline]
+    #[inline(always)]
     pub fn settle(mut self, verdict: impl Into<Verdict>) {
         // Before the conversion, which is the user's and may panic: then the ticket drops as it is held.
         let verdict = verdict.into();
@@ -243,7 +244,7 @@ impl Ticket {
     /// From here on a drop is judged by how long ago that was: call it when the ticket moves into a
     /// response that is still streaming, and at each frame.
     pub fn progress(&mut self) {
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &*self.shared {
             self.heard = shared.now();
             self.held_by(Holder::Waiting);
         }
@@ -256,23 +257,25 @@ impl Ticket {
         self.held_by(Holder::Waiting);
         polled
     }
+}
 
-    /// Ends the call by who holds it.
-    #[cold]
-    fn unsettled(&self, shared: Arc<Local>) {
-        let now = shared.now();
-        let (took, quiet) = (now.since(self.began), now.since(self.heard));
-        let ending = self.terms.holder().unsettled(took, quiet);
-        shared.settle(self.terms.role(), self.terms.era(), ending, now);
-        thread::leave_local(shared);
-    }
+/// Ends the call by who holds it.
+#[cold]
+#[inline(never)]
+fn unsettled(shared: Arc<Local>, terms: Terms, began: Moment, heard: Moment) {
+    let now = shared.now();
+    let (took, quiet) = (now.since(began), now.since(heard));
+    let ending = terms.holder().unsettled(took, quiet);
+    shared.settle(terms.role(), terms.era(), ending, now);
+    thread::leave_local(shared);
 }
 
 impl Drop for Ticket {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
-            self.unsettled(shared);
+            // By value, so that a ticket which is settled needs no place in memory.
+            unsettled(shared, self.terms, self.began, self.heard);
         }
     }
 }

@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 #[derive(Debug)]
 pub(crate) struct Published<T> {
     value: ArcSwap<T>,
-    /// Where it lies; written after it. The place of a value that somebody still has is given to no other.
+    /// Where it lies, written before it. The place of a value that somebody still has is given to no other; and before
+    /// the one that was is let go of, and its place may be given to another layer's, this names the next.
     place: AtomicUsize,
 }
 
@@ -26,12 +27,12 @@ impl<T> Published<T> {
         }
     }
 
-    /// The caller is the only one who publishes, and orders it before what readers go by.
+    /// The caller is the only one who publishes.
     pub(crate) fn publish(&self, value: Arc<T>) {
-        let place = place(&value);
+        // Relaxed: whoever is given the place of the old value has seen it freed, hence this. What must be seen with a word
+        // is published before that; a reader who goes by no word may for a moment still find the old value.
+        self.place.store(place(&value), Ordering::Relaxed);
         self.value.store(value);
-        // Relaxed: a reader that must see it has read, with Acquire, what was published after it.
-        self.place.store(place, Ordering::Relaxed);
     }
 
     /// The value in force: what was left, if it still is the one.
@@ -39,8 +40,15 @@ impl<T> Published<T> {
     pub(crate) fn get(&self, left: Option<Arc<T>>) -> Arc<T> {
         match left {
             Some(left) if place(&left) == self.place.load(Ordering::Relaxed) => left,
-            _ => self.value.load_full(),
+            another => self.get_anew(another),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_anew(&self, left: Option<Arc<T>>) -> Arc<T> {
+        drop(left);
+        self.value.load_full()
     }
 }
 
@@ -52,6 +60,20 @@ fn place<T>(value: &Arc<T>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_of_another_layer_is_never_taken_for_it_while_one_is_published() {
+        let published = Published::new(Arc::new(1_u64));
+        let old = published.place.load(Ordering::Relaxed);
+        // As `publish`, stopped after each of its stores.
+        let next = Arc::new(2_u64);
+        published.place.store(place(&next), Ordering::Relaxed);
+        assert_eq!(*published.get(None), 1, "still the old one");
+        published.value.store(next);
+        let others: Vec<_> = (0..64).map(|_| Arc::new(99_u64)).collect();
+        let reused = others.iter().find(|other| place(other) == old);
+        assert_eq!(*published.get(reused.cloned()), 2);
+    }
 
     #[test]
     fn what_was_left_is_the_value_until_another_is_published() {

@@ -23,7 +23,6 @@ use crate::{
     local::Root,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
-    thread,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).
@@ -31,19 +30,27 @@ use crate::{
 /// A clone shares the state, and starts un-ready as tower asks.
 pub struct Maintenance<S, P> {
     inner: S,
-    /// Whether this instance of the inner service said that it is ready, and was not called since.
-    ready: bool,
-    /// While it was asked and is not ready: the caller is woken if the gate shuts meanwhile.
+    readiness: Readiness,
+    /// While it is pending: the caller is woken if the gate shuts meanwhile.
     parked: Parked,
     protocol: P,
     shared: Arc<Root>,
+}
+
+/// What this instance of the inner service said when it was last asked, and has not been called since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// Nothing, or that it failed.
+    Idle,
+    Ready,
+    Pending,
 }
 
 impl<S, P> Maintenance<S, P> {
     pub(crate) fn new(inner: S, protocol: P, shared: Arc<Root>) -> Self {
         Self {
             inner,
-            ready: false,
+            readiness: Readiness::Idle,
             parked: Parked::default(),
             protocol,
             shared,
@@ -108,27 +115,18 @@ where
         if self.shared.is_serving() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.ready = true;
-                    self.parked.leave();
+                    self.is(Readiness::Ready);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => {
-                    self.ready = false;
-                    self.parked.leave();
+                    self.is(Readiness::Idle);
                     if P::PLACEMENT == Placement::AroundCalls {
                         self.shared.unready();
                     }
                     return Poll::Ready(Err(self.protocol.unready(error)));
                 }
+                Poll::Pending if self.parks(cx) => return Poll::Pending,
                 Poll::Pending => {
-                    self.ready = false;
-                    let shared = &self.shared;
-                    let waits = self
-                        .parked
-                        .while_admitted(shared, cx, || shared.is_serving());
-                    if waits {
-                        return Poll::Pending;
-                    }
                     self.renew();
                     return Poll::Ready(Ok(()));
                 }
@@ -142,12 +140,20 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let endpoint = self.protocol.endpoint(&request);
         let asked = Request::of(&endpoint);
-        // What most plain calls meet, before what others may.
-        if !endpoint.may_be_exempt() {
+        let ready = self.readiness == Readiness::Ready;
+        let mut ticket = 'admitted: {
+            if endpoint.may_be_exempt()
+                && let Some(ticket) = exempt(&self.shared, P::PLACEMENT, &endpoint)
+            {
+                if ready {
+                    break 'admitted ticket;
+                }
+                return self.wait(request, ticket, None);
+            }
+            // What most calls meet, before what others may.
             let word = self.shared.word();
-            if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && self.ready {
-                let protocol = self.protocol.for_call(&request);
-                return self.run(request, self.shared.begin(word.era()), protocol);
+            if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && ready {
+                break 'admitted self.shared.begin(word.era());
             }
             if word.op() == Op::Refuse
                 && !asked.is_read()
@@ -155,28 +161,52 @@ where
             {
                 return self.refuse(request, refused);
             }
-        }
-        match gate(&self.shared, P::PLACEMENT, &endpoint) {
-            Pass::Exempt(ticket) => self.forward(request, ticket, None),
-            Pass::Admitted(ticket, stay) => self.forward(request, ticket, Some(stay)),
-            Pass::Refused(refused) => self.refuse(request, refused),
-        }
+            match admit(&self.shared, P::PLACEMENT, asked) {
+                Ok((ticket, _)) if ready => ticket,
+                Ok((ticket, stay)) => return self.wait(request, ticket, Some(stay)),
+                Err(refused) => return self.refuse(request, refused),
+            }
+        };
+        // Handed on here, to the instance that is ready for it: a request is often large, and each hand costs a copy.
+        let protocol = self.protocol.for_call(&request);
+        self.readiness = Readiness::Idle;
+        // A panic in `call` drops the ticket as it is held here.
+        ticket.held_by(Holder::Inner);
+        let future = self.inner.call(request);
+        ticket.held_by(Holder::Waiting);
+        ResponseFuture::running(future, ticket, protocol)
     }
 }
 
 impl<S: Clone, P> Maintenance<S, P> {
+    /// Has the caller woken when the gate shuts; says whether it still lets calls through.
+    fn parks(&mut self, cx: &mut Context<'_>) -> bool {
+        self.readiness = Readiness::Pending;
+        let shared = &self.shared;
+        self.parked
+            .while_admitted(shared, cx, || shared.is_serving())
+    }
+
+    /// Notes what the inner service said.
+    #[inline]
+    fn is(&mut self, readiness: Readiness) {
+        if self.readiness == Readiness::Pending {
+            self.parked.leave();
+        }
+        self.readiness = readiness;
+    }
+
     /// Gives up the readiness, or the place in a queue for it, that a refused call would hoard.
     #[inline]
     fn let_go(&mut self) {
-        if self.ready || self.parked.is_parked() {
+        if self.readiness != Readiness::Idle {
             self.renew();
         }
     }
 
     /// A clone starts un-ready; dropping the polled instance returns its permit.
     fn renew(&mut self) {
-        self.ready = false;
-        self.parked.leave();
+        self.is(Readiness::Idle);
         self.inner = self.inner.clone();
     }
 
@@ -194,29 +224,9 @@ impl<S: Clone, P> Maintenance<S, P> {
         ResponseFuture::refused(request, refused, self.protocol.clone())
     }
 
-    /// Hands an admitted request to the instance that is ready for it.
-    #[inline]
-    fn run<Req>(
-        &mut self,
-        request: Req,
-        mut ticket: Ticket,
-        protocol: P,
-    ) -> ResponseFuture<S::Future, S, Req, P>
-    where
-        S: Service<Req>,
-        P: Protocol<Req, S::Response, S::Error>,
-    {
-        self.ready = false;
-        // A panic in `call` drops the ticket as it is held here.
-        ticket.held_by(Holder::Inner);
-        let future = self.inner.call(request);
-        ticket.held_by(Holder::Waiting);
-        ResponseFuture::running(future, ticket, protocol)
-    }
-
-    /// Not inlined into `call`, which is short for most.
+    /// The gate was shut when readiness was asked for: the future takes an instance and waits for it.
     #[inline(never)]
-    fn forward<Req>(
+    fn wait<Req>(
         &mut self,
         request: Req,
         ticket: Ticket,
@@ -227,11 +237,7 @@ impl<S: Clone, P> Maintenance<S, P> {
         P: Protocol<Req, S::Response, S::Error>,
     {
         let protocol = self.protocol.for_call(&request);
-        if self.ready {
-            return self.run(request, ticket, protocol);
-        }
-        // The gate was shut when readiness was asked for: the future takes an instance and waits for it.
-        self.parked.leave();
+        self.is(Readiness::Idle);
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
     }
@@ -240,7 +246,9 @@ impl<S: Clone, P> Maintenance<S, P> {
 /// Asks the gate.
 #[inline(never)]
 pub(crate) fn gate(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Pass {
-    if let Some(ticket) = exempt(root, placement, endpoint) {
+    if endpoint.may_be_exempt()
+        && let Some(ticket) = exempt(root, placement, endpoint)
+    {
         return Pass::Exempt(ticket);
     }
     match admit(root, placement, Request::of(endpoint)) {
@@ -250,16 +258,12 @@ pub(crate) fn gate(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -
 }
 
 /// The ticket of an exempt request; `None` if it is not exempt.
-#[inline]
+#[inline(never)]
 fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
-    if !endpoint.may_be_exempt() {
-        return None;
-    }
-    let exemptions = root.exemptions();
-    let found = exemptions.find(placement, endpoint);
-    let counted = found.map(Exemption::is_counted);
-    thread::leave_exemptions(exemptions);
-    let counted = counted?;
+    let counted = root.with_exemptions(|exemptions| {
+        let found = exemptions.find(placement, endpoint);
+        found.map(Exemption::is_counted)
+    })?;
     root.count_exempt();
     let measured = counted && placement == Placement::AroundCalls;
     let admitted = if measured { root.admit_counted() } else { None };

@@ -178,19 +178,23 @@ impl Shared {
 
     /// Refuses by a word that says so, unless something has fallen due that the machine must apply first. Without
     /// a pending deadline it reads no clock, otherwise once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refuse_at_once(&self) -> Option<Refused> {
         let deadline = self.gate.deadline();
-        if deadline == Moment::NEVER {
-            return Some(self.refuse(None));
+        let mut looked = None;
+        if deadline != Moment::NEVER {
+            let now = self.now();
+            if now >= deadline {
+                return None;
+            }
+            looked = Some(now);
         }
-        let now = self.now();
-        (now < deadline).then(|| self.refuse(Some(now)))
+        Some(self.refuse(looked))
     }
 
     #[inline]
-    pub(crate) fn count_admitted(&self) {
-        self.lanes.count(Counter::Admitted);
+    pub(crate) fn count_admitted(&self, thread: usize) {
+        self.lanes.count_by(thread, Counter::Admitted);
     }
 
     /// Asks to be let through to the partner: the role and the era to land in.
@@ -216,7 +220,7 @@ impl Shared {
         };
         match admitted {
             Some(admitted) => {
-                self.count_admitted();
+                self.lanes.count(Counter::Admitted);
                 Ok(admitted)
             }
             None => Err(self.refuse(looked)),
@@ -342,16 +346,31 @@ impl Shared {
     }
 
     /// `looked` is what the clock said, if it was looked at already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refuse(&self, looked: Option<Moment>) -> Refused {
-        self.lanes.count(Counter::Refused);
-        let notice = self.notice.get(thread::take_notice());
-        let until = notice.until.known();
-        let left = until.map(|until| {
+        let notice = self.refusing();
+        let left = notice.until.known().map(|until| {
             let now = looked.unwrap_or_else(|| self.now());
             until.0.saturating_sub(now.0)
         });
         Refused::new(notice, left)
+    }
+
+    /// Counts a refusal; returns what it says.
+    #[inline(always)]
+    fn refusing(&self) -> Arc<Notice> {
+        let notice = thread::with(|here| {
+            self.lanes.count_by(here.number(), Counter::Refused);
+            self.notice.get(here.take_notice())
+        });
+        notice.unwrap_or_else(|| self.refusing_while_the_thread_ends())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refusing_while_the_thread_ends(&self) -> Arc<Notice> {
+        self.lanes.count(Counter::Refused);
+        self.notice.get(None)
     }
 
     /// Takes a slot for a synthetic ping; it may wait for the lock, and is nobody's refusal.
@@ -387,24 +406,38 @@ impl Shared {
     }
 
     /// Lands the verdict on an admitted call that began at `began`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn judged(&self, role: Role, era: u32, verdict: Verdict, began: Moment) {
-        let plain = role == Role::Plain
-            && verdict.outcome == Outcome::Success
-            && verdict.retry_after.is_none();
-        let lands = plain
-            && if began == Moment::NEVER {
-                self.land_at_once(era)
-            } else {
-                let now = self.now();
-                self.lanes.land(era, now.0.saturating_sub(began.0), now)
+        let answered_at_once = began == Moment::NEVER && is_plain_success(role, verdict);
+        if !(answered_at_once && self.land_at_once(era)) {
+            // Made anew, so that those who land need none in memory.
+            let Verdict {
+                outcome,
+                retry_after,
+                code,
+            } = verdict;
+            let verdict = Verdict {
+                outcome,
+                retry_after,
+                code,
             };
-        if !lands {
-            self.judged_locked(role, era, verdict, began);
+            self.judged_later(role, era, verdict, began);
         }
     }
 
-    #[inline]
+    /// Whoever waited has time for a call.
+    #[inline(never)]
+    fn judged_later(&self, role: Role, era: u32, verdict: Verdict, began: Moment) {
+        if began != Moment::NEVER && is_plain_success(role, verdict) {
+            let now = self.now();
+            if self.lanes.land(era, now.0.saturating_sub(began.0), now) {
+                return;
+            }
+        }
+        self.judged_locked(role, era, verdict, began);
+    }
+
+    #[inline(always)]
     fn land_at_once(&self, era: u32) -> bool {
         match self.clock.look() {
             Some(instant) => self.lanes.land_at_once(era, instant, &self.clock),
@@ -527,10 +560,13 @@ impl Shared {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The exemptions in force; to be [left](thread::leave_exemptions) to the next call on this thread.
+    /// Looks at the exemptions in force, and leaves them to the next call on this thread.
     #[inline]
-    pub(crate) fn exemptions(&self) -> Arc<Table> {
-        self.exemptions.get(thread::take_exemptions())
+    pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        let table = self.exemptions.get(thread::take_exemptions());
+        let seen = look(&table);
+        thread::leave_exemptions(table);
+        seen
     }
 
     pub(crate) fn calls_have_names(&self) {
@@ -604,7 +640,7 @@ impl Shared {
             open();
             return News::default();
         }
-        if !events.is_empty() {
+        if !events.is_empty() || word.generation() != before.generation() {
             // The notice first: a refusal that reads the new word must not show the old reason.
             let notice = notice(&self.partner, machine);
             self.reads_pass.store(notice.read_only, Ordering::Relaxed);
@@ -662,7 +698,7 @@ impl Shared {
 
 /// Runs what is not ours: a waker or a tracing subscriber that panics harms no call and no other
 /// listener, nor a `Drop` in the midst of a panic (R5, R18).
-fn harmless(tell: impl FnOnce()) {
+pub(crate) fn harmless(tell: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
@@ -678,6 +714,12 @@ impl std::fmt::Debug for Shared {
             .field("gate", &self.gate.read())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether it may change nothing but a number.
+#[inline]
+fn is_plain_success(role: Role, verdict: Verdict) -> bool {
+    role == Role::Plain && verdict.outcome == Outcome::Success && verdict.retry_after.is_none()
 }
 
 fn notice(partner: &Arc<str>, machine: &Machine) -> Notice {

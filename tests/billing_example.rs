@@ -1,5 +1,10 @@
 //! `examples/billing.rs` does what its first page says: the built program, driven over HTTP.
-#![cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+#![cfg(all(
+    feature = "axum",
+    feature = "last-good",
+    feature = "serde",
+    feature = "testing"
+))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
@@ -7,8 +12,13 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 
 // The program's source, for the exemptions it was built with.
@@ -228,6 +238,183 @@ async fn everything_else_is_plain_axum() {
     assert_refusal(&head);
 }
 
+const PRICES: &str = "/billing/prices";
+
+impl Program {
+    /// Asks as a browser with a session does.
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
+        let headers = headers.iter().chain(&[("cookie", "session=7")]);
+        let headers: Vec<_> = headers.copied().collect();
+        self.send_with(method, path, &headers, "").await
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_bought_in_a_session_and_the_page_shows_it() {
+    let billing = Program::start().await;
+    let page = billing.get("/shop").await;
+    let cookie = page.headers()["set-cookie"].to_str().unwrap();
+    let session = cookie.split(';').next().unwrap().to_owned();
+    assert!(
+        session.starts_with("session=") && cookie.contains("HttpOnly"),
+        "{cookie}"
+    );
+    let with = |method, path| {
+        let session = session.clone();
+        let billing = &billing;
+        async move {
+            billing
+                .send_with(method, path, &[("cookie", &session)], "")
+                .await
+        }
+    };
+    let shown = |page: &Response<Bytes>, what| {
+        std::str::from_utf8(page.body())
+            .unwrap()
+            .contains(&format!(">{what}<"))
+    };
+    assert!(shown(&page, "nothing yet"), "{page:?}");
+
+    let buy = "/billing/purchases/pro";
+    let bought = with(Method::POST, buy).await;
+    assert_eq!(
+        (bought.status().as_u16(), &bought.headers()["location"]),
+        (303, &"/shop".parse().unwrap())
+    );
+    let page = with(Method::GET, "/shop").await;
+    assert!(
+        shown(&page, "pro") && !page.headers().contains_key("set-cookie"),
+        "{page:?}"
+    );
+
+    let without = billing.send(Method::POST, buy, "").await;
+    assert_eq!(without.status(), 403);
+    assert!(
+        read(&without)["detail"]
+            .as_str()
+            .unwrap()
+            .contains("open /shop first")
+    );
+    let unknown = with(Method::POST, "/billing/purchases/gold").await;
+    assert_eq!(
+        (
+            unknown.status().as_u16(),
+            read(&unknown)["detail"].as_str().unwrap()
+        ),
+        (404, "there is no plan `gold`, only basic and pro")
+    );
+}
+
+#[tokio::test]
+async fn each_cure_can_be_switched_on_and_off() {
+    let all_on = ["--last-good", "--expire-cookie", "--clear-site-data"];
+    let all_off = ["--without-push", "--without-salted-etags", "--max-age=600"];
+    let (cured, ill) = tokio::join!(Program::start_with(&all_on), Program::start_with(&all_off));
+    let body = |answer: &Response<Bytes>| String::from_utf8(answer.body().to_vec()).unwrap();
+    // The cookie comes with the first page; without cures to tell of there is none.
+    let browser = [("sec-fetch-site", "none")];
+    let first = cured.ask(Method::GET, "/shop", &browser).await;
+    let told = first.headers()["set-cookie"].to_str().unwrap();
+    let told = format!("session=7; {}", told.split(';').next().unwrap());
+    let other = ill.ask(Method::GET, "/shop", &browser).await;
+    assert!(!other.headers().contains_key("set-cookie"));
+    assert!(body(&first).contains("/push/push-") && !body(&other).contains("/push/push-"));
+
+    let mut tags = Vec::new();
+    for (billing, age) in [(&cured, 0), (&ill, 600)] {
+        let prices = billing.ask(Method::GET, PRICES, &[]).await;
+        assert_eq!(read(&prices)["basic"], 19);
+        assert_eq!(
+            prices.headers()["cache-control"],
+            format!("public, max-age={age}")
+        );
+        let tag = prices.headers()["etag"].to_str().unwrap().to_owned();
+        let again = billing
+            .ask(Method::GET, PRICES, &[("if-none-match", &tag)])
+            .await;
+        assert_eq!(again.status(), 304, "before a recovery");
+        tags.push(tag);
+    }
+
+    // In maintenance: what was last good, or a refusal.
+    for billing in [&cured, &ill] {
+        let hold = json!({ "actor": "on-call", "reason": "drill" });
+        billing.post("/maintenance/engage", &hold).await;
+    }
+    let kept = cured.ask(Method::GET, PRICES, &[]).await;
+    assert_eq!(
+        (kept.status().as_u16(), read(&kept)["basic"].as_u64()),
+        (200, Some(19))
+    );
+    assert!(kept.headers().contains_key("cache-status") && kept.headers().contains_key("age"));
+    assert_refusal(&ill.ask(Method::GET, PRICES, &[]).await);
+    for billing in [&cured, &ill] {
+        assert_refusal(
+            &billing
+                .ask(Method::POST, "/billing/purchases/pro", &[])
+                .await,
+        );
+        billing.partner_is("healthy").await;
+        let release = json!({ "actor": "on-call", "reason": "it was one" });
+        billing.post("/maintenance/release", &release).await;
+    }
+
+    // After the recovery: the partner's tag is the same, its prices are not.
+    let prices = cured
+        .ask(Method::GET, PRICES, &[("if-none-match", &tags[0])])
+        .await;
+    assert_eq!(
+        (prices.status().as_u16(), read(&prices)["basic"].as_u64()),
+        (200, Some(20))
+    );
+    let prices = ill
+        .ask(Method::GET, PRICES, &[("if-none-match", &tags[1])])
+        .await;
+    assert_eq!(
+        (&*tags[1], prices.status().as_u16()),
+        ("\"price-list\"", 304)
+    );
+
+    let page = [
+        ("sec-fetch-site", "none"),
+        ("cookie", &*told),
+        ("host", "localhost"),
+    ];
+    let healed = cured.send_with(Method::GET, "/shop", &page, "").await;
+    assert_eq!(healed.headers()["clear-site-data"], "\"cache\"");
+    let cookies = healed.headers().get_all("set-cookie").iter();
+    assert!(
+        cookies
+            .into_iter()
+            .any(|cookie| cookie.to_str().unwrap().starts_with("offer=; "))
+    );
+    let other = ill.send_with(Method::GET, "/shop", &page, "").await;
+    assert!(!other.headers().contains_key("clear-site-data"));
+    assert!(!other.headers().contains_key("set-cookie"));
+}
+
+#[tokio::test]
+async fn the_shop_says_what_goes_on_while_purchases_are_refused() {
+    let billing = Program::start().await;
+    billing.partner_is("failing").await;
+    billing.prices_until_refused().await;
+    for path in [
+        "/shop",
+        "/shop.js",
+        "/maintenance/notice.js",
+        "/maintenance/notice.json",
+    ] {
+        assert_eq!(billing.get(path).await.status(), 200, "{path}");
+    }
+    let page = [("accept", "text/html"), ("cookie", "session=7")];
+    let refused = billing
+        .send_with(Method::POST, "/billing/purchases/pro", &page, "")
+        .await;
+    let shown = std::str::from_utf8(refused.body()).unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(shown.contains("Billing is down for maintenance"), "{shown}");
+}
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(executable()).args(arguments).output().unwrap()
 }
@@ -256,6 +443,13 @@ fn arguments_that_make_no_sense_are_named() {
         ),
         (&["--listen=everywhere"], "`everywhere` is no address"),
         (&["--port", "1"], "what is `--port`?"),
+        (&["--without-etags"], "what is `--without-etags`?"),
+        (&["--push=no"], "what is `--push=no`?"),
+        (&["--max-age"], "`--max-age` lacks its seconds"),
+        (
+            &["--max-age", "10m"],
+            "`--max-age 10m`: a whole number of seconds is needed",
+        ),
     ] {
         let ended = run(arguments);
         let said = String::from_utf8(ended.stderr).unwrap();
@@ -264,14 +458,34 @@ fn arguments_that_make_no_sense_are_named() {
             "{said}"
         );
     }
-    assert!(run(&["--help"]).status.success());
+    let help = run(&["--help"]);
+    let said = String::from_utf8(help.stdout).unwrap();
+    assert!(help.status.success());
+    for (cure, default) in [
+        ("push", "on"),
+        ("salted-etags", "on"),
+        ("last-good", "off"),
+        ("expire-cookie", "off"),
+        ("clear-site-data", "off"),
+    ] {
+        let flag = format!("--[without-]{cure} ");
+        let line = said.lines().find(|line| line.contains(&flag)).unwrap();
+        assert!(line.ends_with(&format!("[default: {default}]")), "{line}");
+    }
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn ctrl_c_ends_it() {
     let mut billing = Program::start().await;
-    assert_eq!(billing.get("/health/live").await.status(), 200);
+    // With a tab that waits for a recovery: the head of its stream has come.
+    let address = billing.url.strip_prefix("http://").unwrap();
+    let mut tab = TcpStream::connect(address).await.unwrap();
+    let asks = format!("GET /push/events HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    tab.write_all(asks.as_bytes()).await.unwrap();
+    let mut head = [0; 15];
+    soon(tab.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
     let id = billing.child.id().to_string();
     let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
     assert!(sent.success());

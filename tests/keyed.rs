@@ -11,8 +11,8 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::{Duration, UNIX_EPOCH},
@@ -133,7 +133,7 @@ impl Stack {
     }
 
     fn there(&self) -> BTreeSet<Key> {
-        self.keys.keys().into_iter().collect()
+        self.keys.list().into_iter().collect()
     }
 
     /// Lets so much time pass that whoever may go has gone, with somebody looking.
@@ -711,4 +711,129 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(against_the_model(steps))?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_keyed_layers_in_turn_are_both_swept() {
+    let make = || {
+        KeyedLayer::builder(|k: &u32| *k, |_: &u32| MaintenanceLayer::new("zuora"))
+            .idle_after(Duration::from_secs(10))
+            .build()
+            .unwrap()
+    };
+    let (a, b) = (make(), make());
+    let (ka, kb) = (a.keys(), b.keys());
+    let mut sa = a.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
+    let mut sb = b.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
+    for k in 0..100 {
+        sa.ready().await.unwrap().call(k).await.unwrap();
+        sb.ready().await.unwrap().call(k).await.unwrap();
+    }
+    for _ in 0..200 {
+        advance(Duration::from_secs(1)).await;
+        for _ in 0..200 {
+            sa.ready().await.unwrap().call(0).await.unwrap();
+            sb.ready().await.unwrap().call(0).await.unwrap();
+        }
+    }
+    assert_eq!((ka.evicted(), kb.evicted()), (99, 99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_kept_by_make_keeps_the_key() {
+    let kept: Arc<Mutex<Vec<MaintenanceHandle>>> = Arc::default();
+    let k2 = kept.clone();
+    let layer = KeyedLayer::builder(
+        |k: &u32| *k,
+        move |_: &u32| {
+            let layer = MaintenanceLayer::new("zuora");
+            k2.lock().unwrap().push(layer.handle());
+            layer
+        },
+    )
+    .idle_after(Duration::from_secs(10))
+    .build()
+    .unwrap();
+    let keys = layer.keys();
+    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
+    s.ready().await.unwrap().call(1).await.unwrap();
+    for _ in 0..20 {
+        advance(Duration::from_secs(3)).await;
+        let _ = keys.len();
+    }
+    kept.lock().unwrap()[0]
+        .engage(Hold::new("me", "drill"))
+        .unwrap();
+    let called = s.ready().await.unwrap().call(1).await;
+    assert!(called.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_key_born_held_bears_the_floor() {
+    let steps = AtomicU32::new(0);
+    let layer = KeyedLayer::builder(
+        |k: &u32| *k,
+        move |k: &u32| {
+            let back = Duration::from_secs(86_400) * steps.fetch_add(1, Ordering::Relaxed);
+            let wall = UNIX_EPOCH + Duration::from_secs(2_000_000_000) - back;
+            let layer = MaintenanceLayer::builder("zuora")
+                .wall_clock(wall)
+                .build()
+                .unwrap();
+            if *k == 2 {
+                layer
+                    .handle()
+                    .engage(Hold::new("billing", "tenant is suspended"))
+                    .unwrap();
+            }
+            layer
+        },
+    )
+    .idle_after(Duration::from_secs(10))
+    .build()
+    .unwrap();
+    let keys = layer.keys();
+    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
+    s.ready().await.unwrap().call(1).await.unwrap();
+    for _ in 0..20 {
+        advance(Duration::from_secs(3)).await;
+        let _ = keys.len();
+    }
+    assert_eq!(keys.evicted(), 1);
+    let called = s.ready().await.unwrap().call(2).await;
+    let Err(Error::Refused(refused)) = called else {
+        panic!("it was held when it was made")
+    };
+    assert_eq!(refused.generation(), keys.get(&2).unwrap().generation());
+}
+
+#[tokio::test]
+async fn a_keyed_overflow_survives_a_panicking_subscriber() {
+    struct Panics;
+    impl tracing::Subscriber for Panics {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            panic!("subscriber")
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+    let layer = KeyedLayer::builder(|k: &u32| *k, |_: &u32| MaintenanceLayer::new("zuora"))
+        .max_keys(1)
+        .build()
+        .unwrap();
+    let _kept = layer.keys().handle(&1).unwrap();
+    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
+    let _g = tracing::subscriber::set_default(Panics);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = s.poll_ready(&mut cx);
+    let f = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.call(2)));
+    assert!(f.is_ok());
 }

@@ -4,7 +4,12 @@
 //! `GET /billing/prices` and `POST /billing/subscriptions` ask the partner. The program counts, within the
 //! gate, what comes to them, be it with a wrong method: in maintenance nothing may, whatever the status says. The same bytes are sent while it
 //! serves, where some must get through, so that a trick that no server understands is known as such.
-#![cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+#![cfg(all(
+    feature = "axum",
+    feature = "last-good",
+    feature = "serde",
+    feature = "testing"
+))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{collections::BTreeSet, net::SocketAddr};

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -28,6 +28,119 @@ impl Service<u64> for Bare {
 
     fn call(&mut self, request: u64) -> Self::Future {
         ready(Ok(black_box(request)))
+    }
+}
+
+/// A partner that answers at the second poll, as one that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Later;
+
+/// An answer that is not there at the first poll.
+#[derive(Debug)]
+pub struct Second(Option<u64>, bool);
+
+impl Future for Second {
+    type Output = Result<u64, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if !std::mem::replace(&mut self.1, true) {
+            return Poll::Pending;
+        }
+        let answer = self.0.take();
+        Poll::Ready(Ok(answer.expect("nobody polls it after it has answered")))
+    }
+}
+
+impl Service<u64> for Later {
+    type Response = u64;
+    type Error = Infallible;
+    type Future = Second;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Second {
+        Second(Some(black_box(request)), false)
+    }
+}
+
+/// One call to a partner that answers at the second poll.
+#[inline(never)]
+pub fn call_later<S: Service<u64>>(service: &mut S) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    let mut future = pin!(service.call(black_box(7)));
+    assert!(future.as_mut().poll(&mut cx).is_pending());
+    matches!(future.poll(&mut cx), Poll::Ready(Ok(_)))
+}
+
+/// The layer around a partner that answers at the second poll.
+pub fn later() -> impl Service<u64, Future: Send> + Clone + Send {
+    layer().layer(Later)
+}
+
+#[cfg(feature = "http")]
+pub mod http {
+    //! A partner over HTTP, and a way to ask one.
+
+    use std::{
+        convert::Infallible,
+        future::{Future, Ready, ready},
+        hint::black_box,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use ::http::{Request, Response};
+    use http_body_util::Empty;
+    use tower::Service;
+
+    /// It answers at once, with an empty body.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Bare;
+
+    impl Service<Request<()>> for Bare {
+        type Response = Response<Empty<&'static [u8]>>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            black_box(request);
+            ready(Ok(Response::new(Empty::new())))
+        }
+    }
+
+    /// One call from readiness to the answer's headers.
+    #[inline(never)]
+    pub fn call<S, B>(service: &mut S)
+    where
+        S: Service<Request<()>, Response = Response<B>>,
+    {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        match pin!(service.call(black_box(Request::new(())))).poll(&mut cx) {
+            Poll::Ready(Ok(answer)) => assert!(answer.status().is_success()),
+            Poll::Ready(Err(_)) | Poll::Pending => unreachable!("the partner answers at once"),
+        }
+    }
+
+    /// One request, as a server does with each: through a clone of the router.
+    #[cfg(feature = "axum")]
+    pub fn ask(router: &axum::Router) {
+        use tower::ServiceExt;
+
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.uri_mut() = ::http::Uri::from_static("/billing/prices");
+        let answer = pin!(router.clone().oneshot(black_box(request)));
+        match answer.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(answer)) => assert!(answer.status().is_success()),
+            Poll::Pending => unreachable!("the handler answers at once"),
+        }
     }
 }
 

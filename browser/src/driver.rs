@@ -94,10 +94,11 @@ impl Driver {
         }
     }
 
-    /// Starts a browser.
-    pub(crate) async fn session(&self, chromium: &Path) -> Result<Client, Error> {
+    /// Starts a browser, with more arguments than those that all tests need.
+    pub(crate) async fn session(&self, chromium: &Path, more: &[&str]) -> Result<Client, Error> {
         let profile = self.directory.join("profile");
-        let arguments = [
+        let profile = format!("--user-data-dir={}", profile.display());
+        let usual = [
             "--headless",
             // Root has no other way; the pages are our own.
             "--no-sandbox",
@@ -109,8 +110,9 @@ impl Driver {
             "--disable-sync",
             // Where the environment names a proxy: it is not for servers on this machine.
             "--no-proxy-server",
-            &format!("--user-data-dir={}", profile.display()),
+            &profile,
         ];
+        let arguments = [&usual, more].concat();
         let cap = CAP.as_millis();
         let capabilities = json!({
             "goog:chromeOptions": { "binary": chromium, "args": arguments },

@@ -79,10 +79,20 @@ impl Browser {
     ///
     /// If a program is missing: says which, and how to install it. If one does not start.
     pub async fn start() -> Result<Self, Error> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with arguments of Chromium's besides the usual ones: `--host-resolver-rules=...` for a host's name
+    /// that is not in any DNS, for instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with(arguments: &[&str]) -> Result<Self, Error> {
         let path = env::var_os("PATH").unwrap_or_default();
         let chromium = driver::find("chromium", &path)?;
         let driver = Driver::start(&driver::find("chromedriver", &path)?).await?;
-        let client = driver.session(&chromium).await?;
+        let client = driver.session(&chromium, arguments).await?;
         let browser = Self { client, driver };
         browser.begin_tab().await?;
         Ok(browser)

@@ -17,10 +17,6 @@
 //! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
 //! [`Notices`] show a banner instead.
 //!
-//! # Recovery
-//!
-//! [`Push`] tells open tabs of a recovery: server-sent events, and a script that refetches what a browser may have cached.
-//!
 //! # Classes
 //!
 //! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
@@ -29,7 +25,19 @@
 //! # After a recovery
 //!
 //! [`CacheBustLayer`] makes browsers, proxies and CDNs ask again for what they stored before it, and lists the cures in order of worth;
-//! [`CdnPurge`] builds the requests that purge a CDN by tag.
+//! [`CdnPurge`] builds the requests that purge a CDN by tag. [`Push`] tells open tabs: server-sent events, and a script that
+//! refetches what a browser may have cached.
+//!
+//! # The order in which customers see it
+//!
+//! 1. *Trials.* Probes reach the partner, everybody else is refused. Each `Retry-After` is drawn anew: before the trials between half of what is
+//!    left of the wait and the whole of it, during them 2 to 7 s.
+//! 2. *Traffic grows*, if there is a [ramp](crate::Policy::with_ramp). The mode is still `Probing`. A share that grows from 10 % to all of the calls is let in, reads and
+//!    writes alike; the others are refused as before, with hints as before. Nobody is told yet, so that a partner who fails
+//!    again has cost no cache anything. What is let in is of the old generation, and is fetched once more after the end.
+//! 3. *The flag clears.* `Serving` and the new generation are published in one write; all traffic passes. Without a ramp this comes with the last success.
+//! 4. *Caches are told*: the [signal](crate::MaintenanceHandle::cache_bust), [`Push`], and the header and tags of [`CacheBustLayer`]. Whoever refetches in the instant they hear of it meets an open gate.
+//! 5. *Refetches come*, spread over [5 s](PushBuilder::spread) by the script, and at most [100 a second](CacheBustBuilder::clears_per_second) of those whose whole cache was cleared.
 //!
 //! # Clients
 //!

@@ -50,7 +50,7 @@ impl<K, P> Keys<K, P> {
 
     /// The keys there are now, in no order.
     #[must_use]
-    pub fn keys(&self) -> Vec<K>
+    pub fn list(&self) -> Vec<K>
     where
         K: Clone,
     {

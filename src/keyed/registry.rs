@@ -9,7 +9,7 @@
 //! A call should not have to read the clock for this. So an entry's [`Usage`] says *used*, or *unused since*: a sweep, which
 //! knows the time, turns the one into the other, and a call turns it back. What a later sweep
 //! still finds unused after `idle_after` has really been unused for so long; it may have been for longer. There is no background
-//! task: sweeps are done by whoever adds a key, by every 64th call of a thread, and by whoever lists the keys, a few
+//! task: sweeps are done by whoever adds a key, by one of 64 calls, and by whoever lists the keys, a few
 //! shards at a time, each at most four times an `idle_after`.
 //!
 //! # A key that is called while it is let go of
@@ -49,11 +49,12 @@ use crate::{
     layer::MaintenanceLayer,
     mode::{Mode, Switches},
     moment::Moment,
+    shared::harmless,
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.
 const SHARD: usize = 32;
-/// Every so many calls of a thread, one sweeps.
+/// Of so many calls, one sweeps.
 const TURN: u32 = 64;
 /// How many shards a sweep on the way looks at, and one that is made to find room.
 const A_FEW: usize = 8;
@@ -110,8 +111,6 @@ pub(crate) struct Entry<K, P> {
     key: K,
     layer: MaintenanceLayer<P>,
     usage: Usage,
-    /// Who held the state when it was made: its layer, and whoever made it.
-    holders: usize,
     /// As the layer was built: a key that was built in dry run may go in dry run.
     switches: Switches,
 }
@@ -190,12 +189,14 @@ impl<K, P> Registry<K, P> {
     fn overflow(&self, key: &K) -> &MaintenanceLayer<P> {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                max_keys = self.max_keys,
-                idle_after = ?self.idle_after,
-                "all keys are taken and none is idle: calls of further keys pass ungated and unmeasured; \
-                 raise `max_keys`, lower `idle_after`, or look who makes up keys"
-            );
+            harmless(|| {
+                tracing::warn!(
+                    max_keys = self.max_keys,
+                    idle_after = ?self.idle_after,
+                    "all keys are taken and none is idle: calls of further keys pass ungated and unmeasured; \
+                     raise `max_keys`, lower `idle_after`, or look who makes up keys"
+                );
+            });
         }
         // Not `get_or_init`: nobody waits for the user's closure but who runs it.
         match self.spare.get() {
@@ -213,11 +214,16 @@ impl<K, P> Registry<K, P> {
     #[inline]
     pub(crate) fn take_turn(&self) {
         thread_local! {
-            static CALLS: Cell<u32> = const { Cell::new(0) };
+            static DRAWN: Cell<u32> = const { Cell::new(1) };
         }
-        let calls = CALLS.get().wrapping_add(1);
-        CALLS.set(calls);
-        if calls.is_multiple_of(TURN) {
+        // By chance, not by count: of two layers that are called in turn, one would never have its turn. A linear
+        // congruence will do (Numerical Recipes, 7.1), of whose numbers the high bits are good.
+        let drawn = DRAWN
+            .get()
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        DRAWN.set(drawn);
+        if drawn < u32::MAX / TURN {
             self.sweep_some(A_FEW);
         }
     }
@@ -334,7 +340,12 @@ impl<K: Hash + Eq, P> Registry<K, P> {
             self.reserve()
         });
         let Some(place) = place else {
-            return Err(key);
+            // Somebody else may have taken the last place for this very key.
+            let slots = self.shard(hash).slots.load();
+            return match find(&slots, hash, &key) {
+                Some(entry) if entry.usage.note() => Ok(entry.clone()),
+                _ => Err(key),
+            };
         };
         // Before the lock: it is the user's code. One that loses the race is dropped.
         let layer = (self.make)(&key);
@@ -407,7 +418,6 @@ impl<K, P> Entry<K, P> {
     fn new(key: K, layer: MaintenanceLayer<P>) -> Self {
         let switches = layer.handle().status().switches;
         Self {
-            holders: holders(&layer),
             switches,
             key,
             layer,
@@ -463,12 +473,8 @@ impl<K, P> Entry<K, P> {
     /// Whether there is no handle, no listener, and no call that waits beside those who were there at first.
     fn is_held_by_nobody(&self) -> bool {
         let shared = self.layer.root();
-        holders(&self.layer) <= self.holders && Arc::weak_count(shared) == 0
+        Arc::strong_count(shared) == 1 && Arc::weak_count(shared) == 0
     }
-}
-
-fn holders<P>(layer: &MaintenanceLayer<P>) -> usize {
-    Arc::strong_count(layer.root())
 }
 
 /// When a key was last used, as far as sweeps can tell.
@@ -476,8 +482,9 @@ fn holders<P>(layer: &MaintenanceLayer<P>) -> usize {
 /// # Orderings
 ///
 /// *Who writes*: calls, by compare-exchange from *unused*; sweeps, from *used* and, under the shard's lock, to *retired*; who gives out a
-/// handle, under that lock. *Who reads*: they. Only this word is argued with. Acquire and Release, so that
-/// a sweep that finds *unused* since its own mark sees what calls before that mark have counted.
+/// handle, under that lock. *Who reads*: they. Only this word is argued with. Acquire and Release order
+/// what a call that found *unused* has counted. One that found *used* only read: what it counted a sweep sees all the same, for
+/// a whole `idle_after` lies between, a second at least, and processors do not take as long to show a store.
 struct Usage(AtomicU64);
 
 const USED: u64 = 0;

@@ -244,6 +244,49 @@ async fn r09_an_outcome_belongs_to_the_instant_it_lands() {
     assert_eq!(rig.failed(), 0);
 }
 
+/// 8 of 12 failures, and never 5 in a row.
+async fn scattered(rig: &Rig) {
+    for call in 0..12 {
+        let say = if call % 3 == 0 { Say::Ok } else { Say::Down };
+        rig.calls(1, say).await;
+    }
+}
+
+/// However long nobody had looked: successes alone move no state.
+#[tokio::test(start_paused = true)]
+async fn r09_successes_after_a_quiet_stretch_are_in_the_window() {
+    for quiet in [0, 50, 100, 200, 100_000, 10_000_000] {
+        let rig = Rig::new(Policy::default());
+        advance(secs(quiet)).await;
+        rig.calls(100, Say::Ok).await;
+        scattered(&rig).await;
+        assert_eq!(rig.total(), 112, "{quiet} s");
+        assert_eq!(rig.mode(), Mode::Serving, "{quiet} s");
+    }
+}
+
+/// One layer in two runtimes: their paused clocks stand apart, and it goes by the later one.
+#[test]
+fn r09_by_a_clock_that_stands_earlier_successes_count_as_failures_do() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let built = builder.enable_time().start_paused(true).build();
+        built.unwrap()
+    };
+    let rig = runtime().block_on(async {
+        let rig = Rig::new(Policy::default());
+        advance(secs(3600)).await;
+        rig.calls(1, Say::Down).await;
+        rig.calls(1, Say::Ok).await;
+        rig
+    });
+    runtime().block_on(async {
+        rig.calls(100, Say::Ok).await;
+        scattered(&rig).await;
+        assert_eq!((rig.total(), rig.mode()), (114, Mode::Serving));
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn r09_a_window_starts_empty_when_serving_returns() {
     let rig = Rig::new(policy());

@@ -50,8 +50,13 @@ pub(crate) fn executable() -> PathBuf {
 
 impl Program {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let child = Command::new(executable())
             .args(["--listen", "127.0.0.1:0"])
+            .args(flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -78,11 +83,22 @@ impl Program {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Response<Bytes> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url))
-            .body(Full::new(body.into()))
-            .unwrap();
+        self.send_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Bytes> {
+        let uri = format!("{}{path}", self.url);
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
         soon(async {
             let (head, body) = self.client.request(request).await.unwrap().into_parts();
             Response::from_parts(head, body.collect().await.unwrap().to_bytes())

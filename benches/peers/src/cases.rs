@@ -4,6 +4,7 @@ use crate::{
     ours::{self, LONG, NAME, OURS, OURS_COARSE, SHAPES},
     peers::{COARSE_PEERS, LOAD_SHED, PEERS, tower_resilience_held},
     proof::{trip, tripped_and_recovered},
+    router,
     subject::{Answer, Breaker, Cost, GOOD, Partner, Subject, Tower},
 };
 
@@ -190,6 +191,24 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(Case {
         name: "exempt",
         entries: exempt.into(),
+    });
+    cases.push(Case {
+        name: "axum",
+        entries: vec![
+            // Its baseline: the same router without the layer.
+            Entry::plain("bare", Role::Bare, router::alone),
+            Entry::plain(
+                "a layer that does nothing",
+                Role::Beside,
+                router::with_identity,
+            ),
+            Entry::plain(NAME, Role::Ours, router::with_layer),
+            Entry::plain(
+                "tower-maintenance, no exemption",
+                Role::Ours,
+                router::with_plain_layer,
+            ),
+        ],
     });
     cases
 }

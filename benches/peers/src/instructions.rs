@@ -7,8 +7,9 @@
 use std::{env, process::Command, thread};
 
 use crate::{
-    cases::{Case, cases, growth},
+    cases::{CALLS_BEFORE, Case, cases, growth},
     measure::Effort,
+    ours::NAME,
     subject::Cost,
 };
 
@@ -45,6 +46,21 @@ pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
             },
         })
         .collect();
+    count(&jobs)
+}
+
+/// Instructions per call of ours, case by case.
+pub(crate) fn ours(cases: &[&'static str], effort: Effort) -> Result<Vec<f64>, String> {
+    let job = |case: &&'static str| Job {
+        case,
+        subject: NAME,
+        before: CALLS_BEFORE,
+        calls: effort.instructions,
+    };
+    count(&cases.iter().map(job).collect::<Vec<_>>())
+}
+
+fn count(jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
     // Two at a time: nothing is timed meanwhile.
     let mut counted = Vec::new();
     for pair in jobs.chunks(2) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p peers [-- --quick] [--json]
+//! cargo run --release -p peers -- --check-instructions
 //! ```
 //!
 //! | case | what |
@@ -10,6 +11,7 @@
 //! | `refused` | a call to a breaker that failing calls have tripped: its wait is pending |
 //! | `refused_held` | a call refused by an operator's hold without expiry: no deadline is pending |
 //! | `exempt` | a call exempt by one of 1,000 path patterns; `bare` is the bare matcher before the partner |
+//! | `axum` | a request through an axum router with the layer before its routes; `bare` is the router without, beside it with a layer that does nothing |
 //! | `growth` | an admitted call with larger windows, subscribers, readers |
 //! | `two_threads` | two threads on one layer against one, by wall clock: `bare` shows what the machine allows, at most 2; `alone` is the share of time in which only one of them ran, 0 where the machine is idle |
 //! | `memory` | the bytes of one layer |
@@ -31,6 +33,7 @@
 
 #[path = "../../support/alloc.rs"]
 mod alloc;
+mod baseline;
 mod cases;
 mod instructions;
 mod measure;
@@ -38,6 +41,7 @@ mod ours;
 mod peers;
 mod proof;
 mod report;
+mod router;
 mod subject;
 
 use std::{env, process::ExitCode};
@@ -48,11 +52,15 @@ use crate::{
 };
 
 const USAGE: &str = "usage: peers [--quick] [--json]
+       peers --check-instructions | --write-instructions
 
 Prints what a call through tower-maintenance costs beside its peers, as measured now.
 
-  --quick  less exact, within a minute
-  --json   {case: {subject: {ns, ratio_to_bare, instructions, allocations}}}, and more";
+  --quick               less exact, within a minute
+  --json                {case: {subject: {ns, ratio_to_bare, instructions, allocations}}}, and more
+
+  --check-instructions  fails if a call takes more instructions than benches/peers/instructions.json allows
+  --write-instructions  writes that file anew; both need valgrind, and a release build";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -70,6 +78,11 @@ fn run(arguments: &[String]) -> Result<(), String> {
         && command == instructions::COMMAND
     {
         return instructions::run(rest);
+    }
+    match arguments {
+        [only] if only == baseline::CHECK => return baseline::check(),
+        [only] if only == baseline::WRITE => return baseline::write(),
+        _ => {}
     }
     let (mut effort, mut as_json) = (Effort::FULL, false);
     for argument in arguments {

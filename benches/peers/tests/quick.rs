@@ -49,6 +49,7 @@ fn the_quick_run_has_every_case_and_every_peer() {
         [
             "admitted",
             "admitted_coarse",
+            "axum",
             "exempt",
             "growth",
             "memory",
@@ -63,7 +64,7 @@ fn the_quick_run_has_every_case_and_every_peer() {
             assert_is_a_cost(subject, &cases[case][subject]);
         }
     }
-    for case in ["refused_held", "exempt"] {
+    for case in ["refused_held", "exempt", "axum"] {
         for subject in ["bare", "tower-maintenance"] {
             assert_is_a_cost(subject, &cases[case][subject]);
         }

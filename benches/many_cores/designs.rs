@@ -1,0 +1,333 @@
+//! What a call does in each design: as a list of the cache lines it touches, and where it can be, as code that runs.
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tower::Layer;
+use tower_maintenance::{Maintenance, MaintenanceLayer};
+
+use crate::{
+    model::{Access, Line},
+    support::{self, Bare},
+};
+
+/// As in the layer: 64 lanes at most.
+const MOST_LANES: usize = 64;
+
+/// How a layer might be built.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Design {
+    /// Ours, admitted at once.
+    Ours(Ours),
+    /// Reads a gate, looks at the clock, counts in one counter for all.
+    OneCounter,
+    /// Counts on its own, but clones one `Arc` for each call.
+    OneArc,
+    /// Takes one lock for each call, and counts under it.
+    OneMutex,
+}
+
+/// What is different from plain calls through one service a core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Ours {
+    Plain,
+    /// As if there were a lane for each core, however many.
+    LaneEach,
+    /// Each request clones the service, as a server does.
+    CloneEach,
+    /// One call in so many fails.
+    Fails(usize),
+}
+
+impl Design {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Ours(Ours::Plain) => "tower-maintenance".into(),
+            Self::Ours(Ours::LaneEach) => "  a lane for each core".into(),
+            Self::Ours(Ours::CloneEach) => "  service cloned for each call".into(),
+            Self::Ours(Ours::Fails(of)) => format!("  1 of {of} calls fails"),
+            Self::OneCounter => "one shared counter".into(),
+            Self::OneArc => "one Arc, cloned for each call".into(),
+            Self::OneMutex => "one mutex for each call".into(),
+        }
+    }
+}
+
+// ---- as lists of lines ----------------------------------------------------------------------------
+
+/// The lines of one layer. All cores use the first four, each lane has four of its own.
+#[derive(Debug, Clone, Copy)]
+struct Lines(Line);
+
+impl Lines {
+    const SHARED: usize = 4;
+    const A_LANE: usize = 4;
+
+    const fn each(lanes: usize) -> usize {
+        Self::SHARED + Self::A_LANE * lanes
+    }
+
+    /// The service's count of references, and beside it the pointers that every call follows.
+    fn root(self) -> Line {
+        self.0
+    }
+
+    /// The gate's word and deadline; the lock's word lies beside them.
+    fn gate(self) -> Line {
+        self.0 + 1
+    }
+
+    /// What a success must know to count in a lane.
+    fn opening(self) -> Line {
+        self.0 + 2
+    }
+
+    /// What the lock guards.
+    fn machine(self) -> Line {
+        self.0 + 3
+    }
+
+    fn lane(self, lane: usize, line: usize) -> Line {
+        self.0 + Self::SHARED + Self::A_LANE * lane + line
+    }
+
+    /// What a call holds on to, and its count of references.
+    fn local(self, lane: usize) -> [Line; 2] {
+        [self.lane(lane, 0), self.lane(lane, 1)]
+    }
+
+    fn counters(self, lane: usize) -> Line {
+        self.lane(lane, 2)
+    }
+
+    fn slots(self, lane: usize) -> Line {
+        self.lane(lane, 3)
+    }
+}
+
+/// Calls of one design, listed core by core.
+pub(crate) struct Lists {
+    design: Design,
+    partners: usize,
+    lanes: usize,
+    /// What of a call is nobody else's business, in nanoseconds.
+    work: f64,
+    /// Per partner: whether its lanes are closed, after a failure.
+    closed: Vec<bool>,
+    /// Per core: which layer's state its last call has left.
+    left: Vec<usize>,
+}
+
+impl Lists {
+    pub(crate) fn new(design: Design, cores: usize, partners: usize, work: f64) -> Self {
+        let lanes = cores.next_power_of_two();
+        Self {
+            design,
+            partners,
+            lanes: match design {
+                Design::Ours(Ours::LaneEach) => lanes,
+                _ => lanes.min(MOST_LANES),
+            },
+            work,
+            closed: vec![false; partners],
+            left: vec![usize::MAX; cores],
+        }
+    }
+
+    /// How many lines there are.
+    pub(crate) fn lines(&self) -> usize {
+        self.partners * Lines::each(self.lanes)
+    }
+
+    pub(crate) fn partner(&self, core: usize, call: usize) -> usize {
+        turn(core, call, self.partners)
+    }
+
+    /// The `call`th of a core, its first access last.
+    pub(crate) fn list(&mut self, core: usize, call: usize, out: &mut Vec<Access>) {
+        let partner = self.partner(core, call);
+        let of = |partner: usize| Lines(partner * Lines::each(self.lanes));
+        let (lines, lane) = (of(partner), core % self.lanes);
+        out.push(Access::Work(self.work));
+        match self.design {
+            Design::Ours(ours) => {
+                let left = std::mem::replace(&mut self.left[core], partner);
+                if ours == Ours::CloneEach {
+                    // And dropped.
+                    out.extend([Access::Update(lines.root()); 2]);
+                }
+                out.extend([lines.root(), lines.gate(), lines.opening()].map(Access::Read));
+                let [local, references] = lines.local(lane);
+                out.push(Access::Read(local));
+                if left != partner {
+                    // What the last call has left is another layer's: let go of, and one taken here.
+                    out.push(Access::Update(references));
+                    if left != usize::MAX {
+                        out.push(Access::Update(of(left).local(lane)[1]));
+                    }
+                }
+                // The first thread of a lane owns its counters, all others share.
+                out.push(if core < self.lanes {
+                    Access::Write(lines.counters(lane))
+                } else {
+                    Access::Update(lines.counters(lane))
+                });
+                let nth = call.wrapping_add(core.wrapping_mul(7919));
+                let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
+                if fails || std::mem::replace(&mut self.closed[partner], false) {
+                    self.closed[partner] = fails;
+                    self.locked(lines, fails, out);
+                } else {
+                    out.push(Access::Update(lines.slots(lane)));
+                }
+            }
+            Design::OneCounter => {
+                out.extend([Access::Read(lines.gate()), Access::Update(lines.opening())]);
+            }
+            Design::OneArc => {
+                out.extend([Access::Update(lines.root()); 2]);
+                out.extend([
+                    Access::Read(lines.gate()),
+                    Access::Write(lines.counters(lane)),
+                ]);
+            }
+            Design::OneMutex => {
+                // Listed from the last to the first.
+                out.extend([
+                    Access::Unlock(lines.gate()),
+                    Access::Write(lines.machine()),
+                    Access::Lock(lines.gate()),
+                ]);
+            }
+        }
+    }
+
+    /// A failure takes out what the lanes hold and closes them; the next success opens them. Both add up all counters.
+    fn locked(&self, lines: Lines, fails: bool, out: &mut Vec<Access>) {
+        out.push(Access::Unlock(lines.gate()));
+        out.push(Access::Write(lines.opening()));
+        for lane in 0..self.lanes {
+            out.push(if fails {
+                Access::Update(lines.slots(lane))
+            } else {
+                Access::Write(lines.slots(lane))
+            });
+        }
+        out.push(Access::Write(lines.machine()));
+        out.extend((0..self.lanes).map(|lane| Access::Read(lines.counters(lane))));
+        out.push(Access::Lock(lines.gate()));
+    }
+}
+
+/// Which partner a core calls: all of them by turns, no core where another is.
+fn turn(core: usize, call: usize, partners: usize) -> usize {
+    (call + core * partners.div_ceil(128).max(1) * 53).wrapping_mul(7919) % partners
+}
+
+// ---- as code ------------------------------------------------------------------------------------
+
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Padded<T>(T);
+
+#[derive(Debug, Default)]
+struct State {
+    gate: Padded<AtomicU64>,
+    counter: Padded<AtomicU64>,
+    locked: Padded<Mutex<u64>>,
+    lanes: [Padded<AtomicU64>; 2],
+}
+
+/// What a partner takes in the designs that are not ours.
+pub(crate) const BYTES: usize = size_of::<State>();
+
+/// A design that runs, through so many partners.
+pub(crate) struct Running {
+    design: Design,
+    ours: Vec<Maintenance<Bare, tower_maintenance::Calls>>,
+    others: Arc<Vec<Arc<State>>>,
+    /// Which thread this is.
+    number: usize,
+}
+
+impl Running {
+    pub(crate) fn new(design: Design, partners: usize) -> Self {
+        let is_ours = matches!(design, Design::Ours(_));
+        let [ours, others] = if is_ours {
+            [partners, 0]
+        } else {
+            [0, partners]
+        };
+        Self {
+            design,
+            ours: (0..ours)
+                .map(|_| MaintenanceLayer::new("partner").layer(Bare))
+                .collect(),
+            others: Arc::new((0..others).map(|_| Arc::default()).collect()),
+            number: 0,
+        }
+    }
+
+    /// For another thread, through the same layers.
+    pub(crate) fn another(&self, number: usize) -> Self {
+        Self {
+            design: self.design,
+            ours: self.ours.clone(),
+            others: self.others.clone(),
+            number,
+        }
+    }
+
+    pub(crate) fn run(&mut self, calls: usize) {
+        let partners = self.ours.len().max(self.others.len());
+        match self.design {
+            Design::Ours(Ours::CloneEach) => self.each(partners, calls, |this, partner| {
+                support::call(&mut this.ours[partner].clone());
+            }),
+            Design::Ours(_) => self.each(partners, calls, |this, partner| {
+                support::call(&mut this.ours[partner]);
+            }),
+            Design::OneCounter => self.each(partners, calls, |this, partner| {
+                let state = &this.others[partner];
+                answer(state);
+                state.counter.0.fetch_add(1, Ordering::Relaxed);
+            }),
+            Design::OneArc => self.each(partners, calls, |this, partner| {
+                let state = black_box(this.others[partner].clone());
+                answer(&state);
+                let mine = &state.lanes[this.number % 2].0;
+                mine.store(mine.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }),
+            Design::OneMutex => self.each(partners, calls, |this, partner| {
+                let state = &this.others[partner];
+                answer(state);
+                *state.locked.0.lock().expect("nobody panics under it") += 1;
+            }),
+        }
+    }
+
+    #[inline]
+    fn each(&mut self, partners: usize, calls: usize, call: impl Fn(&mut Self, usize)) {
+        if partners == 1 {
+            return (0..calls).for_each(|_| call(self, 0));
+        }
+        for n in 0..calls {
+            call(self, turn(self.number, n, partners));
+        }
+    }
+}
+
+/// What every design does besides: reads a gate, asks the partner, looks at the clock.
+#[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+#[inline]
+fn answer(state: &State) {
+    black_box(state.gate.0.load(Ordering::Acquire));
+    support::call(&mut Bare);
+    black_box(Instant::now());
+}

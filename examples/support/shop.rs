@@ -1,0 +1,191 @@
+//! The shop of the example `billing`: its page, who has bought what, and the cures that can be switched on and off.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use axum::{
+    http::{HeaderMap, header},
+    response::{Html, IntoResponse, Response},
+};
+use tower::util::rng::{HasherRng, Rng};
+use tower_maintenance::{
+    MaintenanceHandle,
+    http::{CacheBustError, CacheBustLayer, LastGoodError, LastGoodLayer, NamedCookie},
+};
+
+/// What keeps customers from seeing what was true before a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cure {
+    Push,
+    SaltedEtags,
+    LastGood,
+    ExpireCookie,
+    ClearSiteData,
+}
+
+impl Cure {
+    const ALL: [Self; 5] = [
+        Self::Push,
+        Self::SaltedEtags,
+        Self::LastGood,
+        Self::ExpireCookie,
+        Self::ClearSiteData,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::SaltedEtags => "salted-etags",
+            Self::LastGood => "last-good",
+            Self::ExpireCookie => "expire-cookie",
+            Self::ClearSiteData => "clear-site-data",
+        }
+    }
+
+    fn does(self) -> &'static str {
+        match self {
+            Self::Push => "open tabs are told of a recovery, and redraw",
+            Self::SaltedEtags => "after a recovery no old price is confirmed by a 304",
+            Self::LastGood => "prices are still shown while purchases are refused",
+            Self::ExpireCookie => "the cookie `offer` goes at the first visit after a recovery",
+            Self::ClearSiteData => {
+                "the browser empties its cache at the first visit after a recovery"
+            }
+        }
+    }
+
+    /// On by itself: what costs next to nothing.
+    fn is_default(self) -> bool {
+        matches!(self, Self::Push | Self::SaltedEtags)
+    }
+}
+
+/// How the shop is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setup {
+    cures: Vec<Cure>,
+    /// How many seconds a browser may show prices without asking.
+    pub(crate) max_age: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let mut cures = Cure::ALL.to_vec();
+        cures.retain(|cure| cure.is_default());
+        Self { cures, max_age: 0 }
+    }
+}
+
+impl Setup {
+    pub(crate) fn has(&self, cure: Cure) -> bool {
+        self.cures.contains(&cure)
+    }
+
+    /// Takes a flag such as `--last-good` or `--without-push`; whether it is one.
+    pub(crate) fn flag(&mut self, flag: &str) -> bool {
+        let Some(name) = flag.strip_prefix("--") else {
+            return false;
+        };
+        let without = name.strip_prefix("without-");
+        let named = without.unwrap_or(name);
+        let Some(cure) = Cure::ALL.into_iter().find(|cure| cure.name() == named) else {
+            return false;
+        };
+        self.cures.retain(|one| *one != cure);
+        if without.is_none() {
+            self.cures.push(cure);
+        }
+        true
+    }
+
+    /// The flags, a line each.
+    pub(crate) fn flags() -> String {
+        let lines = Cure::ALL.map(|cure| {
+            let is = if cure.is_default() { "on" } else { "off" };
+            format!(
+                "  --[without-]{:<16} {} [default: {is}]\n",
+                cure.name(),
+                cure.does()
+            )
+        });
+        lines.concat()
+    }
+
+    /// What makes browsers ask again; around the gate.
+    pub(crate) fn cache_bust(
+        &self,
+        handle: &MaintenanceHandle,
+    ) -> Result<CacheBustLayer, CacheBustError> {
+        let mut builder = CacheBustLayer::builder(handle).carried_by(["/shop"]);
+        if !self.has(Cure::SaltedEtags) {
+            builder = builder.except(["/billing/prices"]);
+        }
+        if self.has(Cure::ExpireCookie) {
+            builder = builder.expire_cookie(NamedCookie::new("offer"));
+        }
+        if self.has(Cure::ClearSiteData) {
+            builder = builder.clear_site_data(["cache"]);
+        }
+        builder.build()
+    }
+
+    /// What answers for prices in maintenance; directly around the gate.
+    pub(crate) fn last_good(&self) -> Result<Option<LastGoodLayer>, LastGoodError> {
+        let prices = || LastGoodLayer::builder().path("/billing/prices").build();
+        self.has(Cure::LastGood).then(prices).transpose()
+    }
+}
+
+/// Who has bought what, by session. It grows by a line a customer: enough to play with.
+#[derive(Debug, Default)]
+pub(crate) struct Customers(Mutex<HashMap<String, String>>);
+
+impl Customers {
+    pub(crate) fn plan(&self, session: &str) -> Option<String> {
+        let plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.get(session).cloned()
+    }
+
+    pub(crate) fn bought(&self, session: String, plan: String) {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.insert(session, plan);
+    }
+}
+
+/// The value of the session cookie.
+pub(crate) fn session(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let mut pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split("; "));
+    pairs.find_map(|pair| pair.strip_prefix("session=").map(str::to_owned))
+}
+
+/// The page. Whoever has no session gets one; this one is to play with, a real one is signed and hard to guess.
+pub(crate) fn page(session: Option<&str>, plan: Option<&str>, push: &str) -> Response {
+    let html = include_str!("shop.html")
+        .replace("{push}", push)
+        .replace("{plan}", plan.unwrap_or("nothing yet"));
+    let headers = [
+        (header::CACHE_CONTROL, "private, no-cache"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'"),
+    ];
+    let cookie = session.is_none().then(|| {
+        let id = HasherRng::new().next_u64();
+        let session = format!("session={id:016x}; Path=/; HttpOnly; SameSite=Lax");
+        [(header::SET_COOKIE, session)]
+    });
+    match cookie {
+        Some(cookie) => (headers, cookie, Html(html)).into_response(),
+        None => (headers, Html(html)).into_response(),
+    }
+}
+
+pub(crate) async fn script() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/javascript")],
+        include_str!("shop.js"),
+    )
+}

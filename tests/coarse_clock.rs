@@ -1,0 +1,129 @@
+//! The coarse clock, in real time: a layer that looks at it trips, waits and recovers, and who listens sleeps.
+#![cfg(feature = "coarse-clock")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic: that is how they fail"
+)]
+
+use std::{
+    future::{Future, poll_fn, ready},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_maintenance::{CoarseClock, Error, EventKind, Events, MaintenanceLayer, Mode, Policy};
+
+/// Far longer than anything takes, on any machine.
+const CAP: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_millis(100);
+
+fn layer() -> MaintenanceLayer {
+    let policy = Policy::default()
+        .with_consecutive_failures(3)
+        .with_wait_growing(1.0, WAIT)
+        .with_wait(WAIT)
+        .with_jitter(0.0)
+        .with_probes(1)
+        .with_successes_needed(1);
+    MaintenanceLayer::builder("zuora")
+        .policy(policy)
+        .clock(CoarseClock::new())
+        .build()
+        .unwrap()
+}
+
+/// What the partner makes of a call: it answers, or is down.
+type Called = Result<(), Error<&'static str>>;
+
+async fn call(layer: &MaintenanceLayer, answer: Result<(), &'static str>) -> Called {
+    let mut service = layer.layer(service_fn(move |()| ready(answer)));
+    service.ready().await.unwrap().call(()).await
+}
+
+async fn trip(layer: &MaintenanceLayer) {
+    for _ in 0..3 {
+        assert!(matches!(
+            call(layer, Err("502")).await,
+            Err(Error::Inner(_))
+        ));
+    }
+    assert_eq!(layer.handle().mode(), Mode::Maintenance);
+}
+
+async fn until_probing(events: &mut Events) {
+    loop {
+        let event = timeout(CAP, events.recv())
+            .await
+            .expect("a wait ends")
+            .unwrap();
+        if let EventKind::ModeChanged {
+            to: Mode::Probing, ..
+        } = event.kind
+        {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_on_the_coarse_clock_trips_waits_and_recovers() {
+    let layer = layer();
+    let handle = layer.handle();
+    let mut events = handle.events();
+    let mut busts = handle.cache_bust();
+    let began = now();
+    trip(&layer).await;
+    assert!(matches!(call(&layer, Ok(())).await, Err(Error::Refused(_))));
+
+    until_probing(&mut events).await;
+    assert!(began.elapsed() >= WAIT - CoarseClock::MAX_LAG, "it waited");
+    assert_eq!(call(&layer, Ok(())).await.ok(), Some(()));
+    assert_eq!(handle.mode(), Mode::Serving);
+    let bust = timeout(CAP, busts.recv())
+        .await
+        .expect("it recovered")
+        .unwrap();
+    assert_eq!(bust.episode, 1);
+}
+
+/// The clock lags, so a listener that slept to the exact deadline would find that it has not come, and look again and again
+/// until the next tick.
+#[tokio::test]
+async fn a_listener_on_the_coarse_clock_sleeps_through_the_wait() {
+    // The first, and one when the deadline is seen to have come; one more for chance.
+    const POLLS: u32 = 3;
+    // Ticks and timers meet differently each time.
+    for _ in 0..10 {
+        let layer = layer();
+        let mut events = layer.handle().events();
+        trip(&layer).await;
+        let mut polls = 0;
+        let mut probing = pin!(until_probing(&mut events));
+        poll_fn(|cx| {
+            polls += 1;
+            probing.as_mut().poll(cx)
+        })
+        .await;
+        assert!(polls <= POLLS, "{polls} polls through one wait");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_of_recovery_wakes_who_waits_for_it_on_the_coarse_clock() {
+    let layer = layer();
+    let handle = layer.handle();
+    let mut busts = handle.cache_bust();
+    let waiting = tokio::spawn(async move { timeout(CAP, busts.recv()).await });
+    trip(&layer).await;
+    until_probing(&mut handle.events()).await;
+    assert!(call(&layer, Ok(())).await.is_ok());
+    let bust = waiting.await.unwrap().expect("it is woken").unwrap();
+    assert_eq!(bust.generation, handle.status().generation);
+}
+
+#[expect(clippy::disallowed_methods, reason = "it measures real time")]
+fn now() -> Instant {
+    Instant::now()
+}
