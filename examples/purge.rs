@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Request, StatusCode, Uri},
+    http::{HeaderMap, Request, StatusCode, Uri, header::RETRY_AFTER},
     routing::post,
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -26,33 +26,68 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tower_maintenance::{CacheBusts, Hold, MaintenanceLayer, http::CdnPurge};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tower_maintenance::{CacheBust, CacheBusts, Hold, MaintenanceLayer, http::CdnPurge};
 
 type Failed = Box<dyn Error + Send + Sync>;
 type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
-const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// However often it failed: a purge that comes late is worth more than none.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Of what a CDN asks for, for it may be nonsense.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a purge may go on once no layer is left.
+const LAST: Duration = Duration::from_secs(30);
 
-/// Purges at each recovery, for as long as the layer lives. A CDN that stays down fails alone, and holds up no other
-/// and no customer.
+/// Purges at each recovery, for as long as the layer lives.
+///
+/// Each CDN has a task of its own: one that hangs or stays down holds up no other, and no customer.
 pub(crate) async fn follow(mut busts: CacheBusts, cdns: Vec<CdnPurge>, client: HttpClient) {
+    let Some(first) = busts.recv().await else {
+        return;
+    };
+    let (newest, _) = watch::channel(first);
+    let mut tasks = JoinSet::new();
+    for cdn in cdns {
+        tasks.spawn(follow_one(newest.subscribe(), cdn, client.clone()));
+    }
     while let Some(bust) = busts.recv().await {
-        for cdn in &cdns {
-            let requests = match cdn.requests(&bust) {
-                Ok(requests) => requests,
-                Err(error) => {
-                    eprintln!("purge: {error}");
-                    continue;
-                }
-            };
-            for request in requests {
-                if let Err(error) = send(&client, request).await {
-                    eprintln!("purge: generation {}: {error}", bust.generation);
-                }
-            }
+        newest.send_replace(bust);
+    }
+    drop(newest);
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST, ended).await.is_err() {
+        eprintln!("purge: given up, for the layer is gone");
+    }
+}
+
+async fn follow_one(mut newest: watch::Receiver<CacheBust>, cdn: CdnPurge, client: HttpClient) {
+    loop {
+        let bust = newest.borrow_and_update().clone();
+        let next = tokio::select! {
+            // It purges the same: what still waits for its next attempt need not.
+            Ok(()) = newest.changed() => Ok(()),
+            () = purge_all(&client, &cdn, &bust) => newest.changed().await,
+        };
+        if next.is_err() {
+            return;
+        }
+    }
+}
+
+async fn purge_all(client: &HttpClient, cdn: &CdnPurge, bust: &CacheBust) {
+    let requests = match cdn.requests(bust) {
+        Ok(requests) => requests,
+        Err(error) => {
+            eprintln!("purge: {error}");
+            return;
+        }
+    };
+    for request in requests {
+        if let Err(error) = send(client, request).await {
+            eprintln!("purge: generation {}: {error}", bust.generation);
         }
     }
 }
@@ -60,27 +95,24 @@ pub(crate) async fn follow(mut busts: CacheBusts, cdns: Vec<CdnPurge>, client: H
 /// Sends until the CDN says that it has purged; twice does no harm. What it refuses for good is not repeated.
 async fn send(client: &HttpClient, request: Request<Bytes>) -> Result<(), Failed> {
     let mut wait = FIRST_WAIT;
-    for attempt in 1..=ATTEMPTS {
+    loop {
         let asked = tokio::time::timeout(TIMEOUT, ask(client, request.clone())).await;
-        let why: Failed = match asked {
+        let (why, asked_for): (Failed, _) = match asked {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(Answer::No(why))) => return Err(why),
-            Ok(Err(Answer::NotNow(why))) => why,
-            Err(elapsed) => elapsed.into(),
+            Ok(Err(Answer::NotNow(why, asked_for))) => (why, asked_for),
+            Err(elapsed) => (elapsed.into(), Duration::ZERO),
         };
-        if attempt == ATTEMPTS {
-            return Err(why);
-        }
-        println!("  not purged ({why}), again in {wait:?}");
-        tokio::time::sleep(wait).await;
-        wait *= 2;
+        let pause = wait.max(asked_for);
+        println!("  not purged ({why}), again in {pause:?}");
+        tokio::time::sleep(pause).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
-    Err("it was never sent".into())
 }
 
 enum Answer {
-    /// Another attempt may do.
-    NotNow(Failed),
+    /// Another attempt may do, but not sooner than after this.
+    NotNow(Failed, Duration),
     /// The token, the id or the request is wrong.
     No(Failed),
 }
@@ -88,23 +120,30 @@ enum Answer {
 async fn ask(client: &HttpClient, request: Request<Bytes>) -> Result<(), Answer> {
     let uri = request.uri().clone();
     let answer = client.request(request.map(Full::new)).await;
-    let answer = answer.map_err(|error| Answer::NotNow(error.into()))?;
+    let answer = answer.map_err(|error| Answer::NotNow(error.into(), Duration::ZERO))?;
     let status = answer.status();
     let why = || format!("{uri} answered {status}").into();
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return Err(Answer::NotNow(why()));
+        return Err(Answer::NotNow(why(), retry_after(answer.headers())));
     }
     if !status.is_success() {
         return Err(Answer::No(why()));
     }
     // Both answer in JSON. Cloudflare may say with a 200 that it did not; Fastly has other members.
     let body = Limited::new(answer.into_body(), 64 * 1024).collect().await;
-    let body = body.map_err(Answer::NotNow)?.to_bytes();
-    let said: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let body = body.map_err(|error| Answer::NotNow(error, Duration::ZERO))?;
+    let said: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     match said.get("success") {
         Some(Value::Bool(false)) => Err(Answer::No(format!("{uri} answered {said}").into())),
         Some(_) | None => Ok(()),
     }
+}
+
+/// The seconds of a `Retry-After`.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Duration {
+    let said = headers.get(RETRY_AFTER).and_then(|said| said.to_str().ok());
+    let seconds = said.and_then(|said| said.parse().ok()).unwrap_or(0);
+    Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER)
 }
 
 /// What arrived at a stand-in: path, headers, JSON.
@@ -176,7 +215,7 @@ pub(crate) async fn run() -> Result<(), Failed> {
     handle.engage(Hold::new("on-call", "Zuora degraded, ticket 4711"))?;
     handle.release("on-call", "partner reports recovery")?;
     println!("recovered, generation {}", handle.status().generation);
-    // Whoever drops the layer ends the task, after the signal that it still has.
+    // Whoever drops the layer ends the tasks, after the signal that they still have.
     drop((layer, handle));
     following.await?;
 

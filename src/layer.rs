@@ -293,6 +293,8 @@ impl<P> Builder<P> {
 
     /// The generation to begin with, 0 to 4398046511103; for those who keep it over restarts.
     /// Default: milliseconds since the Unix epoch, so that a restart does not lower it.
+    ///
+    /// Give the last one that there was, not a new one: whoever is behind it counts as behind a recovery.
     pub fn generation(self, generation: u64) -> Self {
         Self {
             generation: Some(generation),

@@ -67,6 +67,9 @@ pub(crate) struct Shared {
     parked: Arc<Notify>,
     tags: Arc<[String]>,
     urls: Arc<[String]>,
+    /// The generation it began with, if that is the time of its start, and no recovery's that was kept.
+    #[cfg(feature = "http")]
+    own_start: Option<u64>,
 }
 
 /// In which role and which era an admitted call lands.
@@ -103,6 +106,8 @@ impl Shared {
             urls,
         } = parts;
         let partner = birth.partner.clone();
+        #[cfg(feature = "http")]
+        let was_given = birth.generation.is_some();
         let machine = Machine::new(birth);
         let lanes = Lanes::new();
         if let Some(open) = machine.lanes() {
@@ -110,6 +115,8 @@ impl Shared {
         }
         let notice = Arc::new(notice(&partner, &machine));
         Self {
+            #[cfg(feature = "http")]
+            own_start: (!was_given).then(|| machine.generation()),
             clock,
             gate: Gate::new(Word::new(machine.op(), machine.era(), machine.generation())),
             reads_pass: notice.read_only.into(),
@@ -137,6 +144,12 @@ impl Shared {
     #[cfg(feature = "http")]
     pub(crate) fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// Whether `generation` is but the time at which this process started: nothing has recovered since.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_own_start(&self, generation: u64) -> bool {
+        self.own_start == Some(generation)
     }
 
     #[inline]
@@ -283,6 +296,20 @@ impl Shared {
 
     pub(crate) fn generation(&self) -> u64 {
         self.gate.read().generation()
+    }
+
+    /// The generation once what fell due is applied. Without a deadline that has passed it takes no lock.
+    #[cfg(feature = "http")]
+    pub(crate) fn generation_now(&self) -> u64 {
+        let generation = self.generation();
+        match self.gate.deadline().known() {
+            // It waits for the lock: whoever has it may be publishing this very recovery.
+            Some(deadline) if deadline <= self.now() => {
+                self.look();
+                self.generation()
+            }
+            Some(_) | None => generation,
+        }
     }
 
     /// Asks the machine if the deadline may have passed; a refusal without one reads no clock, and one with it

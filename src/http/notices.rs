@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS},
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY, X_CONTENT_TYPE_OPTIONS},
 };
 use serde_json::json;
 use tower::{
@@ -23,7 +23,10 @@ use tower::{
     util::rng::{HasherRng, Rng},
 };
 
-use super::refusal::{Refusals, RefusalsError};
+use super::{
+    bust::is_known,
+    refusal::{Refusals, RefusalsError},
+};
 use crate::{handle::MaintenanceHandle, mode::Mode, rfc3339::rfc3339, snapshot::Status};
 
 /// How long an announcement may be, in bytes.
@@ -298,8 +301,7 @@ pub(super) fn script(
     tag: &'static str,
     cache: &'static str,
 ) -> Response<String> {
-    let known = headers.get(IF_NONE_MATCH);
-    let is_known = known.is_some_and(|known| known == tag);
+    let is_known = is_known(headers, tag);
     let text = if is_known { "" } else { text };
     let mut response = Response::new(text.to_owned());
     if is_known {
@@ -314,4 +316,45 @@ pub(super) fn script(
     headers.insert(ETAG, HeaderValue::from_static(tag));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::IF_NONE_MATCH;
+
+    use super::*;
+
+    #[test]
+    fn a_script_that_is_known_is_not_sent_again_however_its_tag_comes_back() {
+        let status = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            }
+            let answer = script(&headers, "text", "\"v1\"", "no-cache");
+            assert_eq!(answer.headers()[ETAG], "\"v1\"");
+            assert_eq!(answer.body().is_empty(), answer.status() == 304);
+            answer.status().as_u16()
+        };
+        for known in [
+            &["\"v1\""][..],
+            &["W/\"v1\""],
+            &["\"v0\", \"v1\""],
+            &["\"v0\",W/\"v1\" , \"v2\""],
+            &["\"v0\"", "\"v1\""],
+            &["*"],
+        ] {
+            assert_eq!(status(known), 304, "{known:?}");
+        }
+        for unknown in [
+            &[][..],
+            &[""],
+            &["v1"],
+            &["\"v11\""],
+            &["\"v0\", W/\"v2\""],
+            &["\"v1"],
+        ] {
+            assert_eq!(status(unknown), 200, "{unknown:?}");
+        }
+    }
 }

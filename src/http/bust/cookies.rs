@@ -25,6 +25,7 @@ pub struct NamedCookie {
     path: String,
     domain: Option<String>,
     secure: bool,
+    partitioned: bool,
 }
 
 impl NamedCookie {
@@ -35,6 +36,7 @@ impl NamedCookie {
             path: "/".to_owned(),
             domain: None,
             secure: false,
+            partitioned: false,
         }
     }
 
@@ -58,6 +60,17 @@ impl NamedCookie {
     pub fn secure(self) -> Self {
         Self {
             secure: true,
+            ..self
+        }
+    }
+
+    /// Sets it as `Partitioned`, with `SameSite=None`: the one that your page has within another site's page. Default: not.
+    ///
+    /// A browser takes it for another cookie than the one without. It must be [`secure`](Self::secure), as browsers demand (CHIPS,
+    /// draft-cutler-httpbis-partitioned-cookies).
+    pub fn partitioned(self) -> Self {
+        Self {
+            partitioned: true,
             ..self
         }
     }
@@ -93,6 +106,12 @@ impl NamedCookie {
                 return bad(domain, "a host's name such as `example.com`");
             }
         }
+        if self.partitioned && !self.secure {
+            return bad(
+                &self.name,
+                "a partitioned cookie only if it is `secure`: browsers refuse it otherwise",
+            );
+        }
         // Browsers heed the prefixes in any case of letters.
         let name = self.name.to_ascii_lowercase();
         let is_host = name.starts_with("__host-");
@@ -113,16 +132,23 @@ impl NamedCookie {
 
     /// What makes the browser forget it.
     pub(super) fn expired(&self) -> Result<HeaderValue, CacheBustError> {
-        self.set("", "0", "")
+        let same_site = if self.partitioned {
+            "; SameSite=None"
+        } else {
+            ""
+        };
+        self.set("", "0", same_site)
     }
 
     /// What makes the browser remember a generation. Not for scripts, and not sent along from other sites' pages but for links.
     pub(super) fn of_generation(&self, generation: u64) -> Result<HeaderValue, CacheBustError> {
-        self.set(
-            &generation.to_string(),
-            LIFETIME,
-            "; HttpOnly; SameSite=Lax",
-        )
+        // A page within another site's is never sent a `Lax` one.
+        let attributes = if self.partitioned {
+            "; HttpOnly; SameSite=None"
+        } else {
+            "; HttpOnly; SameSite=Lax"
+        };
+        self.set(&generation.to_string(), LIFETIME, attributes)
     }
 
     fn set(&self, value: &str, max_age: &str, more: &str) -> Result<HeaderValue, CacheBustError> {
@@ -132,7 +158,14 @@ impl NamedCookie {
             None => String::new(),
         };
         let secure = if self.secure { "; Secure" } else { "" };
-        let line = format!("{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}");
+        let partitioned = if self.partitioned {
+            "; Partitioned"
+        } else {
+            ""
+        };
+        let line = format!(
+            "{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}{partitioned}"
+        );
         HeaderValue::try_from(line)
             .map_err(|_| CacheBustError::new("cookie", name, "what fits a header"))
     }
@@ -147,8 +180,8 @@ fn is_tchar(byte: u8) -> bool {
 pub(super) enum Told {
     /// It has no such cookie: a first visit, or a client without cookies.
     Never,
-    /// Of one before this.
-    Before,
+    /// Of one before this, and that one.
+    Before(u64),
     /// Of this one; or of a later one (another replica's), or of something that is no generation: to be ignored.
     Enough,
 }
@@ -166,7 +199,12 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
     for value in values {
         // The same name may stand there for several paths and domains: the newest counts.
         match parsed(value) {
-            Some(said) if said < generation => told = Told::Before,
+            Some(said) if said < generation => {
+                told = match told {
+                    Told::Before(known) => Told::Before(known.max(said)),
+                    Told::Never | Told::Enough => Told::Before(said),
+                }
+            }
             Some(_) => return Told::Enough,
             None if told == Told::Never => told = Told::Enough,
             None => {}
@@ -176,7 +214,7 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
 }
 
 /// A generation as this crate writes it, and nothing else.
-fn parsed(value: &[u8]) -> Option<u64> {
+pub(super) fn parsed(value: &[u8]) -> Option<u64> {
     let canonical =
         value.iter().all(u8::is_ascii_digit) && (value == b"0" || value.first() != Some(&b'0'));
     let text = std::str::from_utf8(value).ok()?;
@@ -199,8 +237,8 @@ mod tests {
     fn a_client_is_behind_only_if_its_generation_is_lower() {
         assert_eq!(told_by(&[]), Told::Never);
         assert_eq!(told_by(&["session=1; other=99"]), Told::Never);
-        assert_eq!(told_by(&["session=1; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["session=1", "gen=0"]), Told::Before);
+        assert_eq!(told_by(&["session=1; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["session=1", "gen=0"]), Told::Before(0));
         assert_eq!(told_by(&["gen=100"]), Told::Enough);
         for ignored in [
             "101",
@@ -226,10 +264,26 @@ mod tests {
     fn of_several_cookies_of_the_name_the_newest_counts() {
         assert_eq!(told_by(&["gen=99; gen=100"]), Told::Enough);
         assert_eq!(told_by(&["gen=100; gen=99"]), Told::Enough);
-        assert_eq!(told_by(&["gen=98; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["gen=x; gen=99"]), Told::Before);
-        assert_eq!(told_by(&["gen=99; gen=x"]), Told::Before);
+        assert_eq!(told_by(&["gen=98; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=99; gen=98"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=x; gen=99"]), Told::Before(99));
+        assert_eq!(told_by(&["gen=99; gen=x"]), Told::Before(99));
         assert_eq!(told_by(&["GEN=99"]), Told::Never, "names have a case");
+    }
+
+    #[test]
+    fn a_partitioned_cookie_is_set_and_expired_in_its_partition() {
+        let cookie = NamedCookie::new("__Host-a").secure().partitioned();
+        assert_eq!(
+            cookie.expired().unwrap(),
+            "__Host-a=; Max-Age=0; Path=/; Secure; SameSite=None; Partitioned"
+        );
+        assert_eq!(
+            cookie.of_generation(7).unwrap(),
+            "__Host-a=7; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
+        );
+        let error = NamedCookie::new("a").partitioned().check("expire_cookie");
+        assert!(error.unwrap_err().to_string().contains("`secure`"));
     }
 
     #[test]
@@ -240,6 +294,7 @@ mod tests {
             name("prices").path("/billing/").domain("shop.example.com"),
             name("__Secure-prices").path("/billing").secure(),
             name("__Host-prices").secure(),
+            name("__Host-prices").secure().partitioned(),
         ] {
             good.check("expire").unwrap();
         }
@@ -257,6 +312,7 @@ mod tests {
             name("a").domain(""),
             name("a").domain("a..b"),
             name("a").domain("example.com; Secure"),
+            name("a").partitioned(),
             name("__Secure-a"),
             name("__secure-a"),
             name("__Host-a"),

@@ -6,7 +6,9 @@
 //! Lists come from strangers. They are read by the grammar of RFC 9110, 8.8.3 and 5.6.1, in one pass, and what is
 //! written is never longer than what was read.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
+
+use super::cookies::parsed;
 
 /// An entity-tag, without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl<'a> Iterator for Tags<'a> {
 pub(super) enum List {
     /// `*`.
     Any,
-    /// Those of this generation, without their salt, in their order.
+    /// Those that are kept, without their salt, in their order.
     Ours(HeaderValue),
     /// A list, but nothing in it is of this generation.
     NoneOfOurs,
@@ -96,41 +98,69 @@ impl Salt {
         HeaderValue::from_bytes(&salted).ok()
     }
 
-    /// Reads the lines of an `If-Match` or `If-None-Match`.
+    /// Reads the lines of an `If-Match` or `If-None-Match`: what is of this generation.
     pub(super) fn unsalted<'v>(&self, lines: impl Iterator<Item = &'v HeaderValue>) -> List {
-        let mut ours = Vec::new();
-        let (mut any, mut tags) = (false, false);
-        for line in lines {
-            let line = line.as_bytes().trim_ascii();
-            if line == b"*" {
-                if any {
-                    return List::Malformed;
-                }
-                any = true;
-                continue;
+        read(lines, |opaque| opaque.strip_prefix(&self.0[..]))
+    }
+}
+
+/// Reads the lines of an `If-Match` or `If-None-Match`: every tag, without the salt of whatever generation.
+pub(super) fn without_any_salt<'v>(lines: impl Iterator<Item = &'v HeaderValue>) -> List {
+    let after_salt = |opaque: &'v [u8]| {
+        let salted = opaque.strip_prefix(b"g")?;
+        let end = salted.iter().position(|&byte| byte == b'-')?;
+        parsed(&salted[..end])?;
+        Some(&salted[end + 1..])
+    };
+    read(lines, |opaque| Some(after_salt(opaque).unwrap_or(opaque)))
+}
+
+/// Whether the request's `If-None-Match` names what has the entity-tag `tag` (weak comparison, RFC 9110, 13.1.2).
+pub(in crate::http) fn is_known(request: &HeaderMap, tag: &str) -> bool {
+    let opaque = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+    let same = |known: &[u8]| known == opaque.as_bytes();
+    let lines = request.get_all(IF_NONE_MATCH).iter();
+    match read(lines, |known| same(known).then_some(known)) {
+        List::Any | List::Ours(_) => true,
+        List::NoneOfOurs | List::Malformed => false,
+    }
+}
+
+/// Reads lines of entity-tags; `kept` is what becomes of what stands between the quotes.
+fn read<'v>(
+    lines: impl Iterator<Item = &'v HeaderValue>,
+    kept: impl Fn(&'v [u8]) -> Option<&'v [u8]>,
+) -> List {
+    let mut ours = Vec::new();
+    let (mut any, mut tags) = (false, false);
+    for line in lines {
+        let line = line.as_bytes().trim_ascii();
+        if line == b"*" {
+            if any {
+                return List::Malformed;
             }
-            for tag in Tags(line) {
-                let Some(tag) = tag else {
-                    return List::Malformed;
-                };
-                tags = true;
-                if let Some(opaque) = tag.opaque.strip_prefix(&self.0[..]) {
-                    if !ours.is_empty() {
-                        ours.push(b',');
-                    }
-                    Tag { opaque, ..tag }.write(b"", &mut ours);
+            any = true;
+            continue;
+        }
+        for tag in Tags(line) {
+            let Some(tag) = tag else {
+                return List::Malformed;
+            };
+            tags = true;
+            if let Some(opaque) = kept(tag.opaque) {
+                if !ours.is_empty() {
+                    ours.push(b',');
                 }
+                Tag { opaque, ..tag }.write(b"", &mut ours);
             }
         }
-        match (any, tags, ours.is_empty()) {
-            (true, false, _) => List::Any,
-            (false, true, true) => List::NoneOfOurs,
-            (false, true, false) => {
-                HeaderValue::from_bytes(&ours).map_or(List::Malformed, List::Ours)
-            }
-            // A list of nothing, or `*` beside entity-tags.
-            (false, false, _) | (true, true, _) => List::Malformed,
-        }
+    }
+    match (any, tags, ours.is_empty()) {
+        (true, false, _) => List::Any,
+        (false, true, true) => List::NoneOfOurs,
+        (false, true, false) => HeaderValue::from_bytes(&ours).map_or(List::Malformed, List::Ours),
+        // A list of nothing, or `*` beside entity-tags.
+        (false, false, _) | (true, true, _) => List::Malformed,
     }
 }
 
@@ -211,6 +241,35 @@ mod tests {
         }
         assert_eq!(read(&salt, &["*", "\"g7-a\""]), List::Malformed);
         assert_eq!(read(&salt, &["*", "*"]), List::Malformed);
+    }
+
+    #[test]
+    fn the_salt_of_any_generation_goes_and_all_else_stays() {
+        let read = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(value).collect();
+            without_any_salt(lines.iter())
+        };
+        assert_eq!(
+            read(&["\"g7-a\", W/\"g1722457620000-b\"", "\"c\""]),
+            ours("\"a\",W/\"b\",\"c\"")
+        );
+        assert_eq!(read(&["\"g7-g8-a\""]), ours("\"g8-a\""), "one salt");
+        for kept in [
+            "\"g-a\"",
+            "\"g07-a\"",
+            "\"g+7-a\"",
+            "\"G7-a\"",
+            "\"g7\"",
+            "\"gx7-a\"",
+            "\"g99999999999999999999-a\"",
+            "\"\"",
+        ] {
+            assert_eq!(read(&[kept]), ours(kept), "{kept}");
+        }
+        assert_eq!(read(&["*"]), List::Any);
+        for bad in ["", ",", "g7-a", "*, \"g7-a\"", "\"g7-a"] {
+            assert_eq!(read(&[bad]), List::Malformed, "{bad}");
+        }
     }
 
     fn entity_tag() -> impl Strategy<Value = Vec<u8>> {

@@ -1,8 +1,8 @@
 //! Cache-bust over HTTP: what a browser, a proxy or a CDN has stored of the time before a recovery is not shown after it.
 //!
 //! A layer of its own, because it has another place than the gate (outside of it, around what is to be healed) and works
-//! while the gate does nothing. It learns of a recovery from the published generation alone: one atomic read a
-//! request, no task, no lock on the way, nothing to miss.
+//! while the gate does nothing. It learns of a recovery from the published generation alone: no task, nothing to miss, and
+//! no lock but at the moment when a hold or a wait has run out and nobody has looked yet.
 
 mod clearing;
 mod cookies;
@@ -20,16 +20,10 @@ use std::{
     },
 };
 
-use http::{
-    HeaderName,
-    header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE,
-        ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING, VARY,
-    },
-    request::Parts,
-};
+use http::{HeaderName, request::Parts};
 use tower::Layer;
 
+pub(super) use self::etag::is_known;
 use self::{
     clearing::{Limit, Secure, directives},
     service::Rules,
@@ -44,11 +38,14 @@ use crate::{handle::MaintenanceHandle, text::OneLine};
 
 pub(super) const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";
+/// 2024 began, in the milliseconds that generations are: nobody was told one of before.
+const OLDEST: u64 = 1_704_067_200_000;
 const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
 
 /// Makes clients and caches ask again after a recovery, so that nobody need clear a cache by hand.
 ///
-/// Put it around the routes that show what the partner says, *outside* the gate: a refusal passes it untouched.
+/// Put it around the routes that show what the partner says, *outside* the gate: a refusal passes it untouched. Routes that have dates
+/// alone, no `ETag`, as files served by tower-http's `ServeDir`, are sent in full each time under it: [`except`](CacheBustBuilder::except) them.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -94,22 +91,23 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// # What it does to a request
 ///
-/// The generation counts as it was when the request came: an answer that was begun before a recovery never bears the tag of the
+/// The generation counts as it was when the request came, with all that had run out by then: an answer that was begun before a recovery never bears the tag of the
 /// time after it. At worst, an answer that was fetched right after it is fetched once more.
 ///
 /// | header | becomes |
 /// |---|---|
-/// | `If-None-Match` | the tags of this generation, as the inner service knows them; those of another, and those that never passed here, are left out. `*` stays |
+/// | `If-None-Match` | of GET and HEAD the tags of this generation, as the inner service knows them; those of another, and those that never passed here, are left out. Of a write all tags, likewise without salt. `*` stays |
 /// | `If-Modified-Since` | left out of GET and HEAD: a date says nothing of the generation. Who has dates alone answers in full each time: give such routes an `ETag`, or [`except`](CacheBustBuilder::except) them |
 /// | `If-Range` | likewise; where it is of another generation or a date, `Range` goes with it, so that no new part is glued to an old one |
-/// | `If-Match` | the tags of this generation; if there are none, a condition that nothing meets. The inner service answers 412, after it has checked who may write at all: who edits what was shown before the recovery has not seen what it overwrites. `*` stays |
+/// | `If-Match` of a write | all tags, without the salt of whatever generation: the inner service's own validator decides, as that is what the condition is for. `*` stays. A stricter way is [`strict_writes`](CacheBustBuilder::strict_writes) |
+/// | `If-Match` of a read | the tags of this generation; if there are none, a condition that nothing meets, and the inner service answers 412. `*` stays |
 ///
 /// # What it does to a response
 ///
 /// | header | becomes |
 /// |---|---|
 /// | `ETag` | salted, of every response, weak or strong as it was: `"abc"` becomes `"g1722457620000-abc"` |
-/// | `Cache-Control` | `no-cache` on a GET or HEAD that succeeded and says nothing (also no `Expires`, no `Pragma`). What is said stays |
+/// | `Cache-Control` | `no-cache` on a 2xx to a GET or HEAD that says nothing (also no `Expires`, no `Pragma`). What is said stays; a 304 that says nothing means what was said with the whole answer |
 /// | `Maintenance-Generation` | the generation, unless it stands there. A script of another origin sees it only if you expose it (CORS) |
 /// | `Surrogate-Key`, `Cache-Tag` | your tags, beside those that stand there, on a GET or HEAD that succeeded, if [asked for](CacheBustBuilder::surrogate_key) |
 /// | `Set-Cookie`, `Clear-Site-Data` | the cures that clients are told of, on [`carried_by`](CacheBustBuilder::carried_by) alone, in addition to what stands there |
@@ -127,7 +125,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 ///
 /// | its cookie | is |
 /// |---|---|
-/// | lower than the generation | healed, and given the new one |
+/// | lower than the generation, which is that of a recovery | healed, and given the new one |
+/// | lower than the generation, which is but the time of this process's start | given the new one, and not healed: a deployment is no recovery |
 /// | the generation itself | left alone |
 /// | higher, or no generation | left alone: a replica that is ahead, or a forgery |
 /// | missing | given one, and not healed. It is a first visit, or a client without cookies that would be told each time. A browser that was here before this layer was meets its first cure at the next recovery |
@@ -138,10 +137,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// # Limits
 ///
 /// - Each replica has a generation of its own, its start or its last recovery in wall-clock milliseconds. Clients that change between replicas are
-///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long.
-/// - Time moves when somebody looks. Where a ramp or a hold ends by itself and nobody waits for the signal ([`MaintenanceHandle::cache_bust`], or
-///   [`Push`](super::Push) with a subscriber), the first request after it is what ends it, and still counts as of the time before: its condition
-///   may be answered by a 304. The next one is answered in full.
+///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long,
+///   and writes are as they were without this layer.
 /// - What a browser shows without asking, `max-age` not over yet, no header of a later answer changes: that is what push and
 ///   `Clear-Site-Data` are for. The latter does not reach into open tabs.
 /// - Two of these layers may stand around one route, one for each partner: tags nest. Give each its own header and cookie.
@@ -170,6 +167,7 @@ impl CacheBustLayer {
             handle: handle.clone(),
             header: HEADER.to_owned(),
             except: Vec::new(),
+            strict_writes: false,
             carriers: Vec::new(),
             cookie: NamedCookie::new(COOKIE_NAME),
             expired: Vec::new(),
@@ -210,7 +208,8 @@ impl<S> Layer<S> for CacheBustLayer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CacheBustCounts {
-    /// Responses that healed a client: cookies expired, the store cleared, or both.
+    /// Responses that healed a client: cookies expired, the store cleared, or both. Each client once per recovery: where the
+    /// limit put off clearing, the response that cleared.
     pub healed: u64,
     /// Of those, the ones with `Clear-Site-Data`.
     pub cleared: u64,
@@ -223,6 +222,7 @@ pub struct CacheBustBuilder {
     handle: MaintenanceHandle,
     header: String,
     except: Vec<String>,
+    strict_writes: bool,
     carriers: Vec<String>,
     cookie: NamedCookie,
     expired: Vec<NamedCookie>,
@@ -233,7 +233,7 @@ pub struct CacheBustBuilder {
 }
 
 impl CacheBustBuilder {
-    /// The name of the header with the generation. Default: `Maintenance-Generation`.
+    /// The name of the header with the generation. Default: `Maintenance-Generation`. None that means something else is taken.
     pub fn generation_header(self, name: impl Into<String>) -> Self {
         Self {
             header: name.into(),
@@ -250,6 +250,21 @@ impl CacheBustBuilder {
         self
     }
 
+    /// Lets a write pass its `If-Match` only with a tag of this generation. Default: the inner service's own validator decides alone.
+    ///
+    /// Who edits what was shown before a recovery may not have seen what it overwrites, if the validator did not change with the
+    /// contents. With this the inner service sees a condition that nothing meets, and answers 412 after it has checked who may write at all.
+    ///
+    /// Only with one generation for all clients, that is one replica that is given the last generation when it starts
+    /// ([`generation`](crate::Builder::generation)). Where each replica has its own, a tag from one is a 412 at every other, and every tag is
+    /// after a deployment.
+    pub fn strict_writes(self) -> Self {
+        Self {
+            strict_writes: true,
+            ..self
+        }
+    }
+
     /// The paths whose GETs tell clients of cures, in the router's pattern syntax. Default: none.
     ///
     /// Choose small pages that every visit begins with: what carries a cure is stored nowhere, and a browser that clears waits for it. Only a 2xx or a 304 carries one. A response with
@@ -261,13 +276,18 @@ impl CacheBustBuilder {
 
     /// The cookie that remembers the generation. Default: `maintenance-generation` at path `/`, of this host alone, not `Secure`.
     ///
-    /// It says a generation and nothing about the client, and lives 400 days, the most that browsers grant. Always `HttpOnly; SameSite=Lax`. It is
-    /// only set where there are cures to tell of.
+    /// It says a generation and nothing about the client, and lives 400 days, the most that browsers grant. Always `HttpOnly; SameSite=Lax`, but
+    /// `SameSite=None` if it is [`partitioned`](NamedCookie::partitioned). It is only set where there are cures to tell of.
     pub fn generation_cookie(self, cookie: NamedCookie) -> Self {
         Self { cookie, ..self }
     }
 
-    /// Expires a cookie (`Max-Age=0`), once per client and generation. Default: none.
+    /// Expires a cookie (`Max-Age=0`), once per client and recovery. Default: none.
+    ///
+    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their cookies. So
+    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
+    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
+    /// behind it is healed.
     ///
     /// One that the inner service sets in the very same response is left alone, and so are all that are not named here.
     pub fn expire_cookie(mut self, cookie: NamedCookie) -> Self {
@@ -275,7 +295,12 @@ impl CacheBustBuilder {
         self
     }
 
-    /// Sends `Clear-Site-Data`, once per client and generation. Default: not.
+    /// Sends `Clear-Site-Data`, once per client and recovery. Default: not.
+    ///
+    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their store. So
+    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
+    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
+    /// behind it is healed.
     ///
     /// Give it `["cache"]`; and `["cache", "storage"]` if a service worker of yours answers from its own store, which also empties `localStorage`,
     /// IndexedDB and the like. Nothing else is taken: `cookies` logs people out of every host of the domain.
@@ -293,7 +318,12 @@ impl CacheBustBuilder {
 
     /// How many clients a second are sent `Clear-Site-Data`, by this process. Default: 100.
     ///
-    /// Each asks for everything anew, so a fleet of browsers that clears at once is a stampede. Who is over the limit is healed by a later request.
+    /// Each asks for everything anew, so a fleet of browsers that clears at once is a stampede. Who is over the limit has the cookies of
+    /// [`expire_cookie`](Self::expire_cookie) expired meanwhile, at each request, and the store cleared by a later one.
+    ///
+    /// The generation cookie is not signed. One from before the year 2024 is taken for forged, and has no share of the limit (unless this layer's
+    /// generations began lower); but whoever sends more likely ones, this many times a second, keeps others from being cleared for as long. What
+    /// helps is a limit on requests per address, in front of this layer. Nothing else depends on it: tags and cookies do their work.
     pub fn clears_per_second(self, most: NonZeroU32) -> Self {
         Self {
             clears_per_second: most,
@@ -368,9 +398,13 @@ impl CacheBustBuilder {
             let value = tags::joined(field, all, separator)?;
             tags.push((HeaderName::from_static(name), value, *separator));
         }
+        // A generation that was given may be a count.
+        let is_time = self.handle.generation() >= OLDEST;
         let rules = Rules {
+            oldest: if is_time { OLDEST } else { 0 },
             header,
             except: matcher("except", &self.except)?,
+            strict_writes: self.strict_writes,
             carriers: matcher("carried_by", &self.carriers)?,
             cookie: self.cookie,
             expired,
@@ -388,24 +422,57 @@ impl CacheBustBuilder {
     }
 }
 
+/// What this module reads or writes itself, and what frames, describes or directs a message.
+const TAKEN: [&str; 43] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "cache-control",
+    "cache-status",
+    "cache-tag",
+    "cdn-cache-control",
+    "clear-site-data",
+    "cloudflare-cdn-cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "pragma",
+    "range",
+    "retry-after",
+    "sec-fetch-site",
+    "set-cookie",
+    "surrogate-control",
+    "surrogate-key",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "www-authenticate",
+    "x-forwarded-proto",
+];
+
 fn header_name(name: &str) -> Result<HeaderName, CacheBustError> {
-    const TAKEN: [HeaderName; 13] = [
-        CACHE_CONTROL,
-        CONNECTION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        COOKIE,
-        DATE,
-        ETAG,
-        LOCATION,
-        RETRY_AFTER,
-        SET_COOKIE,
-        TRANSFER_ENCODING,
-        VARY,
-    ];
     let parsed = HeaderName::try_from(name).ok();
-    parsed.filter(|name| !TAKEN.contains(name)).ok_or_else(|| {
+    let is_free = |name: &HeaderName| !TAKEN.contains(&name.as_str());
+    parsed.filter(is_free).ok_or_else(|| {
         let allowed = "a header's name that means nothing else, such as `Maintenance-Generation`";
         CacheBustError::new("generation_header", name, allowed)
     })

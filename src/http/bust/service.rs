@@ -24,7 +24,7 @@ use tower::Service;
 use super::{
     clearing::{Clearing, Limit, Secure},
     cookies::{NamedCookie, Told, told},
-    etag::{List, Salt},
+    etag::{List, Salt, without_any_salt},
 };
 use crate::{error::Refused, handle::MaintenanceHandle, http::matcher::Matcher};
 
@@ -45,11 +45,15 @@ pub(super) struct Rules {
     pub(super) handle: MaintenanceHandle,
     pub(super) header: HeaderName,
     pub(super) except: Matcher,
+    /// Whether a write's tags count only if they are of this generation.
+    pub(super) strict_writes: bool,
     pub(super) carriers: Matcher,
     pub(super) cookie: NamedCookie,
     /// Names, and what expires them.
     pub(super) expired: Vec<(String, HeaderValue)>,
     pub(super) clear: Option<HeaderValue>,
+    /// What is lower no client was ever told: it is given no share of the limit.
+    pub(super) oldest: u64,
     pub(super) limit: Limit,
     pub(super) secure: Secure,
     /// Header, tags, and what stands between tags.
@@ -78,13 +82,14 @@ enum Cure {
 
 impl Rules {
     fn before(&self, request: &mut Parts) -> Plan {
-        let generation = self.handle.generation();
+        // Time alone may have brought the recovery, and nobody else may have called since.
+        let generation = self.handle.shared().generation_now();
         let read = matches!(request.method, Method::GET | Method::HEAD);
         let path = request.uri.path();
         let covered = self.except.find(path).is_none();
         let cure = self.cure(request, generation);
         if covered {
-            unsalt(&mut request.headers, generation, read);
+            unsalt(&mut request.headers, generation, read, self.strict_writes);
         }
         Plan {
             generation,
@@ -104,8 +109,12 @@ impl Rules {
         match told(&request.headers, self.cookie.name(), generation) {
             Told::Enough => None,
             Told::Never => Some(Cure::Greet),
-            Told::Before if self.clear.is_none() => Some(Cure::Heal { clearing: false }),
-            Told::Before => match self.secure.clearing(request) {
+            // Behind a start, which is no recovery: each deployment would heal everybody.
+            Told::Before(_) if self.handle.shared().is_own_start(generation) => Some(Cure::Greet),
+            Told::Before(said) if self.clear.is_none() || said < self.oldest => {
+                Some(Cure::Heal { clearing: false })
+            }
+            Told::Before(_) => match self.secure.clearing(request) {
                 Clearing::Now => Some(Cure::Heal { clearing: true }),
                 Clearing::Never => Some(Cure::Heal { clearing: false }),
                 // All of it, or else the cookie would say that it has been told.
@@ -134,7 +143,8 @@ impl Rules {
             }
             let says_nothing =
                 [CACHE_CONTROL, EXPIRES, PRAGMA].map(|name| !headers.contains_key(name));
-            if says_nothing == [true; 3] {
+            // A 304 that says nothing leaves what is stored as it was said (RFC 9111, 3.2).
+            if says_nothing == [true; 3] && status.is_success() {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
         }
@@ -151,14 +161,21 @@ impl Rules {
         let Ok(told) = self.cookie.of_generation(generation) else {
             return;
         };
+        let mut is_all = true;
         if let Cure::Heal { clearing } = cure {
             if clearing && let Some(clear) = &self.clear {
-                // Not twice, and not in the same second as too many others: another answer will do.
-                if headers.contains_key(CLEAR_SITE_DATA) || !self.limit.takes_one() {
+                // Not twice: another answer will do.
+                if headers.contains_key(CLEAR_SITE_DATA) {
                     return;
                 }
-                headers.insert(CLEAR_SITE_DATA, clear.clone());
-                self.cleared.fetch_add(1, Ordering::Relaxed);
+                // Not in the same second as too many others either, but the cookies need not wait for that.
+                is_all = self.limit.takes_one();
+                if is_all {
+                    headers.insert(CLEAR_SITE_DATA, clear.clone());
+                    self.cleared.fetch_add(1, Ordering::Relaxed);
+                } else if self.expired.is_empty() {
+                    return;
+                }
             }
             for (name, expired) in &self.expired {
                 // What the inner service sets just now is not old.
@@ -166,15 +183,17 @@ impl Rules {
                     headers.append(SET_COOKIE, expired.clone());
                 }
             }
-            self.healed.fetch_add(1, Ordering::Relaxed);
+            self.healed.fetch_add(u64::from(is_all), Ordering::Relaxed);
         }
-        headers.append(SET_COOKIE, told);
+        if is_all {
+            headers.append(SET_COOKIE, told);
+        }
         keep_nowhere(headers);
     }
 }
 
 /// Turns a client's conditions into those of the inner service.
-fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
+fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool, strict_writes: bool) {
     if read {
         // A date says nothing of the generation. Beside an `If-None-Match` it never counts (RFC 9110, 13.1.3), but where
         // that is removed it would, and the old body would be confirmed.
@@ -186,8 +205,17 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         return;
     }
     let salt = Salt::new(generation);
+    // Of a write the inner service judges all tags: replicas differ in their generations, but not in their validators.
+    let unsalted = |headers: &HeaderMap, name, only_ours| {
+        let lines = headers.get_all(name).iter();
+        if only_ours {
+            salt.unsalted(lines)
+        } else {
+            without_any_salt(lines)
+        }
+    };
     if headers.contains_key(IF_NONE_MATCH) {
-        match salt.unsalted(headers.get_all(IF_NONE_MATCH).iter()) {
+        match unsalted(headers, IF_NONE_MATCH, read) {
             List::Any => {}
             List::Ours(tags) => {
                 headers.insert(IF_NONE_MATCH, tags);
@@ -203,11 +231,13 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         }
     }
     if headers.contains_key(IF_MATCH) {
-        match salt.unsalted(headers.get_all(IF_MATCH).iter()) {
+        let only_ours = read || strict_writes;
+        match unsalted(headers, IF_MATCH, only_ours) {
             List::Any => {}
             List::Ours(tags) => {
                 headers.insert(IF_MATCH, tags);
             }
+            List::Malformed if !only_ours => {}
             // Not taken away, for then the write would go ahead; and not answered here, since who may not write at
             // all is told so first (RFC 9110, 13.2.1).
             List::NoneOfOurs | List::Malformed => {
@@ -216,7 +246,7 @@ fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool) {
         }
     }
     if read && headers.contains_key(IF_RANGE) {
-        match salt.unsalted(headers.get_all(IF_RANGE).iter()) {
+        match unsalted(headers, IF_RANGE, true) {
             List::Ours(tag) => {
                 headers.insert(IF_RANGE, tag);
             }
