@@ -298,18 +298,17 @@ impl Shared {
         self.gate.read().generation()
     }
 
-    /// The generation once what fell due is applied. Without a deadline that has passed it takes no lock.
+    /// The generation once what fell due is applied. Without a deadline that has passed it takes no lock, and otherwise only
+    /// tries (R3): whoever has it is moving the state at this moment, and which of the two comes first nobody can say.
     #[cfg(feature = "http")]
     pub(crate) fn generation_now(&self) -> u64 {
-        let generation = self.generation();
-        match self.gate.deadline().known() {
-            // It waits for the lock: whoever has it may be publishing this very recovery.
-            Some(deadline) if deadline <= self.now() => {
-                self.look();
-                self.generation()
+        if let Some(deadline) = self.gate.deadline().known() {
+            let now = self.now();
+            if deadline <= now {
+                self.ask(now, |_| None);
             }
-            Some(_) | None => generation,
         }
+        self.generation()
     }
 
     /// Asks the machine if the deadline may have passed; a refusal without one reads no clock, and one with it
