@@ -335,10 +335,68 @@ async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody
     }
     let generation = episode(&handle);
     assert_eq!(recovered(&next(&mut quick).await.unwrap()), generation);
+    assert_eq!(push.counts().streams, 2);
     assert_eq!(next(&mut stuck).await, None, "it ends");
     assert!(stuck.is_end_stream());
     drop(stuck);
     assert_eq!(push.counts().subscribers, 1);
+    assert_eq!(push.counts().streams, 1);
+}
+
+/// A client whose window is 0: hyper polls none of its streams, and neither ends nor drops them.
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
+    use hyper::{body::Incoming, client, server, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    const BOUND: usize = 10;
+    let handle = handle();
+    let push = Push::builder(&handle)
+        .max_subscribers(BOUND)
+        .unwrap()
+        .build();
+    // Who reads, so that heartbeats are counted.
+    let mut quick = open(&push, None).await;
+    tokio::spawn(async move { while next(&mut quick).await.is_some() {} });
+
+    let (here, there) = tokio::io::duplex(1 << 16);
+    let events = push.events();
+    let service = service_fn(move |request: Request<Incoming>| events.clone().oneshot(request));
+    let server = server::conn::http2::Builder::new(TokioExecutor::new());
+    let server = tokio::spawn(server.serve_connection(TokioIo::new(there), service));
+    let (mut client, connection) = client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake::<_, String>(TokioIo::new(here))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..BOUND {
+            let request = Request::get("http://push/").body(String::new()).unwrap();
+            client.ready().await.unwrap();
+            let answer = client.send_request(request).await.unwrap();
+            if answer.status() == StatusCode::OK {
+                streams.push(answer);
+            }
+        }
+        sleep(6 * HEARTBEAT).await;
+        assert_eq!(streams.len(), BOUND - 1, "and who reads");
+        let counts = push.counts();
+        assert_eq!(counts.stalled, BOUND as u64 - 1);
+        assert_eq!((counts.subscribers, counts.streams), (1, BOUND));
+    }
+
+    // With the connection they go.
+    server.abort();
+    let gone = async {
+        while push.counts().streams > 1 {
+            sleep(HEARTBEAT).await;
+        }
+    };
+    timeout(60 * HEARTBEAT, gone).await.unwrap();
+    open(&push, None).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,12 +128,18 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// Nobody waits for one: a subscriber has no queue, and what everybody is told is kept once. Each heartbeat has everybody polled;
 /// whoever has not been for three heartbeats in a row is stuck, because its server has more to write than the reader takes. It loses its
-/// place, counts as [`stalled`](PushCounts::stalled), and its stream ends should it ever be polled again.
+/// place, counts as [`stalled`](PushCounts::stalled), and its stream ends should it ever be polled again. Until the server
+/// drops it, it counts among the [`streams`](PushCounts::streams) that [`max_subscribers`](PushBuilder::max_subscribers) bounds.
 ///
 /// The connection beneath is the server's: while it waits for the socket, hyper polls no body, and no body can end it. Nor does
 /// it notice early: its own buffers and the kernel's take heartbeats for minutes or hours. On Linux let the kernel end it: set
 /// `TCP_USER_TIMEOUT` on accepted sockets, with axum by `ListenerExt::tap_io` and socket2's `set_tcp_user_timeout`. A minute is
 /// fine: it ends readers who stopped and machines that have gone.
+///
+/// Over HTTP/2 that does not help against a client that means harm: with a flow-control window of 0 it takes no byte of a stream
+/// ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113#section-10.5), section 10.5), while its connection is well. Such streams fill the bound until
+/// the connection ends. So bound the streams of a connection (hyper's `max_concurrent_streams`), the
+/// connections of a client, and a connection's age, after which hyper's `graceful_shutdown` and, a minute later, dropping it.
 ///
 /// # Proxies, HTTP/1.1 and HTTP/2
 ///
@@ -144,7 +150,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// their own configuration. A proxy that closes quiet connections usually does so after a minute, which heartbeats prevent. A
 /// timeout in your own stack must not stand around the events' route. tower-http's compression leaves event streams alone.
 ///
-/// A subscriber costs a file descriptor, here and in each proxy.
+/// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
 #[derive(Clone)]
 pub struct Push {
     room: Arc<Room>,
@@ -276,9 +282,11 @@ pub struct PushBuilder<'h> {
 }
 
 impl PushBuilder<'_> {
-    /// How many may subscribe at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
+    /// How many streams there may be at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
     ///
-    /// A subscriber costs a file descriptor and, measured with hyper over HTTP/1.1 (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
+    /// A stream counts until its server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
+    ///
+    /// Over HTTP/1.1 a subscriber costs a file descriptor and, measured with hyper (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
     /// thousand fit into 150 MB; the system's limit on open files must be higher than this bound.
     ///
     /// # Errors
@@ -398,9 +406,12 @@ impl PushError {
 pub struct PushCounts {
     /// How many subscribe at this moment.
     pub subscribers: usize,
+    /// How many streams the server has not dropped yet: those who subscribe, and those who lost their place because they were
+    /// stuck. This is what [`max_subscribers`](PushBuilder::max_subscribers) bounds.
+    pub streams: usize,
     /// How many have lost their place because they were stuck, ever.
     pub stalled: u64,
-    /// How many got a 503, ever: all places were taken, or the layer was gone.
+    /// How many got a 503, ever: there were as many streams as may be, or the layer was gone.
     pub refused: u64,
 }
 

@@ -9,7 +9,8 @@
 //! nobody waits for it.
 //!
 //! Each heartbeat wakes everybody, and whoever is not polled after that is stuck: its server has more to write than
-//! its reader takes. It loses its seat after [`PATIENCE`] heartbeats.
+//! its reader takes. It loses its seat after [`PATIENCE`] heartbeats. But what it costs is given back by its server alone, which
+//! drops its body: so that the bound is on bodies, not on seats.
 
 use std::{
     collections::HashMap,
@@ -41,6 +42,8 @@ pub(super) struct Room {
 #[derive(Default)]
 struct Seats {
     taken: HashMap<u64, Seat>,
+    /// How many subscriptions are not dropped yet, with a seat or without.
+    streams: usize,
     next: u64,
     beat: u64,
     newest: Newest,
@@ -91,7 +94,7 @@ pub(super) enum Known {
     Generation(u64),
 }
 
-/// A taken seat; dropping it frees the seat.
+/// A seat, and a stream of the bound; dropping it frees both.
 pub(super) struct Subscription {
     room: Arc<Room>,
     seat: u64,
@@ -118,18 +121,19 @@ impl Room {
         let seats = self.seats();
         PushCounts {
             subscribers: seats.taken.len(),
+            streams: seats.streams,
             stalled: seats.stalled,
             refused: seats.refused,
         }
     }
 
-    /// Takes a seat; `None` if all are taken, or the layer is gone.
+    /// Takes a seat; `None` if there are as many streams as may be, or the layer is gone.
     pub(super) fn subscribe(self: &Arc<Self>, known: Known, retry_ms: u64) -> Option<Subscription> {
         let layer = self.layer.upgrade();
         let mut seats = self.seats();
         let Some(shared) = layer
             .as_deref()
-            .filter(|_| seats.taken.len() < self.options.max_subscribers)
+            .filter(|_| seats.streams < self.options.max_subscribers)
         else {
             seats.refused += 1;
             return None;
@@ -152,6 +156,7 @@ impl Room {
             polled: beat,
         };
         seats.taken.insert(seat, taken);
+        seats.streams += 1;
         drop(seats);
         Some(Subscription {
             room: self.clone(),
@@ -270,7 +275,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let seat = self.room.seats().taken.remove(&self.seat);
+        let seat = {
+            let mut seats = self.room.seats();
+            seats.streams -= 1;
+            seats.taken.remove(&self.seat)
+        };
         drop(seat);
     }
 }
