@@ -104,6 +104,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// |---|---|---|
 /// | `data-generation` | the generation that the page was rendered with; a page out of a cache is then healed as soon as it is opened | what the server first says: the page is taken to be new |
 /// | `data-url` | where the events are, on the page's own origin | `events`, beside the script |
+/// | `data-timeout` | after how many milliseconds a refetch that has not ended counts as failed | 30000 |
 /// | `data-reload` | if there, the page is reloaded when nobody handles the event below, at most once a generation and tab | nothing is reloaded |
 ///
 /// On a higher generation one tab of the browser waits a random part of [`spread`](PushBuilder::spread), then runs `fetch(url, {cache: 'reload'})` for
@@ -121,7 +122,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// One tab holds the connection, by the Web Locks API, and tells the others over a `BroadcastChannel`; when it is closed, the next
 /// one connects. Web Locks need a secure context (https, or localhost): elsewhere each tab has a connection of its own, and two may
 /// refetch the same. Should the server answer with an error, the script tries again after 0.5 to 1.5 s, doubling to a minute.
-/// A connection without a sign for three heartbeats is made anew: a laptop has slept. A page that comes back out of
+/// A connection without a sign for three heartbeats is made anew, also one that is only being made: a laptop has slept, or
+/// something in between swallows what is sent. A page that comes back out of
 /// the back/forward cache connects again.
 ///
 /// # Slow readers
@@ -318,7 +320,7 @@ impl PushBuilder<'_> {
     }
 
     /// How long a browser that lost its connection waits before it comes back, from 100 ms to 10 min. Default: 5 s. Each is told another
-    /// number, from half of it to three halves, so that not all come in the instant a server is back.
+    /// number, from half of it to three halves, so that not all come in the instant a server is back. The [script](Push#the-script) comes back after three heartbeats at the latest.
     ///
     /// # Errors
     ///
@@ -443,7 +445,7 @@ static SCRIPT: LazyLock<String> = LazyLock::new(|| {
 /// The first 16 digits of the script's SHA-256; a test says what it has to be.
 macro_rules! hash {
     () => {
-        "91cc0890f85476b9"
+        "074a8e9a6f402a0e"
     };
 }
 
@@ -457,7 +459,7 @@ impl PushScript {
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
     /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
-    pub const INTEGRITY: &'static str = "sha256-kcwIkPhUdrmU9zXkL4aozyxhGu4fBjS7BTZL/Tl+Mnc=";
+    pub const INTEGRITY: &'static str = "sha256-B0qOmm9AKg6tjBpF1kiLUodbD2VCVYJeyKtAtgP1kOY=";
 }
 
 impl<A> Service<Request<A>> for PushScript {
