@@ -4,6 +4,7 @@
 
 use std::{
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -18,7 +19,7 @@ use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
 };
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
     http::{EventStream, Push, PushScript},
@@ -411,6 +412,20 @@ async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
     assert_eq!(push.counts().stalled, 0);
 }
 
+/// One that its server holds, and never asks for anything.
+#[tokio::test(start_paused = true)]
+async fn who_is_never_polled_loses_its_place_too() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let stuck = open(&push, None).await;
+    sleep(5 * HEARTBEAT).await;
+    let counts = push.counts();
+    assert_eq!((counts.subscribers, counts.stalled), (0, 1));
+    assert_eq!(counts.streams, 1, "until it is dropped");
+    drop(stuck);
+    assert_eq!(push.counts().streams, 0);
+}
+
 /// A laptop that sleeps, a virtual machine that is moved: then many heartbeats are due at once.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_whole_process_takes_nobodys_place() {
@@ -513,6 +528,35 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
         let generation = episode(&handle);
         assert_eq!(recovered(&next(&mut again).await.unwrap()), generation);
     });
+}
+
+/// Outside of a runtime nobody can watch: it panics, and harms nobody who comes later, nor the stream itself.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let outside = {
+        let push = push.clone();
+        let asks = move || {
+            let request = Request::get("/events").body(()).unwrap();
+            let answer = push.events().call(request).into_inner();
+            let mut stream = answer.unwrap().into_body();
+            let polls = AssertUnwindSafe(|| now(&mut stream));
+            assert!(catch_unwind(polls).is_err());
+            stream
+        };
+        std::thread::spawn(asks).join().unwrap()
+    };
+    assert_eq!(push.counts().subscribers, 1);
+    let mut streams = [outside, open(&push, None).await];
+    for stream in &mut streams {
+        assert!(greeting(&next(stream).await.unwrap()).1.contains("hello"));
+        assert_eq!(now(stream), None);
+    }
+    let generation = episode(&handle);
+    for stream in &mut streams {
+        assert_eq!(recovered(&next(stream).await.unwrap()), generation);
+    }
 }
 
 #[test]

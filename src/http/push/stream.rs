@@ -21,7 +21,7 @@ use super::room::Subscription;
 ///
 /// # Panics
 ///
-/// Polled outside a tokio runtime.
+/// Polled outside a tokio runtime, if no watcher runs yet; polled within one later, it goes on. Asking for it within one starts the watcher.
 pub struct EventStream(Option<Subscription>);
 
 impl EventStream {
