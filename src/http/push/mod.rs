@@ -152,6 +152,16 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// their own configuration. A proxy that closes quiet connections usually does so after a minute, which heartbeats prevent. A
 /// timeout in your own stack must not stand around the events' route. tower-http's compression leaves event streams alone.
 ///
+/// # One client can take all places
+///
+/// The bound is on all together, and who a client is, this endpoint does not know: behind proxies an address is anybody's claim, and
+/// a session is your application's. So one client that opens as many streams as may be keeps all others at their 503,
+/// which then are not told of recoveries, and nothing worse. Where that matters, limit the connections and requests of a client in front
+/// (nginx: `limit_conn`, `limit_req`), or let only those with a session get to the route. A browser needs one stream; an
+/// address that many share, as many as they are. [`refused`](PushCounts::refused) says whether it happens.
+///
+/// # What a subscriber costs
+///
 /// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
 #[derive(Clone)]
 pub struct Push {
