@@ -279,7 +279,7 @@ async fn a_heartbeat_comes_when_it_is_due() {
 #[tokio::test(start_paused = true)]
 async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_free() {
     let handle = handle();
-    let push = Push::builder(&handle).max_subscribers(2).unwrap().build();
+    let push = Push::builder(&handle).max_subscribers(2).build().unwrap();
     let first = open(&push, None).await;
     let second = open(&push, None).await;
     let mut waits = Vec::new();
@@ -355,8 +355,8 @@ async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
     let handle = handle();
     let push = Push::builder(&handle)
         .max_subscribers(BOUND)
-        .unwrap()
-        .build();
+        .build()
+        .unwrap();
     // Who reads, so that heartbeats are counted.
     let mut quick = open(&push, None).await;
     tokio::spawn(async move { while next(&mut quick).await.is_some() {} });
@@ -448,8 +448,8 @@ async fn the_spread_is_the_servers_to_say() {
     let handle = handle();
     let push = Push::builder(&handle)
         .spread(Duration::from_secs(30))
-        .unwrap()
-        .build();
+        .build()
+        .unwrap();
     let mut stream = open(&push, None).await;
     let said = next(&mut stream).await.unwrap();
     assert_eq!(read(greeting(&said).1).2["spread_ms"], 30_000);
@@ -560,10 +560,19 @@ async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
 }
 
 #[test]
+fn a_builder_owns_what_it_has() {
+    let builder = {
+        let handle = handle();
+        Push::builder(&handle)
+    };
+    assert!(builder.build().is_ok());
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let handle = handle();
     let push = || Push::builder(&handle);
-    let error = push().max_subscribers(0).unwrap_err();
+    let error = push().max_subscribers(0).build().unwrap_err();
     assert_eq!(
         (error.field(), error.value(), error.allowed()),
         ("max_subscribers", "0", "1 or more")
@@ -587,9 +596,9 @@ fn what_makes_no_sense_is_refused() {
             "spread is 601s: allowed is 0 s to 10 min",
         ),
     ] {
-        assert_eq!(error.unwrap_err().to_string(), expected);
+        assert_eq!(error.build().unwrap_err().to_string(), expected);
     }
-    assert!(push().spread(Duration::ZERO).is_ok());
+    assert!(push().spread(Duration::ZERO).build().is_ok());
 }
 
 // ---- the script -----------------------------------------------------------------------------------

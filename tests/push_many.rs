@@ -188,10 +188,9 @@ async fn ten_thousand_subscribers() {
     let handle = layer.handle();
     let push = Push::builder(&handle)
         .max_subscribers(fit)
-        .unwrap()
         .heartbeat(HEARTBEAT)
-        .unwrap()
-        .build();
+        .build()
+        .unwrap();
     let addr = serve(push.events());
     let tasks = alive();
     let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());

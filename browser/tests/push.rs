@@ -92,10 +92,9 @@ impl Server {
         let handle = layer.handle();
         let push = Push::builder(&handle)
             .spread(Duration::from_millis(300))
-            .unwrap()
             .retry(Duration::from_millis(300))
-            .unwrap()
-            .build();
+            .build()
+            .unwrap();
         let counts = Arc::<Counts>::default();
         let price = Arc::new(AtomicU64::new(12));
         let page = |shows: Option<u64>, more: &'static str| {

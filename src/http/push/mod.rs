@@ -180,15 +180,21 @@ pub(super) struct Options {
 
 impl Push {
     /// With the defaults of [`PushBuilder`]. It keeps no layer alive.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults are allowed.
     #[must_use]
     pub fn new(handle: &MaintenanceHandle) -> Self {
-        Self::builder(handle).build()
+        Self::builder(handle)
+            .build()
+            .expect("the defaults are allowed")
     }
 
     /// For what is to be other than the default.
-    pub fn builder(handle: &MaintenanceHandle) -> PushBuilder<'_> {
+    pub fn builder(handle: &MaintenanceHandle) -> PushBuilder {
         PushBuilder {
-            handle,
+            handle: handle.clone(),
             max_subscribers: 10_000,
             heartbeat: Duration::from_secs(20),
             retry: Duration::from_secs(5),
@@ -274,86 +280,74 @@ impl fmt::Debug for Push {
 ///
 /// let handle = MaintenanceLayer::new("zuora").handle();
 /// let push = Push::builder(&handle)
-///     .max_subscribers(50_000)?
-///     .spread(Duration::from_secs(30))?
-///     .build();
+///     .max_subscribers(50_000)
+///     .spread(Duration::from_secs(30))
+///     .build()?;
 /// assert_eq!(push.counts().subscribers, 0);
 ///
-/// let error = Push::builder(&handle).heartbeat(Duration::ZERO).unwrap_err();
+/// let error = Push::builder(&handle).heartbeat(Duration::ZERO).build().unwrap_err();
 /// assert_eq!(error.to_string(), "heartbeat is 0ns: allowed is 100 ms to 10 min");
 /// # Ok::<(), tower_maintenance::http::PushError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is pushed until `build`"]
-pub struct PushBuilder<'h> {
-    handle: &'h MaintenanceHandle,
+pub struct PushBuilder {
+    handle: MaintenanceHandle,
     max_subscribers: usize,
     heartbeat: Duration,
     retry: Duration,
     spread: Duration,
 }
 
-impl PushBuilder<'_> {
+impl PushBuilder {
     /// How many streams there may be at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
     ///
     /// A stream counts until its server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
     ///
     /// Over HTTP/1.1 a subscriber costs a file descriptor and, measured with hyper (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
     /// thousand fit into 150 MB; the system's limit on open files must be higher than this bound.
-    ///
-    /// # Errors
-    ///
-    /// If it is 0.
-    pub fn max_subscribers(self, max_subscribers: usize) -> Result<Self, PushError> {
-        if max_subscribers == 0 {
-            return Err(PushError {
-                field: "max_subscribers",
-                value: max_subscribers.to_string(),
-                allowed: "1 or more",
-            });
-        }
-        Ok(Self {
+    pub fn max_subscribers(self, max_subscribers: usize) -> Self {
+        Self {
             max_subscribers,
             ..self
-        })
+        }
     }
 
     /// How often each subscriber is sent a sign, from 100 ms to 10 min. Default: 20 s, for proxies close connections that
     /// were quiet for a minute (nginx `proxy_read_timeout`, load balancers of AWS), and one lost sign must not matter.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter or longer.
-    pub fn heartbeat(self, heartbeat: Duration) -> Result<Self, PushError> {
-        let heartbeat = between("heartbeat", heartbeat, Duration::from_millis(100))?;
-        Ok(Self { heartbeat, ..self })
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
     }
 
     /// How long a browser that lost its connection waits before it comes back, from 100 ms to 10 min. Default: 5 s. Each is told another
     /// number, from half of it to three halves, so that not all come in the instant a server is back. The [script](Push#the-script) comes back after three heartbeats at the latest.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter or longer.
-    pub fn retry(self, retry: Duration) -> Result<Self, PushError> {
-        let retry = between("retry", retry, Duration::from_millis(100))?;
-        Ok(Self { retry, ..self })
+    pub fn retry(self, retry: Duration) -> Self {
+        Self { retry, ..self }
     }
 
     /// Over how long browsers spread their refetches after a recovery, at most 10 min; 0 is: all at once. Default: 5 s. Ten thousand browsers are
     /// then two thousand refetches of each URL a second, and an open tab is right again after 2.5 s on average.
-    ///
-    /// # Errors
-    ///
-    /// If it is longer.
-    pub fn spread(self, spread: Duration) -> Result<Self, PushError> {
-        let spread = between("spread", spread, Duration::ZERO)?;
-        Ok(Self { spread, ..self })
+    pub fn spread(self, spread: Duration) -> Self {
+        Self { spread, ..self }
     }
 
     /// What has been set up. It keeps no layer alive.
-    #[must_use]
-    pub fn build(self) -> Push {
+    ///
+    /// # Errors
+    ///
+    /// If the bound is 0, or a duration is shorter or longer than its setter says. The error says which, and what would be allowed.
+    pub fn build(self) -> Result<Push, PushError> {
+        if self.max_subscribers == 0 {
+            return Err(PushError {
+                field: "max_subscribers",
+                value: self.max_subscribers.to_string(),
+                allowed: "1 or more",
+            });
+        }
+        let least = Duration::from_millis(100);
+        check("heartbeat", self.heartbeat, least)?;
+        check("retry", self.retry, least)?;
+        check("spread", self.spread, Duration::ZERO)?;
         let heartbeat = millis(self.heartbeat);
         let options = Options {
             max_subscribers: self.max_subscribers,
@@ -362,13 +356,13 @@ impl PushBuilder<'_> {
             spread: self.spread,
             beat: format!("event: beat\ndata: {heartbeat}\n\n").into(),
         };
-        Push {
+        Ok(Push {
             room: Arc::new(Room::new(self.handle.shared(), options)),
-        }
+        })
     }
 }
 
-fn between(field: &'static str, span: Duration, least: Duration) -> Result<Duration, PushError> {
+fn check(field: &'static str, span: Duration, least: Duration) -> Result<(), PushError> {
     if span < least || span > Duration::from_secs(600) {
         return Err(PushError {
             field,
@@ -380,7 +374,7 @@ fn between(field: &'static str, span: Duration, least: Duration) -> Result<Durat
             },
         });
     }
-    Ok(span)
+    Ok(())
 }
 
 /// A push that makes no sense.
