@@ -4,6 +4,7 @@
 
 use std::{
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -18,7 +19,7 @@ use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
 };
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
     http::{EventStream, Push, PushScript},
@@ -278,7 +279,7 @@ async fn a_heartbeat_comes_when_it_is_due() {
 #[tokio::test(start_paused = true)]
 async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_free() {
     let handle = handle();
-    let push = Push::builder(&handle).max_subscribers(2).unwrap().build();
+    let push = Push::builder(&handle).max_subscribers(2).build().unwrap();
     let first = open(&push, None).await;
     let second = open(&push, None).await;
     let mut waits = Vec::new();
@@ -335,10 +336,68 @@ async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody
     }
     let generation = episode(&handle);
     assert_eq!(recovered(&next(&mut quick).await.unwrap()), generation);
+    assert_eq!(push.counts().streams, 2);
     assert_eq!(next(&mut stuck).await, None, "it ends");
     assert!(stuck.is_end_stream());
     drop(stuck);
     assert_eq!(push.counts().subscribers, 1);
+    assert_eq!(push.counts().streams, 1);
+}
+
+/// A client whose window is 0: hyper polls none of its streams, and neither ends nor drops them.
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
+    use hyper::{body::Incoming, client, server, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    const BOUND: usize = 10;
+    let handle = handle();
+    let push = Push::builder(&handle)
+        .max_subscribers(BOUND)
+        .build()
+        .unwrap();
+    // Who reads, so that heartbeats are counted.
+    let mut quick = open(&push, None).await;
+    tokio::spawn(async move { while next(&mut quick).await.is_some() {} });
+
+    let (here, there) = tokio::io::duplex(1 << 16);
+    let events = push.events();
+    let service = service_fn(move |request: Request<Incoming>| events.clone().oneshot(request));
+    let server = server::conn::http2::Builder::new(TokioExecutor::new());
+    let server = tokio::spawn(server.serve_connection(TokioIo::new(there), service));
+    let (mut client, connection) = client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake::<_, String>(TokioIo::new(here))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..BOUND {
+            let request = Request::get("http://push/").body(String::new()).unwrap();
+            client.ready().await.unwrap();
+            let answer = client.send_request(request).await.unwrap();
+            if answer.status() == StatusCode::OK {
+                streams.push(answer);
+            }
+        }
+        sleep(6 * HEARTBEAT).await;
+        assert_eq!(streams.len(), BOUND - 1, "and who reads");
+        let counts = push.counts();
+        assert_eq!(counts.stalled, BOUND as u64 - 1);
+        assert_eq!((counts.subscribers, counts.streams), (1, BOUND));
+    }
+
+    // With the connection they go.
+    server.abort();
+    let gone = async {
+        while push.counts().streams > 1 {
+            sleep(HEARTBEAT).await;
+        }
+    };
+    timeout(60 * HEARTBEAT, gone).await.unwrap();
+    open(&push, None).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,6 +410,20 @@ async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
         next(&mut stream).await.unwrap();
     }
     assert_eq!(push.counts().stalled, 0);
+}
+
+/// One that its server holds, and never asks for anything.
+#[tokio::test(start_paused = true)]
+async fn who_is_never_polled_loses_its_place_too() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let stuck = open(&push, None).await;
+    sleep(5 * HEARTBEAT).await;
+    let counts = push.counts();
+    assert_eq!((counts.subscribers, counts.stalled), (0, 1));
+    assert_eq!(counts.streams, 1, "until it is dropped");
+    drop(stuck);
+    assert_eq!(push.counts().streams, 0);
 }
 
 /// A laptop that sleeps, a virtual machine that is moved: then many heartbeats are due at once.
@@ -375,8 +448,8 @@ async fn the_spread_is_the_servers_to_say() {
     let handle = handle();
     let push = Push::builder(&handle)
         .spread(Duration::from_secs(30))
-        .unwrap()
-        .build();
+        .build()
+        .unwrap();
     let mut stream = open(&push, None).await;
     let said = next(&mut stream).await.unwrap();
     assert_eq!(read(greeting(&said).1).2["spread_ms"], 30_000);
@@ -457,11 +530,49 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
     });
 }
 
+/// Outside of a runtime nobody can watch: it panics, and harms nobody who comes later, nor the stream itself.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let outside = {
+        let push = push.clone();
+        let asks = move || {
+            let request = Request::get("/events").body(()).unwrap();
+            let answer = push.events().call(request).into_inner();
+            let mut stream = answer.unwrap().into_body();
+            let polls = AssertUnwindSafe(|| now(&mut stream));
+            assert!(catch_unwind(polls).is_err());
+            stream
+        };
+        std::thread::spawn(asks).join().unwrap()
+    };
+    assert_eq!(push.counts().subscribers, 1);
+    let mut streams = [outside, open(&push, None).await];
+    for stream in &mut streams {
+        assert!(greeting(&next(stream).await.unwrap()).1.contains("hello"));
+        assert_eq!(now(stream), None);
+    }
+    let generation = episode(&handle);
+    for stream in &mut streams {
+        assert_eq!(recovered(&next(stream).await.unwrap()), generation);
+    }
+}
+
+#[test]
+fn a_builder_owns_what_it_has() {
+    let builder = {
+        let handle = handle();
+        Push::builder(&handle)
+    };
+    assert!(builder.build().is_ok());
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let handle = handle();
     let push = || Push::builder(&handle);
-    let error = push().max_subscribers(0).unwrap_err();
+    let error = push().max_subscribers(0).build().unwrap_err();
     assert_eq!(
         (error.field(), error.value(), error.allowed()),
         ("max_subscribers", "0", "1 or more")
@@ -485,9 +596,9 @@ fn what_makes_no_sense_is_refused() {
             "spread is 601s: allowed is 0 s to 10 min",
         ),
     ] {
-        assert_eq!(error.unwrap_err().to_string(), expected);
+        assert_eq!(error.build().unwrap_err().to_string(), expected);
     }
-    assert!(push().spread(Duration::ZERO).is_ok());
+    assert!(push().spread(Duration::ZERO).build().is_ok());
 }
 
 // ---- the script -----------------------------------------------------------------------------------

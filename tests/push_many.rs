@@ -188,10 +188,9 @@ async fn ten_thousand_subscribers() {
     let handle = layer.handle();
     let push = Push::builder(&handle)
         .max_subscribers(fit)
-        .unwrap()
         .heartbeat(HEARTBEAT)
-        .unwrap()
-        .build();
+        .build()
+        .unwrap();
     let addr = serve(push.events());
     let tasks = alive();
     let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());
@@ -200,17 +199,7 @@ async fn ten_thousand_subscribers() {
     let mut clients = Clients::start(addr, quick, slow);
     clients.say("connected").await;
     assert_eq!(push.counts().subscribers, fit);
-    let mut one_more = TcpStream::connect(addr).await.unwrap();
-    one_more
-        .write_all(b"GET / HTTP/1.1\r\nhost: push\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    soon("a 503", one_more.read_to_string(&mut answer))
-        .await
-        .unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    drop(one_more);
+    assert_eq!(one_more(addr).await, "HTTP/1.1 503 ");
 
     let heap = (LIVE.load(Ordering::Relaxed) - heap_before) / fit;
     println!("{NAME}: {heap} bytes of heap each, for {fit}, hyper's connection and all");
@@ -247,11 +236,20 @@ async fn ten_thousand_subscribers() {
     // The slow, and nobody else, have lost their places; then the kernel ends their connections.
     assert_eq!(push.counts().stalled, slow as u64);
     assert_eq!(push.counts().subscribers, quick);
+    // Until then they count, and leave no room for others.
     #[cfg(target_os = "linux")]
-    until("connections of the slow end", || {
-        OPEN.load(Ordering::Relaxed) == quick
-    })
-    .await;
+    {
+        until("connections of the slow end", || {
+            assert_eq!(push.counts().subscribers, quick);
+            // Read first: a connection's body goes before it.
+            let open = OPEN.load(Ordering::Relaxed);
+            assert!(push.counts().streams <= open, "{:?}", push.counts());
+            open == quick
+        })
+        .await;
+        assert_eq!(push.counts().streams, quick);
+        assert_eq!(one_more(addr).await, "HTTP/1.1 200 ");
+    }
 
     // They leave, and nothing is left.
     clients.leave().await;
@@ -263,8 +261,21 @@ async fn ten_thousand_subscribers() {
     println!("{NAME}: ok");
 }
 
+/// How the answer to one more begins.
+async fn one_more(addr: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: push\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut status = [0; "HTTP/1.1 200 ".len()];
+    soon("an answer", stream.read_exact(&mut status))
+        .await
+        .unwrap();
+    String::from_utf8(status.into()).unwrap()
+}
+
 async fn nobody_is_left(push: &Push, tasks: usize) {
     until("nobody subscribes", || push.counts().subscribers == 0).await;
+    until("no stream is left", || push.counts().streams == 0).await;
     until("no connection is left", || {
         OPEN.load(Ordering::Relaxed) == 0
     })

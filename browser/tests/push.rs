@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
+    future::pending,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -45,6 +46,18 @@ struct Counts {
     price: AtomicU64,
     plain: AtomicU64,
     refused: AtomicU64,
+    /// Who asked for events where nobody is answered.
+    unanswered: AtomicU64,
+    /// Whether the price never comes.
+    price_hangs: AtomicBool,
+}
+
+/// What becomes of those who ask for events.
+#[derive(Clone, Copy)]
+enum Events {
+    Served,
+    Refused,
+    Unanswered,
 }
 
 /// A server in a runtime of its own, so that it can be killed with all its connections.
@@ -67,11 +80,10 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), BORN, true)
+        Self::at("127.0.0.1:0".parse().unwrap(), BORN, Events::Served)
     }
 
-    /// One that serves pages, and events if `healthy`.
-    fn at(addr: SocketAddr, generation: u64, healthy: bool) -> Self {
+    fn at(addr: SocketAddr, generation: u64, events: Events) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
             .cache_urls(["/price"])
             .generation(generation)
@@ -80,20 +92,20 @@ impl Server {
         let handle = layer.handle();
         let push = Push::builder(&handle)
             .spread(Duration::from_millis(300))
-            .unwrap()
             .retry(Duration::from_millis(300))
-            .unwrap()
-            .build();
+            .build()
+            .unwrap();
         let counts = Arc::<Counts>::default();
         let price = Arc::new(AtomicU64::new(12));
-        let page = |handle: MaintenanceHandle, shows: Option<u64>| {
+        let page = |shows: Option<u64>, more: &'static str| {
+            let handle = handle.clone();
             get(async move || {
                 let generation = shows.unwrap_or_else(|| handle.generation());
                 let (name, integrity) = (PushScript::NAME, PushScript::INTEGRITY);
                 let html = format!(
                     "<!doctype html><html lang=en><title>Prices</title>\
                     <script src=/app.js defer></script>\
-                    <script src=/maintenance/{name} integrity={integrity} data-generation={generation} defer></script>\
+                    <script src=/maintenance/{name} integrity={integrity} data-generation={generation} {more} defer></script>\
                     <h1></h1>"
                 );
                 let headers = [
@@ -124,29 +136,41 @@ impl Server {
             let (counts, price) = (counts.clone(), price.clone());
             get(async move || {
                 counts.price.fetch_add(1, Relaxed);
+                if counts.price_hangs.load(Relaxed) {
+                    pending::<()>().await;
+                }
                 let headers = [(header::CACHE_CONTROL, "max-age=3600")];
                 (headers, price.load(Relaxed).to_string())
             })
         };
         let script = [(header::CONTENT_TYPE, "text/javascript")];
         let app = Router::new()
-            .route("/", page(handle.clone(), None))
-            .route("/old", page(handle.clone(), Some(BORN - 1)))
+            .route("/", page(None, ""))
+            .route("/old", page(Some(BORN - 1), ""))
+            .route("/hasty", page(None, "data-timeout=500"))
             .route("/elsewhere", get(async || "elsewhere"))
             .route("/plain", plain.clone()(None))
             .route("/plain/old", plain(Some(BORN - 1)))
             .route("/app.js", get(async move || (script, APP)))
             .route("/price", prices)
             .route_service(&format!("/maintenance/{}", PushScript::NAME), push.script());
-        let app = if healthy {
-            app.route_service("/maintenance/events", push.events())
-        } else {
-            let counts = counts.clone();
-            let refuse = async move || {
-                counts.refused.fetch_add(1, Relaxed);
-                StatusCode::SERVICE_UNAVAILABLE.into_response()
-            };
-            app.route("/maintenance/events", get(refuse))
+        let counted = counts.clone();
+        let app = match events {
+            Events::Served => app.route_service("/maintenance/events", push.events()),
+            Events::Refused => {
+                let refuse = async move || {
+                    counted.refused.fetch_add(1, Relaxed);
+                    StatusCode::SERVICE_UNAVAILABLE.into_response()
+                };
+                app.route("/maintenance/events", get(refuse))
+            }
+            Events::Unanswered => {
+                let hang = async move || {
+                    counted.unanswered.fetch_add(1, Relaxed);
+                    pending::<()>().await;
+                };
+                app.route("/maintenance/events", get(hang))
+            }
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -170,13 +194,13 @@ impl Server {
     }
 
     /// Ends it with all its connections, and starts another at the same port.
-    fn restarted(self, generation: u64, healthy: bool) -> Self {
+    fn restarted(self, generation: u64, events: Events) -> Self {
         let addr = self.addr;
         let runtime = { self }.runtime.take().unwrap();
         // Waits until the port is free; elsewhere, for here is a runtime that must not wait.
         let ends = std::thread::spawn(|| runtime.shutdown_timeout(browser_tests::CAP));
         ends.join().unwrap();
-        Self::at(addr, generation, healthy)
+        Self::at(addr, generation, events)
     }
 
     fn url(&self, path: &str) -> String {
@@ -306,18 +330,18 @@ async fn a_tab_survives_the_servers_restart_and_is_healed_after_it() {
     server.subscribers(&browser, 1).await;
 
     // First one that answers with errors, after which a browser by itself would not come back.
-    let server = server.restarted(BORN + 5, false);
+    let server = server.restarted(BORN + 5, Events::Refused);
     server
         .until(&browser, || server.counts.refused.load(Relaxed) >= 2)
         .await;
     shows(&browser, "12").await;
-    let server = server.restarted(BORN + 10, true);
+    let server = server.restarted(BORN + 10, Events::Served);
     server.price.store(15, Relaxed);
     shows(&browser, "15").await;
     assert_eq!(server.asked(), 1);
 
     // And one with the same generation: nothing has happened, and nobody refetches.
-    let server = server.restarted(BORN + 10, true);
+    let server = server.restarted(BORN + 10, Events::Served);
     server.subscribers(&browser, 1).await;
     server.recover(17);
     shows(&browser, "17").await;
@@ -428,4 +452,50 @@ async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
         shows(&browser, "15").await;
     }
     assert!(server.asked() <= 3, "{}", server.asked());
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_refetch_that_hangs_fails_in_time_and_the_next_recovery_heals() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/hasty")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    server.counts.price_hangs.store(true, Relaxed);
+    server.recover(15);
+    browser
+        .wait_until("window.recovered.length === 1")
+        .await
+        .unwrap();
+    let told = browser.evaluate("window.recovered[0]").await.unwrap();
+    assert_eq!(told["failed"][0], "/price");
+    server.counts.price_hangs.store(false, Relaxed);
+    server.recover(17);
+    shows(&browser, "17").await;
+    no_violation(&browser).await;
+}
+
+/// A connection that is taken, and swallows what is asked.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_connection_that_is_never_answered_is_made_anew() {
+    let browser = Browser::start().await.unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::at(any, BORN, Events::Unanswered);
+    browser.open(&server.url("/")).await.unwrap();
+    let asked = |times| {
+        let counts = server.counts.clone();
+        move || counts.unanswered.load(Relaxed) == times
+    };
+    server.until(&browser, asked(1)).await;
+    // Not without need.
+    let looks = "document.dispatchEvent(new Event('visibilitychange'))";
+    browser.evaluate(looks).await.unwrap();
+    browser.evaluate(CACHED).await.unwrap();
+    assert!(asked(1)());
+    // A minute and more passes, as far as the page can tell.
+    let later = "(() => { const now = Date.now; Date.now = () => now() + 61000; })()";
+    browser.evaluate(later).await.unwrap();
+    browser.evaluate(looks).await.unwrap();
+    server.until(&browser, asked(2)).await;
 }

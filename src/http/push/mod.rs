@@ -104,6 +104,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// |---|---|---|
 /// | `data-generation` | the generation that the page was rendered with; a page out of a cache is then healed as soon as it is opened | what the server first says: the page is taken to be new |
 /// | `data-url` | where the events are, on the page's own origin | `events`, beside the script |
+/// | `data-timeout` | after how many milliseconds a refetch that has not ended counts as failed | 30000 |
 /// | `data-reload` | if there, the page is reloaded when nobody handles the event below, at most once a generation and tab | nothing is reloaded |
 ///
 /// On a higher generation one tab of the browser waits a random part of [`spread`](PushBuilder::spread), then runs `fetch(url, {cache: 'reload'})` for
@@ -121,19 +122,26 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// One tab holds the connection, by the Web Locks API, and tells the others over a `BroadcastChannel`; when it is closed, the next
 /// one connects. Web Locks need a secure context (https, or localhost): elsewhere each tab has a connection of its own, and two may
 /// refetch the same. Should the server answer with an error, the script tries again after 0.5 to 1.5 s, doubling to a minute.
-/// A connection without a sign for three heartbeats is made anew: a laptop has slept. A page that comes back out of
+/// A connection without a sign for three heartbeats is made anew, also one that is only being made: a laptop has slept, or
+/// something in between swallows what is sent. A page that comes back out of
 /// the back/forward cache connects again.
 ///
 /// # Slow readers
 ///
 /// Nobody waits for one: a subscriber has no queue, and what everybody is told is kept once. Each heartbeat has everybody polled;
 /// whoever has not been for three heartbeats in a row is stuck, because its server has more to write than the reader takes. It loses its
-/// place, counts as [`stalled`](PushCounts::stalled), and its stream ends should it ever be polled again.
+/// place, counts as [`stalled`](PushCounts::stalled), and its stream ends should it ever be polled again. Until the server
+/// drops it, it counts among the [`streams`](PushCounts::streams) that [`max_subscribers`](PushBuilder::max_subscribers) bounds.
 ///
 /// The connection beneath is the server's: while it waits for the socket, hyper polls no body, and no body can end it. Nor does
 /// it notice early: its own buffers and the kernel's take heartbeats for minutes or hours. On Linux let the kernel end it: set
 /// `TCP_USER_TIMEOUT` on accepted sockets, with axum by `ListenerExt::tap_io` and socket2's `set_tcp_user_timeout`. A minute is
 /// fine: it ends readers who stopped and machines that have gone.
+///
+/// Over HTTP/2 that does not help against a client that means harm: with a flow-control window of 0 it takes no byte of a stream
+/// ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113#section-10.5), section 10.5), while its connection is well. Such streams fill the bound until
+/// the connection ends. So bound the streams of a connection (hyper's `max_concurrent_streams`), the
+/// connections of a client, and a connection's age, after which hyper's `graceful_shutdown` and, a minute later, dropping it.
 ///
 /// # Proxies, HTTP/1.1 and HTTP/2
 ///
@@ -144,7 +152,17 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// their own configuration. A proxy that closes quiet connections usually does so after a minute, which heartbeats prevent. A
 /// timeout in your own stack must not stand around the events' route. tower-http's compression leaves event streams alone.
 ///
-/// A subscriber costs a file descriptor, here and in each proxy.
+/// # One client can take all places
+///
+/// The bound is on all together, and who a client is, this endpoint does not know: behind proxies an address is anybody's claim, and
+/// a session is your application's. So one client that opens as many streams as may be keeps all others at their 503,
+/// which then are not told of recoveries, and nothing worse. Where that matters, limit the connections and requests of a client in front
+/// (nginx: `limit_conn`, `limit_req`), or let only those with a session get to the route. A browser needs one stream; an
+/// address that many share, as many as they are. [`refused`](PushCounts::refused) says whether it happens.
+///
+/// # What a subscriber costs
+///
+/// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
 #[derive(Clone)]
 pub struct Push {
     room: Arc<Room>,
@@ -162,15 +180,21 @@ pub(super) struct Options {
 
 impl Push {
     /// With the defaults of [`PushBuilder`]. It keeps no layer alive.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults are allowed.
     #[must_use]
     pub fn new(handle: &MaintenanceHandle) -> Self {
-        Self::builder(handle).build()
+        Self::builder(handle)
+            .build()
+            .expect("the defaults are allowed")
     }
 
     /// For what is to be other than the default.
-    pub fn builder(handle: &MaintenanceHandle) -> PushBuilder<'_> {
+    pub fn builder(handle: &MaintenanceHandle) -> PushBuilder {
         PushBuilder {
-            handle,
+            handle: handle.clone(),
             max_subscribers: 10_000,
             heartbeat: Duration::from_secs(20),
             retry: Duration::from_secs(5),
@@ -256,84 +280,74 @@ impl fmt::Debug for Push {
 ///
 /// let handle = MaintenanceLayer::new("zuora").handle();
 /// let push = Push::builder(&handle)
-///     .max_subscribers(50_000)?
-///     .spread(Duration::from_secs(30))?
-///     .build();
+///     .max_subscribers(50_000)
+///     .spread(Duration::from_secs(30))
+///     .build()?;
 /// assert_eq!(push.counts().subscribers, 0);
 ///
-/// let error = Push::builder(&handle).heartbeat(Duration::ZERO).unwrap_err();
+/// let error = Push::builder(&handle).heartbeat(Duration::ZERO).build().unwrap_err();
 /// assert_eq!(error.to_string(), "heartbeat is 0ns: allowed is 100 ms to 10 min");
 /// # Ok::<(), tower_maintenance::http::PushError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is pushed until `build`"]
-pub struct PushBuilder<'h> {
-    handle: &'h MaintenanceHandle,
+pub struct PushBuilder {
+    handle: MaintenanceHandle,
     max_subscribers: usize,
     heartbeat: Duration,
     retry: Duration,
     spread: Duration,
 }
 
-impl PushBuilder<'_> {
-    /// How many may subscribe at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
+impl PushBuilder {
+    /// How many streams there may be at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
     ///
-    /// A subscriber costs a file descriptor and, measured with hyper over HTTP/1.1 (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
+    /// A stream counts until its server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
+    ///
+    /// Over HTTP/1.1 a subscriber costs a file descriptor and, measured with hyper (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
     /// thousand fit into 150 MB; the system's limit on open files must be higher than this bound.
-    ///
-    /// # Errors
-    ///
-    /// If it is 0.
-    pub fn max_subscribers(self, max_subscribers: usize) -> Result<Self, PushError> {
-        if max_subscribers == 0 {
-            return Err(PushError {
-                field: "max_subscribers",
-                value: max_subscribers.to_string(),
-                allowed: "1 or more",
-            });
-        }
-        Ok(Self {
+    pub fn max_subscribers(self, max_subscribers: usize) -> Self {
+        Self {
             max_subscribers,
             ..self
-        })
+        }
     }
 
     /// How often each subscriber is sent a sign, from 100 ms to 10 min. Default: 20 s, for proxies close connections that
     /// were quiet for a minute (nginx `proxy_read_timeout`, load balancers of AWS), and one lost sign must not matter.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter or longer.
-    pub fn heartbeat(self, heartbeat: Duration) -> Result<Self, PushError> {
-        let heartbeat = between("heartbeat", heartbeat, Duration::from_millis(100))?;
-        Ok(Self { heartbeat, ..self })
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
     }
 
     /// How long a browser that lost its connection waits before it comes back, from 100 ms to 10 min. Default: 5 s. Each is told another
-    /// number, from half of it to three halves, so that not all come in the instant a server is back.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter or longer.
-    pub fn retry(self, retry: Duration) -> Result<Self, PushError> {
-        let retry = between("retry", retry, Duration::from_millis(100))?;
-        Ok(Self { retry, ..self })
+    /// number, from half of it to three halves, so that not all come in the instant a server is back. The [script](Push#the-script) comes back after three heartbeats at the latest.
+    pub fn retry(self, retry: Duration) -> Self {
+        Self { retry, ..self }
     }
 
     /// Over how long browsers spread their refetches after a recovery, at most 10 min; 0 is: all at once. Default: 5 s. Ten thousand browsers are
     /// then two thousand refetches of each URL a second, and an open tab is right again after 2.5 s on average.
-    ///
-    /// # Errors
-    ///
-    /// If it is longer.
-    pub fn spread(self, spread: Duration) -> Result<Self, PushError> {
-        let spread = between("spread", spread, Duration::ZERO)?;
-        Ok(Self { spread, ..self })
+    pub fn spread(self, spread: Duration) -> Self {
+        Self { spread, ..self }
     }
 
     /// What has been set up. It keeps no layer alive.
-    #[must_use]
-    pub fn build(self) -> Push {
+    ///
+    /// # Errors
+    ///
+    /// If the bound is 0, or a duration is shorter or longer than its setter says. The error says which, and what would be allowed.
+    pub fn build(self) -> Result<Push, PushError> {
+        if self.max_subscribers == 0 {
+            return Err(PushError {
+                field: "max_subscribers",
+                value: self.max_subscribers.to_string(),
+                allowed: "1 or more",
+            });
+        }
+        let least = Duration::from_millis(100);
+        check("heartbeat", self.heartbeat, least)?;
+        check("retry", self.retry, least)?;
+        check("spread", self.spread, Duration::ZERO)?;
         let heartbeat = millis(self.heartbeat);
         let options = Options {
             max_subscribers: self.max_subscribers,
@@ -342,13 +356,13 @@ impl PushBuilder<'_> {
             spread: self.spread,
             beat: format!("event: beat\ndata: {heartbeat}\n\n").into(),
         };
-        Push {
+        Ok(Push {
             room: Arc::new(Room::new(self.handle.shared(), options)),
-        }
+        })
     }
 }
 
-fn between(field: &'static str, span: Duration, least: Duration) -> Result<Duration, PushError> {
+fn check(field: &'static str, span: Duration, least: Duration) -> Result<(), PushError> {
     if span < least || span > Duration::from_secs(600) {
         return Err(PushError {
             field,
@@ -360,7 +374,7 @@ fn between(field: &'static str, span: Duration, least: Duration) -> Result<Durat
             },
         });
     }
-    Ok(span)
+    Ok(())
 }
 
 /// A push that makes no sense.
@@ -398,9 +412,12 @@ impl PushError {
 pub struct PushCounts {
     /// How many subscribe at this moment.
     pub subscribers: usize,
+    /// How many streams the server has not dropped yet: those who subscribe, and those who lost their place because they were
+    /// stuck. This is what [`max_subscribers`](PushBuilder::max_subscribers) bounds.
+    pub streams: usize,
     /// How many have lost their place because they were stuck, ever.
     pub stalled: u64,
-    /// How many got a 503, ever: all places were taken, or the layer was gone.
+    /// How many got a 503, ever: there were as many streams as may be, or the layer was gone.
     pub refused: u64,
 }
 
@@ -432,7 +449,7 @@ static SCRIPT: LazyLock<String> = LazyLock::new(|| {
 /// The first 16 digits of the script's SHA-256; a test says what it has to be.
 macro_rules! hash {
     () => {
-        "91cc0890f85476b9"
+        "074a8e9a6f402a0e"
     };
 }
 
@@ -446,7 +463,7 @@ impl PushScript {
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
     /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
-    pub const INTEGRITY: &'static str = "sha256-kcwIkPhUdrmU9zXkL4aozyxhGu4fBjS7BTZL/Tl+Mnc=";
+    pub const INTEGRITY: &'static str = "sha256-B0qOmm9AKg6tjBpF1kiLUodbD2VCVYJeyKtAtgP1kOY=";
 }
 
 impl<A> Service<Request<A>> for PushScript {

@@ -9,6 +9,7 @@
   let known = Number(dataset.generation) || 0;
   let newest, healing, healed, source, stop, timer, heard, beat;
   let tries = 0;
+  const hears = () => (heard = Date.now());
   const nap = (most) => new Promise((done) => setTimeout(done, Math.random() * most));
 
   // The generation for which this browser has refetched, whichever tab did.
@@ -45,9 +46,12 @@
       try {
         const to = new URL(each, location.href);
         if (to.origin !== location.origin) return;
-        const answer = await fetch(to, { cache: "reload", credentials: "same-origin" });
+        // `AbortSignal.timeout` is younger than some browsers.
+        const cut = new AbortController();
+        setTimeout(() => cut.abort(), Number(dataset.timeout) || 30000);
+        const answer = await fetch(to, { cache: "reload", signal: cut.signal });
         // To its end, or it is not stored.
-        await answer.arrayBuffer();
+        await answer.blob();
         if (answer.ok) return;
       } catch {
         // As an answer that is not ok.
@@ -74,7 +78,7 @@
     redraw(told);
   };
   const hear = ({ data }) => {
-    heard = Date.now();
+    hears();
     newest = JSON.parse(data);
     const { generation } = newest;
     if (known && generation > known) return heal();
@@ -90,26 +94,28 @@
   };
   const connect = () => {
     close();
+    hears();
     source = new EventSource(url);
     source.addEventListener("hello", hear);
     source.addEventListener("recovered", hear);
     source.addEventListener("beat", ({ data }) => {
-      heard = Date.now();
+      hears();
       beat = Number(data);
     });
     source.onopen = () => {
-      heard = Date.now();
+      hears();
       tries = 0;
     };
     source.onerror = () => {
-      // Otherwise the browser tries again by itself.
-      if (source.readyState !== EventSource.CLOSED) return;
+      hears();
+      // Unless it is closed (2), the browser tries again by itself.
+      if (source.readyState < 2) return;
       timer = setTimeout(connect, Math.min(60, 2 ** tries++) * (500 + Math.random() * 1000));
     };
   };
-  // What is open and says nothing is dead: after sleep, or in another network.
+  // What is open (1), or connects (0), and says nothing is dead: after sleep, or in another network.
   const check = () => {
-    if (source?.readyState === EventSource.OPEN && Date.now() - heard > 3 * (beat || 20000)) connect();
+    if (source?.readyState < 2 && Date.now() - heard > 3 * (beat || 20000)) connect();
   };
   const ask = () => say({ ask: known });
   const start = () => {

@@ -1,7 +1,7 @@
 //! Everybody who waits to be told, and the one task that tells them.
 //!
 //! Ten thousand receivers, each with a timer and each waking at every deadline of the layer, would be a herd at its
-//! lock. So there is one *watcher* for all: a task that the first subscriber starts, that waits for
+//! lock. So there is one *watcher* for all: a task that the first subscriber starts (not the first that is polled: who never is would keep its seat for ever), that waits for
 //! recoveries (which moves time) and heartbeats, and that ends at the first heartbeat nobody waits for.
 //!
 //! What is told is the *newest value*, made once and shared by all. A subscriber has no queue: it keeps which
@@ -9,7 +9,8 @@
 //! nobody waits for it.
 //!
 //! Each heartbeat wakes everybody, and whoever is not polled after that is stuck: its server has more to write than
-//! its reader takes. It loses its seat after [`PATIENCE`] heartbeats.
+//! its reader takes. It loses its seat after [`PATIENCE`] heartbeats. But what it costs is given back by its server alone, which
+//! drops its body: so that the bound is on bodies, not on seats.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::time::MissedTickBehavior;
+use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use super::{Options, PushCounts, millis};
 use crate::{listen::CacheBusts, local::Root};
@@ -41,9 +42,12 @@ pub(super) struct Room {
 #[derive(Default)]
 struct Seats {
     taken: HashMap<u64, Seat>,
+    /// How many subscriptions are not dropped yet, with a seat or without.
+    streams: usize,
     next: u64,
     beat: u64,
     newest: Newest,
+    /// Whether there is a watcher.
     watched: bool,
     stalled: u64,
     refused: u64,
@@ -91,7 +95,7 @@ pub(super) enum Known {
     Generation(u64),
 }
 
-/// A taken seat; dropping it frees the seat.
+/// A seat, and a stream of the bound; dropping it frees both.
 pub(super) struct Subscription {
     room: Arc<Room>,
     seat: u64,
@@ -118,18 +122,19 @@ impl Room {
         let seats = self.seats();
         PushCounts {
             subscribers: seats.taken.len(),
+            streams: seats.streams,
             stalled: seats.stalled,
             refused: seats.refused,
         }
     }
 
-    /// Takes a seat; `None` if all are taken, or the layer is gone.
+    /// Takes a seat; `None` if there are as many streams as may be, or the layer is gone.
     pub(super) fn subscribe(self: &Arc<Self>, known: Known, retry_ms: u64) -> Option<Subscription> {
         let layer = self.layer.upgrade();
         let mut seats = self.seats();
         let Some(shared) = layer
             .as_deref()
-            .filter(|_| seats.taken.len() < self.options.max_subscribers)
+            .filter(|_| seats.streams < self.options.max_subscribers)
         else {
             seats.refused += 1;
             return None;
@@ -152,7 +157,14 @@ impl Room {
             polled: beat,
         };
         seats.taken.insert(seat, taken);
+        seats.streams += 1;
+        // Outside of a runtime there is none: the first poll starts it.
+        let runtime = Handle::try_current().ok();
+        let start = runtime.filter(|_| !mem::replace(&mut seats.watched, true));
         drop(seats);
+        if let Some(runtime) = start {
+            self.watch(&runtime);
+        }
         Some(Subscription {
             room: self.clone(),
             seat,
@@ -160,6 +172,15 @@ impl Room {
             told,
             beat,
         })
+    }
+
+    /// Starts the watcher; not while the seats are locked, for a runtime that is shutting down drops it at once.
+    fn watch(self: &Arc<Self>, runtime: &Handle) {
+        let watcher = Watcher {
+            room: self.clone(),
+            done: false,
+        };
+        runtime.spawn(watcher.run());
     }
 
     /// Takes over a new generation, and wakes everybody.
@@ -231,13 +252,21 @@ impl Subscription {
     /// The next piece of the stream; `None` at its end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut old = None;
-        let (polled, first) = {
+        let (polled, start) = {
             let mut seats = self.room.seats();
-            let (beat, first) = (seats.beat, !seats.watched);
-            let Seats { taken, newest, .. } = &mut *seats;
+            let beat = seats.beat;
+            let Seats {
+                taken,
+                newest,
+                watched,
+                ..
+            } = &mut *seats;
             let Some(seat) = taken.get_mut(&self.seat) else {
                 return Poll::Ready(None);
             };
+            // Before anything is changed: outside of a runtime this panics, and the next poll within one does it.
+            let start = (!*watched).then(Handle::current);
+            *watched = true;
             seat.polled = beat;
             let polled = if let Some(greeting) = self.greeting.take() {
                 Poll::Ready(Some(greeting))
@@ -253,16 +282,11 @@ impl Subscription {
             if polled.is_ready() {
                 self.beat = beat;
             }
-            seats.watched = true;
-            (polled, first)
+            (polled, start)
         };
         drop(old);
-        if first {
-            let watcher = Watcher {
-                room: self.room.clone(),
-                done: false,
-            };
-            tokio::spawn(watcher.run());
+        if let Some(runtime) = start {
+            self.room.watch(&runtime);
         }
         polled.map(Some).map(Option::flatten)
     }
@@ -270,7 +294,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let seat = self.room.seats().taken.remove(&self.seat);
+        let seat = {
+            let mut seats = self.room.seats();
+            seats.streams -= 1;
+            seats.taken.remove(&self.seat)
+        };
         drop(seat);
     }
 }

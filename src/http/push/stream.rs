@@ -14,14 +14,14 @@ use super::room::Subscription;
 
 /// The body of a subscriber's answer: events as they come; made by [`PushEvents`](super::PushEvents).
 ///
-/// It holds no queue, only which generation it has told. Dropping it frees the subscriber's place.
+/// It holds no queue, only which generation it has told. Dropping it frees the subscriber's place, and its share of the bound.
 ///
 /// It ends when the layer is gone, when its reader was stuck for too long ([`Push`](super::Push), *Slow readers*), or when the
 /// runtime ends on which the subscribers' watcher runs; browsers then come back by themselves.
 ///
 /// # Panics
 ///
-/// Polled outside a tokio runtime.
+/// Polled outside a tokio runtime, if no watcher runs yet; polled within one later, it goes on. Asking for it within one starts the watcher.
 pub struct EventStream(Option<Subscription>);
 
 impl EventStream {
