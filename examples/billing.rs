@@ -443,8 +443,8 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .page_checks_every(Duration::from_secs(2))?;
     let notices = Notices::new(&billing.handle, &refusals);
     let push = Push::builder(&billing.handle)
-        .spread(Duration::from_secs(1))?
-        .build();
+        .spread(Duration::from_secs(1))
+        .build()?;
     let last_good = billing.setup.last_good()?;
     let cache_bust = billing.setup.cache_bust(&billing.handle)?;
 

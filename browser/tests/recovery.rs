@@ -146,8 +146,8 @@ impl Site {
         let bust = cure.map(|cure| cure(CacheBustLayer::builder(&handle)).build().unwrap());
         let push = Push::builder(&handle)
             .spread(Duration::from_millis(300))
-            .unwrap()
-            .build();
+            .build()
+            .unwrap();
         let price = Arc::new(AtomicU64::new(12));
         let log = Arc::<Mutex<Vec<Logged>>>::default();
 
