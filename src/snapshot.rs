@@ -173,7 +173,8 @@ pub struct ShadowReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CallCounts {
-    /// Calls let through to be measured: all but the exempt ones that nobody asked to count.
+    /// Calls let through to be measured: all but the exempt ones that nobody asked to count. One that still waits for the
+    /// inner service when the mode changes asks again; what it was let through for before has ended as abandoned and late.
     pub admitted: u64,
     /// Ended in success.
     pub succeeded: u64,
