@@ -138,7 +138,9 @@ const START: u64 = 1_700_000_000_000;
 fn recover(rig: &Rig) -> u64 {
     rig.handle.engage(drill()).unwrap();
     rig.handle.release("on-call", "drill").unwrap();
-    rig.handle.status().generation
+    let generation = rig.handle.status().generation;
+    assert_eq!(rig.handle.generation(), generation, "without the lock");
+    generation
 }
 
 #[tokio::test(start_paused = true)]
