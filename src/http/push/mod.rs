@@ -20,13 +20,14 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    request,
 };
 use tower::{
     Service,
     util::rng::{HasherRng, Rng},
 };
 
-use self::room::{Known, Room};
+use self::room::{Full, Known, Room};
 pub use self::stream::EventStream;
 use super::notices::script;
 use crate::{handle::MaintenanceHandle, random::scaled};
@@ -154,11 +155,12 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// # One client can take all places
 ///
-/// The bound is on all together, and who a client is, this endpoint does not know: behind proxies an address is anybody's claim, and
+/// The bound is on all together. Who a client is this endpoint does not know by itself: behind proxies an address is anybody's claim, and
 /// a session is your application's. So one client that opens as many streams as may be keeps all others at their 503,
-/// which then are not told of recoveries, and nothing worse. Where that matters, limit the connections and requests of a client in front
-/// (nginx: `limit_conn`, `limit_req`), or let only those with a session get to the route. A browser needs one stream; an
-/// address that many share, as many as they are. [`refused`](PushCounts::refused) says whether it happens.
+/// which then are not told of recoveries, and nothing worse. [`refused`](PushCounts::refused) says whether it happens.
+///
+/// Where that matters, name the client by [`max_of_client`](PushBuilder::max_of_client): beyond its share it gets a 429. Or limit the
+/// connections and requests of a client in front (nginx: `limit_conn`, `limit_req`).
 ///
 /// # What a subscriber costs
 ///
@@ -168,9 +170,13 @@ pub struct Push {
     room: Arc<Room>,
 }
 
+type NameClient = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
+
 /// What is set up for a [`Push`].
 pub(super) struct Options {
     max_subscribers: usize,
+    max_of_client: usize,
+    client: Option<Arc<NameClient>>,
     heartbeat: Duration,
     retry: Duration,
     spread: Duration,
@@ -196,6 +202,8 @@ impl Push {
         PushBuilder {
             handle: handle.clone(),
             max_subscribers: 10_000,
+            max_of_client: usize::MAX,
+            client: None,
             heartbeat: Duration::from_secs(20),
             retry: Duration::from_secs(5),
             spread: Duration::from_secs(5),
@@ -220,17 +228,22 @@ impl Push {
         self.room.counts()
     }
 
-    fn answer(&self, headers: &HeaderMap) -> Response<EventStream> {
+    fn answer(&self, asked: &request::Parts) -> Response<EventStream> {
         let draw = HasherRng::new().next_f64();
         // From half of it to three halves: browsers that lose a server together come back one by one.
         let retry = scaled(self.room.options.retry, 0.5 + draw);
-        let subscription = self.room.subscribe(known(headers), millis(retry));
-        let mut response = match subscription {
-            Some(subscription) => Response::new(EventStream::new(subscription)),
-            None => {
+        let client = self.room.options.client.as_ref();
+        let client = client.and_then(|client| client(asked)).map(Into::into);
+        let known = known(&asked.headers);
+        let mut response = match self.room.subscribe(known, client, millis(retry)) {
+            Ok(subscription) => Response::new(EventStream::new(subscription)),
+            Err(full) => {
                 let mut response = Response::new(EventStream::empty());
-                // Not 204: after that a browser never comes back.
-                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                *response.status_mut() = match full {
+                    // Not 204: after that a browser never comes back.
+                    Full::ForAll => StatusCode::SERVICE_UNAVAILABLE,
+                    Full::ForClient => StatusCode::TOO_MANY_REQUESTS,
+                };
                 let seconds = scaled(self.room.options.retry, 1.0 + 2.0 * draw).as_secs();
                 response
                     .headers_mut()
@@ -289,11 +302,13 @@ impl fmt::Debug for Push {
 /// assert_eq!(error.to_string(), "heartbeat is 0ns: allowed is 100 ms to 10 min");
 /// # Ok::<(), tower_maintenance::http::PushError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "nothing is pushed until `build`"]
 pub struct PushBuilder {
     handle: MaintenanceHandle,
     max_subscribers: usize,
+    max_of_client: usize,
+    client: Option<Arc<NameClient>>,
     heartbeat: Duration,
     retry: Duration,
     spread: Duration,
@@ -309,6 +324,39 @@ impl PushBuilder {
     pub fn max_subscribers(self, max_subscribers: usize) -> Self {
         Self {
             max_subscribers,
+            ..self
+        }
+    }
+
+    /// How many streams one client may have at a time, at least 1, and who it is; `None` for one that has no name, which the bound on all
+    /// holds alone. Beyond it a client gets a 429 with a jittered `Retry-After`, and counts as [`over_share`](PushCounts::over_share). Default: no such bound.
+    ///
+    /// The name must be one that a client cannot make up: a session that a layer outside has checked, or an address that your own proxy has
+    /// set. A browser needs one stream; without Web Locks (plain http) one for each tab; a browser that lost its network may for a while have
+    /// an old one besides. So 10 is ample for a session. An address needs as many as browsers may share it: an office, or a mobile network.
+    ///
+    /// ```
+    /// use tower_maintenance::{MaintenanceLayer, http::Push};
+    ///
+    /// /// Left in the extensions by the layer that knows the session.
+    /// #[derive(Clone)]
+    /// struct Account(u64);
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// let push = Push::builder(&handle)
+    ///     .max_of_client(10, |request| request.extensions.get().map(|Account(id)| id.to_string()))
+    ///     .build()?;
+    /// assert_eq!(push.counts().over_share, 0);
+    /// # Ok::<(), tower_maintenance::http::PushError>(())
+    /// ```
+    pub fn max_of_client(
+        self,
+        most: usize,
+        client: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            max_of_client: most,
+            client: Some(Arc::new(client)),
             ..self
         }
     }
@@ -335,12 +383,16 @@ impl PushBuilder {
     ///
     /// # Errors
     ///
-    /// If the bound is 0, or a duration is shorter or longer than its setter says. The error says which, and what would be allowed.
+    /// If a bound is 0, or a duration is shorter or longer than its setter says. The error says which, and what would be allowed.
     pub fn build(self) -> Result<Push, PushError> {
-        if self.max_subscribers == 0 {
+        let bounds = [
+            ("max_subscribers", self.max_subscribers),
+            ("max_of_client", self.max_of_client),
+        ];
+        if let Some((field, _)) = bounds.into_iter().find(|(_, most)| *most == 0) {
             return Err(PushError {
-                field: "max_subscribers",
-                value: self.max_subscribers.to_string(),
+                field,
+                value: "0".to_owned(),
                 allowed: "1 or more",
             });
         }
@@ -351,6 +403,8 @@ impl PushBuilder {
         let heartbeat = millis(self.heartbeat);
         let options = Options {
             max_subscribers: self.max_subscribers,
+            max_of_client: self.max_of_client,
+            client: self.client,
             heartbeat: self.heartbeat,
             retry: self.retry,
             spread: self.spread,
@@ -359,6 +413,22 @@ impl PushBuilder {
         Ok(Push {
             room: Arc::new(Room::new(self.handle.shared(), options)),
         })
+    }
+}
+
+impl fmt::Debug for PushBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushBuilder")
+            .field("handle", &self.handle)
+            .field("max_subscribers", &self.max_subscribers)
+            .field(
+                "max_of_client",
+                &self.client.as_ref().map(|_| self.max_of_client),
+            )
+            .field("heartbeat", &self.heartbeat)
+            .field("retry", &self.retry)
+            .field("spread", &self.spread)
+            .finish()
     }
 }
 
@@ -419,6 +489,8 @@ pub struct PushCounts {
     pub stalled: u64,
     /// How many got a 503, ever: there were as many streams as may be, or the layer was gone.
     pub refused: u64,
+    /// How many got a 429, ever: their client had as many streams as [it may have](PushBuilder::max_of_client).
+    pub over_share: u64,
 }
 
 /// Answers with the stream of events; made by [`Push::events`].
@@ -435,7 +507,8 @@ impl<A> Service<Request<A>> for PushEvents {
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        ready(Ok(self.0.answer(request.headers())))
+        let (asked, _) = request.into_parts();
+        ready(Ok(self.0.answer(&asked)))
     }
 }
 
