@@ -97,7 +97,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// # The script
 ///
-/// It has 4 KB, needs no library, no inline script and no `eval`: a `Content-Security-Policy` of `script-src 'self'; connect-src 'self'` lets it work.
+/// It has 4 KB, is a classic script (no module; how it was included it reads from its own element), and does its work once however often a page runs it. It needs no library, no inline script and no `eval`: a `Content-Security-Policy` of `script-src 'self'; connect-src 'self'` lets it work.
 /// Its [name](PushScript::NAME) changes with its contents, so that it is served as immutable under that name;
 /// under any other it is asked for again each time. It connects to `events` beside itself. Attributes of its element:
 ///
@@ -118,10 +118,12 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// });
 /// ```
 ///
-/// `failed` lists the URLs that could not be fetched. URLs of other origins are left to the listener.
+/// `failed` lists the URLs that could not be fetched. They are tried again, and the event comes once more, when the connection is next made: the
+/// network may have gone between the news and the refetch. URLs of other origins are left to the listener.
 ///
 /// One tab holds the connection, by the Web Locks API, and tells the others over a `BroadcastChannel`; when it is closed, the next
-/// one connects. Web Locks need a secure context (https, or localhost): elsewhere each tab has a connection of its own, and two may
+/// one connects. Browsers freeze tabs in the background, with what they hold: a tab that is looked at, and gets no answer from the one that has the connection within
+/// 5 s, takes it over. Web Locks need a secure context (https, or localhost), and a browser that blocks storage may refuse the channel: there each tab has a connection of its own, and two may
 /// refetch the same. Should the server answer with an error, the script tries again after 0.5 to 1.5 s, doubling to a minute.
 /// A connection without a sign for three heartbeats is made anew, also one that is only being made: a laptop has slept, or
 /// something in between swallows what is sent. A page that comes back out of
@@ -162,7 +164,10 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// Where that matters, name the client by [`max_of_client`](PushBuilder::max_of_client): beyond its share it gets a 429. Or limit the
 /// connections and requests of a client in front (nginx: `limit_conn`, `limit_req`).
 ///
-/// # What a subscriber costs
+/// # What a subscriber costs, and how soon all are told
+///
+/// `tests/push_many.rs` measures both with ten thousand clients in another process, a hundred of whom do not read: 15 KB of memory each, and all others
+/// told within 0.25 s on two cores that also run the clients (it fails above 32 KB and 15 s).
 ///
 /// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
 #[derive(Clone)]
@@ -512,17 +517,38 @@ impl<A> Service<Request<A>> for PushEvents {
     }
 }
 
-/// The script without its comments and indentation.
+/// The script without its comments, and without the spaces that only make it readable.
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     let lines = include_str!("push.js").lines().map(str::trim);
     let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
-    code.flat_map(|line| [line, "\n"]).collect()
+    code.flat_map(|line| [tight(line), "\n".to_owned()])
+        .collect()
 });
+
+/// A line of the script without the spaces beside its punctuation. Lines stay lines, and text in quotes stays as it is.
+fn tight(line: &str) -> String {
+    let is_loose = |c: Option<char>| c.is_some_and(|c| "{}()[],;:=<>!&|?*".contains(c));
+    let mut tight = String::with_capacity(line.len());
+    let mut quote = None;
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        if quote == Some(c) {
+            quote = None;
+        } else if quote.is_none() && matches!(c, '"' | '`') {
+            quote = Some(c);
+        }
+        let parts_words = !is_loose(tight.chars().last()) && !is_loose(rest.peek().copied());
+        if c != ' ' || quote.is_some() || parts_words {
+            tight.push(c);
+        }
+    }
+    tight
+}
 
 /// The first 16 digits of the script's SHA-256; a test says what it has to be.
 macro_rules! hash {
     () => {
-        "074a8e9a6f402a0e"
+        "cb9b8508266e2a9e"
     };
 }
 
@@ -536,7 +562,7 @@ impl PushScript {
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
     /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
-    pub const INTEGRITY: &'static str = "sha256-B0qOmm9AKg6tjBpF1kiLUodbD2VCVYJeyKtAtgP1kOY=";
+    pub const INTEGRITY: &'static str = "sha256-y5uFCCZuKp7iLAuFZzByLoguS9RQpZQmyC9GnukJoDg=";
 }
 
 impl<A> Service<Request<A>> for PushScript {
