@@ -33,8 +33,8 @@ pub use self::{
     purge::CdnPurge,
     service::{CacheBustFuture, CacheBusting},
 };
-use super::matcher::Matcher;
-use crate::{handle::MaintenanceHandle, text::OneLine};
+use super::{matcher::Matcher, setting::setting_error};
+use crate::handle::MaintenanceHandle;
 
 pub(super) const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";
@@ -485,43 +485,11 @@ fn matcher(field: &'static str, patterns: &[String]) -> Result<Matcher, CacheBus
             "a path pattern that the router takes, such as `/assets/{{*file}}` ({})",
             bad.why
         );
-        CacheBustError::new(field, &bad.pattern, &allowed)
+        CacheBustError::new(field, bad.pattern, allowed)
     })
 }
 
-/// A [`CacheBustLayer`], or a [`CdnPurge`], that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{}`: allowed is {allowed}", OneLine(.value))]
-pub struct CacheBustError {
-    field: &'static str,
-    value: String,
-    allowed: String,
-}
-
-impl CacheBustError {
-    fn new(field: &'static str, value: &str, allowed: &str) -> Self {
-        Self {
-            field,
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        }
-    }
-
-    /// What is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has; of a token nothing.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        &self.allowed
-    }
+setting_error! {
+    /// A [`CacheBustLayer`], or a [`CdnPurge`], that makes no sense.
+    CacheBustError, "The value that it has; of a token nothing.", "{} is `{}`: allowed is {}"
 }

@@ -39,11 +39,11 @@ use self::{
 use super::{
     matcher::{BadPattern, Matcher},
     prefix::AnswerPrefix,
+    setting::setting_error,
 };
 use crate::{
     error::{Error, Refused},
     moment::Moment,
-    text::OneLine,
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -430,45 +430,33 @@ impl LastGoodBuilder {
     pub fn build(self) -> Result<LastGoodLayer, LastGoodError> {
         const ENTRY: std::ops::RangeInclusive<usize> = 1024..=256 * 1024 * 1024;
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        let error = LastGoodError::new;
+        let error =
+            |field, value: String, allowed: &str| Err(LastGoodError::new(field, value, allowed));
         if self.paths.is_empty() && self.wanted.is_none() {
             let allowed = "at least one path, or `only`: nothing is opted in by itself";
-            return Err(error("path", String::new(), allowed.to_owned()));
+            return error("path", String::new(), allowed);
         }
         if !ENTRY.contains(&self.max_entry) {
-            let allowed = "1024 to 268435456 bytes".to_owned();
-            return Err(error(
-                "max_entry_bytes",
-                self.max_entry.to_string(),
-                allowed,
-            ));
+            let allowed = "1024 to 268435456 bytes";
+            return error("max_entry_bytes", self.max_entry.to_string(), allowed);
         }
         if self.max_total < self.max_entry as u64 {
             let allowed = format!("at least max_entry_bytes, {} bytes", self.max_entry);
-            return Err(error(
-                "max_total_bytes",
-                self.max_total.to_string(),
-                allowed,
-            ));
+            return error("max_total_bytes", self.max_total.to_string(), &allowed);
         }
         if self.max_stale > YEAR {
             let value = format!("{} s", self.max_stale.as_secs());
-            let allowed = "0 s to 31536000 s, a year".to_owned();
-            return Err(error("max_stale", value, allowed));
+            return error("max_stale", value, "0 s to 31536000 s, a year");
         }
-        let bad = |BadPattern { pattern, why }| {
-            error(
-                "path",
-                pattern,
-                format!("a pattern that the router takes: {why}"),
-            )
-        };
         let numbered = self.paths.iter().map(|pattern| (0, &**pattern));
-        let paths = Matcher::new(numbered).map_err(bad)?;
+        let paths = Matcher::new(numbered).map_err(|BadPattern { pattern, why }| {
+            let allowed = format!("a pattern that the router takes: {why}");
+            LastGoodError::new("path", pattern, allowed)
+        })?;
         let keyed = self.keyed.iter().map(|name| {
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                let allowed = "the name of a header, such as `x-forwarded-prefix`".to_owned();
-                error("keyed_by_header", name.clone(), allowed)
+                let allowed = "the name of a header, such as `x-forwarded-prefix`";
+                LastGoodError::new("keyed_by_header", name, allowed)
             })
         });
         let keyed = KEYED.into_iter().map(Ok).chain(keyed);
@@ -507,41 +495,9 @@ impl fmt::Debug for LastGoodBuilder {
     }
 }
 
-/// A [`LastGoodLayer`] that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{}`: allowed is {}", OneLine(.value), OneLine(.allowed))]
-pub struct LastGoodError {
-    field: &'static str,
-    value: String,
-    allowed: String,
-}
-
-impl LastGoodError {
-    fn new(field: &'static str, value: String, allowed: String) -> Self {
-        Self {
-            field,
-            value,
-            allowed,
-        }
-    }
-
-    /// What is wrong: a method of the builder.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        &self.allowed
-    }
+setting_error! {
+    /// A [`LastGoodLayer`] that makes no sense.
+    LastGoodError, "The value that it has.", "{} is `{}`: allowed is {}"
 }
 
 /// Marks a response, as an extension, that was answered from what the partner last said.

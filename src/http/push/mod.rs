@@ -29,7 +29,7 @@ use tower::{
 
 use self::room::{Full, Known, Room};
 pub use self::stream::EventStream;
-use super::notices::script;
+use super::{notices::script, setting::setting_error};
 use crate::{handle::MaintenanceHandle, random::scaled};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -395,11 +395,7 @@ impl PushBuilder {
             ("max_of_client", self.max_of_client),
         ];
         if let Some((field, _)) = bounds.into_iter().find(|(_, most)| *most == 0) {
-            return Err(PushError {
-                field,
-                value: "0".to_owned(),
-                allowed: "1 or more",
-            });
+            return Err(PushError::new(field, "0", "1 or more"));
         }
         let least = Duration::from_millis(100);
         check("heartbeat", self.heartbeat, least)?;
@@ -439,46 +435,19 @@ impl fmt::Debug for PushBuilder {
 
 fn check(field: &'static str, span: Duration, least: Duration) -> Result<(), PushError> {
     if span < least || span > Duration::from_secs(600) {
-        return Err(PushError {
-            field,
-            value: format!("{span:?}"),
-            allowed: if least.is_zero() {
-                "0 s to 10 min"
-            } else {
-                "100 ms to 10 min"
-            },
-        });
+        let allowed = if least.is_zero() {
+            "0 s to 10 min"
+        } else {
+            "100 ms to 10 min"
+        };
+        return Err(PushError::new(field, format!("{span:?}"), allowed));
     }
     Ok(())
 }
 
-/// A push that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}: allowed is {allowed}")]
-pub struct PushError {
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
-}
-
-impl PushError {
-    /// What is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        self.allowed
-    }
+setting_error! {
+    /// A push that makes no sense.
+    PushError, "The value that it has.", "{} is {}: allowed is {}"
 }
 
 /// Who subscribes, and who does not any more: [`Push::counts`].
