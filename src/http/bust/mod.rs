@@ -137,7 +137,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// # Limits
 ///
 /// - Each replica has a generation of its own, its start or its last recovery in wall-clock milliseconds. Clients that change between replicas are
-///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long,
+///   answered in full more often than need be, and are told of cures once by each whose recovery was later than what they were told; after a
+///   deployment everything counts as of another generation. Never is anything kept too long,
 ///   and writes are as they were without this layer.
 /// - What a browser shows without asking, `max-age` not over yet, no header of a later answer changes: that is what push and
 ///   `Clear-Site-Data` are for. The latter does not reach into open tabs.

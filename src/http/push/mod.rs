@@ -118,8 +118,9 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// });
 /// ```
 ///
-/// `failed` lists the URLs that could not be fetched. They are tried again, and the event comes once more, when the connection is next made: the
-/// network may have gone between the news and the refetch. URLs of other origins are left to the listener.
+/// `failed` lists the URLs that could not be fetched. They are tried again, and the event comes again, when the connection is next made, and
+/// at the 1st, 2nd, 4th, 8th and 16th heartbeat: the network may have gone between the news and the refetch, or another replica answer than the one that told,
+/// and be in maintenance still. URLs of other origins are left to the listener.
 ///
 /// One tab holds the connection, by the Web Locks API, and tells the others over a `BroadcastChannel`; when it is closed, the next
 /// one connects. Browsers freeze tabs in the background, with what they hold: a tab that is looked at, and gets no answer from the one that has the connection within
@@ -517,7 +518,7 @@ fn tight(line: &str) -> String {
 /// The first 16 digits of the script's SHA-256; a test says what it has to be.
 macro_rules! hash {
     () => {
-        "cb9b8508266e2a9e"
+        "f2e56e4e50e5c560"
     };
 }
 
@@ -531,7 +532,7 @@ impl PushScript {
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
     /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
-    pub const INTEGRITY: &'static str = "sha256-y5uFCCZuKp7iLAuFZzByLoguS9RQpZQmyC9GnukJoDg=";
+    pub const INTEGRITY: &'static str = "sha256-8uVuTlDlxWDgu8mxoByUDKtPdTwsAFcFio5M1W9eUkY=";
 }
 
 impl<A> Service<Request<A>> for PushScript {

@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const { dataset, src } = document.currentScript;
-  const url = dataset.url ? new URL(dataset.url, location.href).href : new URL("events", src).href;
+  const url = dataset.url ? new URL(dataset.url, location) : new URL("events", src);
   const key = `maintenance ${url}`;
   // A page may have it twice, or run it again with a new body: once will do.
   if (window[key]) return;
@@ -15,7 +15,7 @@
   const say = (data) => channel?.postMessage(data);
   // The generation that this page shows; 0 while nobody has said.
   let known = +dataset.generation || 0;
-  let newest, missed, healing, healed, source, stop, timer, heard, beat;
+  let newest, missed, healing, healed, source, stop, timer, heard, beat, again;
   let tries = 0;
   const hears = () => (heard = Date.now());
   const nap = (most) => new Promise((done) => setTimeout(done, Math.random() * most));
@@ -25,7 +25,7 @@
     if (generation) healed = generation;
     try {
       if (generation) localStorage.setItem(key, generation);
-      return Number(localStorage.getItem(key));
+      return +localStorage.getItem(key);
     } catch {
       return healed;
     }
@@ -44,7 +44,7 @@
     if (!document.dispatchEvent(event) || dataset.reload === undefined) return;
     try {
       // Once: what is loaded may itself come from a cache.
-      if (Number(sessionStorage.getItem(key)) === generation) return;
+      if (+sessionStorage.getItem(key) === generation) return;
       sessionStorage.setItem(key, generation);
       location.reload();
     } catch {
@@ -54,11 +54,11 @@
   const refetch = async (each, most) => {
     for (let n = 1; ; n++) {
       try {
-        const to = new URL(each, location.href);
+        const to = new URL(each, location);
         if (to.origin !== location.origin) return;
         // `AbortSignal.timeout` is younger than some browsers.
         const cut = new AbortController();
-        setTimeout(() => cut.abort(), +dataset.timeout || 30000);
+        setTimeout(() => cut.abort(), +dataset.timeout || 3e4);
         const answer = await fetch(to, { cache: "reload", signal: cut.signal });
         // To its end, or it is not stored.
         await answer.blob();
@@ -89,6 +89,7 @@
   };
   const hear = ({ data }) => {
     hears();
+    again = 0;
     newest = JSON.parse(data);
     const { generation } = newest;
     if (known && (generation > known || (missed && generation === known))) return heal();
@@ -110,7 +111,9 @@
     source.addEventListener("recovered", hear);
     source.addEventListener("beat", ({ data }) => {
       hears();
-      beat = Number(data);
+      beat = +data;
+      // The replica that answers may be back later than the one that told: at the 1st, 2nd, 4th, 8th and 16th.
+      if (missed && ++again < 17 && !(again & (again - 1))) heal();
     });
     source.onopen = () => {
       hears();
@@ -122,19 +125,19 @@
       hears();
       // Unless it is closed (2), the browser tries again by itself.
       if (source.readyState < 2) return;
-      timer = setTimeout(connect, Math.min(60, 2 ** tries++) * (500 + Math.random() * 1000));
+      timer = setTimeout(connect, Math.min(60, 2 ** tries++) * (500 + Math.random() * 1e3));
     };
   };
   // What is open (1), or connects (0), and says nothing is dead: after sleep, or in another network.
   const check = () => {
-    if (source?.readyState < 2 && Date.now() - heard > 3 * (beat || 20000)) connect();
+    if (source?.readyState < 2 && Date.now() - heard > 3 * (beat || 2e4)) connect();
   };
   const ask = () => {
     say({ ask: known });
     if (source) return;
     clearTimeout(timer);
     // The tab with the connection may be frozen: who is looked at does not wait for it.
-    timer = setTimeout(() => document.hidden || start(true), 5000);
+    timer = setTimeout(() => document.hidden || start(true), 5e3);
   };
   const start = (steal) => {
     if (!navigator.locks || !channel) return connect();
@@ -148,12 +151,10 @@
       return new Promise((done) => (stop = done));
     };
     navigator.locks.request(key, steal ? { steal } : { signal }, lead).catch((error) => {
-      if (error.name !== "AbortError") return connect();
-      // Not by itself: another tab has taken it.
-      if (!signal.aborted) {
-        close();
-        start();
-      }
+      if (signal.aborted) return;
+      close();
+      // Another tab has taken it, or there are no locks here.
+      error.name === "AbortError" ? start() : connect();
     });
     ask();
   };
@@ -180,6 +181,6 @@
     close();
   });
   addEventListener("pageshow", ({ persisted }) => persisted && start());
-  setInterval(check, 20000);
+  setInterval(check, 2e4);
   start();
 })();
