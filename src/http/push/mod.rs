@@ -168,7 +168,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// # What a subscriber costs, and how soon all are told
 ///
 /// `tests/push_many.rs` measures both with ten thousand clients in another process, a hundred of whom do not read: 15 KB of memory each, and all others
-/// told within 0.25 s on two cores that also run the clients (it fails above 32 KB and 15 s).
+/// told within 0.25 to 1 s on two cores that also run the clients, without optimisation (it fails above 32 KB and 15 s).
 ///
 /// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
 #[derive(Clone)]
