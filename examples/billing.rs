@@ -26,6 +26,7 @@
 //! | `--without-push --max-age 600 --clear-site-data` | loaded anew the page has the new prices: the browser has emptied its cache |
 //! | `--last-good` | in maintenance a page that is loaded anew shows prices still, and says how old they are; purchases are refused |
 //! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
+//! | `--ramp 20` | for 20 s after the partner has proved itself a growing share of all requests is let in: load the page again and again, or ask by curl. Only then the tabs are told |
 //!
 //! `browser/tests/incident.rs` does so in a real browser.
 //!
@@ -157,9 +158,10 @@ async fn main() -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "usage: billing [--listen ADDR] [--max-age SECONDS] [--[without-]CURE]...\n\n  \
+        "usage: billing [--listen ADDR] [--max-age SECONDS] [--ramp SECONDS] [--[without-]CURE]...\n\n  \
         --listen ADDR       a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]\n  \
-        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n\n\
+        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n  \
+        --ramp SECONDS      over how long traffic grows once the partner is back [default: 0, all at once]\n\n\
         Cures for what customers have from before a recovery:\n{}",
         Setup::flags()
     )
@@ -185,11 +187,17 @@ impl Arguments {
             };
             match name {
                 "--listen" => address = needs("address")?,
-                "--max-age" => {
-                    let seconds = needs("seconds")?;
-                    setup.max_age = seconds.parse().map_err(|_| {
-                        format!("`--max-age {seconds}`: a whole number of seconds is needed, such as 600")
+                "--max-age" | "--ramp" => {
+                    let given = needs("seconds")?;
+                    let seconds = given.parse().map_err(|_| {
+                        format!(
+                            "`{name} {given}`: a whole number of seconds is needed, such as 600"
+                        )
                     })?;
+                    match name {
+                        "--ramp" => setup.ramp = seconds,
+                        _ => setup.max_age = seconds,
+                    }
                 }
                 "--help" | "-h" if value.is_none() => return Ok(Self::Help),
                 flag if value.is_none() && setup.flag(flag) => {}
@@ -205,7 +213,7 @@ pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     setup: &Setup,
 ) -> Result<(), BoxError> {
-    let layer = layer()?;
+    let layer = layer(setup)?;
     let handle = layer.handle();
     let mended = Arc::<AtomicU64>::default();
     let simulated = Arc::new(simulated_partner(mended.clone()).await?);
@@ -257,19 +265,21 @@ async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
 
 /// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
 /// runbook.
-pub(crate) fn layer() -> Result<MaintenanceLayer, BuildError> {
+pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
+    let mut policy = Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
+        .with_min_calls(4)
+        .with_consecutive_failures(3)
+        .with_slow_calls(SLOW, Rate::HALF)
+        .with_hang_limit(HANG_LIMIT)
+        .with_wait(Duration::from_secs(5))
+        .with_wait_growing(1.0, Duration::from_secs(5))
+        .with_jitter(0.0)
+        .with_ping_every(Duration::from_secs(1));
+    if setup.ramp > 0 {
+        policy = policy.with_ramp(Duration::from_secs(setup.ramp.into()));
+    }
     MaintenanceLayer::builder("zuora")
-        .policy(
-            Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
-                .with_min_calls(4)
-                .with_consecutive_failures(3)
-                .with_slow_calls(SLOW, Rate::HALF)
-                .with_hang_limit(HANG_LIMIT)
-                .with_wait(Duration::from_secs(5))
-                .with_wait_growing(1.0, Duration::from_secs(5))
-                .with_jitter(0.0)
-                .with_ping_every(Duration::from_secs(1)),
-        )
+        .policy(policy)
         .exempt(Exemption::route(
             "/billing/invoices/{id}",
             "customers may always see what they owe; it comes from our own books",

@@ -393,6 +393,37 @@ async fn each_cure_can_be_switched_on_and_off() {
     assert!(!other.headers().contains_key("set-cookie"));
 }
 
+/// Whoever asks meanwhile sees some served and some refused, and nobody is told of a recovery before all are.
+#[tokio::test]
+async fn with_a_ramp_traffic_grows_first_and_caches_are_told_at_its_end() {
+    let billing = Program::start_with(&["--ramp", "5"]).await;
+    let before = billing.generation().await;
+    billing.partner_is("failing").await;
+    billing.prices_until_refused().await;
+    billing.partner_is("healthy").await;
+    let (mut served, mut refused) = (0, 0);
+    let recovers = async {
+        loop {
+            let status = billing.maintenance().await;
+            if status["mode"] == "serving" {
+                break;
+            }
+            assert_eq!(status["generation"], before, "{status}");
+            let answer = billing.get(PRICES).await.status();
+            // Not where the ramp may have begun or ended in between.
+            let is_ramp = |status: &Value| status["probing"]["ramp_share"].is_number();
+            if is_ramp(&status) && is_ramp(&billing.maintenance().await) {
+                served += u32::from(answer == StatusCode::OK);
+                refused += u32::from(answer == StatusCode::SERVICE_UNAVAILABLE);
+            }
+        }
+    };
+    soon(recovers).await;
+    assert!(served > 0 && refused > 0, "{served} and {refused}");
+    assert!(billing.generation().await > before);
+    assert_eq!(billing.get(PRICES).await.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn the_shop_says_what_goes_on_while_purchases_are_refused() {
     let billing = Program::start().await;
@@ -450,6 +481,10 @@ fn arguments_that_make_no_sense_are_named() {
             &["--max-age", "10m"],
             "`--max-age 10m`: a whole number of seconds is needed",
         ),
+        (
+            &["--ramp=-1"],
+            "`--ramp -1`: a whole number of seconds is needed",
+        ),
     ] {
         let ended = run(arguments);
         let said = String::from_utf8(ended.stderr).unwrap();
@@ -502,7 +537,10 @@ async fn ctrl_c_ends_it() {
 
 #[test]
 fn the_page_of_exempt_endpoints_is_current() {
-    let exempt = billing::layer().unwrap().handle().exemptions();
+    let exempt = billing::layer(&Default::default())
+        .unwrap()
+        .handle()
+        .exemptions();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exempt-endpoints.md");
     assert_runbook_is_current(&exempt, page);
 }

@@ -302,6 +302,63 @@ async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_f
     assert_eq!(push.counts().subscribers, 0);
 }
 
+/// Who asks, as a layer outside would have left it.
+#[derive(Clone)]
+struct Session(&'static str);
+
+#[tokio::test(start_paused = true)]
+async fn one_client_takes_no_more_than_its_share_and_whoever_has_no_name_is_bounded_with_all() {
+    let by_session = |request: &http::request::Parts| {
+        request.extensions.get().map(|Session(id)| (*id).to_owned())
+    };
+    let handle = handle();
+    let push = Push::builder(&handle)
+        .max_subscribers(6)
+        .max_of_client(2, by_session)
+        .build()
+        .unwrap();
+    let ask = async |session: Option<&'static str>| {
+        let mut request = Request::get("/events").body(()).unwrap();
+        if let Some(session) = session {
+            request.extensions_mut().insert(Session(session));
+        }
+        let (head, body) = push.events().oneshot(request).await.unwrap().into_parts();
+        (head.status.as_u16(), head.headers, body)
+    };
+    let first = ask(Some("greedy")).await;
+    let mut streams = vec![ask(Some("greedy")).await];
+    for _ in 0..3 {
+        let (status, headers, mut body) = ask(Some("greedy")).await;
+        assert_eq!(status, 429);
+        let seconds: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((5..=15).contains(&seconds), "{seconds}");
+        assert_eq!(now(&mut body), None);
+    }
+    // All others come in, until the room is full.
+    for session in [Some("modest"), None, None, None] {
+        streams.push(ask(session).await);
+    }
+    assert!(streams.iter().all(|(status, ..)| *status == 200));
+    assert_eq!(ask(Some("other")).await.0, 503);
+    let counts = push.counts();
+    assert_eq!(
+        (counts.streams, counts.over_share, counts.refused),
+        (6, 3, 1)
+    );
+
+    // A place that is left is the client's again, and never more than that.
+    drop(first);
+    streams.push(ask(Some("greedy")).await);
+    assert_eq!(streams.last().unwrap().0, 200);
+    assert_eq!(ask(Some("greedy")).await.0, 429);
+    drop(streams);
+    for _ in 0..2 {
+        let [one, two] = [ask(Some("greedy")).await, ask(Some("greedy")).await];
+        assert_eq!([one.0, two.0], [200, 200]);
+    }
+    assert_eq!(push.counts().streams, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn browsers_are_told_to_come_back_at_different_times() {
     let handle = handle();
@@ -577,6 +634,8 @@ fn what_makes_no_sense_is_refused() {
         (error.field(), error.value(), error.allowed()),
         ("max_subscribers", "0", "1 or more")
     );
+    let error = push().max_of_client(0, |_| None).build().unwrap_err();
+    assert_eq!(error.field(), "max_of_client");
     let long = Duration::from_secs(601);
     for (error, expected) in [
         (
@@ -649,5 +708,5 @@ async fn the_script_is_small_and_immutable_under_its_own_name_only() {
 /// What hyper and the kernel have for a connection comes on top, and is far more: `push_many.rs`.
 #[test]
 fn a_stream_is_small() {
-    assert!(size_of::<EventStream>() <= 64);
+    assert!(size_of::<EventStream>() <= 80);
 }

@@ -22,7 +22,7 @@ use browser_tests::Browser;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer,
-    http::{Push, PushScript},
+    http::{Push, PushBuilder, PushScript},
 };
 
 /// The generation of the first server.
@@ -84,17 +84,25 @@ impl Server {
     }
 
     fn at(addr: SocketAddr, generation: u64, events: Events) -> Self {
+        Self::set_up(addr, generation, events, |push| push)
+    }
+
+    fn set_up(
+        addr: SocketAddr,
+        generation: u64,
+        events: Events,
+        push: impl FnOnce(PushBuilder) -> PushBuilder,
+    ) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
             .cache_urls(["/price"])
             .generation(generation)
             .build()
             .unwrap();
         let handle = layer.handle();
-        let push = Push::builder(&handle)
+        let quick = Push::builder(&handle)
             .spread(Duration::from_millis(300))
-            .retry(Duration::from_millis(300))
-            .build()
-            .unwrap();
+            .retry(Duration::from_millis(300));
+        let push = push(quick).build().unwrap();
         let counts = Arc::<Counts>::default();
         let price = Arc::new(AtomicU64::new(12));
         let page = |shows: Option<u64>, more: &'static str| {
@@ -148,6 +156,11 @@ impl Server {
             .route("/", page(None, ""))
             .route("/old", page(Some(BORN - 1), ""))
             .route("/hasty", page(None, "data-timeout=500"))
+            .route("/twice", {
+                let name = PushScript::NAME;
+                let twice = format!("defer></script><script src=/maintenance/{name}");
+                page(None, twice.leak())
+            })
             .route("/elsewhere", get(async || "elsewhere"))
             .route("/plain", plain.clone()(None))
             .route("/plain/old", plain(Some(BORN - 1)))
@@ -425,22 +438,15 @@ async fn a_page_that_handles_nothing_is_reloaded_once_if_it_asks_for_it() {
     assert_eq!(server.counts.plain.load(Relaxed), 5);
 }
 
-/// Where there are no Web Locks (plain http on another host than localhost), each tab connects.
-#[tokio::test]
-#[ignore = "needs chromium"]
-async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
+/// Two tabs that were given this script before their own.
+async fn each_tab_has_a_connection_and_is_healed_after(script: &str) {
     let (browser, server) = (Browser::start().await.unwrap(), Server::start());
-    let without = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })";
-    let source = serde_json::json!({ "source": without });
     let mut tabs = Vec::new();
     for number in 1..=2 {
         if number > 1 {
             browser.open_tab().await.unwrap();
         }
-        browser
-            .devtools("Page.addScriptToEvaluateOnNewDocument", source.clone())
-            .await
-            .unwrap();
+        first_run(&browser, script).await;
         browser.open(&server.url("/")).await.unwrap();
         shows(&browser, "12").await;
         server.subscribers(&browser, number).await;
@@ -452,6 +458,73 @@ async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
         shows(&browser, "15").await;
     }
     assert!(server.asked() <= 3, "{}", server.asked());
+}
+
+/// Runs a script in this tab's pages before their own.
+async fn first_run(browser: &Browser, script: &str) {
+    let source = serde_json::json!({ "source": script });
+    browser
+        .devtools("Page.addScriptToEvaluateOnNewDocument", source)
+        .await
+        .unwrap();
+}
+
+/// Where there are no Web Locks (plain http on another host than localhost), each tab connects.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
+    let without = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })";
+    each_tab_has_a_connection_and_is_healed_after(without).await;
+}
+
+/// As in a browser that blocks storage: nobody could tell the other tabs.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn without_a_broadcast_channel_each_tab_has_a_connection_and_is_healed() {
+    let without = "window.BroadcastChannel = class { constructor() { throw new DOMException('', 'SecurityError'); } }";
+    each_tab_has_a_connection_and_is_healed_after(without).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_script_that_is_there_twice_does_its_work_once() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/twice")).await.unwrap();
+    shows(&browser, "12").await;
+    let scripts = "document.querySelectorAll('script[src*=push]').length";
+    assert_eq!(browser.evaluate(scripts).await.unwrap(), 2);
+    server.subscribers(&browser, 1).await;
+    for (price, times) in [(15, 1), (17, 2)] {
+        server.recover(price);
+        shows(&browser, &price.to_string()).await;
+        let told = browser.evaluate("window.recovered.length").await.unwrap();
+        assert_eq!(told, times);
+    }
+    assert_eq!(server.asked(), 3);
+}
+
+/// So that a fleet of browsers does not ask in the same instant.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_browser_waits_a_random_part_of_the_spread_before_it_refetches() {
+    let spread = Duration::from_secs(2);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::set_up(any, BORN, Events::Served, |push| push.spread(spread));
+    let browser = Browser::start().await.unwrap();
+    // Drawn before the page runs; nothing else in it draws.
+    first_run(&browser, "Math.random = () => 0.75").await;
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let now = "performance.now()";
+    let before = browser.evaluate(now).await.unwrap().as_f64().unwrap();
+    server.recover(15);
+    shows(&browser, "15").await;
+    let refetched =
+        "performance.getEntriesByName(new URL('/price', location.href).href)[1].startTime";
+    let refetched = browser.evaluate(refetched).await.unwrap().as_f64().unwrap();
+    let waited = Duration::from_secs_f64((refetched - before) / 1000.0);
+    assert!(waited >= spread.mul_f64(0.74), "{waited:?}");
 }
 
 #[tokio::test]
@@ -473,6 +546,102 @@ async fn a_refetch_that_hangs_fails_in_time_and_the_next_recovery_heals() {
     server.recover(17);
     shows(&browser, "17").await;
     no_violation(&browser).await;
+}
+
+/// What was told last says that nothing is left to fetch.
+const ALL_REFETCHED: &str = "window.recovered.at(-1)?.failed.length === 0";
+
+/// It was told of the recovery, and could not fetch: the network went in between.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn what_could_not_be_refetched_is_refetched_once_the_network_is_back() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/hasty")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    server.counts.price_hangs.store(true, Relaxed);
+    let generation = server.recover(15);
+    let told = "window.recovered.length === 1";
+    browser.wait_until(told).await.unwrap();
+    // The same generation: there is nothing that the server would have to tell.
+    let server = server.restarted(generation, Events::Served);
+    server.price.store(15, Relaxed);
+    browser.wait_until(ALL_REFETCHED).await.unwrap();
+    shows(&browser, "15").await;
+    let told = browser.evaluate("window.recovered").await.unwrap();
+    let told = told.as_array().unwrap();
+    assert!(told.iter().all(|told| told["generation"] == generation));
+    assert_eq!(told[0]["failed"][0], "/price");
+    // And that is all of it.
+    let server = server.restarted(generation, Events::Served);
+    server.subscribers(&browser, 1).await;
+    assert_eq!(browser.evaluate(CACHED).await.unwrap(), "15");
+    assert_eq!(server.asked(), 0);
+    no_violation(&browser).await;
+}
+
+/// It was told by a replica that is back, and the balancer asks one that is not yet.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn what_could_not_be_refetched_is_tried_again_while_connected() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let heartbeat = Duration::from_secs(1);
+    let server = Server::set_up(any, BORN, Events::Served, |push| push.heartbeat(heartbeat));
+    let browser = Browser::start().await.unwrap();
+    browser.open(&server.url("/hasty")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    server.counts.price_hangs.store(true, Relaxed);
+    let generation = server.recover(15);
+    let told = "window.recovered.length >= 1";
+    browser.wait_until(told).await.unwrap();
+    server.counts.price_hangs.store(false, Relaxed);
+    browser.wait_until(ALL_REFETCHED).await.unwrap();
+    shows(&browser, "15").await;
+    let told = browser.evaluate("window.recovered").await.unwrap();
+    let told = told.as_array().unwrap();
+    assert!(told.iter().all(|told| told["generation"] == generation));
+    assert_eq!(told[0]["failed"][0], "/price");
+    no_violation(&browser).await;
+}
+
+/// As browsers do with tabs in the background, mobile ones above all.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_tab_that_is_looked_at_takes_over_from_one_that_is_frozen() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let frozen = browser.tab().await.unwrap();
+    let state = async |state| {
+        let to = serde_json::json!({ "state": state });
+        let set = browser.devtools("Page.setWebLifecycleState", to).await;
+        set.unwrap();
+    };
+    let looked_at = browser.open_tab().await.unwrap();
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    browser.switch_to(&frozen).await.unwrap();
+    state("frozen").await;
+    browser.switch_to(&looked_at).await.unwrap();
+    server.recover(15);
+    let looks = "document.dispatchEvent(new Event('visibilitychange'))";
+    browser.evaluate(looks).await.unwrap();
+    shows(&browser, "15").await;
+    assert_eq!(server.asked(), 2);
+
+    // It wakes up, is told, and leaves the connection where it is.
+    browser.switch_to(&frozen).await.unwrap();
+    state("active").await;
+    shows(&browser, "15").await;
+    server.subscribers(&browser, 1).await;
+    server.recover(17);
+    for tab in [&frozen, &looked_at] {
+        browser.switch_to(tab).await.unwrap();
+        shows(&browser, "17").await;
+    }
+    assert_eq!(server.asked(), 3);
 }
 
 /// A connection that is taken, and swallows what is asked.

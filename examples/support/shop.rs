@@ -68,13 +68,19 @@ pub(crate) struct Setup {
     cures: Vec<Cure>,
     /// How many seconds a browser may show prices without asking.
     pub(crate) max_age: u32,
+    /// Over how many seconds traffic grows after the partner has proved itself.
+    pub(crate) ramp: u32,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let mut cures = Cure::ALL.to_vec();
         cures.retain(|cure| cure.is_default());
-        Self { cures, max_age: 0 }
+        Self {
+            cures,
+            max_age: 0,
+            ramp: 0,
+        }
     }
 }
 

@@ -30,6 +30,9 @@
 //!
 //! # The order in which customers see it
 //!
+//! By default: *the flag clears, caches are told, traffic grows* as browsers refetch. With a ramp the calls let through to the partner grow before that, for until its end
+//! nobody knows whether the partner bears them, and what was told to caches cannot be taken back.
+//!
 //! 1. *Trials.* Probes reach the partner, everybody else is refused. Each `Retry-After` is drawn anew: before the trials between half of what is
 //!    left of the wait and the whole of it, during them 2 to 7 s.
 //! 2. *Traffic grows*, if there is a [ramp](crate::Policy::with_ramp). The mode is still `Probing`. A share that grows from 10 % to all of the calls is let in, reads and
@@ -59,6 +62,7 @@ pub(crate) mod prefix;
 mod push;
 mod refusal;
 mod retry_after;
+mod setting;
 mod statuspage;
 
 #[cfg(feature = "last-good")]

@@ -63,7 +63,7 @@ impl Announcement {
         let text = text.into();
         if text.trim().is_empty() || text.len() > LONGEST_TEXT {
             let length = format!("{} bytes", text.len());
-            return Err(RefusalsError::new(
+            return Err(RefusalsError::quoting(
                 "announcement",
                 &length,
                 "a text of 1 to 2048 bytes",

@@ -33,8 +33,8 @@ pub use self::{
     purge::CdnPurge,
     service::{CacheBustFuture, CacheBusting},
 };
-use super::matcher::Matcher;
-use crate::{handle::MaintenanceHandle, text::OneLine};
+use super::{matcher::Matcher, setting::setting_error};
+use crate::handle::MaintenanceHandle;
 
 pub(super) const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";
@@ -137,7 +137,8 @@ const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not ze
 /// # Limits
 ///
 /// - Each replica has a generation of its own, its start or its last recovery in wall-clock milliseconds. Clients that change between replicas are
-///   answered in full more often than need be, and after a deployment everything counts as of another generation. Never is anything kept too long,
+///   answered in full more often than need be, and are told of cures once by each whose recovery was later than what they were told; after a
+///   deployment everything counts as of another generation. Never is anything kept too long,
 ///   and writes are as they were without this layer.
 /// - What a browser shows without asking, `max-age` not over yet, no header of a later answer changes: that is what push and
 ///   `Clear-Site-Data` are for. The latter does not reach into open tabs.
@@ -485,43 +486,11 @@ fn matcher(field: &'static str, patterns: &[String]) -> Result<Matcher, CacheBus
             "a path pattern that the router takes, such as `/assets/{{*file}}` ({})",
             bad.why
         );
-        CacheBustError::new(field, &bad.pattern, &allowed)
+        CacheBustError::new(field, bad.pattern, allowed)
     })
 }
 
-/// A [`CacheBustLayer`], or a [`CdnPurge`], that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{}`: allowed is {allowed}", OneLine(.value))]
-pub struct CacheBustError {
-    field: &'static str,
-    value: String,
-    allowed: String,
-}
-
-impl CacheBustError {
-    fn new(field: &'static str, value: &str, allowed: &str) -> Self {
-        Self {
-            field,
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        }
-    }
-
-    /// What is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has; of a token nothing.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        &self.allowed
-    }
+setting_error! {
+    /// A [`CacheBustLayer`], or a [`CdnPurge`], that makes no sense.
+    CacheBustError, "The value that it has; of a token nothing.", "{} is `{}`: allowed is {}"
 }

@@ -39,11 +39,11 @@ use self::{
 use super::{
     matcher::{BadPattern, Matcher},
     prefix::AnswerPrefix,
+    setting::setting_error,
 };
 use crate::{
     error::{Error, Refused},
     moment::Moment,
-    text::OneLine,
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -121,8 +121,10 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///
 /// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
 /// that say where the request came in, and the values of all headers that the
-/// answer's `Vary` names. Each such answer is kept or put out for itself, by how often it was asked for of late (W-TinyLFU, as `moka` has it):
-/// whoever makes up languages or queries by the thousand puts out what hardly anybody else asks for. A write to the same URI by the same user, with the
+/// answer's `Vary` names. What
+/// has just come is always kept. Where there is no room, those answers make it, each for itself, that nobody has asked for longest, while the
+/// partner served or since: so whoever makes up languages or queries puts out what nobody else asks for meanwhile. By default that takes some
+/// 30 000 made-up requests between two for the same answer, and while the layer refuses none is put out. A write to the same URI by the same user, with the
 /// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
 /// whichever is read to its end first.
 ///
@@ -401,7 +403,7 @@ impl LastGoodBuilder {
     }
 
     /// How many bytes all answers may take, at least as many as one may. Default: 32 MiB, room for thousands of them.
-    /// What was asked for least makes room, and what is new finds none until it was asked for more often than that.
+    /// What nobody has asked for longest makes room, and what is new is always kept.
     ///
     /// Answers that are being put in at this moment come on top, one for each thread at most.
     pub fn max_total_bytes(self, most: u64) -> Self {
@@ -428,45 +430,33 @@ impl LastGoodBuilder {
     pub fn build(self) -> Result<LastGoodLayer, LastGoodError> {
         const ENTRY: std::ops::RangeInclusive<usize> = 1024..=256 * 1024 * 1024;
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        let error = LastGoodError::new;
+        let error =
+            |field, value: String, allowed: &str| Err(LastGoodError::new(field, value, allowed));
         if self.paths.is_empty() && self.wanted.is_none() {
             let allowed = "at least one path, or `only`: nothing is opted in by itself";
-            return Err(error("path", String::new(), allowed.to_owned()));
+            return error("path", String::new(), allowed);
         }
         if !ENTRY.contains(&self.max_entry) {
-            let allowed = "1024 to 268435456 bytes".to_owned();
-            return Err(error(
-                "max_entry_bytes",
-                self.max_entry.to_string(),
-                allowed,
-            ));
+            let allowed = "1024 to 268435456 bytes";
+            return error("max_entry_bytes", self.max_entry.to_string(), allowed);
         }
         if self.max_total < self.max_entry as u64 {
             let allowed = format!("at least max_entry_bytes, {} bytes", self.max_entry);
-            return Err(error(
-                "max_total_bytes",
-                self.max_total.to_string(),
-                allowed,
-            ));
+            return error("max_total_bytes", self.max_total.to_string(), &allowed);
         }
         if self.max_stale > YEAR {
             let value = format!("{} s", self.max_stale.as_secs());
-            let allowed = "0 s to 31536000 s, a year".to_owned();
-            return Err(error("max_stale", value, allowed));
+            return error("max_stale", value, "0 s to 31536000 s, a year");
         }
-        let bad = |BadPattern { pattern, why }| {
-            error(
-                "path",
-                pattern,
-                format!("a pattern that the router takes: {why}"),
-            )
-        };
         let numbered = self.paths.iter().map(|pattern| (0, &**pattern));
-        let paths = Matcher::new(numbered).map_err(bad)?;
+        let paths = Matcher::new(numbered).map_err(|BadPattern { pattern, why }| {
+            let allowed = format!("a pattern that the router takes: {why}");
+            LastGoodError::new("path", pattern, allowed)
+        })?;
         let keyed = self.keyed.iter().map(|name| {
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                let allowed = "the name of a header, such as `x-forwarded-prefix`".to_owned();
-                error("keyed_by_header", name.clone(), allowed)
+                let allowed = "the name of a header, such as `x-forwarded-prefix`";
+                LastGoodError::new("keyed_by_header", name, allowed)
             })
         });
         let keyed = KEYED.into_iter().map(Ok).chain(keyed);
@@ -505,41 +495,9 @@ impl fmt::Debug for LastGoodBuilder {
     }
 }
 
-/// A [`LastGoodLayer`] that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{}`: allowed is {}", OneLine(.value), OneLine(.allowed))]
-pub struct LastGoodError {
-    field: &'static str,
-    value: String,
-    allowed: String,
-}
-
-impl LastGoodError {
-    fn new(field: &'static str, value: String, allowed: String) -> Self {
-        Self {
-            field,
-            value,
-            allowed,
-        }
-    }
-
-    /// What is wrong: a method of the builder.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        &self.allowed
-    }
+setting_error! {
+    /// A [`LastGoodLayer`] that makes no sense.
+    LastGoodError, "The value that it has.", "{} is `{}`: allowed is {}"
 }
 
 /// Marks a response, as an extension, that was answered from what the partner last said.

@@ -22,6 +22,7 @@ use http_cache_semantics::{CacheOptions, CachePolicy};
 use moka::{
     Expiry,
     ops::compute::{CompResult, Op},
+    policy::EvictionPolicy,
     sync::Cache,
 };
 
@@ -69,8 +70,8 @@ pub(super) struct Store {
     missed: AtomicU64,
 }
 
-/// Where something is kept. Each answer is an entry of its own, so that the cache decides by what is asked for: who sends
-/// made-up values of what `Vary` names puts out no answer that others use.
+/// Where something is kept. Each answer is an entry of its own, so that what is asked for stays: who sends made-up values of
+/// what `Vary` names puts out no answer that others ask for meanwhile.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Slot {
     Resource(Arc<Key>),
@@ -228,6 +229,9 @@ impl Store {
         let cache = Cache::builder()
             .weigher(weigh)
             .max_capacity(limits.max_total)
+            // Not moka's own choice, which turns away what is new until it was asked for more often than all that would have to go:
+            // for a large answer among small ones never, as its counters end at 15. The last good answer is the one that came last.
+            .eviction_policy(EvictionPolicy::lru())
             .expire_after(WhileServable(clock))
             .build();
         Self {
@@ -314,8 +318,6 @@ impl Store {
     /// The number of a resource, whose answers may also have these names in `Vary` from now on.
     fn number(&self, key: &Arc<Key>, names: &[HeaderName], until: Moment) -> u64 {
         let slot = Slot::Resource(key.clone());
-        // A use, as the cache counts them.
-        self.cache.get(&slot);
         let entry = self.cache.entry(slot).and_upsert_with(|known| {
             let known = match known.map(moka::Entry::into_value) {
                 Some(Entry::Resource(known)) => Some(known),
@@ -402,7 +404,6 @@ impl Store {
         let until = self.now().after(new.head.left(self.now()));
         let number = self.number(key, &new.head.names, until);
         let slot = Slot::Answer(number, values(asked, &new.head.names));
-        self.cache.get(&slot);
         let entry = self.cache.entry_by_ref(&slot);
         let put = entry.and_compute_with(|known| match known.map(moka::Entry::into_value) {
             Some(Entry::Answer(known)) if known.head.asked_at > asked.at => Op::Nop,

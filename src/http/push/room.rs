@@ -13,7 +13,7 @@
 //! drops its body: so that the bound is on bodies, not on seats.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     future::{Future, poll_fn},
     mem,
     pin::pin,
@@ -44,6 +44,8 @@ struct Seats {
     taken: HashMap<u64, Seat>,
     /// How many subscriptions are not dropped yet, with a seat or without.
     streams: usize,
+    /// Of those, how many each client has that was named; who has none is not in here.
+    clients: HashMap<Arc<str>, usize>,
     next: u64,
     beat: u64,
     newest: Newest,
@@ -51,6 +53,7 @@ struct Seats {
     watched: bool,
     stalled: u64,
     refused: u64,
+    over_share: u64,
 }
 
 struct Seat {
@@ -95,10 +98,20 @@ pub(super) enum Known {
     Generation(u64),
 }
 
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are as many streams as may be, or the layer is gone.
+    ForAll,
+    /// The client has as many as it may have.
+    ForClient,
+}
+
 /// A seat, and a stream of the bound; dropping it frees both.
 pub(super) struct Subscription {
     room: Arc<Room>,
     seat: u64,
+    client: Option<Arc<str>>,
     /// What is said before anything else.
     greeting: Option<Bytes>,
     told: u64,
@@ -125,19 +138,34 @@ impl Room {
             streams: seats.streams,
             stalled: seats.stalled,
             refused: seats.refused,
+            over_share: seats.over_share,
         }
     }
 
-    /// Takes a seat; `None` if there are as many streams as may be, or the layer is gone.
-    pub(super) fn subscribe(self: &Arc<Self>, known: Known, retry_ms: u64) -> Option<Subscription> {
+    /// Takes a seat, of its share if the client is named.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        known: Known,
+        client: Option<Arc<str>>,
+        retry_ms: u64,
+    ) -> Result<Subscription, Full> {
         let layer = self.layer.upgrade();
         let mut seats = self.seats();
+        let has = |client| seats.clients.get(client).copied().unwrap_or_default();
+        // First: who has their share is no news of the room.
+        if client
+            .as_ref()
+            .is_some_and(|client| has(client) >= self.options.max_of_client)
+        {
+            seats.over_share += 1;
+            return Err(Full::ForClient);
+        }
         let Some(shared) = layer
             .as_deref()
             .filter(|_| seats.streams < self.options.max_subscribers)
         else {
             seats.refused += 1;
-            return None;
+            return Err(Full::ForAll);
         };
         seats.hear(shared, &self.options);
         let present = seats.newest.generation;
@@ -158,6 +186,9 @@ impl Room {
         };
         seats.taken.insert(seat, taken);
         seats.streams += 1;
+        if let Some(client) = &client {
+            *seats.clients.entry(client.clone()).or_default() += 1;
+        }
         // Outside of a runtime there is none: the first poll starts it.
         let runtime = Handle::try_current().ok();
         let start = runtime.filter(|_| !mem::replace(&mut seats.watched, true));
@@ -165,9 +196,10 @@ impl Room {
         if let Some(runtime) = start {
             self.watch(&runtime);
         }
-        Some(Subscription {
+        Ok(Subscription {
             room: self.clone(),
             seat,
+            client,
             greeting: Some(greeting),
             told,
             beat,
@@ -203,6 +235,7 @@ impl Room {
             let mut seats = self.seats();
             if seats.taken.is_empty() {
                 seats.taken.shrink_to_fit();
+                seats.clients.shrink_to_fit();
                 seats.watched = false;
                 return false;
             }
@@ -297,6 +330,14 @@ impl Drop for Subscription {
         let seat = {
             let mut seats = self.room.seats();
             seats.streams -= 1;
+            if let Some(client) = self.client.take()
+                && let Entry::Occupied(mut has) = seats.clients.entry(client)
+            {
+                *has.get_mut() -= 1;
+                if *has.get() == 0 {
+                    has.remove();
+                }
+            }
             seats.taken.remove(&self.seat)
         };
         drop(seat);

@@ -26,6 +26,7 @@ use self::{
     accepts::{Form, language},
     page::Template,
 };
+use super::setting::setting_error;
 use crate::{
     endpoint::Class,
     error::{Notice, Refused},
@@ -156,7 +157,7 @@ impl Refusals {
     /// If the contact is empty, or is a link of another scheme.
     pub fn support(self, contact: &str, hours: &str) -> Result<Self, RefusalsError> {
         let contact = contact.trim();
-        let bad = |allowed| RefusalsError::new("support", contact, allowed);
+        let bad = |allowed| RefusalsError::quoting("support", contact, allowed);
         if contact.is_empty() {
             return Err(bad("an address, a telephone number, or a link"));
         }
@@ -216,7 +217,7 @@ impl Refusals {
         let parsed: Option<Uri> = url.parse().ok();
         let scheme = parsed.as_ref().and_then(Uri::scheme_str);
         if !matches!(scheme, Some("https" | "http")) {
-            return Err(RefusalsError::new(
+            return Err(RefusalsError::quoting(
                 "status_url",
                 url,
                 "an absolute https or http URL",
@@ -238,7 +239,7 @@ impl Refusals {
         let is_path =
             path.starts_with('/') && !path.starts_with("//") && path.parse::<Uri>().is_ok();
         if !is_path {
-            return Err(RefusalsError::new(
+            return Err(RefusalsError::quoting(
                 "notice_url",
                 path,
                 "a path that begins with a single `/`",
@@ -257,7 +258,7 @@ impl Refusals {
     /// If it is no URI.
     pub fn problem_type(self, uri: &str) -> Result<Self, RefusalsError> {
         if uri.parse::<Uri>().is_err() {
-            return Err(RefusalsError::new("problem_type", uri, "a URI"));
+            return Err(RefusalsError::quoting("problem_type", uri, "a URI"));
         }
         Ok(Self {
             problem_type: uri.to_owned(),
@@ -302,7 +303,7 @@ impl Refusals {
         let primary = tag.split('-').next().unwrap_or_default();
         let is_tag = tag.split('-').all(part) && primary.bytes().all(|b| b.is_ascii_alphabetic());
         if !is_tag || primary.len() < 2 {
-            return Err(RefusalsError::new(
+            return Err(RefusalsError::quoting(
                 "language",
                 tag,
                 "a language tag such as `de` or `pt-BR`",
@@ -392,7 +393,7 @@ impl Refusals {
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, RefusalsError> {
         let parsed: HeaderName = name
             .parse()
-            .map_err(|_| RefusalsError::new("header", name, "the name of a header"))?;
+            .map_err(|_| RefusalsError::quoting("header", name, "the name of a header"))?;
         let own = [
             RETRY_AFTER,
             CACHE_CONTROL,
@@ -403,7 +404,7 @@ impl Refusals {
             CONNECTION,
         ];
         if own.contains(&parsed) {
-            return Err(RefusalsError::new(
+            return Err(RefusalsError::quoting(
                 "header",
                 name,
                 "any that the refusal does not set by itself: not retry-after, cache-control, content-type, \
@@ -411,7 +412,7 @@ impl Refusals {
             ));
         }
         let checked = HeaderValue::from_str(value).map_err(|_| {
-            RefusalsError::new("header", value, "visible ASCII characters, blanks and tabs")
+            RefusalsError::quoting("header", value, "visible ASCII characters, blanks and tabs")
         })?;
         self.headers.append(parsed, checked);
         Ok(self)
@@ -583,7 +584,7 @@ impl fmt::Debug for Refusals {
 
 fn at_least_a_second(field: &'static str, span: Duration) -> Result<(), RefusalsError> {
     if span < Duration::from_secs(1) {
-        return Err(RefusalsError::new(
+        return Err(RefusalsError::quoting(
             field,
             &format!("{span:?}"),
             "1 s or longer",
@@ -815,22 +816,16 @@ impl fmt::Debug for Refusal<'_> {
     }
 }
 
-/// Refusals, or notices, that make no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {}: allowed is {allowed}", OneLine(.value))]
-pub struct RefusalsError {
-    field: &'static str,
-    value: String,
-    allowed: String,
+setting_error! {
+    /// Refusals, or notices, that make no sense.
+    RefusalsError,
+    "The value that it has, quoted; of a template the line, and what is wrong there.",
+    "{} is {}: allowed is {}"
 }
 
 impl RefusalsError {
-    pub(super) fn new(field: &'static str, value: &str, allowed: &str) -> Self {
-        Self {
-            field,
-            value: format!("`{value}`"),
-            allowed: allowed.to_owned(),
-        }
+    pub(super) fn quoting(field: &'static str, value: &str, allowed: &str) -> Self {
+        Self::new(field, format!("`{value}`"), allowed)
     }
 
     fn template(error: &minijinja::Error, source: &str) -> Self {
@@ -839,29 +834,9 @@ impl RefusalsError {
             .map_or_else(|| error.kind().to_string(), str::to_owned);
         let line = error.line().unwrap_or(1);
         let text = source.lines().nth(line - 1).unwrap_or_default().trim();
-        Self {
-            field: "page_template",
-            value: format!("`{text}` in line {line}: {what}"),
-            allowed: "a template that says only what `page_template` documents".to_owned(),
-        }
-    }
-
-    /// What is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has, quoted; of a template the line, and what is wrong there.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        &self.allowed
+        let value = format!("`{text}` in line {line}: {what}");
+        let allowed = "a template that says only what `page_template` documents";
+        Self::new("page_template", value, allowed)
     }
 }
 
