@@ -158,7 +158,7 @@ impl Subject for Served {
     }
 
     fn another(&self) -> Box<dyn Subject> {
-        unimplemented!("a server has one thread")
+        unreachable!("a server is not shared by threads")
     }
 }
 
