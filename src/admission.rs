@@ -3,6 +3,7 @@
 use crate::{
     endpoint::{Class, Endpoint, Placement},
     error::Refused,
+    gate::Op,
     local::Root,
     machine::Asker,
     protocol::Ticket,
@@ -47,11 +48,23 @@ impl Request {
 }
 
 /// Asks the gate for a request that is not exempt.
+#[inline]
 pub(crate) fn admit(
     root: &Root,
     placement: Placement,
     request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
+    // What most meet before one's own routes.
+    let word = root.word();
+    if placement == Placement::BeforeRoutes && word.op() == Op::Serve {
+        let era = word.era();
+        return Ok((Ticket::uncounted(), Stay { era, request }));
+    }
+    ask(root, placement, request)
+}
+
+#[inline(never)]
+fn ask(root: &Root, placement: Placement, request: Request) -> Result<(Ticket, Stay), Refused> {
     if request.is_read()
         && let Some(era) = root.read_only()
     {

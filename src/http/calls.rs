@@ -42,6 +42,12 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct HttpCalls {
+    /// Only if they are not the defaults: a protocol is cloned once a call.
+    options: Option<Arc<Options>>,
+}
+
+#[derive(Clone, Default)]
+struct Options {
     verdict: Option<Arc<JudgeHead>>,
     may_probe: Option<Arc<JudgeProbe>>,
     class: Option<Arc<JudgeClass>>,
@@ -78,16 +84,41 @@ impl HttpCalls {
         Self::default()
     }
 
+    fn with(self, set: impl FnOnce(&mut Options)) -> Self {
+        let mut options = self.options.map(Arc::unwrap_or_clone).unwrap_or_default();
+        set(&mut options);
+        Self {
+            options: Some(Arc::new(options)),
+        }
+    }
+
+    /// What was given for an option, if it was.
+    #[inline]
+    fn given<T>(&self, option: impl FnOnce(&Options) -> &Option<T>) -> Option<&T> {
+        self.options
+            .as_deref()
+            .and_then(|options| option(options).as_ref())
+    }
+
+    #[inline]
+    fn prefix(&self) -> usize {
+        *self.given(|options| &options.prefix).unwrap_or(&MOST)
+    }
+
+    #[inline]
+    fn until(&self) -> Until {
+        self.options
+            .as_deref()
+            .map_or(Until::default(), |options| options.until)
+    }
+
     /// Judges the head of an answer by `verdict` instead of [`by_status`](Self::by_status).
     #[must_use]
     pub fn judged_by(
         self,
         verdict: impl Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            verdict: Some(Arc::new(verdict)),
-            ..self
-        }
+        self.with(|options| options.verdict = Some(Arc::new(verdict)))
     }
 
     /// Says which requests may probe. Default: those that read.
@@ -96,10 +127,7 @@ impl HttpCalls {
         self,
         may_probe: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            may_probe: Some(Arc::new(may_probe)),
-            ..self
-        }
+        self.with(|options| options.may_probe = Some(Arc::new(may_probe)))
     }
 
     /// Says what requests do to the partner; a [read-only hold](crate::Hold::read_only) lets reads pass. Default:
@@ -120,10 +148,7 @@ impl HttpCalls {
         self,
         class: impl Fn(&Method, &Uri) -> Class + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            class: Some(Arc::new(class)),
-            ..self
-        }
+        self.with(|options| options.class = Some(Arc::new(class)))
     }
 
     /// Judges answers whose status looks like a success by the beginning of their bodies, for partners that fail with
@@ -152,10 +177,7 @@ impl HttpCalls {
         self,
         judge: impl Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            body: Some(Arc::new(judge)),
-            ..self
-        }
+        self.with(|options| options.body = Some(Arc::new(judge)))
     }
 
     /// Judges answers whose status looks like a success by what their JSON says: [`judged_by_body`](Self::judged_by_body)
@@ -171,10 +193,7 @@ impl HttpCalls {
     /// So much memory a call may take while its answer streams, if it is judged by its body.
     #[must_use]
     pub fn with_body_prefix(self, bytes: usize) -> Self {
-        Self {
-            prefix: Some(bytes.clamp(1, MOST)),
-            ..self
-        }
+        self.with(|options| options.prefix = Some(bytes.clamp(1, MOST)))
     }
 
     /// Gives the verdict at the headers and leaves the body alone, for callers who never read it and for answers that
@@ -184,10 +203,7 @@ impl HttpCalls {
     /// A judge of bodies is not asked then.
     #[must_use]
     pub fn judged_at_headers(self) -> Self {
-        Self {
-            until: Until::HeadersCame,
-            ..self
-        }
+        self.with(|options| options.until = Until::HeadersCame)
     }
 
     /// The same for stacks whose errors are `BoxError`.
@@ -201,7 +217,7 @@ impl HttpCalls {
     #[must_use]
     pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Verdict {
         let verdict = self.judge_head(answer.status(), answer.headers());
-        match &self.body {
+        match self.given(|options| &options.body) {
             Some(judge) if verdict.outcome == Outcome::Success => {
                 ask(&**judge, answer).unwrap_or(verdict)
             }
@@ -210,7 +226,7 @@ impl HttpCalls {
     }
 
     fn judge_head(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        match &self.verdict {
+        match self.given(|options| &options.verdict) {
             Some(judge) => judge(status, headers),
             None => Self::by_status(status, headers),
         }
@@ -232,9 +248,13 @@ impl HttpCalls {
             _ => Outcome::Success,
         };
         let verdict = Verdict::from(outcome).with_code(status.as_u16());
+        // A success is not even asked: looking for a header costs more than the rest of the judgement.
+        if outcome == Outcome::Success {
+            return verdict;
+        }
         match retry_after::asked(headers, Clock::wall) {
-            Some(span) if outcome != Outcome::Success => verdict.with_retry_after(span),
-            _ => verdict,
+            Some(span) => verdict.with_retry_after(span),
+            None => verdict,
         }
     }
 }
@@ -242,12 +262,15 @@ impl HttpCalls {
 impl fmt::Debug for HttpCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCalls")
-            .field("verdict", &self.verdict.is_some())
-            .field("may_probe", &self.may_probe.is_some())
-            .field("class", &self.class.is_some())
-            .field("body", &self.body.is_some())
-            .field("prefix", &self.prefix.unwrap_or(MOST))
-            .field("until", &self.until)
+            .field("verdict", &self.given(|options| &options.verdict).is_some())
+            .field(
+                "may_probe",
+                &self.given(|options| &options.may_probe).is_some(),
+            )
+            .field("class", &self.given(|options| &options.class).is_some())
+            .field("body", &self.given(|options| &options.body).is_some())
+            .field("prefix", &self.prefix())
+            .field("until", &self.until())
             .finish()
     }
 }
@@ -255,11 +278,11 @@ impl fmt::Debug for HttpCalls {
 impl HttpCalls {
     fn endpoint<'r, A>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         let (method, uri) = (request.method(), request.uri());
-        let class = match &self.class {
+        let class = match self.given(|options| &options.class) {
             Some(class) => class(method, uri),
             None => by_method(method),
         };
-        let may_probe = match &self.may_probe {
+        let may_probe = match self.given(|options| &options.may_probe) {
             Some(may_probe) => may_probe(method, uri),
             // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
             None => class == Class::Read,
@@ -282,13 +305,9 @@ impl HttpCalls {
             return response.map(Measured::settled);
         }
         let (head, body) = response.into_parts();
-        let judge = match self.until {
-            Until::BodyEnds => self.body.as_ref(),
-            Until::HeadersCame => None,
-        };
-        let whole = match self.until {
-            Until::BodyEnds => body.is_end_stream(),
-            Until::HeadersCame => true,
+        let (judge, whole) = match self.until() {
+            Until::BodyEnds => (self.given(|options| &options.body), body.is_end_stream()),
+            Until::HeadersCame => (None, true),
         };
         let mut verdict = self.judge_head(head.status, &head.headers);
         if let (Some(judge), true, Outcome::Success) = (judge, whole, verdict.outcome) {
@@ -306,7 +325,7 @@ impl HttpCalls {
                     judge.clone(),
                     head.status,
                     head.headers.clone(),
-                    self.prefix.unwrap_or(MOST),
+                    self.prefix(),
                     body.size_hint().exact(),
                 )
             });

@@ -41,11 +41,11 @@ impl Matcher {
     }
 
     /// The number of the pattern that `path` matches; none if it is ambiguous.
+    #[inline]
     pub(super) fn find(&self, path: &str) -> Option<usize> {
-        if is_ambiguous(path) {
-            return None;
-        }
-        self.0.at(path).ok().map(|found| *found.value)
+        let found = self.0.at(path).ok()?;
+        // Asked only then: most paths match nothing.
+        (!is_ambiguous(path)).then_some(*found.value)
     }
 }
 
@@ -63,6 +63,7 @@ impl exempt::Paths for Matcher {
 }
 
 /// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
+#[inline]
 pub(super) fn is_ambiguous(path: &str) -> bool {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
@@ -73,6 +74,7 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
 }
 
 /// The same, of every byte.
+#[inline(never)]
 fn is_ambiguous_somewhere(path: &str) -> bool {
     let bytes = path.as_bytes();
     let mut has_escapes = false;
@@ -92,31 +94,38 @@ fn is_ambiguous_somewhere(path: &str) -> bool {
     has_escapes && has_odd_escape(path)
 }
 
+/// As many bytes as processors compare at once.
+const AT_ONCE: usize = 16;
+
 /// Whether nothing in the path could make it ambiguous: no byte that has a meaning but `/`, and no two of those together.
+#[inline]
 fn is_plain(path: &[u8]) -> bool {
-    // Sixteen at a time, which is what processors compare at once; each byte with the one before it.
-    const AT_ONCE: usize = 16;
+    let mut padded = [b'a'; AT_ONCE + 1];
+    let path = if path.len() < padded.len() {
+        padded[..path.len()].copy_from_slice(path);
+        &padded
+    } else {
+        path
+    };
     let [first, after @ ..] = path else {
         return true;
     };
+    // Each byte with the one before it.
     let before = &path[..after.len()];
-    let (Some(last_after), Some(last_before)) = (after.last_chunk(), before.last_chunk()) else {
-        let mut pairs = after.iter().zip(before);
-        return !is_odd(*first) && pairs.all(|(byte, before)| !is_odd_after(*byte, *before));
-    };
-    let odd = |bytes: &[u8; AT_ONCE], before: &[u8; AT_ONCE]| {
-        let mut odd = [0; AT_ONCE];
-        for ((odd, byte), before) in odd.iter_mut().zip(bytes).zip(before) {
-            *odd = u8::from(is_odd_after(*byte, *before));
+    let mut odd = [is_odd(*first); AT_ONCE];
+    let mut look = |after: &[u8; AT_ONCE], before: &[u8; AT_ONCE]| {
+        for (odd, (byte, before)) in odd.iter_mut().zip(after.iter().zip(before)) {
+            *odd |= is_odd_after(*byte, *before);
         }
-        u128::from_ne_bytes(odd)
     };
-    let chunks = after.as_chunks().0.iter().zip(before.as_chunks().0);
-    // The last sixteen overlap with what they follow.
-    let seen = chunks.fold(odd(last_after, last_before), |seen, (bytes, before)| {
-        seen | odd(bytes, before)
-    });
-    seen == 0 && !is_odd(*first)
+    for (after, before) in after.as_chunks().0.iter().zip(before.as_chunks().0) {
+        look(after, before);
+    }
+    // The last ones overlap with what they follow.
+    if let (Some(after), Some(before)) = (after.last_chunk(), before.last_chunk()) {
+        look(after, before);
+    }
+    !odd.into_iter().fold(false, |any, odd| any | odd)
 }
 
 /// Whether a byte might make a path ambiguous by itself.
@@ -186,6 +195,7 @@ mod tests {
     #[test]
     fn an_ambiguous_path_is_not_exempt() {
         for path in [
+            "",
             "*",
             "host:443",
             "/health/../billing/prices",

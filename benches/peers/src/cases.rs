@@ -4,12 +4,18 @@ use crate::{
     ours::{self, LONG, NAME, OURS, OURS_COARSE, SHAPES},
     peers::{COARSE_PEERS, LOAD_SHED, PEERS, tower_resilience_held},
     proof::{trip, tripped_and_recovered},
-    router,
+    router::Through,
     subject::{Answer, Breaker, Cost, GOOD, Partner, Subject, Tower},
 };
 
 /// So many calls are in the window of every subject before it is measured.
 pub(crate) const CALLS_BEFORE: u64 = 10_000;
+
+/// The layer that ours before an axum router's routes stands beside.
+pub(crate) const DOES_NOTHING: &str = "a layer that does nothing";
+
+/// The same of requests to a server, which nothing depends on: the layer before its routes has no window.
+const REQUESTS_BEFORE: u64 = 200;
 
 /// Subjects that do the same work.
 pub(crate) struct Case {
@@ -189,28 +195,49 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(with_bare("refused", each(Entry::tripped, OURS, &PEERS)));
     cases.push(with_bare("refused_held", held.into_iter()));
     cases.push(Case {
+        name: "http",
+        entries: vec![
+            Entry::plain("bare", Role::Bare, ours::bare_http),
+            Entry::plain(NAME, Role::Ours, ours::http),
+        ],
+    });
+    cases.push(Case {
         name: "exempt",
         entries: exempt.into(),
     });
-    cases.push(Case {
-        name: "axum",
+    cases.push(through_axum("axum", Through::Oneshot, CALLS_BEFORE));
+    cases.push(through_axum(
+        "axum_served",
+        Through::Server,
+        REQUESTS_BEFORE,
+    ));
+    cases
+}
+
+fn through_axum(name: &'static str, through: Through, calls_before: u64) -> Case {
+    let entry = |name, role, make: fn(Through) -> Box<dyn Subject>| Entry {
+        calls_before,
+        ..Entry::plain(name, role, move || make(through))
+    };
+    Case {
+        name,
         entries: vec![
             // Its baseline: the same router without the layer.
-            Entry::plain("bare", Role::Bare, router::alone),
-            Entry::plain(
-                "a layer that does nothing",
-                Role::Beside,
-                router::with_identity,
-            ),
-            Entry::plain(NAME, Role::Ours, router::with_layer),
-            Entry::plain(
+            entry("bare", Role::Bare, Through::alone),
+            entry("a layer that does nothing", Role::Beside, Through::identity),
+            entry(NAME, Role::Ours, Through::layer),
+            entry(
                 "tower-maintenance, no exemption",
                 Role::Ours,
-                router::with_plain_layer,
+                Through::plain_layer,
+            ),
+            entry(
+                "tower-maintenance, around the router",
+                Role::Ours,
+                Through::around,
             ),
         ],
-    });
-    cases
+    }
 }
 
 /// Ours with larger windows and more who listen: an admitted call should cost the same in each.

@@ -7,9 +7,8 @@
 use std::{env, process::Command, thread};
 
 use crate::{
-    cases::{CALLS_BEFORE, Case, cases, growth},
+    cases::{Case, Entry, cases, growth},
     measure::Effort,
-    ours::NAME,
     subject::Cost,
 };
 
@@ -28,36 +27,47 @@ pub(crate) fn can_be_counted() -> bool {
 /// One subject of a case.
 struct Job<'c> {
     case: &'c str,
-    subject: &'c str,
+    subject: &'static str,
     before: u64,
     calls: u64,
 }
 
-/// Instructions per call, subject by subject.
-pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
-    let jobs: Vec<_> = (case.entries.iter())
-        .map(|entry| Job {
-            case: case.name,
+impl<'c> Job<'c> {
+    fn new(case: &'c str, entry: &Entry, effort: Effort) -> Self {
+        Self {
+            case,
             subject: entry.name,
             before: entry.calls_before.min(effort.most_before),
             calls: match entry.cost {
                 Cost::Flat => effort.instructions,
                 Cost::Grows => FEW,
             },
-        })
-        .collect();
-    count(&jobs)
+        }
+    }
 }
 
-/// Instructions per call of ours, case by case.
-pub(crate) fn ours(cases: &[&'static str], effort: Effort) -> Result<Vec<f64>, String> {
-    let job = |case: &&'static str| Job {
-        case,
-        subject: NAME,
-        before: CALLS_BEFORE,
-        calls: effort.instructions,
+/// Instructions per call, subject by subject.
+pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
+    let job = |entry| Job::new(case.name, entry, effort);
+    count(&case.entries.iter().map(job).collect::<Vec<_>>())
+}
+
+/// Instructions per call of these, each a case and a subject of it.
+pub(crate) fn each(subjects: &[(&'static str, &str)], effort: Effort) -> Result<Vec<f64>, String> {
+    let job = |(case, subject): &(&'static str, &str)| {
+        entry(case, subject).map(|entry| Job::new(case, &entry, effort))
     };
-    count(&cases.iter().map(job).collect::<Vec<_>>())
+    count(&subjects.iter().map(job).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// The subject of this name in the case of that.
+fn entry(case: &str, subject: &str) -> Result<Entry, String> {
+    let cases = cases().into_iter().chain([growth()]);
+    cases
+        .filter(|known| known.name == case)
+        .flat_map(|case| case.entries)
+        .find(|entry| entry.name == subject)
+        .ok_or_else(|| format!("there is no `{subject}` in a case `{case}`"))
 }
 
 fn count(jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
@@ -119,12 +129,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
             .map_err(|error| format!("{text} is no number of calls: {error}"))
     };
     let (before, calls) = (number(before)?, number(calls)?);
-    let cases = cases().into_iter().chain([growth()]);
-    let entry = cases
-        .filter(|known| known.name == case)
-        .flat_map(|case| case.entries)
-        .find(|entry| entry.name == subject)
-        .ok_or_else(|| format!("there is no `{subject}` in a case `{case}`"))?;
+    let entry = entry(case, subject)?;
     let mut subject = entry.subject()?;
     subject.run(before);
     subject.run(calls);

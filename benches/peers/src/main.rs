@@ -11,7 +11,9 @@
 //! | `refused` | a call to a breaker that failing calls have tripped: its wait is pending |
 //! | `refused_held` | a call refused by an operator's hold without expiry: no deadline is pending |
 //! | `exempt` | a call exempt by one of 1,000 path patterns; `bare` is the bare matcher before the partner |
+//! | `http` | an HTTP call that passes and is judged by its head, for its answer has no body |
 //! | `axum` | a request through an axum router with the layer before its routes; `bare` is the router without, beside it with a layer that does nothing |
+//! | `axum_served` | the same in a real server, over a connection that is kept; most of its time is the kernel's, and moves with where the client's process runs |
 //! | `growth` | an admitted call with larger windows, subscribers, readers |
 //! | `two_threads` | two threads on one layer against one, by wall clock: `bare` shows what the machine allows, at most 2; `alone` is the share of time in which only one of them ran, 0 where the machine is idle |
 //! | `memory` | the bytes of one layer |
@@ -42,6 +44,7 @@ mod peers;
 mod proof;
 mod report;
 mod router;
+mod served;
 mod subject;
 
 use std::{env, process::ExitCode};
@@ -74,10 +77,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<(), String> {
-    if let [command, rest @ ..] = arguments
-        && command == instructions::COMMAND
-    {
-        return instructions::run(rest);
+    if let [command, rest @ ..] = arguments {
+        match command.as_str() {
+            instructions::COMMAND => return instructions::run(rest),
+            served::COMMAND => return served::client(rest),
+            _ => {}
+        }
     }
     match arguments {
         [only] if only == baseline::CHECK => return baseline::check(),

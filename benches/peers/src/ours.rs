@@ -161,7 +161,7 @@ pub(crate) fn beside_readers(number: usize) -> Box<dyn Subject> {
     })
 }
 
-// ---- exempt paths -------------------------------------------------------------------------------
+// ---- HTTP calls -------------------------------------------------------------------------------
 
 const PATTERNS: usize = 1_000;
 
@@ -232,6 +232,20 @@ where
 {
     let path = path();
     Box::new(Http { service, path })
+}
+
+/// The HTTP partner itself.
+pub(crate) fn bare_http() -> Box<dyn Subject> {
+    over_http(HttpPartner)
+}
+
+/// HTTP calls that pass and are judged, by the head alone: the answer has no body.
+pub(crate) fn http() -> Box<dyn Subject> {
+    over_http(
+        MaintenanceLayer::new("partner")
+            .http_calls()
+            .layer(HttpPartner),
+    )
 }
 
 /// What an exempt call cannot do without: the matcher that the layer uses, and the partner.

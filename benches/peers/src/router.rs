@@ -1,22 +1,33 @@
-//! A request through an axum router, without a server: the layer before its routes, and nothing.
+//! An axum router with the layer before its routes, and without; and a request through it without a server.
 
-use std::pin::pin;
+use std::{convert::Infallible, pin::pin};
 
 use axum::{Router, body::Body, routing::get};
-use http::{Request, Uri};
-use tower::{ServiceExt, layer::util::Identity};
+use http::{Request, Response, Uri};
+use tower::{Layer, Service, ServiceExt, layer::util::Identity};
 use tower_maintenance::{Exemption, MaintenanceLayer};
 
-use crate::subject::{Answer, Caller, Subject, finished};
+use crate::{
+    served,
+    subject::{Answer, Caller, Subject, finished},
+};
+
+/// What is asked for, and what is answered.
+pub(crate) const PATH: &str = "/billing/prices";
+pub(crate) const ANSWER: &str = "12 EUR";
 
 /// As a server does with each request: a clone of the router answers one of them.
 #[derive(Debug, Clone)]
-struct Routed {
-    router: Router,
+struct Routed<S> {
+    router: S,
     path: Uri,
 }
 
-impl Caller for Routed {
+impl<S> Caller for Routed<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+{
     #[inline]
     fn call(&mut self, _: u64) -> Answer {
         let mut request = Request::new(Body::empty());
@@ -27,37 +38,73 @@ impl Caller for Routed {
     }
 }
 
-fn routed(dress: impl FnOnce(Router) -> Router) -> Box<dyn Subject> {
-    let router = Router::new()
-        .route("/billing/prices", get(async || "12 EUR"))
-        .route("/billing/invoices/{id}", get(async || "invoice"));
-    Box::new(Routed {
-        router: dress(router),
-        path: Uri::from_static("/billing/prices"),
-    })
+/// By itself, as a server does with each request; or in one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Through {
+    Oneshot,
+    Server,
 }
 
-pub(crate) fn alone() -> Box<dyn Subject> {
-    routed(|router| router)
+impl Through {
+    fn router(self, dress: impl FnOnce(Router) -> Router) -> Box<dyn Subject> {
+        // With its state given, a router makes its routes once; a server does that by itself.
+        let router: Router = dress(router()).with_state(());
+        match self {
+            Self::Oneshot => Box::new(Routed {
+                router,
+                path: Uri::from_static(PATH),
+            }),
+            Self::Server => served::router(router),
+        }
+    }
+
+    pub(crate) fn alone(self) -> Box<dyn Subject> {
+        self.router(|router| router)
+    }
+
+    /// With a layer that does nothing: axum boxes the future of each layered route, whatever the layer is.
+    pub(crate) fn identity(self) -> Box<dyn Subject> {
+        self.router(|router| router.layer(Identity::new()))
+    }
+
+    /// With the layer before the routes, serving, and an exemption that the request has not.
+    pub(crate) fn layer(self) -> Box<dyn Subject> {
+        self.router(|router| router.layer(exempting().routes()))
+    }
+
+    /// The same without any exemption.
+    pub(crate) fn plain_layer(self) -> Box<dyn Subject> {
+        let layer = MaintenanceLayer::new("partner");
+        self.router(|router| router.layer(layer.routes()))
+    }
+
+    /// With the layer around the router, which axum boxes nothing for.
+    pub(crate) fn around(self) -> Box<dyn Subject> {
+        let service = exempting().paths().layer(router().with_state(()));
+        match self {
+            Self::Oneshot => Box::new(Routed {
+                router: service,
+                path: Uri::from_static(PATH),
+            }),
+            Self::Server => served::around(service),
+        }
+    }
 }
 
-/// With a layer that does nothing: axum boxes the future of each layered route, whatever the layer is.
-pub(crate) fn with_identity() -> Box<dyn Subject> {
-    routed(|router| router.layer(Identity::new()))
+fn router() -> Router {
+    let prices = async || {
+        served::answered();
+        ANSWER
+    };
+    Router::new()
+        .route(PATH, get(prices))
+        .route("/billing/invoices/{id}", get(async || "invoice"))
 }
 
-/// With the layer before the routes, serving, and an exemption that the request has not.
-pub(crate) fn with_layer() -> Box<dyn Subject> {
+fn exempting() -> MaintenanceLayer {
     let invoices = Exemption::route("/billing/invoices/{id}", "a bench");
     let built = MaintenanceLayer::builder("partner")
         .exempt(invoices)
         .build();
-    let layer = built.expect("route and reason are given");
-    routed(|router| router.layer(layer.routes()))
-}
-
-/// The same without any exemption.
-pub(crate) fn with_plain_layer() -> Box<dyn Subject> {
-    let layer = MaintenanceLayer::new("partner");
-    routed(|router| router.layer(layer.routes()))
+    built.expect("route and reason are given")
 }

@@ -50,8 +50,10 @@ fn the_quick_run_has_every_case_and_every_peer() {
             "admitted",
             "admitted_coarse",
             "axum",
+            "axum_served",
             "exempt",
             "growth",
+            "http",
             "memory",
             "refused",
             "refused_held",
@@ -64,7 +66,7 @@ fn the_quick_run_has_every_case_and_every_peer() {
             assert_is_a_cost(subject, &cases[case][subject]);
         }
     }
-    for case in ["refused_held", "exempt", "axum"] {
+    for case in ["refused_held", "http", "exempt", "axum", "axum_served"] {
         for subject in ["bare", "tower-maintenance"] {
             assert_is_a_cost(subject, &cases[case][subject]);
         }
