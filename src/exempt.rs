@@ -7,12 +7,7 @@
 //! How endpoints are recognised is a seam: plain names here, path patterns where the `http` wing
 //! brings a matcher.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     endpoint::{Endpoint, Placement},
@@ -240,50 +235,8 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Index {
-    names: ByName,
+    names: HashMap<Arc<str>, usize>,
     paths: Option<Box<dyn Paths>>,
-}
-
-/// What was listed, by its name. Looked up by any name, but only the operator's are in it, so that nobody can fill it with
-/// names that collide; and a request costs less than by a hash that minds that.
-pub(crate) type ByName = HashMap<Arc<str>, usize, BuildHasherDefault<OfName>>;
-
-/// The hash of a name.
-#[derive(Default)]
-pub(crate) struct OfName(u64);
-
-impl Hasher for OfName {
-    #[inline]
-    fn write(&mut self, name: &[u8]) {
-        let rest = match name.last_chunk() {
-            // It overlaps with what it follows.
-            Some(last) => u64::from_ne_bytes(*last),
-            None => name
-                .iter()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        self.write_u64(rest);
-        for word in name.as_chunks().0 {
-            self.write_u64(u64::from_ne_bytes(*word));
-        }
-    }
-
-    /// The mark that ends a text: there is but one in a name.
-    #[inline]
-    fn write_u8(&mut self, _: u8) {}
-
-    #[inline]
-    fn write_u64(&mut self, word: u64) {
-        // Both halves of the product: each bit of the word has a part in all bits.
-        let odd = 0x9e37_79b9_7f4a_7c15;
-        let product = u128::from(self.0 ^ word ^ odd) * u128::from(odd);
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// Whether plain calls are given names somewhere.
@@ -319,15 +272,15 @@ impl Table {
     }
 
     /// The exemption of an endpoint, if it has one.
-    #[inline]
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
             Placement::AroundCalls => &self.around_calls,
             Placement::BeforeRoutes => &self.before_routes,
         };
-        let by_name = |name| index.names.get(name).copied();
-        let found = endpoint.name.and_then(by_name);
-        let found = found.or_else(|| index.paths.as_ref()?.find(endpoint.path?))?;
+        let by_name = endpoint
+            .name
+            .and_then(|name| index.names.get(name).copied());
+        let found = by_name.or_else(|| index.paths.as_ref()?.find(endpoint.path?))?;
         self.listed.entries.get(found)
     }
 }
@@ -367,28 +320,5 @@ impl Index {
         }
         index.paths = compile.map(|compile| compile(&patterns)).transpose()?;
         Ok(index)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::HashSet, hash::BuildHasher};
-
-    use super::*;
-
-    /// A map takes its buckets from the low bits of a hash, and tells what is in one apart by the high ones.
-    #[test]
-    fn names_that_are_alike_have_hashes_that_are_not() {
-        let hasher = BuildHasherDefault::<OfName>::default();
-        for pattern in ["/v1/resource-#/items/{id}", "#", "/x/#", "/accounts/{id}#/"] {
-            let names = (0..1_000).map(|n| pattern.replace('#', &n.to_string()));
-            let hashes: Vec<u64> = names.map(|name| hasher.hash_one(&*name)).collect();
-            for bits in [0, 48] {
-                let different: HashSet<u64> =
-                    hashes.iter().map(|hash| hash >> bits & 0xffff).collect();
-                // By chance 8 of 1,000 fall together.
-                assert!(different.len() > 950, "{pattern}: {}", different.len());
-            }
-        }
     }
 }

@@ -3,13 +3,13 @@
 //! An OAuth callback is a GET that writes, a search may be a POST that reads: who goes by the method alone
 //! lets the one pass under a read-only hold and refuses the other. What is not listed here follows its method.
 
-use std::fmt;
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::matcher::{BadPattern, Matcher, is_ambiguous};
-use crate::{endpoint::Class, exempt::ByName, text::OneLine};
+use crate::{endpoint::Class, text::OneLine};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
 ///
@@ -114,7 +114,7 @@ pub enum ClassError {
 /// The classes, ready to be looked up.
 #[derive(Debug)]
 pub(crate) struct Classes {
-    by_pattern: ByName,
+    by_pattern: HashMap<Arc<str>, usize>,
     routes: Vec<OfRoute>,
     paths: Matcher,
     /// Each pattern by itself, as [`fold`] leaves it: two that differ in case alone may both be meant.
@@ -168,7 +168,7 @@ pub(crate) fn by_method(method: &Method) -> Class {
 
 impl Classes {
     pub(crate) fn new(given: RouteClasses) -> Result<Self, ClassError> {
-        let mut by_pattern = ByName::default();
+        let mut by_pattern: HashMap<Arc<str>, usize> = HashMap::new();
         let mut routes: Vec<OfRoute> = Vec::new();
         for (pattern, method, class) in given.entries {
             let number = *by_pattern
