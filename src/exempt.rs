@@ -7,7 +7,7 @@
 //! How endpoints are recognised is a seam: plain names here, path patterns where the `http` wing
 //! brings a matcher.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
     endpoint::{Endpoint, Placement},
@@ -235,8 +235,37 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Index {
-    names: HashMap<Arc<str>, usize>,
+    names: Names,
     paths: Option<Box<dyn Paths>>,
+}
+
+/// The numbers of what is listed, by name. Sorted by length and then by what the name says: most names are told apart
+/// without a look at them, and none is hashed.
+#[derive(Debug, Default)]
+struct Names(Vec<(Arc<str>, usize)>);
+
+impl Names {
+    #[inline]
+    fn get(&self, name: &str) -> Option<usize> {
+        let place = self.place(name).ok()?;
+        Some(self.0[place].1)
+    }
+
+    /// Says whether there is none of that name yet.
+    fn insert(&mut self, name: Arc<str>, number: usize) -> bool {
+        let place = self.place(&name);
+        if let Err(place) = place {
+            self.0.insert(place, (name, number));
+        }
+        place.is_err()
+    }
+
+    #[inline]
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        let asked = (name.len(), name);
+        self.0
+            .binary_search_by(|(listed, _)| (listed.len(), &**listed).cmp(&asked))
+    }
 }
 
 /// Whether plain calls are given names somewhere.
@@ -277,9 +306,7 @@ impl Table {
             Placement::AroundCalls => &self.around_calls,
             Placement::BeforeRoutes => &self.before_routes,
         };
-        let by_name = endpoint
-            .name
-            .and_then(|name| index.names.get(name).copied());
+        let by_name = endpoint.name.and_then(|name| index.names.get(name));
         let found = by_name.or_else(|| index.paths.as_ref()?.find(endpoint.path?))?;
         self.listed.entries.get(found)
     }
@@ -307,7 +334,7 @@ impl Index {
                     name: entry.name.to_string(),
                 });
             }
-            if index.names.insert(entry.name.clone(), number).is_some() {
+            if !index.names.insert(entry.name.clone(), number) {
                 return Err(ExemptionError::Twice {
                     name: entry.name.to_string(),
                     place,
@@ -320,5 +347,27 @@ impl Index {
         }
         index.paths = compile.map(|compile| compile(&patterns)).transpose()?;
         Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_found_whatever_came_before_it_and_no_other_is() {
+        let mut names = Names::default();
+        // In no order, of many lengths, and many of each.
+        let name = |n: usize| format!("{}/{n}", "billing".repeat(n % 7));
+        let order = || (0..500).map(|n| n * 317 % 500);
+        for n in order() {
+            assert!(names.insert(name(n).into(), n));
+            assert!(!names.insert(name(n).into(), 1_000), "it is there already");
+        }
+        for n in order() {
+            assert_eq!(names.get(&name(n)), Some(n));
+            assert_eq!(names.get(&format!("{}/", name(n))), None);
+            assert_eq!(names.get(&name(n + 500)), None);
+        }
     }
 }
