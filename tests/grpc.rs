@@ -1203,14 +1203,21 @@ async fn trailers_behind_an_end_are_waited_for() {
         }
     }
 
-    for (trailers, wanted) in [(status("0"), (1, 0)), (status("14"), (0, 1))] {
+    for (content_type, code, wanted) in [
+        (WEB, "0", (1, 0)),
+        (WEB, "14", (0, 1)),
+        // The control: gRPC itself has its end where it says so, for readers who do not ask once more.
+        ("application/grpc", "0", (0, 1)),
+    ] {
         let layer = MaintenanceLayer::new("zuora");
         let channel = service_fn(async |_: Request<()>| {
             let steps = Steps {
-                left: [Step::Data, Step::Trailers(trailers.clone())].into(),
+                left: [Step::Data, Step::Trailers(status(code))].into(),
                 sleep: None,
             };
-            Ok::<_, Infallible>(Response::new(Early(steps)))
+            let mut answer = Response::new(Early(steps));
+            *answer.headers_mut() = fields(&[("content-type", content_type)]);
+            Ok::<_, Infallible>(answer)
         });
         let request = Request::post(format!("http://partner{CHARGE}"));
         let answer = layer
@@ -1222,7 +1229,11 @@ async fn trailers_behind_an_end_are_waited_for() {
             frame.unwrap();
         }
         let calls = layer.handle().status().calls;
-        assert_eq!((calls.succeeded, calls.failed), wanted);
+        assert_eq!(
+            (calls.succeeded, calls.failed),
+            wanted,
+            "{content_type} {code}"
+        );
     }
 }
 

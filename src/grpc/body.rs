@@ -179,7 +179,7 @@ impl Reading for Answer {
     }
 
     fn may_still_speak(&self) -> bool {
-        self.otherwise.outcome == Outcome::Failure
+        self.web.is_some() && self.otherwise.outcome == Outcome::Failure
     }
 }
 
