@@ -53,7 +53,8 @@
 /// that moment, whether or not anybody gives up on it. It goes on streaming for its reader; to give up on it is the
 /// reader's business, or that of a timeout which stands around the reading too. For answers that stream for ever, and on which silence is
 /// no fault (server-sent events, long polling), there is `HttpCalls::judged_at_headers`, and over gRPC (feature `grpc`)
-/// `GrpcCalls::streams` for the methods that stream: those are judged at their first message.
+/// `GrpcCalls::streams` for the methods that stream: those are judged at their first message. One that may be silent from its start is
+/// named by `GrpcCalls::subscriptions`.
 ///
 /// # Inside or outside retry
 ///

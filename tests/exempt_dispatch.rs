@@ -11,7 +11,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use tower::{Layer, ServiceExt};
-use tower_maintenance::{Exemption, Hold, MaintenanceLayer};
+use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::RouteClasses};
 
 #[path = "support/dispatch.rs"]
 mod dispatch;
@@ -219,15 +219,22 @@ fn every_exempt_pattern_passes_both_views() {
     }
 }
 
-/// The limit that `MaintenanceLayer::paths` tells of. The second pair is what the fuzz target found.
+/// The limit that `MaintenanceLayer::paths` tells of, and its cure. The second pair is what the fuzz target found.
 #[tokio::test]
-async fn where_routes_overlap_paths_exempts_both_and_routes_only_the_one_declared() {
-    for (exempt, preferred, path) in [
-        ("/invoices/{id}", "/invoices/export", "/invoices/export"),
+async fn where_routes_overlap_paths_exempts_both_unless_it_knows_them_and_routes_only_the_one_declared()
+ {
+    for (exempt, preferred, path, plainly_exempt) in [
+        (
+            "/invoices/{id}",
+            "/invoices/export",
+            "/invoices/export",
+            "/invoices/7",
+        ),
         (
             "/{tenant}/status/{probe}/live",
             "/files/{*path}",
             "/files/status/db/live",
+            "/7/status/db/live",
         ),
     ] {
         let layer = MaintenanceLayer::builder("zuora")
@@ -241,10 +248,62 @@ async fn where_routes_overlap_paths_exempts_both_and_routes_only_the_one_declare
         let app = Router::new()
             .route(exempt, get(async || "exempt"))
             .route(preferred, get(async || "preferred"));
-        let request = || Request::get(path).body(Body::empty()).unwrap();
-        let by_path = layer.paths().layer(app.clone()).oneshot(request());
+        let request = |path| Request::get(path).body(Body::empty()).unwrap();
+        let by_path = layer.paths().layer(app.clone()).oneshot(request(path));
         assert_eq!(by_path.await.unwrap().status(), 200, "{path}");
-        let by_router = app.layer(layer.routes()).oneshot(request());
+        let known = layer.paths().knowing([exempt, preferred]).unwrap();
+        for (path, status) in [
+            (path, 503),
+            (plainly_exempt, 200),
+            ("/", 503),
+            ("/invoices//7", 503),
+        ] {
+            let by_known = known.layer(app.clone()).oneshot(request(path));
+            assert_eq!(by_known.await.unwrap().status(), status, "{path}");
+        }
+        let by_router = app.layer(layer.routes()).oneshot(request(path));
         assert_eq!(by_router.await.unwrap().status(), 503, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
+    let layer = MaintenanceLayer::new("zuora");
+    let classes = RouteClasses::new()
+        .read("/search/{what}")
+        .write("/oauth/callback");
+    let known = layer
+        .paths()
+        .knowing(["/search/{what}", "/search/all", "/oauth/callback"]);
+    let view = known.unwrap().classed(classes).unwrap();
+    let hold = Hold::new("on-call", "the ledger moves").read_only();
+    layer.handle().engage(hold).unwrap();
+    let app = Router::<()>::new().fallback(async || "passed");
+    for (request, status) in [
+        (Request::post("/search/prices"), 200),
+        (Request::post("/search/all"), 503),
+        (Request::get("/search/all"), 200),
+        (Request::get("/oauth/callback"), 503),
+        // None of them, by the router: a lenient one may take it for one.
+        (Request::get("/OAuth/callback"), 503),
+        (Request::get("/prices"), 200),
+        (Request::post("/prices"), 503),
+    ] {
+        let request = request.body(Body::empty()).unwrap();
+        let told = format!("{} {}", request.method(), request.uri());
+        let answer = view.layer(app.clone()).oneshot(request).await;
+        assert_eq!(answer.unwrap().status(), status, "{told}");
+    }
+    let error = layer.paths().knowing(["/a", "b"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the pattern `b` is not valid: a path pattern begins with `/`"
+    );
+    let error = layer.paths().knowing(["/{a}", "/{b}"]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("the pattern `/{b}` is not valid: "),
+        "{error}"
+    );
 }

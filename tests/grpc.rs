@@ -607,6 +607,80 @@ async fn the_whole_of_the_first_message_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
+    let subscribed =
+        |answer| Stack::speaking(GrpcCalls::new().subscriptions([WATCH]).unwrap(), answer);
+    let silent = || with_body(vec![Step::Hangs]);
+    for (stack, wanted) in [
+        (subscribed(silent()), (0, 0, 5, 0)),
+        // The control: one that merely streams.
+        (streaming(silent()), (0, 3, 0, 0)),
+    ] {
+        for _ in 0..5 {
+            let mut body = stack.head(WATCH).await.unwrap().into_body();
+            if stack.handle.mode() != Mode::Serving {
+                break;
+            }
+            let more = tokio::time::timeout(secs(10), body.frame()).await;
+            assert!(more.is_err());
+        }
+        assert_eq!(stack.counts(), wanted);
+    }
+    // Nobody has read of it at all.
+    let stack = subscribed(silent());
+    let body = stack.head(WATCH).await.unwrap().into_body();
+    tokio::time::sleep(secs(3600)).await;
+    assert_eq!(stack.handle.status().calls.in_flight(), 1);
+    drop(body);
+    assert_eq!(stack.counts(), (0, 0, 1, 0));
+    // What is no silence is judged as it is of any stream, and half a message is none.
+    let late = |step| with_body(vec![Step::After(secs(3600)), step]);
+    for (answer, wanted) in [
+        (late(Step::Data), (1, 0, 0, 0)),
+        (late(Step::Trailers(status("0"))), (1, 0, 0, 0)),
+        (late(Step::Trailers(status("14"))), (0, 1, 0, 0)),
+        (late(Step::BreaksOff), (0, 1, 0, 0)),
+        (with_body(vec![]), (0, 1, 0, 0)),
+        (trailers_only(status("13")), (0, 1, 0, 0)),
+        (
+            with_body(vec![Step::Bytes(b"\0\0"), Step::Hangs]),
+            (0, 0, 1, 0),
+        ),
+        (by_proxy(502, HeaderMap::new()), (0, 1, 0, 0)),
+    ] {
+        let stack = subscribed(answer.clone());
+        let _ = tokio::time::timeout(secs(7200), stack.call(WATCH)).await;
+        assert_eq!(stack.counts(), wanted, "{answer:?}");
+    }
+    // A proxy's page is no subscription, and hangs like any other; so does another method.
+    let page = Answer {
+        steps: vec![Step::Hangs],
+        ..by_proxy(404, HeaderMap::new())
+    };
+    for (answer, method) in [(page, WATCH), (silent(), CHARGE)] {
+        let stack = subscribed(answer);
+        let _ = tokio::time::timeout(secs(60), stack.call(method)).await;
+        assert_eq!(stack.counts(), (0, 1, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_reads_passes_under_a_read_only_hold_and_does_not_probe() {
+    let speaks = GrpcCalls::new().reads([WATCH, PRICES]).unwrap();
+    let stack = Stack::speaking(speaks.subscriptions([WATCH]).unwrap(), in_trailers("0"));
+    stack
+        .handle
+        .engage(Hold::new("on-call", "the ledger moves").read_only())
+        .unwrap();
+    assert!(!stack.is_refused(WATCH).await);
+    stack.handle.release("on-call", "drill").unwrap();
+    stack.handle.trip("on-call", "drill").unwrap();
+    stack.handle.probe_now("on-call", "drill").unwrap();
+    assert!(stack.is_refused(WATCH).await);
+    assert!(!stack.is_refused(PRICES).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_probes_gives_its_slot_back_at_its_first_message() {
     let speaks = GrpcCalls::new().reads([WATCH]).unwrap();
     let speaks = speaks.streams([WATCH]).unwrap();
@@ -989,4 +1063,219 @@ async fn a_partners_name_does_not_get_out_of_the_message() {
         "{message}"
     );
     assert_eq!(answer.headers()["grpc-status"], "14");
+}
+
+// ---- gRPC-Web ---------------------------------------------------------------------------------------
+
+const WEB: &str = "application/grpc-web+proto";
+const TEXT: &str = "application/grpc-web-text";
+
+/// An answer whose trailers are a part of its body, if at all.
+fn web(content_type: &str, steps: Vec<Step>) -> Answer {
+    Answer {
+        headers: fields(&[("content-type", content_type)]),
+        ..with_body(steps)
+    }
+}
+
+const WEB_OK: Step = Step::Bytes(b"\x80\0\0\0\x0fgrpc-status:0\r\n");
+const WEB_DOWN: Step = Step::Bytes(b"\x80\0\0\0\x10grpc-status:14\r\n");
+
+#[tokio::test(start_paused = true)]
+async fn in_grpc_web_the_status_is_read_from_the_body() {
+    for (content_type, steps, expected) in [
+        (WEB, vec![Step::Data, WEB_OK], Outcome::Success),
+        (WEB, vec![Step::Data, WEB_DOWN], Outcome::Failure),
+        // In one frame with the message, and cut into two.
+        (
+            WEB,
+            vec![Step::Bytes(b"\0\0\0\0\0\x80\0\0\0\x0fgrpc-status:5\r\n")],
+            Outcome::Success,
+        ),
+        (
+            WEB,
+            vec![
+                Step::Bytes(b"\x80\0\0\0\x0fgrpc-st"),
+                Step::Bytes(b"atus:8\r\n"),
+            ],
+            Outcome::Neutral,
+        ),
+        (
+            TEXT,
+            vec![
+                Step::Bytes(b"AAAAAAA="),
+                Step::Bytes(b"gAAAAA9ncnBjLXN0YXR1czowDQo="),
+            ],
+            Outcome::Success,
+        ),
+        (
+            TEXT,
+            vec![Step::Bytes(b"AAAAAAA=gAAAABBncnBjLXN0YXR1czoxNA0K")],
+            Outcome::Failure,
+        ),
+        // As a layer within has translated it: the type is still the web's.
+        (
+            WEB,
+            vec![Step::Data, Step::Trailers(status("14"))],
+            Outcome::Failure,
+        ),
+        (
+            WEB,
+            vec![Step::Data, Step::Trailers(status("0"))],
+            Outcome::Success,
+        ),
+        // None, half of it, another one.
+        (WEB, vec![Step::Data], Outcome::Failure),
+        (
+            WEB,
+            vec![Step::Bytes(b"\x80\0\0\0\x0fgrpc-st")],
+            Outcome::Failure,
+        ),
+        (
+            WEB,
+            vec![Step::Bytes(b"\x80\0\0\0\x05a:b\r\n")],
+            Outcome::Failure,
+        ),
+        (WEB, vec![Step::Data, Step::BreaksOff], Outcome::Failure),
+        // Compressed: it may say anything.
+        (
+            WEB,
+            vec![Step::Data, Step::Bytes(b"\x81\0\0\0\x02zz")],
+            Outcome::Neutral,
+        ),
+        // The control: in gRPC itself that is no status.
+        (
+            "application/grpc",
+            vec![Step::Data, WEB_OK],
+            Outcome::Failure,
+        ),
+    ] {
+        let answer = web(content_type, steps);
+        assert_eq!(outcome(answer.clone()).await, expected, "{answer:?}");
+    }
+    // What the partner asks for is heeded there too.
+    let stack = Stack::new(web(
+        WEB,
+        vec![Step::Bytes(
+            b"\x80\0\0\0\x2fgrpc-status:14\r\ngrpc-retry-pushback-ms:900000\r\n",
+        )],
+    ));
+    for _ in 0..3 {
+        stack.call(CHARGE).await;
+    }
+    assert_eq!(stack.handle.status().retry_after, Some(secs(900)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_stream_is_judged_at_its_first_message_too() {
+    for (steps, wanted) in [
+        (vec![Step::Data, WEB_DOWN], (1, 0, 0, 0)),
+        // Trailers are no message.
+        (vec![WEB_DOWN, Step::Hangs], (0, 1, 0, 0)),
+        (vec![Step::Hangs], (0, 1, 0, 0)),
+    ] {
+        let stack = streaming(web(WEB, steps.clone()));
+        let _ = tokio::time::timeout(secs(60), stack.call(WATCH)).await;
+        assert_eq!(stack.counts(), wanted, "{steps:?}");
+    }
+}
+
+/// As `tonic-web`'s client is over HTTP/2: the body it decodes is at its end, and the trailers are still to be given.
+#[tokio::test(start_paused = true)]
+async fn trailers_behind_an_end_are_waited_for() {
+    /// Says that it is at its end when only trailers are left.
+    #[derive(Default)]
+    struct Early(Steps);
+
+    impl Body for Early {
+        type Data = &'static [u8];
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, io::Error>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            !self.0.left.iter().any(|step| matches!(step, Step::Data))
+        }
+    }
+
+    for (content_type, code, wanted) in [
+        (WEB, "0", (1, 0)),
+        (WEB, "14", (0, 1)),
+        // The control: gRPC itself has its end where it says so, for readers who do not ask once more.
+        ("application/grpc", "0", (0, 1)),
+    ] {
+        let layer = MaintenanceLayer::new("zuora");
+        let channel = service_fn(async |_: Request<()>| {
+            let steps = Steps {
+                left: [Step::Data, Step::Trailers(status(code))].into(),
+                sleep: None,
+            };
+            let mut answer = Response::new(Early(steps));
+            *answer.headers_mut() = fields(&[("content-type", content_type)]);
+            Ok::<_, Infallible>(answer)
+        });
+        let request = Request::post(format!("http://partner{CHARGE}"));
+        let answer = layer
+            .grpc_calls()
+            .layer(channel)
+            .oneshot(request.body(()).unwrap());
+        let mut body = answer.await.unwrap().into_body();
+        while let Some(frame) = body.frame().await {
+            frame.unwrap();
+        }
+        let calls = layer.handle().status().calls;
+        assert_eq!(
+            (calls.succeeded, calls.failed),
+            wanted,
+            "{content_type} {code}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_of_the_type_that_was_asked_in() {
+    let layer = MaintenanceLayer::new("zuora");
+    layer
+        .handle()
+        .engage(Hold::new("on-call", "drill"))
+        .unwrap();
+    let ours =
+        service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Steps::default())));
+    for (asked, expected) in [
+        ("application/grpc", "application/grpc"),
+        ("application/grpc+proto", "application/grpc"),
+        ("application/grpc-web", WEB),
+        ("application/grpc-web+proto", WEB),
+        ("Application/gRPC-Web; x=\"y\"", WEB),
+        (
+            "application/grpc-web-text",
+            "application/grpc-web-text+proto",
+        ),
+        (
+            "application/grpc-web-text+proto",
+            "application/grpc-web-text+proto",
+        ),
+        ("text/html", "application/grpc"),
+    ] {
+        let request = || {
+            let request = Request::post(format!("http://here{CHARGE}"));
+            request.header("content-type", asked).body(()).unwrap()
+        };
+        let routes = layer.grpc_routes().layer(ours).oneshot(request());
+        let calls = layer.grpc_calls().layer(ours).oneshot(request());
+        let heads = [
+            routes.await.unwrap().into_parts().0,
+            calls.await.unwrap().into_parts().0,
+        ];
+        for head in heads {
+            assert_eq!(head.status, 200);
+            assert_eq!(head.headers["content-type"], expected, "{asked}");
+            assert_eq!(head.headers["grpc-status"], "14");
+        }
+    }
 }

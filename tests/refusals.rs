@@ -388,6 +388,19 @@ async fn a_language_is_chosen_by_accept_language_and_english_is_built_in() {
             "Billing wird gewartet",
             "Rechnungen lesen",
         ),
+        // Another country's German rather than English, but only if that is not wanted more.
+        (
+            "de-CH;q=0.9, en;q=0.8",
+            "de",
+            "Billing wird gewartet",
+            "Rechnungen lesen",
+        ),
+        (
+            "de-CH;q=0.7, en;q=0.8",
+            "en",
+            "Billing is down for maintenance",
+            "Reading invoices",
+        ),
         (
             "fr",
             "en",

@@ -177,6 +177,22 @@ impl Browser {
         value.map_err(|error| Error::new(format!("`{expression}`: {error}")))
     }
 
+    /// Clicks on the first element that a CSS selector finds, soon; what comes of it is to be [waited for](Self::wait_until).
+    ///
+    /// Not in the evaluated expression itself: where the click leads away, the expression's result can be lost with the page, and the
+    /// driver evaluates it once more, in the next one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such element in time.
+    pub async fn click(&self, css: &str) -> Result<(), Error> {
+        let element = format!("document.querySelector({})", Value::from(css));
+        self.wait_until(&element).await?;
+        let soon = format!("{element} && setTimeout(() => {element}.click(), 50)");
+        self.evaluate(&soon).await?;
+        Ok(())
+    }
+
     /// Writes what the tab shows as a PNG, in device pixels; creates the directories above it.
     ///
     /// # Errors

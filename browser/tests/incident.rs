@@ -72,11 +72,6 @@ fn text_is(id: &str, text: &str) -> String {
     format!("document.getElementById('{id}')?.textContent === '{text}'")
 }
 
-async fn click(browser: &Browser, css: &str) {
-    let click = format!("document.querySelector(\"{css}\").click(), 1");
-    browser.evaluate(&click).await.unwrap();
-}
-
 const BUY: &str = "[formaction='/billing/purchases/pro']";
 
 #[tokio::test]
@@ -101,7 +96,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     // The partner fails, and billing goes into maintenance by itself.
     shop.partner_is("failing").await;
     shop.until_it_is_noticed().await;
-    click(&browser, BUY).await;
+    browser.click(BUY).await.unwrap();
     let refused = "document.querySelector('#maintenance h1')?.textContent";
     let refused = format!("{refused} === 'Billing is down for maintenance'");
     browser.wait_until(&refused).await.unwrap();
@@ -135,10 +130,10 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     browser.switch_to(&buying).await.unwrap();
     let works = "document.getElementById('again')?.hidden === false";
     browser.wait_until(works).await.unwrap();
-    click(&browser, "#back").await;
+    browser.click("#back").await.unwrap();
     browser.wait_until(&text_is("pro", "50 EUR")).await.unwrap();
     assert_eq!(browser.text("#plan").await.unwrap(), "nothing yet");
-    click(&browser, BUY).await;
+    browser.click(BUY).await.unwrap();
     browser.wait_until(&text_is("plan", "pro")).await.unwrap();
     assert_eq!(browser.text("#pro").await.unwrap(), "50 EUR");
 

@@ -286,10 +286,7 @@ async fn what_writes_is_never_repeated_by_the_page() {
     // A form that was sent.
     browser.open(&site.url("/billing/prices")).await.unwrap();
     site.hold();
-    browser
-        .evaluate("document.getElementById('buy').click(), 1")
-        .await
-        .unwrap();
+    browser.click("#buy").await.unwrap();
     browser
         .wait_until("document.querySelector('#maintenance')")
         .await
@@ -318,10 +315,7 @@ async fn what_writes_is_never_repeated_by_the_page() {
     assert_eq!(site.bought.load(Ordering::Relaxed), 0);
     let axe = browser.axe().await.unwrap();
     assert!(axe.is_empty(), "{axe:#?}");
-    browser
-        .evaluate("document.getElementById('back').click(), 1")
-        .await
-        .unwrap();
+    browser.click("#back").await.unwrap();
     shows_prices(&browser).await;
 
     // A GET that writes.

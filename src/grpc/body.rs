@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Code, calls::JudgeStatus, wire};
+use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
     http::measuring::{Measuring, Reading},
     protocol::Ticket,
@@ -26,12 +26,15 @@ pin_project! {
     /// |---|---|
     /// | brings its trailers | what their `grpc-status` says |
     /// | ends without a `grpc-status` | failure |
+    /// | is gRPC-Web, and brings its trailers as a part of itself | the same, at that moment |
     /// | breaks off | failure |
     /// | hangs: its reader has waited `hang_limit` for the next frame | failure, at that moment; the body goes on for its reader, late frames included |
     /// | is dropped before its end | failure if the partner had been silent for at least `hang_limit`, otherwise neutral: a reader who stops early says nothing about the partner |
     ///
     /// Of a [stream](super::GrpcCalls::streams) all of this holds until its first message came: that is a success, and what
     /// becomes of the body then says nothing more.
+    ///
+    /// Of a [subscription](super::GrpcCalls::subscriptions) silence says nothing either: it neither hangs, nor is it more than neutral when it is dropped.
     ///
     /// Only time in which the reader waits counts as a hang. The timer, and where there is none, is that of
     /// [`http::Measured`](crate::http::Measured).
@@ -109,31 +112,74 @@ pub(super) struct Answer {
     pub(super) otherwise: Verdict,
     /// Of a stream, what came of its first message.
     pub(super) first: Option<FirstMessage>,
+    /// Of gRPC-Web, the frames that the body is made of.
+    pub(super) web: Option<Box<web::Frames>>,
+    pub(super) silence: Silence,
+}
+
+/// What it says of the partner that nothing comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Silence {
+    #[default]
+    Hangs,
+    SaysNothing,
+}
+
+impl Answer {
+    fn first_message_came(&self) -> bool {
+        match (&self.first, &self.web) {
+            (None, _) => false,
+            (Some(first), None) => first.is_whole(),
+            // There the trailers are a frame like any other, and all of it may be base64.
+            (Some(_), Some(web)) => web.message_came(),
+        }
+    }
 }
 
 impl Reading for Answer {
     fn saw(&mut self, data: &impl Buf) {
-        if let Some(first) = &mut self.first {
-            first.saw(data);
+        match (&mut self.web, &mut self.first) {
+            (Some(web), _) => web.saw(data),
+            (None, Some(first)) => first.saw(data),
+            (None, None) => {}
         }
     }
 
     fn early(&mut self) -> Option<Verdict> {
-        let came = self.first.as_ref()?.is_whole();
-        // Not asked of the judge: it judges statuses, and this call has none yet.
-        came.then(|| Verdict::from(Outcome::Success).with_code(Code::Ok.http_status().as_u16()))
+        if self.first_message_came() {
+            // Not asked of the judge: it judges statuses, and this call has none yet.
+            let code = Code::Ok.http_status().as_u16();
+            return Some(Verdict::from(Outcome::Success).with_code(code));
+        }
+        let trailers = self.web.as_ref()?.trailers()?;
+        Some(self.judge.verdict(wire::code(trailers)?, trailers))
     }
 
     fn ended(mut self, trailers: Option<&HeaderMap>) -> Verdict {
-        match trailers.and_then(|trailers| Some((wire::code(trailers)?, trailers))) {
-            Some((code, trailers)) => self.judge.verdict(code, trailers),
-            // The first message may have been the last frame.
-            None => self.early().unwrap_or(self.otherwise),
+        if let Some(trailers) = trailers
+            && let Some(code) = wire::code(trailers)
+        {
+            return self.judge.verdict(code, trailers);
         }
+        // The first message, or a body's own trailers, may have been the last frame.
+        let otherwise = if self.web.as_ref().is_some_and(|web| web.is_lost()) {
+            Outcome::Neutral.into()
+        } else {
+            self.otherwise
+        };
+        self.early().unwrap_or(otherwise)
     }
 
     fn code(&self) -> Option<u16> {
         self.otherwise.code
+    }
+
+    fn hangs(&self) -> bool {
+        self.silence == Silence::Hangs
+    }
+
+    fn may_still_speak(&self) -> bool {
+        self.web.is_some() && self.otherwise.outcome == Outcome::Failure
     }
 }
 

@@ -7,10 +7,10 @@ use http_body::Body;
 
 use super::{
     Code,
-    body::{Answer, FirstMessage, Measured},
-    methods::{MethodError, Methods},
+    body::{Answer, FirstMessage, Measured, Silence},
+    methods::{MethodError, Methods, Stream},
     refusal::{DelayError, Longest},
-    wire,
+    web, wire,
 };
 use crate::{
     endpoint::{Class, Endpoint, Placement},
@@ -54,7 +54,7 @@ pub struct GrpcCalls {
 enum Until {
     #[default]
     TrailersCame,
-    FirstMessageCame,
+    FirstMessageCame(Silence),
 }
 
 type JudgeProbe = dyn Fn(&str) -> bool + Send + Sync;
@@ -137,16 +137,55 @@ impl GrpcCalls {
     /// failure for each stream that was open. What is lost by that comes back at once: a client whose stream ends opens it
     /// anew, and that is a call of its own.
     ///
-    /// For a stream that may be quiet *before* its first message, see [the module's limits](super#limits).
+    /// A stream that may be quiet *before* its first message is a [subscription](Self::subscriptions).
     ///
     /// # Errors
     ///
-    /// If a name is not of that form; the error names it.
+    /// If a name is not of that form, or the method is said to be a subscription too; the error names it.
     pub fn streams<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
     ) -> Result<Self, MethodError> {
-        let methods = self.methods.stream(methods)?;
+        let methods = self.methods.stream(Stream::Speaks, methods)?;
+        Ok(Self { methods, ..self })
+    }
+
+    /// Adds methods whose answers may be silent from their start (a subscription to rare events), as `/package.Service/Method`: such a
+    /// call is judged as one that [streams](Self::streams), but that its silence says nothing. Default: none.
+    ///
+    /// | the call, once its head came, | is |
+    /// |---|---|
+    /// | has its first message, all of it | a success, at that moment |
+    /// | brings a status before | what the status says |
+    /// | ends without one, or breaks off before | a failure |
+    /// | is silent | in flight, for as long as it is |
+    /// | is dropped before | neutral |
+    ///
+    /// Nothing tells such a stream from a partner who accepts everything and does nothing: a hang is not seen in these methods, and
+    /// must show in others. Until its head came, the call is as any other. They do not probe unless [`may_probe`](Self::may_probe) says so, read or not:
+    /// one would hold its slot until the lease ends. Under a [slow-call rule](crate::Policy::with_slow_calls)
+    /// what counts is the time until the first message.
+    ///
+    /// ```
+    /// use tower_maintenance::grpc::GrpcCalls;
+    ///
+    /// let calls = GrpcCalls::new().subscriptions(["/billing.v1.Billing/WatchDisputes"])?;
+    /// let error = calls.streams(["/billing.v1.Billing/WatchDisputes"]).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "the method `/billing.v1.Billing/WatchDisputes` is both a stream and a subscription: give it one",
+    /// );
+    /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a name is not of that form, or the method is said to stream too; the error names it.
+    pub fn subscriptions<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Result<Self, MethodError> {
+        let methods = self.methods.stream(Stream::MayBeSilent, methods)?;
         Ok(Self { methods, ..self })
     }
 
@@ -288,10 +327,10 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
     }
 
     fn for_call(&self, request: &Request<A>) -> Self {
-        let until = if self.methods.streams(request.uri().path()) {
-            Until::FirstMessageCame
-        } else {
-            Until::TrailersCame
+        let until = match self.methods.stream_of(request.uri().path()) {
+            None => Until::TrailersCame,
+            Some(Stream::Speaks) => Until::FirstMessageCame(Silence::Hangs),
+            Some(Stream::MayBeSilent) => Until::FirstMessageCame(Silence::SaysNothing),
         };
         Self {
             until,
@@ -324,12 +363,18 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
             Head::Provisional(verdict) if !body.is_end_stream() => {
                 ticket.progress();
                 // What is no 200 is no gRPC, and has no messages.
-                let streams =
-                    self.until == Until::FirstMessageCame && head.status == StatusCode::OK;
+                let is_grpc = head.status == StatusCode::OK;
+                let silence = match self.until {
+                    Until::FirstMessageCame(silence) if is_grpc => Some(silence),
+                    Until::FirstMessageCame(_) | Until::TrailersCame => None,
+                };
+                let form = web::Form::of(&head.headers);
                 let answer = Answer {
                     judge: self.judge.clone(),
                     otherwise: verdict,
-                    first: streams.then(FirstMessage::default),
+                    first: silence.map(|_| FirstMessage::default()),
+                    web: web::Frames::of(form).filter(|_| is_grpc),
+                    silence: silence.unwrap_or_default(),
                 };
                 Measured::new(body, ticket, answer)
             }
@@ -341,8 +386,9 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
         Ok(Response::from_parts(head, body))
     }
 
-    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, E> {
-        Ok(self.longest.refusal(&refused))
+    fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Self::Response, E> {
+        let form = web::Form::of(request.headers());
+        Ok(self.longest.refusal(&refused, form))
     }
 
     fn unready(&self, error: E) -> E {

@@ -24,6 +24,7 @@ impl MethodError {
 enum Wrong {
     Form,
     TwoClasses { first: Class, second: Class },
+    TwoStreams,
 }
 
 impl fmt::Display for Wrong {
@@ -35,6 +36,7 @@ impl fmt::Display for Wrong {
             Self::TwoClasses { first, second } => {
                 write!(f, "has two classes, {first} and {second}: give it one")
             }
+            Self::TwoStreams => f.write_str("is both a stream and a subscription: give it one"),
         }
     }
 }
@@ -47,7 +49,15 @@ pub(super) struct Methods(Option<Arc<HashMap<String, Said>>>);
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
     class: Option<Class>,
-    streams: bool,
+    stream: Option<Stream>,
+}
+
+/// What a method's answers are, if they are long streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Their first message comes soon.
+    Speaks,
+    MayBeSilent,
 }
 
 impl Methods {
@@ -67,11 +77,12 @@ impl Methods {
 
     pub(super) fn stream<M: Into<String>>(
         self,
+        stream: Stream,
         methods: impl IntoIterator<Item = M>,
     ) -> Result<Self, MethodError> {
-        self.say(methods, |said| {
-            said.streams = true;
-            Ok(())
+        self.say(methods, |said| match said.stream.replace(stream) {
+            Some(first) if first != stream => Err(Wrong::TwoStreams),
+            Some(_) | None => Ok(()),
         })
     }
 
@@ -102,12 +113,15 @@ impl Methods {
 
     /// What the gate must know of a call: its class, and by that whether it may probe.
     pub(super) fn endpoint<'r>(&self, path: &'r str) -> Endpoint<'r> {
-        let class = self.said(path).class.unwrap_or_default();
-        Endpoint::at_path(path, class == Class::Read).with_class(class)
+        let Said { class, stream } = self.said(path);
+        let class = class.unwrap_or_default();
+        // What may be silent would hold its slot until the lease ends, and then be taken for a hang.
+        let may_probe = class == Class::Read && stream != Some(Stream::MayBeSilent);
+        Endpoint::at_path(path, may_probe).with_class(class)
     }
 
-    pub(super) fn streams(&self, path: &str) -> bool {
-        self.said(path).streams
+    pub(super) fn stream_of(&self, path: &str) -> Option<Stream> {
+        self.said(path).stream
     }
 }
 
@@ -170,7 +184,7 @@ mod tests {
             "/1/2",
         ] {
             let read = Methods::default().class(Class::Read, [name]);
-            let stream = Methods::default().stream([name]);
+            let stream = Methods::default().stream(Stream::Speaks, [name]);
             for error in [read.unwrap_err(), stream.unwrap_err()] {
                 assert_eq!(error.name(), name);
                 assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
@@ -186,13 +200,15 @@ mod tests {
             .unwrap()
             .class(Class::Never, [named])
             .unwrap()
-            .stream([named, "/billing.v1.Billing/Watch"])
+            .stream(Stream::Speaks, [named, "/billing.v1.Billing/Watch"])
             .unwrap();
         let class = |path| methods.endpoint(path).class;
         assert_eq!(class(named), Class::Never);
-        assert!(methods.streams(named) && methods.streams("/billing.v1.Billing/Watch"));
+        for streams in [named, "/billing.v1.Billing/Watch"] {
+            assert_eq!(methods.stream_of(streams), Some(Stream::Speaks));
+        }
         assert_eq!(class("/billing.v1.Billing/Watch"), Class::Write);
-        assert!(!methods.streams("/billing.v1.Billing/Charge"));
+        assert_eq!(methods.stream_of("/billing.v1.Billing/Charge"), None);
         let error = methods.class(Class::Read, [named]).unwrap_err();
         assert_eq!(error.name(), named);
         assert_eq!(

@@ -15,7 +15,11 @@
 //! unless [`GrpcCalls::reads`] names it: without one, give the layer a [ping](crate::MaintenanceHandle::ping).
 //!
 //! Nothing on the wire tells a stream from a single answer either. A stream whose messages come seldom would look like a partner who hangs:
-//! name such methods by [`GrpcCalls::streams`], and they are judged at their first message.
+//! name such methods by [`GrpcCalls::streams`], and they are judged at their first message; one that may be silent from its
+//! start, by [`GrpcCalls::subscriptions`].
+//!
+//! gRPC-Web, where the trailers are a frame of the body, is read and refused as such by its `content-type`, binary or in base64. With
+//! `tonic-web` the layer may stand on either side of its translation.
 //!
 //! # Example
 //!
@@ -72,11 +76,9 @@
 //!
 //! # Limits
 //!
-//! - A stream that [`GrpcCalls::streams`] does not name counts as hanging when its reader waits `hang_limit` (5 s by default) for a message.
-//!   One that it names may be quiet after its first message, and not before: until then nothing tells it from a partner who
-//!   accepts everything and does nothing. Where the first message may take longer (a subscription to rare events), let the partner
-//!   send one at once (as `grpc.health.v1.Health/Watch` does), or open that stream on a channel without the layer.
-//! - gRPC-Web, where the trailers are part of the body, is not read: its calls end without a status, and count as failures.
+//! - A stream that neither [`GrpcCalls::streams`] nor [`GrpcCalls::subscriptions`] names counts as hanging when its reader waits `hang_limit`
+//!   (5 s by default) for a message.
+//! - In gRPC-Web, trailers longer than 16 KiB, or compressed, are not read: such a call is neutral.
 //! - A retry between this layer and the caller sees the head of an answer only; a status in the trailers is past it.
 
 mod body;
@@ -85,6 +87,7 @@ mod code;
 mod methods;
 mod refusal;
 mod routes;
+mod web;
 mod wire;
 
 pub use self::{
@@ -127,6 +130,9 @@ impl<P> MaintenanceLayer<P> {
     /// Put it before tonic's services by `Server::builder().layer(layer.grpc_routes())`. Every request there is
     /// answered as gRPC: before routes that also serve plain HTTP, `paths` or `routes` is the right view.
     /// A stream that is under way when maintenance begins goes on.
+    ///
+    /// For browsers (gRPC-Web), what answers their preflights stands outside of the layer, and lets them see `grpc-status`, `grpc-message` and
+    /// `grpc-status-details-bin` (`Access-Control-Expose-Headers`): a refusal says all in its headers.
     ///
     /// While the partner is being probed, only what is exempt passes, and the methods that
     /// [`GrpcRoutes::reads`] names.

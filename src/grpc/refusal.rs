@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use http::{Response, header::CONTENT_TYPE};
 use tower::util::rng::{HasherRng, Rng};
 
 use super::{
     Code,
+    web::Form,
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
@@ -48,7 +49,8 @@ const LONGEST_TEXT: usize = 1024;
 /// The [`Refused`] itself is among the response's extensions, for what stands between here and the wire, and
 /// `maintenance.refused` is recorded in the current span, if that has such a field.
 ///
-/// The layer makes these by itself; call it where a refusal reaches your code as an error.
+/// The layer makes these by itself; call it where a refusal reaches your code as an error. To a request in gRPC-Web the layer answers with
+/// `application/grpc-web+proto`, or `application/grpc-web-text+proto`, and otherwise the same: Trailers-Only is in the headers there too.
 ///
 /// ```
 /// use tower_maintenance::{Error, Hold, MaintenanceLayer, grpc::refusal};
@@ -77,7 +79,7 @@ const LONGEST_TEXT: usize = 1024;
 /// [`GrpcRoutes`](super::GrpcRoutes::longest_retry_delay); here they are fixed.
 #[must_use]
 pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
-    Longest::default().refusal(refused)
+    Longest::default().refusal(refused, Form::Grpc)
 }
 
 /// A delay for refused callers that makes no sense.
@@ -131,9 +133,10 @@ impl Longest {
         Ok(Self(span.min(LONGEST_ON_THE_WIRE)))
     }
 
-    pub(super) fn refusal<B: Default>(self, refused: &Refused) -> Response<B> {
+    /// In the form that was asked in: gRPC-Web has Trailers-Only too, and its clients take no answer of another type.
+    pub(super) fn refusal<B: Default>(self, refused: &Refused, form: Form) -> Response<B> {
         let delay = self.delay(refused, HasherRng::new().next_f64());
-        respond(refused, delay)
+        respond(refused, delay, form)
     }
 
     /// `draw` is from 0 to 1.
@@ -143,7 +146,7 @@ impl Longest {
     }
 }
 
-fn respond<B: Default>(refused: &Refused, delay: Duration) -> Response<B> {
+fn respond<B: Default>(refused: &Refused, delay: Duration, form: Form) -> Response<B> {
     let message = message(refused);
     let mut metadata = vec![
         ("partner", clipped(refused.partner()).to_owned()),
@@ -167,7 +170,7 @@ fn respond<B: Default>(refused: &Refused, delay: Duration) -> Response<B> {
     });
     let mut response = Response::new(B::default());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, form.content_type());
     headers.insert(GRPC_STATUS, u16::from(Code::Unavailable.number()).into());
     headers.insert(GRPC_MESSAGE, wire::message(&message));
     headers.insert(GRPC_DETAILS, details);

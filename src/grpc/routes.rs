@@ -7,6 +7,7 @@ use http::{Request, Response};
 use super::{
     methods::{MethodError, Methods},
     refusal::{DelayError, Longest},
+    web::Form,
 };
 use crate::{
     endpoint::{Class, Endpoint, Placement},
@@ -99,8 +100,9 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
         result
     }
 
-    fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Response<B>, E> {
-        Ok(self.longest.refusal(&refused))
+    fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Response<B>, E> {
+        let form = Form::of(request.headers());
+        Ok(self.longest.refusal(&refused, form))
     }
 
     fn unready(&self, error: E) -> E {

@@ -24,7 +24,7 @@ const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-m
 const MAX_DETAILS: usize = 8 * 1024;
 
 /// Without padding, as gRPC asks of who writes; with or without, as it asks of who reads.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_encode_padding(false)

@@ -6,6 +6,7 @@ use http::{Method, Request, Response};
 
 use super::{
     classes::{ClassError, Classes, RouteClasses, by_method},
+    matcher::{BadPattern, Matcher},
     refusal::{Asked, Refusals},
 };
 use crate::{
@@ -42,29 +43,39 @@ pub(crate) trait Find: Clone {
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'r> {
     /// The router's own pattern for it.
-    #[cfg_attr(
-        not(feature = "axum"),
-        expect(dead_code, reason = "the seam for routers that say so")
-    )]
     Route(&'r str),
     /// Its path.
     Path(&'r str),
     /// No more than its path: a fallback, or a service with routes of its own. Never exempt.
-    #[cfg_attr(
-        not(feature = "axum"),
-        expect(dead_code, reason = "the seam for routers that say so")
-    )]
     Unknown(&'r str),
 }
 
 /// Finds an endpoint by the request's path.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct ByPath {}
+#[derive(Debug, Clone, Default)]
+pub struct ByPath {
+    /// All the routes there are, if somebody said so.
+    known: Option<Arc<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    patterns: Vec<&'static str>,
+    matcher: Matcher,
+}
+
+impl Known {
+    fn find(&self, path: &str) -> Option<&'static str> {
+        self.patterns.get(self.matcher.find(path)?).copied()
+    }
+}
 
 impl Find for ByPath {
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
-        Found::Path(self.path(request))
+        let path = self.path(request);
+        match &self.known {
+            None => Found::Path(path),
+            Some(known) => known.find(path).map_or(Found::Unknown(path), Found::Route),
+        }
     }
 
     fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
@@ -119,6 +130,51 @@ impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
     pub fn classed(&self, classes: RouteClasses) -> Result<Self, ClassError> {
         let mut protocol = self.protocol().clone();
         protocol.classes = Some(Arc::new(Classes::new(classes)?));
+        Ok(self.view(protocol))
+    }
+}
+
+impl MaintenanceLayer<Paths> {
+    /// The same view, told of all the routes that stand behind it, in the router's pattern syntax. Default: it knows the exemptions alone, and
+    /// where a route overlaps with an exempt pattern, both are exempt.
+    ///
+    /// A path belongs to the route that a router would choose, the most specific one. Exempt is what belongs to a
+    /// route that is listed as exempt, written the same in both places; what belongs to none is never exempt. A class goes by the route
+    /// too, and by the path where there is none.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_maintenance::{Exemption, Hold, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::builder("zuora")
+    ///     .exempt(Exemption::route("/invoices/{id}", "customers may always see what they owe"))
+    ///     .build()?;
+    /// let ours = service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(String::new())));
+    /// let gated = layer.paths().knowing(["/invoices/{id}", "/invoices/export"])?.layer(ours);
+    ///
+    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
+    /// let get = |path: &str| gated.clone().oneshot(Request::get(path).body(()).unwrap());
+    /// assert_eq!(get("/invoices/7").await?.status(), 200);
+    /// assert_eq!(get("/invoices/export").await?.status(), 503);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a pattern is not valid, or two of them take the same paths.
+    pub fn knowing(
+        &self,
+        routes: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Self, ClassError> {
+        let patterns: Vec<_> = routes.into_iter().collect();
+        let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
+        let matcher = Matcher::new(patterns.iter().copied().enumerate()).map_err(bad)?;
+        let mut protocol = self.protocol().clone();
+        protocol.find.known = Some(Arc::new(Known { patterns, matcher }));
         Ok(self.view(protocol))
     }
 }

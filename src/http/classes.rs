@@ -85,7 +85,7 @@ impl RouteClasses {
     }
 }
 
-/// Route classes that make no sense.
+/// Route classes, or [known routes](crate::MaintenanceLayer::knowing), that make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassError {

@@ -37,6 +37,17 @@ pub(crate) trait Reading {
 
     /// The code that goes with a hang: what the head said, as a rule.
     fn code(&self) -> Option<u16>;
+
+    /// Says whether a partner who is silent hangs. If not, its silence says nothing, and a drop is neutral however long that was.
+    fn hangs(&self) -> bool {
+        true
+    }
+
+    /// Says whether trailers that may still come would change what the call is. Then a body that says that it is at its end is not believed
+    /// before its reader has asked once more: one that decodes another may say so with trailers left to give.
+    fn may_still_speak(&self) -> bool {
+        false
+    }
 }
 
 pin_project! {
@@ -123,7 +134,22 @@ impl<R: Reading> Open<R> {
             return None;
         }
         self.ticket.progress();
+        self.is_waited_for();
         Some(self)
+    }
+
+    /// Holds the ticket as it is to be dropped, if it is dropped now.
+    fn is_waited_for(&mut self) {
+        if !self.reading.hangs() {
+            // As with a judge: whatever becomes of it, the partner had no part in that.
+            self.ticket.held_by(Holder::Classifier);
+        }
+    }
+
+    /// Nothing came; says whether the partner hangs.
+    fn is_pending(&mut self, cx: &mut Context<'_>) -> bool {
+        self.is_waited_for();
+        self.reading.hangs() && self.wait.goes_on(&self.ticket, cx)
     }
 
     fn ended(self, trailers: Option<&HeaderMap>) {
@@ -141,12 +167,16 @@ impl<R: Reading> Open<R> {
 }
 
 impl<B, R> Measuring<B, R> {
-    pub(crate) fn new(inner: B, ticket: Ticket, reading: R) -> Self {
-        let open = Open {
+    pub(crate) fn new(inner: B, ticket: Ticket, reading: R) -> Self
+    where
+        R: Reading,
+    {
+        let mut open = Open {
             ticket,
             reading,
             wait: Wait::Not(None),
         };
+        open.is_waited_for();
         Self {
             inner,
             open: Some(open),
@@ -185,7 +215,7 @@ impl<B: Body, R: Reading> Body for Measuring<B, R> {
         let polled = open
             .ticket
             .while_polling(|| this.inner.as_mut().poll_frame(cx));
-        if polled.is_pending() && !open.wait.goes_on(&open.ticket, cx) {
+        if polled.is_pending() && !open.is_pending(cx) {
             return Poll::Pending;
         }
         // Taken out first: what is not put back is dropped, also if a judge panics; and then as it is held here.
@@ -201,7 +231,8 @@ impl<B: Body, R: Reading> Body for Measuring<B, R> {
                 }
                 let trailers = frame.trailers_ref();
                 // A last frame is the end: many readers do not ask once more.
-                if trailers.is_some() || this.inner.is_end_stream() {
+                let is_last = this.inner.is_end_stream() && !open.reading.may_still_speak();
+                if trailers.is_some() || is_last {
                     open.ended(trailers);
                 } else {
                     *this.open = open.goes_on();

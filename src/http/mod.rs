@@ -138,7 +138,7 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
     /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
-    /// Where an axum router stands, `routes()` knows better.
+    /// Tell it of all routes by [`knowing`](MaintenanceLayer::knowing). Where an axum router stands, `routes()` knows by itself.
     ///
     /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
     #[must_use]

@@ -1,5 +1,7 @@
 //! What a client accepts: which form of a refusal, in which language.
 
+use std::cell::LazyCell;
+
 use headers_accept::Accept;
 use http::{
     HeaderMap, HeaderName,
@@ -37,7 +39,8 @@ impl Form {
 }
 
 /// Chooses among `offered` languages by `Accept-Language`: the number of the one that is wanted most, by the
-/// lookup of RFC 4647, 3.4 (`de-AT` is served by `de`). The first is the default.
+/// lookup of RFC 4647, 3.4 (`de-AT` is served by `de`), and where that finds nothing by the nearest relative: `pt-PT` and `pt` are better
+/// served by `pt-BR` than by English. The first is the default.
 ///
 /// By hand: the crates at hand either ignore weights or compare them as floats that may be NaN.
 pub(crate) fn language<'l>(
@@ -47,14 +50,26 @@ pub(crate) fn language<'l>(
     let Some(wanted) = joined(headers, ACCEPT_LANGUAGE) else {
         return 0;
     };
+    let ranges = wanted.split(',').map(|range| match range.split_once(';') {
+        Some((tag, parameter)) => (tag.trim(), weight(parameter)),
+        None => (range.trim(), Some(1000)),
+    });
+    let named = |number| {
+        let mut named = ranges
+            .clone()
+            .filter_map(|(tag, weight)| weight.map(|_| tag));
+        named.any(|tag| lookup(tag, offered.clone()) == Some(number))
+    };
+    // Found once at most: a field may be thousands of asterisks.
+    let unnamed = LazyCell::new(|| (0..offered.clone().count()).find(|number| !named(*number)));
     let mut best = None;
-    for range in wanted.split(',') {
-        let (tag, weight) = match range.split_once(';') {
-            Some((tag, parameter)) => (tag, weight(parameter)),
-            None => (range, Some(1000)),
+    for (tag, weight) in ranges.clone() {
+        let found = match tag {
+            // Whatever nobody named (RFC 9110, 12.5.4).
+            "*" => *unnamed,
+            _ => lookup(tag, offered.clone()),
         };
-        let (Some(weight @ 1..), Some(number)) = (weight, lookup(tag.trim(), offered.clone()))
-        else {
+        let (Some(weight @ 1..), Some(number)) = (weight, found) else {
             continue;
         };
         // Of equals the first.
@@ -82,14 +97,15 @@ fn weight(parameter: &str) -> Option<u32> {
 }
 
 fn lookup<'l>(range: &str, offered: impl Iterator<Item = &'l str> + Clone) -> Option<usize> {
-    if range == "*" {
-        return Some(0);
-    }
     let mut range = range;
     loop {
-        let found = offered
-            .clone()
-            .position(|tag| tag.eq_ignore_ascii_case(range));
+        let exactly = |tag: &str| tag.eq_ignore_ascii_case(range);
+        let more_closely = |tag: &str| {
+            tag.split_at_checked(range.len())
+                .is_some_and(|(begin, rest)| exactly(begin) && rest.starts_with('-'))
+        };
+        let found = offered.clone().position(exactly);
+        let found = found.or_else(|| offered.clone().position(more_closely));
         if found.is_some() {
             return found;
         }
@@ -169,7 +185,19 @@ mod tests {
             ("en;q=0.2, de;q=0.25", "de"),
             ("de;q=0.2, en;q=0.25", "en"),
             ("pt-br", "pt-BR"),
-            ("pt", "en"),
+            // Of a relative rather than not at all; but a language that is there goes before.
+            ("pt", "pt-BR"),
+            ("pt-PT", "pt-BR"),
+            ("pt-PT,pt;q=0.9,en;q=0.8", "pt-BR"),
+            ("pt-PT;q=0.4, de;q=0.5", "de"),
+            ("p", "en"),
+            ("pt-B", "pt-BR"),
+            ("ptx", "en"),
+            // All but those that are named.
+            ("*", "en"),
+            ("en;q=0, *", "de"),
+            ("*;q=0.5, en;q=0.1", "de"),
+            ("en;q=0, de;q=0, pt;q=0, *", "en"),
             ("fr", "en"),
             ("de;q=0", "en"),
             ("de;q=nan, pt-BR;q=0.1", "pt-BR"),

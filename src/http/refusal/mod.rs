@@ -291,7 +291,7 @@ impl Refusals {
         })
     }
 
-    /// Adds a language, chosen by `Accept-Language`: `de` serves `de-AT` too. Default: English alone. `en` replaces it.
+    /// Adds a language, chosen by `Accept-Language`: `de` serves `de-AT` too, and `pt-BR` whoever asks for `pt` or `pt-PT`. Default: English alone. `en` replaces it.
     ///
     /// # Errors
     ///
