@@ -581,10 +581,11 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         let heard = heard.collect();
         let listening = scope.spawn(move || listeners(heard, over));
         scope.spawn(move || {
+            let (_nobody, told) = mpsc::channel::<()>();
             // Half of it for everything that is kept to be there.
-            thread::sleep(length() / 2);
+            let _ = told.recv_timeout(length() / 2);
             *warm.lock().unwrap() = resident();
-            thread::sleep(length() / 2);
+            let _ = told.recv_timeout(length() / 2);
             over.store(true, Release);
         });
         listening.join().unwrap()
