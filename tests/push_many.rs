@@ -15,9 +15,10 @@ use std::{
     env, fs,
     io::Write,
     net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -47,8 +48,8 @@ const NAME: &str = "ten_thousand_subscribers";
 /// How many there should be, and how many of them stop reading.
 const SUBSCRIBERS: usize = 10_000;
 const SLOW: usize = 100;
-/// What a process needs besides.
-const OTHER_FILES: usize = 100;
+/// What a process needs besides; the slow ones' sockets are held twice.
+const OTHER_FILES: usize = 100 + SLOW;
 
 /// Reached only by a failure.
 const CAP: Duration = Duration::from_secs(60);
@@ -63,9 +64,9 @@ const MOST_LEFT: usize = 256 * 1024;
 
 /// Short, so that the slow are found within seconds.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// After which the kernel gives a connection up: later than the slow have lost their places.
+/// After which the kernel gives the slow ones' connections up; told so when they have lost their places, however long that took.
 #[cfg(target_os = "linux")]
-const GIVES_UP_MS: u32 = 12_000;
+const GIVES_UP_MS: u32 = 1_000;
 /// Small, so that a reader who stops is soon seen; but an event fits.
 const SEND_BUFFER: u32 = 8192;
 /// Of those who do not read. The kernel has a least of its own.
@@ -105,11 +106,15 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let is = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<_> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
-    if let [clients, addr, quick, slow] = &*arguments
+    if let [clients, addrs @ .., quick, slow] = &*arguments
         && clients == "clients"
     {
-        let (quick, slow) = (quick.parse().unwrap(), slow.parse().unwrap());
-        runtime().block_on(clients::run(addr.parse().unwrap(), quick, slow));
+        let [for_quick, for_slow] = addrs else {
+            panic!("two addresses, not {addrs:?}")
+        };
+        let quick = (for_quick.parse().unwrap(), quick.parse().unwrap());
+        let slow = (for_slow.parse().unwrap(), slow.parse().unwrap());
+        runtime().block_on(clients::run(quick, slow));
     } else if is("--list") {
         println!("{NAME}: test");
     } else if !is("--ignored") && (filters.is_empty() || filters.iter().any(|f| NAME.contains(*f)))
@@ -191,12 +196,14 @@ async fn ten_thousand_subscribers() {
         .heartbeat(HEARTBEAT)
         .build()
         .unwrap();
-    let addr = serve(push.events());
+    let held = Held::default();
+    let addr = serve(push.events(), None);
+    let for_slow = serve(push.events(), Some(held.clone()));
     let tasks = alive();
     let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());
 
     // All are there, and not one more.
-    let mut clients = Clients::start(addr, quick, slow);
+    let mut clients = Clients::start((addr, quick), (for_slow, slow));
     clients.say("connected").await;
     assert_eq!(push.counts().subscribers, fit);
     assert_eq!(one_more(addr).await, "HTTP/1.1 503 ");
@@ -239,6 +246,10 @@ async fn ten_thousand_subscribers() {
     // Until then they count, and leave no room for others.
     #[cfg(target_os = "linux")]
     {
+        assert_eq!(push.counts().streams, fit);
+        for socket in lock(&held).drain(..) {
+            rustix::net::sockopt::set_tcp_user_timeout(&socket, GIVES_UP_MS).unwrap();
+        }
         until("connections of the slow end", || {
             assert_eq!(push.counts().subscribers, quick);
             // Read first: a connection's body goes before it.
@@ -286,7 +297,14 @@ async fn nobody_is_left(push: &Push, tasks: usize) {
 /// How many connections the server has.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-fn serve(events: PushEvents) -> SocketAddr {
+/// Second handles of sockets that hyper has.
+type Held = Arc<Mutex<Vec<OwnedFd>>>;
+
+fn lock(held: &Held) -> MutexGuard<'_, Vec<OwnedFd>> {
+    held.lock().unwrap()
+}
+
+fn serve(events: PushEvents, held: Option<Held>) -> SocketAddr {
     let socket = TcpSocket::new_v4().unwrap();
     // What is accepted has it from here.
     socket.set_send_buffer_size(SEND_BUFFER).unwrap();
@@ -296,8 +314,9 @@ fn serve(events: PushEvents) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            #[cfg(target_os = "linux")]
-            rustix::net::sockopt::set_tcp_user_timeout(&stream, GIVES_UP_MS).unwrap();
+            if let Some(held) = &held {
+                lock(held).push(stream.as_fd().try_clone_to_owned().unwrap());
+            }
             let events = events.clone();
             let service =
                 service_fn(move |request: Request<Incoming>| events.clone().oneshot(request));
@@ -328,14 +347,11 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(addr: SocketAddr, quick: usize, slow: usize) -> Self {
+    fn start(quick: (SocketAddr, usize), slow: (SocketAddr, usize)) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args([
-                "clients",
-                &addr.to_string(),
-                &quick.to_string(),
-                &slow.to_string(),
-            ])
+            .arg("clients")
+            .args([quick.0, slow.0].map(|addr| addr.to_string()))
+            .args([quick.1, slow.1].map(|number| number.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -379,7 +395,9 @@ mod clients {
         newest: Vec<watch::Sender<u64>>,
     }
 
-    pub(super) async fn run(addr: SocketAddr, quick: usize, slow: usize) {
+    pub(super) async fn run(quick: (SocketAddr, usize), slow: (SocketAddr, usize)) {
+        let (for_quick, quick) = quick;
+        let (for_slow, slow) = slow;
         raise_limit(quick + slow);
         let mut heard = Heard { newest: Vec::new() };
         let connecting = Arc::new(Semaphore::new(256));
@@ -387,6 +405,7 @@ mod clients {
         for number in 0..quick + slow {
             let (tell, _) = watch::channel(0);
             let reads = number >= slow;
+            let addr = if reads { for_quick } else { for_slow };
             if reads {
                 heard.newest.push(tell.clone());
             }
