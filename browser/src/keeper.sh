@@ -10,19 +10,37 @@ group=$!
 disown
 exec >&- # only chromedriver writes there: the reader sees its end
 
-# Whether a process of the group still runs, or another one that has the directory in its command line:
-# chromium's crash handlers leave the group, and end by themselves when chromium has.
-running() {
-    local stat
-    for stat in /proc/[0-9]*/stat; do
-        { read -r stat <"$stat"; } 2>/dev/null || continue
-        set -- ${stat##*) } # state, parent, group
-        [ "$3" != "$group" ] || [ "$1" = Z ] || return 0
+# Notes who has the directory in its command line, by process id and by when it began, for ids come again: chromium's crash
+# handlers leave the group, and end by themselves when chromium has. A process that ends is without a command line for a
+# moment before it is gone.
+ours=()
+note() {
+    local file pid stat
+    for file in $(grep -laFf <(echo "$DIR") /proc/[0-9]*/cmdline 2>/dev/null); do
+        pid=${file//[!0-9]/}
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        set -- ${stat##*) } # state, parent, group, ..., at 20 when it began
+        ours[pid]=${20}
     done
-    grep -qaFf <(echo "$DIR") /proc/[0-9]*/cmdline 2>/dev/null
+}
+
+# Whether a process of the group still runs, or one that was noted.
+running() {
+    local file pid stat
+    note
+    for file in /proc/[0-9]*/stat; do
+        { read -r stat <"$file"; } 2>/dev/null || continue
+        pid=${file//[!0-9]/}
+        set -- ${stat##*) }
+        [ "$1" != Z ] || continue
+        [ "$3" != "$group" ] || return 0
+        [ "${ours[pid]-}" != "${20}" ] || return 0
+    done
+    return 1
 }
 
 while read -r _; do :; done
+note
 kill -KILL -- "-$group" 2>/dev/null
 deadline=$((SECONDS + 30))
 while running; do
