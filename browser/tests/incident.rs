@@ -135,7 +135,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     assert_eq!(browser.text("#plan").await.unwrap(), "nothing yet");
     browser.click(BUY).await.unwrap();
     browser.wait_until(&text_is("plan", "pro")).await.unwrap();
-    assert_eq!(browser.text("#pro").await.unwrap(), "50 EUR");
+    browser.wait_until(&text_is("pro", "50 EUR")).await.unwrap();
 
     // In the session of the morning.
     let after = browser.cookie("session").await.unwrap();
