@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 use browser_tests::Browser;
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::{net::TcpSocket, runtime::Runtime};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer,
     http::{Push, PushBuilder, PushScript},
@@ -63,6 +63,8 @@ enum Events {
 /// A server in a runtime of its own, so that it can be killed with all its connections.
 struct Server {
     runtime: Option<Runtime>,
+    /// Bound, never listening: nobody else is given the port while no server listens.
+    port: Arc<TcpSocket>,
     addr: SocketAddr,
     handle: MaintenanceHandle,
     push: Push,
@@ -78,19 +80,32 @@ impl Drop for Server {
     }
 }
 
+fn free_port() -> Arc<TcpSocket> {
+    Arc::new(bound("127.0.0.1:0".parse().unwrap()))
+}
+
+fn bound(addr: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that two may be bound to one port.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(addr).unwrap();
+    socket
+}
+
 impl Server {
     fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), BORN, Events::Served)
+        Self::at(free_port(), BORN, Events::Served, 12)
     }
 
-    fn at(addr: SocketAddr, generation: u64, events: Events) -> Self {
-        Self::set_up(addr, generation, events, |push| push)
+    fn at(port: Arc<TcpSocket>, generation: u64, events: Events, price: u64) -> Self {
+        Self::set_up(port, generation, events, price, |push| push)
     }
 
     fn set_up(
-        addr: SocketAddr,
+        port: Arc<TcpSocket>,
         generation: u64,
         events: Events,
+        price: u64,
         push: impl FnOnce(PushBuilder) -> PushBuilder,
     ) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
@@ -104,7 +119,7 @@ impl Server {
             .retry(Duration::from_millis(300));
         let push = push(quick).build().unwrap();
         let counts = Arc::<Counts>::default();
-        let price = Arc::new(AtomicU64::new(12));
+        let price = Arc::new(AtomicU64::new(price));
         let page = |shows: Option<u64>, more: &'static str| {
             let handle = handle.clone();
             get(async move || {
@@ -155,7 +170,7 @@ impl Server {
         let app = Router::new()
             .route("/", page(None, ""))
             .route("/old", page(Some(BORN - 1), ""))
-            .route("/hasty", page(None, "data-timeout=500"))
+            .route("/hasty", page(None, "data-timeout=2000"))
             .route("/twice", {
                 let name = PushScript::NAME;
                 let twice = format!("defer></script><script src=/maintenance/{name}");
@@ -190,15 +205,16 @@ impl Server {
             .enable_all()
             .build()
             .unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        runtime.spawn(async move {
-            let listener = TcpListener::bind(addr).await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, app).await.unwrap();
-        });
+        let addr = port.local_addr().unwrap();
+        let listener = {
+            let _within = runtime.enter();
+            bound(addr).listen(1024).unwrap()
+        };
+        runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {
             runtime: Some(runtime),
-            addr: told.recv().unwrap(),
+            port,
+            addr,
             handle,
             push,
             counts,
@@ -207,13 +223,12 @@ impl Server {
     }
 
     /// Ends it with all its connections, and starts another at the same port.
-    fn restarted(self, generation: u64, events: Events) -> Self {
-        let addr = self.addr;
-        let runtime = { self }.runtime.take().unwrap();
-        // Waits until the port is free; elsewhere, for here is a runtime that must not wait.
+    fn restarted(mut self, generation: u64, events: Events, price: u64) -> Self {
+        let runtime = self.runtime.take().unwrap();
+        // Waits until nobody listens; elsewhere, for here is a runtime that must not wait.
         let ends = std::thread::spawn(|| runtime.shutdown_timeout(browser_tests::CAP));
         ends.join().unwrap();
-        Self::at(addr, generation, events)
+        Self::at(self.port.clone(), generation, events, price)
     }
 
     fn url(&self, path: &str) -> String {
@@ -343,18 +358,17 @@ async fn a_tab_survives_the_servers_restart_and_is_healed_after_it() {
     server.subscribers(&browser, 1).await;
 
     // First one that answers with errors, after which a browser by itself would not come back.
-    let server = server.restarted(BORN + 5, Events::Refused);
+    let server = server.restarted(BORN + 5, Events::Refused, 12);
     server
         .until(&browser, || server.counts.refused.load(Relaxed) >= 2)
         .await;
     shows(&browser, "12").await;
-    let server = server.restarted(BORN + 10, Events::Served);
-    server.price.store(15, Relaxed);
+    let server = server.restarted(BORN + 10, Events::Served, 15);
     shows(&browser, "15").await;
     assert_eq!(server.asked(), 1);
 
     // And one with the same generation: nothing has happened, and nobody refetches.
-    let server = server.restarted(BORN + 10, Events::Served);
+    let server = server.restarted(BORN + 10, Events::Served, 15);
     server.subscribers(&browser, 1).await;
     server.recover(17);
     shows(&browser, "17").await;
@@ -508,8 +522,9 @@ async fn a_script_that_is_there_twice_does_its_work_once() {
 #[ignore = "needs chromium"]
 async fn a_browser_waits_a_random_part_of_the_spread_before_it_refetches() {
     let spread = Duration::from_secs(2);
-    let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::set_up(any, BORN, Events::Served, |push| push.spread(spread));
+    let server = Server::set_up(free_port(), BORN, Events::Served, 12, |push| {
+        push.spread(spread)
+    });
     let browser = Browser::start().await.unwrap();
     // Drawn before the page runs; nothing else in it draws.
     first_run(&browser, "Math.random = () => 0.75").await;
@@ -564,8 +579,7 @@ async fn what_could_not_be_refetched_is_refetched_once_the_network_is_back() {
     let told = "window.recovered.length === 1";
     browser.wait_until(told).await.unwrap();
     // The same generation: there is nothing that the server would have to tell.
-    let server = server.restarted(generation, Events::Served);
-    server.price.store(15, Relaxed);
+    let server = server.restarted(generation, Events::Served, 15);
     browser.wait_until(ALL_REFETCHED).await.unwrap();
     shows(&browser, "15").await;
     let told = browser.evaluate("window.recovered").await.unwrap();
@@ -573,7 +587,7 @@ async fn what_could_not_be_refetched_is_refetched_once_the_network_is_back() {
     assert!(told.iter().all(|told| told["generation"] == generation));
     assert_eq!(told[0]["failed"][0], "/price");
     // And that is all of it.
-    let server = server.restarted(generation, Events::Served);
+    let server = server.restarted(generation, Events::Served, 15);
     server.subscribers(&browser, 1).await;
     assert_eq!(browser.evaluate(CACHED).await.unwrap(), "15");
     assert_eq!(server.asked(), 0);
@@ -584,9 +598,10 @@ async fn what_could_not_be_refetched_is_refetched_once_the_network_is_back() {
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn what_could_not_be_refetched_is_tried_again_while_connected() {
-    let any = "127.0.0.1:0".parse().unwrap();
     let heartbeat = Duration::from_secs(1);
-    let server = Server::set_up(any, BORN, Events::Served, |push| push.heartbeat(heartbeat));
+    let server = Server::set_up(free_port(), BORN, Events::Served, 12, |push| {
+        push.heartbeat(heartbeat)
+    });
     let browser = Browser::start().await.unwrap();
     browser.open(&server.url("/hasty")).await.unwrap();
     shows(&browser, "12").await;
@@ -649,8 +664,7 @@ async fn a_tab_that_is_looked_at_takes_over_from_one_that_is_frozen() {
 #[ignore = "needs chromium"]
 async fn a_connection_that_is_never_answered_is_made_anew() {
     let browser = Browser::start().await.unwrap();
-    let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::at(any, BORN, Events::Unanswered);
+    let server = Server::at(free_port(), BORN, Events::Unanswered, 12);
     browser.open(&server.url("/")).await.unwrap();
     let asked = |times| {
         let counts = server.counts.clone();
