@@ -21,7 +21,7 @@ use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::Notify,
     time::{Instant, advance, sleep, timeout},
 };
@@ -131,9 +131,10 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else listens there meanwhile.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = bound.local_addr().unwrap();
     let handle = layer().handle();
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let page = Statuspage::new(client, format!("http://{addr}"));
