@@ -76,7 +76,7 @@
 //! | what | here | so that |
 //! |---|---|---|
 //! | trips at | 3 failures in a row, or half of at least 4 calls in 10 s failed or slower than 1 s | a few requests by hand will do |
-//! | timeout, hang limit | 2 s, 1 s | a partner that hangs trips: the limit is within the timeout |
+//! | timeout, hang limit | 3 s, 1 s | a partner that hangs trips: the limit is within the timeout |
 //! | wait | 5 s, every time | you see what comes after it |
 //! | ping | every 1 s while probing, given up after 1 s; 3 in a row | it recovers although nobody calls |
 //!
@@ -123,7 +123,7 @@ use tower_maintenance::{
     testing::{PartnerServer, Phase, SimulatedPartner},
 };
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// At most the timeout: it drops the call, which then counts as the partner's failure.
 const HANG_LIMIT: Duration = Duration::from_secs(1);
 /// A partner that is slower than this is not back yet.
@@ -238,9 +238,11 @@ pub(crate) async fn serve(
     println!("listening on http://{}", listener.local_addr()?);
     // Not gracefully: a tab that waits for the next recovery would never let it end.
     tokio::select! {
-        served = axum::serve(listener, app).into_future() => Ok(served?),
+        // First, so that it is heard before anybody is served.
+        biased;
         // If Ctrl-C cannot be heard it is better to end at once than never.
         _ = tokio::signal::ctrl_c() => Ok(()),
+        served = axum::serve(listener, app).into_future() => Ok(served?),
     }
 }
 

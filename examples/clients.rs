@@ -29,9 +29,9 @@ use tower_maintenance::{
     },
 };
 
-const TIMEOUT: Duration = Duration::from_millis(400);
+const TIMEOUT: Duration = Duration::from_millis(1_200);
 /// At most the timeout, or a partner that hangs would never trip.
-const HANG_LIMIT: Duration = Duration::from_millis(300);
+const HANG_LIMIT: Duration = Duration::from_secs(1);
 /// How many calls may be under way at once.
 const AT_ONCE: usize = 4;
 
