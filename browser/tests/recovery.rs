@@ -198,7 +198,10 @@ impl Site {
             .route("/aside", get(async || Html(page(""))))
             .route("/price", get(show_price))
             .layer(layer.routes())
-            .route("/elsewhere", get(async || Html("<title>Elsewhere</title>")))
+            // With an icon, as all pages here: browsers ask for one whenever it suits them.
+            .route("/elsewhere", {
+                get(async || Html("<title>Elsewhere</title><link rel=icon href=data:,>"))
+            })
             // A refusal as others make it, for as long as the price is the old one.
             .route("/careless", {
                 let price = price.clone();
