@@ -92,9 +92,11 @@ async fn a_layer_on_the_coarse_clock_trips_waits_and_recovers() {
 /// until the next tick.
 #[tokio::test]
 async fn a_listener_on_the_coarse_clock_sleeps_through_the_wait() {
-    // The first, and one when the deadline is seen to have come; one more for chance.
-    const POLLS: u32 = 3;
-    // Ticks and timers meet differently each time.
+    // The first, and one when the deadline is seen to have come.
+    const POLLS: u32 = 2;
+    // Ticks and timers meet differently each time; and where a virtual machine's tick is late, whoever waits for it looks
+    // again and again, and rightly. That is not so in most of ten waits.
+    let mut waits = Vec::new();
     for _ in 0..10 {
         let layer = layer();
         let mut events = layer.handle().events();
@@ -106,8 +108,10 @@ async fn a_listener_on_the_coarse_clock_sleeps_through_the_wait() {
             probing.as_mut().poll(cx)
         })
         .await;
-        assert!(polls <= POLLS, "{polls} polls through one wait");
+        waits.push(polls);
     }
+    waits.sort_unstable();
+    assert!(waits[6] <= POLLS, "{waits:?} polls through each wait");
 }
 
 #[tokio::test]
