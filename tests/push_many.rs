@@ -62,8 +62,9 @@ const MOST_BYTES: usize = 32 * 1024;
 /// What may be left of all of them together: the runtime keeps some of its own.
 const MOST_LEFT: usize = 256 * 1024;
 
-/// Short, so that the slow are found within seconds.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Short, so that the slow are found within seconds; but on a busy machine four of them must be enough to poll everybody
+/// once, or those who read lose their places too.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 /// After which the kernel gives the slow ones' connections up; told so when they have lost their places, however long that took.
 #[cfg(target_os = "linux")]
 const GIVES_UP_MS: u32 = 1_000;
@@ -390,6 +391,9 @@ impl Clients {
 mod clients {
     use super::*;
 
+    /// No generation: nothing more is heard.
+    const ENDED: u64 = u64::MAX;
+
     /// What those who read have heard.
     struct Heard {
         newest: Vec<watch::Sender<u64>>,
@@ -421,6 +425,7 @@ mod clients {
                         while let Some(generation) = next(&mut stream).await {
                             tell.send_replace(generation);
                         }
+                        tell.send_replace(ENDED);
                     });
                     None
                 } else {
@@ -442,6 +447,7 @@ mod clients {
                 let told = &mut each.subscribe();
                 let told = told.wait_for(|heard| *heard >= generation);
                 let told = *soon("everybody is told", told).await.unwrap();
+                assert_ne!(told, ENDED, "the stream of one who reads has ended");
                 assert_eq!(told, generation);
             }
             tell(&format!("told {generation}"));
