@@ -424,7 +424,7 @@ impl Landed {
     }
 }
 
-/// As many as there are cores, rounded up to a power of two, and 64 at most.
+/// One for each core, up to 64, and one more: runtimes have a thread for each core, and the one that starts them calls too.
 pub(crate) fn how_many() -> usize {
     if cfg!(maintenance_loom) {
         return 1;
@@ -433,7 +433,7 @@ pub(crate) fn how_many() -> usize {
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        cores.next_power_of_two().min(64)
+        cores.min(64) + 1
     })
 }
 
@@ -446,8 +446,7 @@ pub(crate) fn here<T>(each: &[T]) -> &T {
 /// The one of the thread with this number.
 #[inline]
 fn mine<T>(each: &[T], number: usize) -> &T {
-    // As many as `how_many` says, a power of two.
-    &each[number & (each.len() - 1)]
+    &each[number % each.len()]
 }
 
 #[cfg(all(test, not(maintenance_loom)))]
@@ -457,6 +456,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_thread_for_each_core_and_the_one_that_starts_them_own_a_lane() {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // By their numbers, the smallest first.
+        assert!(how_many() > cores.min(64));
+    }
     use crate::property::cases;
 
     fn open(era: u32, width: u64) -> Open {

@@ -27,9 +27,9 @@ use crate::{
 
 /// What views, services and handles hold on to.
 ///
-/// Aligned, so that what every call reads of it does not lie beside the count, which every clone of a service writes.
+/// Aligned, so that what every call reads of it does not lie on the line of the count, which every clone of a service writes.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(crate) struct Root {
     shared: Arc<Shared>,
     locals: Box<[Arc<Local>]>,
@@ -111,9 +111,9 @@ impl Deref for Root {
 impl UnwindSafe for Root {}
 impl RefUnwindSafe for Root {}
 
-/// What a call holds on to.
+/// What a call holds on to. Aligned, so that no two lie on one line.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(crate) struct Local(Arc<Shared>);
 
 impl Deref for Local {

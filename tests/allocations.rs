@@ -379,6 +379,21 @@ async fn r03_a_call_that_moves_time_does_not_wait_for_a_reader_of_the_audit_trai
     assert!(called.is_some(), "it waited");
 }
 
+/// 10 buckets of the default window. The window's length has no part in it.
+#[test]
+fn a_layer_takes_at_most_128_bytes_a_core_and_bucket_and_2_kib() {
+    // Whatever is asked for only once, and the clock.
+    drop(MaintenanceLayer::new("partner"));
+    let before = LIVE.get();
+    let layer = MaintenanceLayer::new("partner");
+    let bytes = LIVE.get() - before;
+    drop(layer);
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    // One core has two lanes, as for itself so for the thread that starts the others.
+    let most = 128 * 10 * cores.max(2) + 2048;
+    assert!(bytes <= most as i64, "{bytes} bytes, {most} at most");
+}
+
 #[cfg(feature = "last-good")]
 mod last_good {
     use bytes::Bytes;

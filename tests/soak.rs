@@ -437,10 +437,13 @@ fn customers(
     subjects: &[Subject],
     elsewhere: &mpsc::SyncSender<(usize, Begun)>,
     chance: &mut Chance,
-    calls: u64,
+    over: &AtomicBool,
 ) {
     let mut services: Vec<_> = subjects.iter().map(Subject::service).collect();
-    for _ in 0..calls {
+    for _ in 0..chance.below(20_000) {
+        if over.load(Acquire) {
+            return;
+        }
         let at = usize::try_from(chance.below(LAYERS as u64)).unwrap();
         if chance.one_in(8) {
             services[at] = services[at].clone();
@@ -561,9 +564,8 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
                 let mut chance = Chance(seed);
                 while !over.load(Acquire) {
                     // Threads come and go, and their numbers are given on.
-                    let calls = chance.below(20_000);
                     thread::scope(|scope| {
-                        scope.spawn(|| customers(subjects, &elsewhere, &mut chance, calls));
+                        scope.spawn(|| customers(subjects, &elsewhere, &mut chance, over));
                     });
                 }
             });

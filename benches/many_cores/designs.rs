@@ -17,8 +17,8 @@ use crate::{
     support::{self, Bare},
 };
 
-/// As in the layer: 64 lanes at most.
-const MOST_LANES: usize = 64;
+/// As in the layer: one for each of 64 cores, and one more.
+const MOST_LANES: usize = 65;
 
 /// How a layer might be built.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,7 +126,7 @@ pub(crate) struct Lists {
 
 impl Lists {
     pub(crate) fn new(design: Design, cores: usize, partners: usize, work: f64) -> Self {
-        let lanes = cores.next_power_of_two();
+        let lanes = cores + 1;
         Self {
             design,
             partners,

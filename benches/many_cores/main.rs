@@ -284,18 +284,17 @@ fn memory() -> usize {
     let allocations = alloc::allocations() - allocated;
     drop(layer);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let lanes = cores.next_power_of_two().min(64);
-    // A lane is two pairs of lines, what its calls hold on to is another two, and a pointer.
-    let a_lane = 2 * 256 + 8;
-    let with =
-        |lanes: usize| bytes + a_lane * (lanes as i64 - cores.next_power_of_two().min(64) as i64);
+    let lanes = cores.min(64) + 1;
+    // A lane is two pairs of lines, what its calls hold on to is another, and a pointer.
+    let a_lane = 256 + 128 + 8;
+    let with = |all: usize| bytes + a_lane * (all as i64 - lanes as i64);
     println!(
         "one layer: {bytes} bytes in {allocations} pieces with {lanes} lanes, {a_lane} for each further lane"
     );
     println!(
-        "{PARTNERS} layers with 64 lanes: {:.0} MB computed ({} bytes each)",
-        (PARTNERS as i64 * with(64)) as f64 / 1e6,
-        with(64)
+        "{PARTNERS} layers with 65 lanes: {:.0} MB computed ({} bytes each)",
+        (PARTNERS as i64 * with(65)) as f64 / 1e6,
+        with(65)
     );
     usize::try_from(bytes).expect("a layer takes memory")
 }

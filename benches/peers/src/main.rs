@@ -13,7 +13,7 @@
 //! | `exempt` | a call exempt by one of 1,000 path patterns; `bare` is the bare matcher before the partner |
 //! | `http` | an HTTP call that passes and is judged by its head, for its answer has no body |
 //! | `axum` | a request through an axum router with the layer before its routes; `bare` is the router without, beside it with a layer that does nothing |
-//! | `axum_served` | the same in a real server, over a connection that is kept; most of its time is the kernel's, and moves with where the client's process runs |
+//! | `axum_served` | the same in a real server, over a connection that is kept, on one core; most of its time is the kernel's |
 //! | `growth` | an admitted call with larger windows, subscribers, readers |
 //! | `two_threads` | two threads on one layer against one, by wall clock: `bare` shows what the machine allows, at most 2; `alone` is the share of time in which only one of them ran, 0 where the machine is idle |
 //! | `memory` | the bytes of one layer |

@@ -3,7 +3,8 @@
 //! The server runs in this process, on a runtime of one thread, and is what is measured. Its client is a process of its
 //! own, so that none of its instructions count. It goes in lock-step: it sends the next request when the server has
 //! answered the last one and is about to sleep. Else it would be chance whether the server finds that request at once
-//! or is woken for it, and with it how many instructions it takes.
+//! or is woken for it, and with it how many instructions it takes. Both run on one core: on two, a request waits for a core to
+//! wake up, twice as long as for all else, and which it is would be chance too.
 
 use std::{
     env,
@@ -19,6 +20,8 @@ use std::{
 };
 
 use axum::{Router, ServiceExt, extract::Request, response::Response};
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::{Builder, Runtime},
@@ -90,6 +93,8 @@ impl Served {
                 move || give_turn(turns.get())
             })
             .build()?;
+        // The client inherits it.
+        let _here = OneCore::keep();
         let (client, line) = runtime.block_on(async {
             let loopback = (Ipv4Addr::LOCALHOST, 0);
             let (server, line) = (
@@ -119,6 +124,7 @@ impl Served {
     fn requests(&mut self, requests: u64) -> io::Result<u64> {
         // What was answered without a server, too.
         ANSWERED.store(false, Ordering::Relaxed);
+        let _here = OneCore::keep();
         let line = &mut self.line;
         self.runtime.block_on(async {
             line.write_u64(requests).await?;
@@ -166,6 +172,36 @@ impl Drop for Served {
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();
+    }
+}
+
+/// While it lives, this thread runs on one core only. Does nothing where cores cannot be chosen.
+struct OneCore {
+    #[cfg(target_os = "linux")]
+    before: CpuSet,
+}
+
+impl OneCore {
+    #[cfg(target_os = "linux")]
+    fn keep() -> Option<Self> {
+        let before = sched_getaffinity(None).ok()?;
+        let first = (0..CpuSet::MAX_CPU).find(|core| before.is_set(*core))?;
+        let mut one = CpuSet::new();
+        one.set(first);
+        sched_setaffinity(None, &one).ok()?;
+        Some(Self { before })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn keep() -> Option<Self> {
+        None
+    }
+}
+
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        let _ = sched_setaffinity(None, &self.before);
     }
 }
 
