@@ -255,6 +255,10 @@ async fn where_routes_overlap_paths_exempts_both_unless_it_knows_them_and_routes
         for (path, status) in [
             (path, 503),
             (plainly_exempt, 200),
+            // As the preferred one, by a router that decodes before it chooses, or does not mind case.
+            ("/invoices/%65xport", 503),
+            ("/invoices/Export", 503),
+            ("/FILES/status/db/live", 503),
             ("/", 503),
             ("/invoices//7", 503),
         ] {
@@ -271,10 +275,15 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
     let layer = MaintenanceLayer::new("zuora");
     let classes = RouteClasses::new()
         .read("/search/{what}")
-        .write("/oauth/callback");
-    let known = layer
-        .paths()
-        .knowing(["/search/{what}", "/search/all", "/oauth/callback"]);
+        .write("/oauth/callback")
+        .never("/rest/settlement");
+    let known = layer.paths().knowing([
+        "/search/{what}",
+        "/search/all",
+        "/oauth/{provider}",
+        "/oauth/callback",
+        "/rest/{*path}",
+    ]);
     let view = known.unwrap().classed(classes).unwrap();
     let hold = Hold::new("on-call", "the ledger moves").read_only();
     layer.handle().engage(hold).unwrap();
@@ -286,6 +295,12 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
         (Request::get("/oauth/callback"), 503),
         // None of them, by the router: a lenient one may take it for one.
         (Request::get("/OAuth/callback"), 503),
+        (Request::get("/oauth/Google"), 200),
+        (Request::get("/oauth/Callback"), 503),
+        (Request::get("/oauth/%63allback"), 503),
+        // Listed, and no route of its own.
+        (Request::get("/rest/settlement"), 503),
+        (Request::get("/rest/prices"), 200),
         (Request::get("/prices"), 200),
         (Request::post("/prices"), 503),
     ] {

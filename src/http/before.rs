@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::{Method, Request, Response};
 
 use super::{
-    classes::{ClassError, Classes, RouteClasses, by_method},
+    classes::{ClassError, Classes, RouteClasses, by_method, fold, stricter},
     matcher::{BadPattern, Matcher},
     refusal::{Asked, Refusals},
 };
@@ -43,7 +43,13 @@ pub(crate) trait Find: Clone {
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'r> {
     /// The router's own pattern for it.
+    #[cfg_attr(
+        not(feature = "axum"),
+        expect(dead_code, reason = "the seam for routers that say so")
+    )]
     Route(&'r str),
+    /// The pattern that a router would choose for this path, if it is as we were told.
+    Told { route: &'r str, path: &'r str },
     /// Its path.
     Path(&'r str),
     /// No more than its path: a fallback, or a service with routes of its own. Never exempt.
@@ -59,13 +65,41 @@ pub struct ByPath {
 
 #[derive(Debug)]
 struct Known {
-    patterns: Vec<&'static str>,
+    /// Each with the number of those that are spelled like it.
+    patterns: Vec<(&'static str, usize)>,
     matcher: Matcher,
+    /// The same as one takes them who reads leniently.
+    lenient: Matcher,
 }
 
 impl Known {
+    fn new(routes: impl IntoIterator<Item = &'static str>) -> Result<Self, BadPattern> {
+        let routes: Vec<_> = routes.into_iter().collect();
+        let matcher = Matcher::new(routes.iter().copied().enumerate())?;
+        // Which are alike: `/a` and `/A/` are two routes here, and one for who reads leniently.
+        let mut spellings: Vec<String> = Vec::new();
+        let mut patterns = Vec::with_capacity(routes.len());
+        for route in routes {
+            let folded = fold(route);
+            let found = spellings.iter().position(|spelling| *spelling == folded);
+            let number = found.unwrap_or_else(|| {
+                spellings.push(folded);
+                spellings.len() - 1
+            });
+            patterns.push((route, number));
+        }
+        let lenient = Matcher::new(spellings.iter().map(String::as_str).enumerate())?;
+        Ok(Self {
+            patterns,
+            matcher,
+            lenient,
+        })
+    }
+
+    /// The route of a path; none if who reads leniently would choose another.
     fn find(&self, path: &str) -> Option<&'static str> {
-        self.patterns.get(self.matcher.find(path)?).copied()
+        let (route, spelling) = *self.patterns.get(self.matcher.find(path)?)?;
+        (self.lenient.find(&fold(path))? == spelling).then_some(route)
     }
 }
 
@@ -74,7 +108,10 @@ impl Find for ByPath {
         let path = self.path(request);
         match &self.known {
             None => Found::Path(path),
-            Some(known) => known.find(path).map_or(Found::Unknown(path), Found::Route),
+            Some(known) => match known.find(path) {
+                Some(route) => Found::Told { route, path },
+                None => Found::Unknown(path),
+            },
         }
     }
 
@@ -108,6 +145,15 @@ impl<F> BeforeRoutes<F> {
 fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class {
     match (classes, found) {
         (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
+        (Some(classes), Found::Told { route, path }) => {
+            let by_route = classes.of_route(route, method);
+            if classes.lists(route) {
+                by_route
+            } else {
+                // What is listed may be a path, and no route of its own.
+                stricter(by_route, classes.of_path(path, method))
+            }
+        }
         (Some(classes), Found::Path(path) | Found::Unknown(path)) => classes.of_path(path, method),
         (None, _) => by_method(method),
     }
@@ -139,8 +185,9 @@ impl MaintenanceLayer<Paths> {
     /// where a route overlaps with an exempt pattern, both are exempt.
     ///
     /// A path belongs to the route that a router would choose, the most specific one. Exempt is what belongs to a
-    /// route that is listed as exempt, written the same in both places; what belongs to none is never exempt. A class goes by the route
-    /// too, and by the path where there is none.
+    /// route that is listed as exempt, written the same in both places; what belongs to none is never exempt, nor is what belongs to
+    /// another route for a router that reads paths leniently: percent-encoded, in other case, with a slash at their end. A class goes by
+    /// the route too; where the route has none, by its method or by what is listed for such a path, whichever is stricter.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -170,11 +217,10 @@ impl MaintenanceLayer<Paths> {
         &self,
         routes: impl IntoIterator<Item = &'static str>,
     ) -> Result<Self, ClassError> {
-        let patterns: Vec<_> = routes.into_iter().collect();
         let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
-        let matcher = Matcher::new(patterns.iter().copied().enumerate()).map_err(bad)?;
+        let known = Known::new(routes).map_err(bad)?;
         let mut protocol = self.protocol().clone();
-        protocol.find.known = Some(Arc::new(Known { patterns, matcher }));
+        protocol.find.known = Some(Arc::new(known));
         Ok(self.view(protocol))
     }
 }
@@ -190,7 +236,9 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
         // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
         let may_probe = class == Class::Read;
         let endpoint = match found {
-            Found::Route(pattern) => Endpoint::named(pattern, may_probe),
+            Found::Route(pattern) | Found::Told { route: pattern, .. } => {
+                Endpoint::named(pattern, may_probe)
+            }
             Found::Path(path) => Endpoint::at_path(path, may_probe),
             Found::Unknown(_) => Endpoint::unnamed(may_probe),
         };

@@ -139,13 +139,22 @@ impl OfRoute {
 }
 
 /// A path, or a pattern, as one who reads leniently takes it.
-fn fold(path: &str) -> String {
+pub(super) fn fold(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
     if folded.is_empty() {
         "/".to_owned()
     } else {
         folded.to_owned()
+    }
+}
+
+/// The one of the two that lets less pass.
+pub(super) fn stricter(one: Class, other: Class) -> Class {
+    if strictness(other) > strictness(one) {
+        other
+    } else {
+        one
     }
 }
 
@@ -241,10 +250,7 @@ impl Classes {
             .iter()
             .filter(|(_, pattern)| pattern.find(&folded).is_some());
         let classes = alike.filter_map(|(route, _)| self.routes[*route].of(method));
-        classes
-            .chain([by_method(method)])
-            .max_by_key(|class| strictness(*class))
-            .unwrap_or_default()
+        classes.fold(by_method(method), stricter)
     }
 
     /// Whether anything was said of the route.
