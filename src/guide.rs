@@ -683,7 +683,7 @@ pub mod watching {}
 /// from another core (an assumption; nothing beyond two cores was measured):
 ///
 /// - *Memory.* 3.4 KB and 392 bytes for each lane, of which there is one for each core, up to 64, and one more: 28,888 bytes on 64 cores or
-///   more, 289 MB for 10,000 layers. Within 128 bytes a core and bucket and 2 KiB: `a_layer_takes_at_most_128_bytes_a_core_and_bucket_and_2_kib`.
+///   more, 289 MB for 10,000 layers. From two cores on that is within 128 bytes a core and bucket and 2 KiB: `a_layer_takes_at_most_128_bytes_a_core_and_bucket_and_2_kib`.
 /// - *10,000 partners, 1,000,000 calls a second in all*: 100 a second for each. No line is fought for. A call costs what fetching its ten
 ///   lines from memory does, some hundred nanoseconds: a quarter of one core of 128.
 /// - *1,000,000 calls a second for each* are 10,000,000,000: 12.8 ns a call and core, which is less than the clock takes. That much no breaker that reads a clock does;

@@ -456,13 +456,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_thread_for_each_core_and_the_one_that_starts_them_own_a_lane() {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        // By their numbers, the smallest first.
-        assert!(how_many() > cores.min(64));
-    }
     use crate::property::cases;
 
     fn open(era: u32, width: u64) -> Open {
@@ -637,5 +630,12 @@ mod tests {
                 assert_eq!(landed(index & INDEX).index(then), then, "{earlier} earlier");
             }
         }
+    }
+
+    #[test]
+    fn a_thread_for_each_core_and_the_one_that_starts_them_own_a_lane() {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // By their numbers, the smallest first.
+        assert!(how_many() > cores.min(64));
     }
 }

@@ -111,7 +111,7 @@ impl Deref for Root {
 impl UnwindSafe for Root {}
 impl RefUnwindSafe for Root {}
 
-/// What a call holds on to. Aligned, so that no two lie on one line.
+/// What a call holds on to. Aligned, so that no two lie on one line of 64 bytes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Local(Arc<Shared>);

@@ -108,6 +108,19 @@ const DOTS: &[&str] = &[
     "%f0%80%80%ae",
 ];
 
+/// Parameters that are routes of their own, for somebody.
+const OVERLAP: &[&str] = &[
+    "export",
+    "%65xport",
+    "all",
+    "a%6cl",
+    "%61%6c%6c",
+    "secret",
+    "secre%74",
+    "keys",
+    "k%65ys",
+];
+
 const METHODS: &[&str] = &[
     "GET", "POST", "HEAD", "OPTIONS", "CONNECT", "DELETE", "get", "X",
 ];
@@ -131,7 +144,7 @@ const ORIGINS: &[&str] = &[
 fn lines() -> impl Strategy<Value = String> {
     let part = || prop_oneof![9 => select(PARTS).prop_map(str::to_owned), 1 => ".{1,3}"];
     let parts = move |most| prop::collection::vec(part(), 0..most).prop_map(|parts| parts.concat());
-    let value = move || prop_oneof![3 => Just("7".to_owned()), 1 => parts(4), 1 => select(DOTS).prop_map(str::to_owned)];
+    let value = move || prop_oneof![3 => Just("7".to_owned()), 1 => parts(4), 1 => select(DOTS).prop_map(str::to_owned), 1 => select(OVERLAP).prop_map(str::to_owned)];
     let values = prop::collection::vec(value(), 3);
     let filled = (select(&EXEMPT[..]), values).prop_map(|(pattern, values)| {
         let mut values = values.into_iter();

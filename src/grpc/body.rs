@@ -25,7 +25,7 @@ pin_project! {
     /// | the body | the call |
     /// |---|---|
     /// | brings its trailers | what their `grpc-status` says |
-    /// | ends without a `grpc-status` | failure |
+    /// | ends without a `grpc-status` | failure; of gRPC-Web once its reader has asked to the end, for its last frame may not be all |
     /// | is gRPC-Web, and brings its trailers as a part of itself | the same, at that moment |
     /// | breaks off | failure |
     /// | hangs: its reader has waited `hang_limit` for the next frame | failure, at that moment; the body goes on for its reader, late frames included |

@@ -373,7 +373,7 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
                     judge: self.judge.clone(),
                     otherwise: verdict,
                     first: silence.map(|_| FirstMessage::default()),
-                    web: web::Frames::of(form).filter(|_| is_grpc),
+                    web: is_grpc.then(|| web::Frames::of(form)).flatten(),
                     silence: silence.unwrap_or_default(),
                 };
                 Measured::new(body, ticket, answer)

@@ -109,6 +109,9 @@ impl Frames {
     }
 
     pub(super) fn saw(&mut self, data: &impl Buf) {
+        if self.lost {
+            return;
+        }
         // More than one slice only where a frame is put together of several buffers.
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = data.chunks_vectored(&mut slices);

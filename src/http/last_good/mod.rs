@@ -123,8 +123,9 @@ type NameUser = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 /// that say where the request came in, and the values of all headers that the
 /// answer's `Vary` names. What
 /// has just come is always kept. Where there is no room, those answers make it, each for itself, that nobody has asked for longest, while the
-/// partner served or since: so whoever makes up languages or queries puts out what nobody else asks for meanwhile. By default that takes some
-/// 30 000 made-up requests between two for the same answer, and while the layer refuses none is put out. A write to the same URI by the same user, with the
+/// partner served or since: so whoever makes up languages or queries puts out what nobody else asks for meanwhile. By default that takes
+/// 32 MiB of other answers between two requests for the same one: some 30,000 made-up requests for answers of 1 KB, and 128 for the largest that
+/// are kept. While nothing passes none is put out. A write to the same URI by the same user, with the
 /// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
 /// whichever is read to its end first.
 ///

@@ -1,7 +1,5 @@
 //! What a client accepts: which form of a refusal, in which language.
 
-use std::cell::LazyCell;
-
 use headers_accept::Accept;
 use http::{
     HeaderMap, HeaderName,
@@ -50,26 +48,32 @@ pub(crate) fn language<'l>(
     let Some(wanted) = joined(headers, ACCEPT_LANGUAGE) else {
         return 0;
     };
-    let ranges = wanted.split(',').map(|range| match range.split_once(';') {
-        Some((tag, parameter)) => (tag.trim(), weight(parameter)),
-        None => (range.trim(), Some(1000)),
-    });
-    let named = |number| {
-        let mut named = ranges
-            .clone()
-            .filter_map(|(tag, weight)| weight.map(|_| tag));
-        named.any(|tag| lookup(tag, offered.clone()) == Some(number))
-    };
-    // Found once at most: a field may be thousands of asterisks.
-    let unnamed = LazyCell::new(|| (0..offered.clone().count()).find(|number| !named(*number)));
+    let ranges: Vec<_> = wanted
+        .split(',')
+        .filter_map(|range| {
+            let (tag, weight) = match range.split_once(';') {
+                Some((tag, parameter)) => (tag.trim(), weight(parameter)?),
+                None => (range.trim(), 1000),
+            };
+            Some((tag, weight, lookup(tag, offered.clone())))
+        })
+        .collect();
+    // Of each language, whether a range names it, and whether one says that it shall not be.
+    let mut named = vec![(false, false); offered.clone().count()];
+    for (tag, weight, found) in &ranges {
+        if let Some(number) = *found {
+            let itself = offered.clone().nth(number);
+            let is_itself = itself.is_some_and(|itself| itself.eq_ignore_ascii_case(tag));
+            named[number].0 = true;
+            named[number].1 |= *weight == 0 && is_itself;
+        }
+    }
+    let unnamed = named.iter().position(|(is_named, _)| !is_named);
     let mut best = None;
-    for (tag, weight) in ranges.clone() {
-        let found = match tag {
-            // Whatever nobody named (RFC 9110, 12.5.4).
-            "*" => *unnamed,
-            _ => lookup(tag, offered.clone()),
-        };
-        let (Some(weight @ 1..), Some(number)) = (weight, found) else {
+    for (tag, weight, found) in ranges {
+        // An asterisk is whatever nobody named (RFC 9110, 12.5.4).
+        let found = if tag == "*" { unnamed } else { found };
+        let Some(number) = found.filter(|number| weight > 0 && !named[*number].1) else {
             continue;
         };
         // Of equals the first.
@@ -198,6 +202,9 @@ mod tests {
             ("en;q=0, *", "de"),
             ("*;q=0.5, en;q=0.1", "de"),
             ("en;q=0, de;q=0, pt;q=0, *", "en"),
+            // A relative is not better than what shall not be.
+            ("PT-br;q=0, pt, de;q=0.5", "de"),
+            ("pt, pt-BR;q=0", "en"),
             ("fr", "en"),
             ("de;q=0", "en"),
             ("de;q=nan, pt-BR;q=0.1", "pt-BR"),
