@@ -50,6 +50,8 @@ struct Counts {
     unanswered: AtomicU64,
     /// Whether the price never comes.
     price_hangs: AtomicBool,
+    /// Whether the price is refused.
+    price_fails: AtomicBool,
 }
 
 /// What becomes of those who ask for events.
@@ -162,8 +164,11 @@ impl Server {
                 if counts.price_hangs.load(Relaxed) {
                     pending::<()>().await;
                 }
+                if counts.price_fails.load(Relaxed) {
+                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
+                }
                 let headers = [(header::CACHE_CONTROL, "max-age=3600")];
-                (headers, price.load(Relaxed).to_string())
+                (headers, price.load(Relaxed).to_string()).into_response()
             })
         };
         let script = [(header::CONTENT_TYPE, "text/javascript")];
@@ -452,6 +457,71 @@ async fn a_page_that_handles_nothing_is_reloaded_once_if_it_asks_for_it() {
     assert_eq!(server.counts.plain.load(Relaxed), 5);
 }
 
+/// Notes what a page is told, and handles nothing: run before a page that has no script of its own.
+const NOTES: &str = "\
+    window.told = []; \
+    document.addEventListener('maintenance:recovered', (event) => window.told.push(event.detail));";
+
+/// It was reloaded with what is old in the cache, because not all could be fetched.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_page_is_reloaded_once_more_when_what_had_failed_is_fetched() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    first_run(&browser, NOTES).await;
+    browser.open(&server.url("/plain")).await.unwrap();
+    // It has heard which generation it shows.
+    browser.wait_until("localStorage.length > 0").await.unwrap();
+    server.counts.price_fails.store(true, Relaxed);
+    let generation = server.recover(15);
+    shows(&browser, "2").await;
+    // It fails again, and this time nothing is reloaded.
+    let failed = "window.told[0]?.failed.length === 1";
+    browser.wait_until(failed).await.unwrap();
+    shows(&browser, "2").await;
+    assert_eq!(server.counts.plain.load(Relaxed), 2);
+
+    // The network is back, and so is the price.
+    let server = server.restarted(generation, Events::Served, 15);
+    shows(&browser, "1").await;
+    assert_eq!(server.asked(), 1);
+    // And that is all of it.
+    server.subscribers(&browser, 1).await;
+    server.recover(17);
+    shows(&browser, "2").await;
+    assert_eq!(server.counts.plain.load(Relaxed), 2);
+}
+
+/// A browser that keeps no note of what it has fetched: each page out of a cache refetches, and some of them fail.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_page_that_was_reloaded_with_all_is_not_reloaded_for_a_part() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    let forgets =
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('none'); } });";
+    first_run(&browser, &format!("{forgets}{NOTES}")).await;
+    browser.open(&server.url("/plain/old")).await.unwrap();
+    shows(&browser, "2").await;
+    let told = "window.told[0]?.failed.length";
+    let is_told = async |failed, loaded| {
+        let so = format!("{told} === {failed}");
+        browser.wait_until(&so).await.unwrap();
+        shows(&browser, loaded).await;
+    };
+    is_told(0, "2").await;
+    server.counts.price_fails.store(true, Relaxed);
+    browser.reload().await.unwrap();
+    is_told(1, "3").await;
+    server.counts.price_fails.store(false, Relaxed);
+    browser.reload().await.unwrap();
+    is_told(0, "4").await;
+    // A reload too many would come before this one.
+    server.subscribers(&browser, 1).await;
+    server.recover(17);
+    shows(&browser, "5").await;
+    is_told(0, "5").await;
+    assert_eq!(server.counts.plain.load(Relaxed), 5);
+}
+
 /// Two tabs that were given this script before their own.
 async fn each_tab_has_a_connection_and_is_healed_after(script: &str) {
     let (browser, server) = (Browser::start().await.unwrap(), Server::start());
@@ -617,6 +687,37 @@ async fn what_could_not_be_refetched_is_tried_again_while_connected() {
     let told = told.as_array().unwrap();
     assert!(told.iter().all(|told| told["generation"] == generation));
     assert_eq!(told[0]["failed"][0], "/price");
+    no_violation(&browser).await;
+}
+
+/// It knows from the other tab that something is missing, and not yet from the server what there is to fetch.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_tab_that_takes_over_fetches_what_the_other_could_not_and_rejects_nothing() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let leads = browser.tab().await.unwrap();
+    let next = browser.open_tab().await.unwrap();
+    let notes = "window.rejected = []; \
+        addEventListener('unhandledrejection', ({ reason }) => window.rejected.push(`${reason}`));";
+    first_run(&browser, notes).await;
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+
+    server.counts.price_fails.store(true, Relaxed);
+    server.recover(15);
+    let failed = "window.recovered[0]?.failed.length === 1";
+    browser.wait_until(failed).await.unwrap();
+    server.counts.price_fails.store(false, Relaxed);
+    browser.switch_to(&leads).await.unwrap();
+    browser.close_tab().await.unwrap();
+    browser.switch_to(&next).await.unwrap();
+    browser.wait_until(ALL_REFETCHED).await.unwrap();
+    shows(&browser, "15").await;
+    let rejected = browser.evaluate("window.rejected").await.unwrap();
+    assert_eq!(rejected, serde_json::json!([]));
     no_violation(&browser).await;
 }
 

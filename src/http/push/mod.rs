@@ -106,7 +106,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// | `data-generation` | the generation that the page was rendered with; a page out of a cache is then healed as soon as it is opened | what the server first says: the page is taken to be new |
 /// | `data-url` | where the events are, on the page's own origin | `events`, beside the script |
 /// | `data-timeout` | after how many milliseconds a refetch that has not ended counts as failed | 30000 |
-/// | `data-reload` | if there, the page is reloaded when nobody handles the event below, at most once a generation and tab | nothing is reloaded |
+/// | `data-reload` | if there, the page is reloaded when nobody handles the event below, at most once a generation and tab; if not all could be fetched then, once more as soon as it is | nothing is reloaded |
 ///
 /// On a higher generation one tab of the browser waits a random part of [`spread`](PushBuilder::spread), then runs `fetch(url, {cache: 'reload'})` for
 /// each URL of the page's own origin, up to three times if it fails. So the browser's cache has the new. Then each tab gets an event on `document`:
@@ -487,15 +487,23 @@ impl<A> Service<Request<A>> for PushEvents {
     }
 }
 
-/// The script without its comments, and without the spaces that only make it readable.
+/// The script without its comments, and without the spaces and line ends that only make it readable.
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     let lines = include_str!("push.js").lines().map(str::trim);
     let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
-    code.flat_map(|line| [tight(line), "\n".to_owned()])
-        .collect()
+    code.flat_map(|line| {
+        // After these the language needs none.
+        let end = if line.ends_with(['{', ',', ';']) {
+            ""
+        } else {
+            "\n"
+        };
+        [tight(line), end.to_owned()]
+    })
+    .collect()
 });
 
-/// A line of the script without the spaces beside its punctuation. Lines stay lines, and text in quotes stays as it is.
+/// A line of the script without the spaces beside its punctuation. Text in quotes stays as it is.
 fn tight(line: &str) -> String {
     let is_loose = |c: Option<char>| c.is_some_and(|c| "{}()[],;:=<>!&|?*".contains(c));
     let mut tight = String::with_capacity(line.len());
@@ -518,7 +526,7 @@ fn tight(line: &str) -> String {
 /// The first 16 digits of the script's SHA-256; a test says what it has to be.
 macro_rules! hash {
     () => {
-        "f2e56e4e50e5c560"
+        "f2d2142c43015d09"
     };
 }
 
@@ -532,7 +540,7 @@ impl PushScript {
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
     /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
-    pub const INTEGRITY: &'static str = "sha256-8uVuTlDlxWDgu8mxoByUDKtPdTwsAFcFio5M1W9eUkY=";
+    pub const INTEGRITY: &'static str = "sha256-8tIULEMBXQkodvbEWg2/NBSJ5XPqJPC7vFlF5PQT+/E=";
 }
 
 impl<A> Service<Request<A>> for PushScript {

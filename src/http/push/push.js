@@ -43,9 +43,10 @@
     const event = new CustomEvent("maintenance:recovered", { detail, cancelable: true });
     if (!document.dispatchEvent(event) || dataset.reload === undefined) return;
     try {
-      // Once: what is loaded may itself come from a cache.
-      if (+sessionStorage.getItem(key) === generation) return;
-      sessionStorage.setItem(key, generation);
+      // Once: what is loaded may itself come from a cache. And once before that, if not all could be fetched.
+      const mark = missed ? -generation : generation;
+      if ([generation, mark].includes(+sessionStorage.getItem(key))) return;
+      sessionStorage.setItem(key, mark);
       location.reload();
     } catch {
       // Without storage it might reload for ever.
@@ -71,7 +72,8 @@
     }
   };
   const heal = async () => {
-    const { generation, urls, spread_ms: most } = newest;
+    // Nothing while only other tabs have spoken: the `hello` that comes will say.
+    const { generation, urls, spread_ms: most } = newest ?? {};
     if (healing === generation) return;
     healing = generation;
     const failed = [];
