@@ -4,14 +4,14 @@
 use std::cell::Cell;
 
 use axum::{Router, body::Body, routing::get};
-use http::Request;
+use http::{Method, Request};
 use proptest::{
     prelude::*,
     sample::select,
     test_runner::{Config, TestRunner},
 };
 use tower::{Layer, ServiceExt};
-use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::RouteClasses};
+use tower_maintenance::{Class, Exemption, Hold, MaintenanceLayer, http::RouteClasses};
 
 #[path = "support/dispatch.rs"]
 mod dispatch;
@@ -289,6 +289,7 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
     let classes = RouteClasses::new()
         .read("/search/{what}")
         .write("/oauth/callback")
+        .method(Method::POST, "/rest/{*path}", Class::Read)
         .never("/rest/settlement");
     let known = layer.paths().knowing([
         "/search/{what}",

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use http::{Method, Request, Response};
 
 use super::{
-    classes::{ClassError, Classes, RouteClasses, by_method, fold, stricter},
-    matcher::{BadPattern, Matcher},
+    classes::{ClassError, Classes, RouteClasses, by_method, stricter},
+    matcher::{BadPattern, Readings},
     refusal::{Asked, Refusals},
 };
 use crate::{
@@ -65,41 +65,13 @@ pub struct ByPath {
 
 #[derive(Debug)]
 struct Known {
-    /// Each with the number of those that are spelled like it.
-    patterns: Vec<(&'static str, usize)>,
-    matcher: Matcher,
-    /// The same as one takes them who reads leniently.
-    lenient: Matcher,
+    patterns: Vec<&'static str>,
+    readings: Readings,
 }
 
 impl Known {
-    fn new(routes: impl IntoIterator<Item = &'static str>) -> Result<Self, BadPattern> {
-        let routes: Vec<_> = routes.into_iter().collect();
-        let matcher = Matcher::new(routes.iter().copied().enumerate())?;
-        // Which are alike: `/a` and `/A/` are two routes here, and one for who reads leniently.
-        let mut spellings: Vec<String> = Vec::new();
-        let mut patterns = Vec::with_capacity(routes.len());
-        for route in routes {
-            let folded = fold(route);
-            let found = spellings.iter().position(|spelling| *spelling == folded);
-            let number = found.unwrap_or_else(|| {
-                spellings.push(folded);
-                spellings.len() - 1
-            });
-            patterns.push((route, number));
-        }
-        let lenient = Matcher::new(spellings.iter().map(String::as_str).enumerate())?;
-        Ok(Self {
-            patterns,
-            matcher,
-            lenient,
-        })
-    }
-
-    /// The route of a path; none if who reads leniently would choose another.
     fn find(&self, path: &str) -> Option<&'static str> {
-        let (route, spelling) = *self.patterns.get(self.matcher.find(path)?)?;
-        (self.lenient.find(&fold(path))? == spelling).then_some(route)
+        self.patterns.get(self.readings.find(path)?).copied()
     }
 }
 
@@ -145,15 +117,11 @@ impl<F> BeforeRoutes<F> {
 fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class {
     match (classes, found) {
         (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
-        (Some(classes), Found::Told { route, path }) => {
-            let by_route = classes.of_route(route, method);
-            if classes.lists(route) {
-                by_route
-            } else {
-                // What is listed may be a path, and no route of its own.
-                stricter(by_route, classes.of_path(path, method))
-            }
-        }
+        // What is listed may be a path, and no route of its own.
+        (Some(classes), Found::Told { route, path }) => stricter(
+            classes.of_route(route, method),
+            classes.of_path(path, method),
+        ),
         (Some(classes), Found::Path(path) | Found::Unknown(path)) => classes.of_path(path, method),
         (None, _) => by_method(method),
     }
@@ -186,8 +154,8 @@ impl MaintenanceLayer<Paths> {
     ///
     /// A path belongs to the route that a router would choose, the most specific one. Exempt is what belongs to a
     /// route that is listed as exempt, written the same in both places; what belongs to none is never exempt, nor is what belongs to
-    /// another route for a router that reads paths leniently: percent-encoded, in other case, with a slash at their end. A class goes by
-    /// the route too; where the route has none, by its method or by what is listed for such a path, whichever is stricter.
+    /// another route for a router that reads paths leniently: percent-encoded, in other case, with a slash at their end. A class is
+    /// the route's or what is listed for such a path, whichever is stricter.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -212,15 +180,16 @@ impl MaintenanceLayer<Paths> {
     ///
     /// # Errors
     ///
-    /// If a pattern is not valid, or two of them take the same paths.
+    /// If a pattern is not valid, or two of them take the same paths, for a router that reads leniently at least.
     pub fn knowing(
         &self,
         routes: impl IntoIterator<Item = &'static str>,
     ) -> Result<Self, ClassError> {
         let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
-        let known = Known::new(routes).map_err(bad)?;
+        let patterns: Vec<_> = routes.into_iter().collect();
+        let readings = Readings::new(patterns.iter().copied().enumerate()).map_err(bad)?;
         let mut protocol = self.protocol().clone();
-        protocol.find.known = Some(Arc::new(known));
+        protocol.find.known = Some(Arc::new(Known { patterns, readings }));
         Ok(self.view(protocol))
     }
 }

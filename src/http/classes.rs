@@ -6,9 +6,8 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
-use percent_encoding::percent_decode_str;
 
-use super::matcher::{BadPattern, Matcher, is_ambiguous};
+use super::matcher::{BadPattern, Matcher, Readings, fold, is_ambiguous};
 use crate::{endpoint::Class, text::OneLine};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
@@ -116,7 +115,7 @@ pub enum ClassError {
 pub(crate) struct Classes {
     by_pattern: HashMap<Arc<str>, usize>,
     routes: Vec<OfRoute>,
-    paths: Matcher,
+    paths: Readings,
     /// Each pattern by itself, as [`fold`] leaves it: two that differ in case alone may both be meant.
     folded: Vec<(usize, Matcher)>,
 }
@@ -135,17 +134,6 @@ impl OfRoute {
             _ => named(method),
         };
         listed.map(|(_, class)| *class).or(self.whole)
-    }
-}
-
-/// A path, or a pattern, as one who reads leniently takes it.
-pub(super) fn fold(path: &str) -> String {
-    let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
-    let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
-    if folded.is_empty() {
-        "/".to_owned()
-    } else {
-        folded.to_owned()
     }
 }
 
@@ -209,7 +197,7 @@ impl Classes {
             .iter()
             .map(|(pattern, number)| (*number, &**pattern));
         let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
-        let paths = Matcher::new(patterns.clone()).map_err(bad)?;
+        let paths = Readings::new(patterns.clone()).map_err(bad)?;
         let folded = patterns
             .map(|(number, pattern)| Ok((number, Matcher::new([(number, &*fold(pattern))])?)))
             .collect::<Result<_, _>>()
@@ -354,6 +342,29 @@ mod tests {
         ] {
             assert_eq!(of(path, Method::GET), Class::Never, "{path}");
         }
+        // Nor of another route's, where routes overlap.
+        let given = RouteClasses::new()
+            .read("/search/{what}")
+            .never("/search/purge");
+        let overlapping = self::classes(given);
+        for path in ["/search/purge", "/search/%70urge", "/search/Purge"] {
+            assert_eq!(
+                overlapping.of_path(path, &Method::POST),
+                Class::Never,
+                "{path}"
+            );
+        }
+        assert_eq!(
+            overlapping.of_path("/search/prices", &Method::POST),
+            Class::Read
+        );
+        // Two that differ in case alone are two.
+        let given = RouteClasses::new()
+            .never("/rest/{*path}")
+            .read("/rest/Prices");
+        let apart = self::classes(given);
+        assert_eq!(apart.of_path("/rest/Prices", &Method::POST), Class::Read);
+        assert_eq!(apart.of_path("/rest/prices", &Method::POST), Class::Never);
         // Nor does one make a read of what only its class calls so.
         assert_eq!(of("/search", Method::POST), Class::Read);
         assert_eq!(of("/SEARCH", Method::POST), Class::Write);

@@ -1,5 +1,9 @@
 //! Path patterns in the router's own syntax.
 
+use std::collections::HashMap;
+
+use percent_encoding::percent_decode_str;
+
 use crate::{error::ExemptionError, exempt};
 
 /// Finds the pattern a path matches.
@@ -54,6 +58,77 @@ pub(super) fn compile(
     patterns: &[(usize, &str)],
 ) -> Result<Box<dyn exempt::Paths>, ExemptionError> {
     Ok(Box::new(Matcher::new(patterns.iter().copied())?))
+}
+
+/// Numbered patterns, for who must know which one is meant whoever reads the path.
+#[derive(Debug)]
+pub(super) struct Readings {
+    /// By the number of a pattern.
+    strict: Matcher,
+    /// As [`fold`] leaves them, by their place in `spellings`.
+    lenient: Matcher,
+    /// The numbers of the patterns that are alike: `/a` and `/A/` are two, and one for who reads leniently.
+    spellings: Vec<Vec<usize>>,
+}
+
+impl Readings {
+    pub(super) fn new<'p>(
+        patterns: impl Iterator<Item = (usize, &'p str)> + Clone,
+    ) -> Result<Self, BadPattern> {
+        let strict = Matcher::new(patterns.clone())?;
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut spellings: Vec<Vec<usize>> = Vec::new();
+        let mut folded = Vec::new();
+        for (number, pattern) in patterns {
+            let pattern = fold(pattern);
+            let place = *places.entry(unnamed(&pattern)).or_insert_with(|| {
+                folded.push(pattern);
+                spellings.push(Vec::new());
+                spellings.len() - 1
+            });
+            spellings[place].push(number);
+        }
+        let lenient = Matcher::new(folded.iter().map(String::as_str).enumerate())?;
+        Ok(Self {
+            strict,
+            lenient,
+            spellings,
+        })
+    }
+
+    /// The number of the pattern that `path` matches; none if it is ambiguous, or who reads leniently would choose another.
+    pub(super) fn find(&self, path: &str) -> Option<usize> {
+        let number = self.strict.find(path)?;
+        let alike = &self.spellings[self.lenient.find(&fold(path))?];
+        alike.contains(&number).then_some(number)
+    }
+}
+
+/// A pattern without the names of its parameters, which tell none from another.
+fn unnamed(pattern: &str) -> String {
+    // Two braces are one that stands for itself.
+    let pattern = pattern.replace("{{", "\0").replace("}}", "\u{1}");
+    let mut unnamed = String::with_capacity(pattern.len());
+    let mut within = false;
+    for c in pattern.chars() {
+        within &= c != '}';
+        if !within || c == '*' {
+            unnamed.push(c);
+        }
+        within |= c == '{';
+    }
+    unnamed
+}
+
+/// A path, or a pattern, as one who reads leniently takes it.
+pub(super) fn fold(path: &str) -> String {
+    let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
+    let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
+    if folded.is_empty() {
+        "/".to_owned()
+    } else {
+        folded.to_owned()
+    }
 }
 
 impl exempt::Paths for Matcher {
@@ -280,5 +355,46 @@ mod tests {
             error.to_string(),
             "the pattern `health` is not valid: a path pattern begins with `/`"
         );
+    }
+
+    #[test]
+    fn patterns_are_alike_whatever_their_parameters_are_called() {
+        for (one, other, alike) in [
+            ("/a/{id}", "/a/{name}", true),
+            ("/a/{*rest}", "/a/{*path}", true),
+            ("/a/{rest}", "/a/{*rest}", false),
+            ("/a/{id}/b", "/a/{id}/c", false),
+            ("/{{a}}", "/{{b}}", false),
+            ("/{a}/{b}", "/{b}/{a}", true),
+        ] {
+            assert_eq!(unnamed(one) == unnamed(other), alike, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_found_only_where_all_readings_choose_it() {
+        let patterns = [
+            "/users/{id}",
+            "/Users/{name}/",
+            "/users/export",
+            "/files/{*path}",
+            "/{{a}}",
+        ];
+        let readings = Readings::new(patterns.into_iter().enumerate()).unwrap();
+        for (path, found) in [
+            ("/users/7", Some(0)),
+            ("/users/INV%207", Some(0)),
+            ("/Users/7/", Some(1)),
+            ("/users/export", Some(2)),
+            ("/users/%65xport", None),
+            ("/users/Export", None),
+            ("/users/export/", None),
+            ("/files/a/b/", Some(3)),
+            ("/files/../users/export", None),
+            ("/{a}", Some(4)),
+            ("/prices", None),
+        ] {
+            assert_eq!(readings.find(path), found, "{path}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{Method, Request, Response, Uri};
 use tower::{Layer, Service, ServiceExt};
-use tower_maintenance::{Exemption, Hold, MaintenanceLayer};
+use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::Paths};
 
 /// What is declared exempt. No other route of the router overlaps with one of these patterns: `paths()` knows the
 /// exemptions only, and cannot see that the router prefers another route (it says so, and
@@ -155,6 +155,9 @@ fn router(gate: impl Fn(Router) -> Router, gate_routes: impl Fn(Router) -> Route
 struct Fixture {
     runtime: tokio::runtime::Runtime,
     layer: MaintenanceLayer,
+    /// `paths()`, told of the routes of `bare`, and of `overlapping`.
+    told: MaintenanceLayer<Paths>,
+    told_all: MaintenanceLayer<Paths>,
     routes: Router,
     bare: Router,
     /// With the routes that overlap, too.
@@ -182,6 +185,8 @@ impl Fixture {
                     router.route(route, says(route))
                 })
                 .fallback(async || Extension(Ran(FALLBACK))),
+            told: layer.paths().knowing(ROUTES).expect("they are valid"),
+            told_all: layer.paths().knowing(all()).expect("they are valid"),
             layer,
         }
     }
@@ -202,13 +207,11 @@ impl Fixture {
         }
 
         // Told of routes that overlap, it keeps them apart; and where none does, it is as good as before, but for other spellings.
-        let told = self.layer.paths().knowing(all()).expect("they are valid");
-        let by_told = self.ask(told.layer(self.overlapping.clone()), method, uri);
+        let by_told = self.ask(self.told_all.layer(self.overlapping.clone()), method, uri);
         if by_told.is_some() {
             self.is_exempt_however_it_is_read(&self.overlapping, method, uri);
         }
-        let told = self.layer.paths().knowing(ROUTES).expect("they are valid");
-        let by_told = self.ask(told.layer(self.bare.clone()), method, uri);
+        let by_told = self.ask(self.told.layer(self.bare.clone()), method, uri);
         let is_usual =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'/';
         if uri.path().bytes().all(is_usual) || by_told.is_some() {

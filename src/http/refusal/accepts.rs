@@ -55,7 +55,9 @@ pub(crate) fn language<'l>(
                 Some((tag, parameter)) => (tag.trim(), weight(parameter)?),
                 None => (range.trim(), 1000),
             };
-            Some((tag, weight, lookup(tag, offered.clone())))
+            let found = lookup(tag, offered.clone());
+            // What says nothing is not kept: a field may be thousands of commas.
+            (found.is_some() || tag == "*").then_some((tag, weight, found))
         })
         .collect();
     // Of each language, whether a range names it, and whether one says that it shall not be.
