@@ -3,10 +3,6 @@
 //! Both are shown with an allocator of our own. It counts, thread by thread; and it can hold a thread
 //! in the midst of an allocation, which is how a test gets hold of a lock that no user's code ever
 //! runs under: `status` allocates while it reads the machine.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic: that is how they fail"
-)]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -30,9 +26,9 @@ use tower_maintenance::{
 struct Counting;
 
 thread_local! {
-    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static ALLOCATED: Cell<u64> = const { Cell::new(0) };
     /// How many bytes this thread has taken, less what it gave back.
-    static LIVE: Cell<i64> = const { Cell::new(0) };
+    pub(crate) static LIVE: Cell<i64> = const { Cell::new(0) };
     /// Whether this thread is to be held at its next allocation.
     static HOLD: Cell<bool> = const { Cell::new(false) };
 }

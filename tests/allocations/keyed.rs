@@ -1,8 +1,5 @@
 //! A key's memory is bounded, comes back when it goes, and a call of a known key allocates nothing.
 
-#[path = "../benches/support/alloc.rs"]
-mod alloc;
-
 use std::{
     future::Future,
     pin::pin,
@@ -12,6 +9,8 @@ use std::{
 
 use tower::{Layer, Service, service_fn};
 use tower_maintenance::{KeyedLayer, MaintenanceLayer};
+
+use crate::gate::{ALLOCATED, LIVE};
 
 const KEYS: u32 = 5_000;
 
@@ -31,21 +30,21 @@ async fn a_key_costs_a_bounded_number_of_bytes_and_gives_them_back() {
         Err(error) => panic!("{error}"),
     };
     let mut service = layer.layer(service_fn(async |key: u32| Ok::<_, std::io::Error>(key)));
-    let before = alloc::bytes();
+    let before = LIVE.get();
     for key in 0..KEYS {
         call(&mut service, key);
     }
-    let a_key = (alloc::bytes() - before) / i64::from(KEYS);
+    let a_key = (LIVE.get() - before) / i64::from(KEYS);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let lanes = i64::try_from(cores.min(64) + 1).unwrap_or(65);
     let most = 4096 + 400 * lanes;
     assert!(a_key <= most, "{a_key} bytes a key, {most} at most");
 
-    let allocated = alloc::allocations();
+    let allocated = ALLOCATED.get();
     for key in 0..KEYS {
         call(&mut service, key);
     }
-    assert_eq!(alloc::allocations() - allocated, 0, "calls of known keys");
+    assert_eq!(ALLOCATED.get() - allocated, 0, "calls of known keys");
 
     let quarter = Duration::from_secs(150);
     for _ in 0..7 {
@@ -53,6 +52,6 @@ async fn a_key_costs_a_bounded_number_of_bytes_and_gives_them_back() {
         tokio::time::advance(quarter).await;
     }
     assert!(layer.keys().is_empty());
-    let left = alloc::bytes() - before;
+    let left = LIVE.get() - before;
     assert!(left < 100_000, "{left} bytes are left of {KEYS} keys");
 }

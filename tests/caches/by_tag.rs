@@ -1,5 +1,4 @@
 //! The cache-bust signal empties a real cache by tag, exactly at the recovery.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{Hold, MaintenanceHandle, MaintenanceLayer, Mode};
 
 // The example's cache is the one that is tested.
-#[path = "../examples/caches.rs"]
+#[path = "../../examples/caches.rs"]
 #[expect(dead_code, reason = "its `main` runs by itself")]
 mod caches;
 

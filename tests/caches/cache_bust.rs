@@ -1,6 +1,4 @@
 //! Cache-bust over HTTP: what clients and caches have of the time before a recovery is not shown after it.
-#![cfg(feature = "http")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +36,7 @@ use tower_maintenance::{
 };
 
 // The example that is documented is the one that is tested.
-#[path = "../examples/purge.rs"]
+#[path = "../../examples/purge.rs"]
 #[expect(dead_code, reason = "its `main` runs by itself")]
 mod purge;
 

@@ -1,6 +1,4 @@
 //! The last good answer: prices while purchases wait, and nobody sees what is another's.
-#![cfg(feature = "last-good")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,4 @@
 //! Push: the stream of events and its script, in memory; `push_many.rs` has them over sockets.
-#![cfg(feature = "http")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     future::poll_fn,

@@ -1,6 +1,4 @@
 //! A smooth return: in which order customers see that the partner is back, and what each of them is told meanwhile.
-#![cfg(feature = "http")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     collections::BTreeSet,

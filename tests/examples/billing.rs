@@ -1,11 +1,4 @@
 //! `examples/billing.rs` does what its first page says: the built program, driven over HTTP.
-#![cfg(all(
-    feature = "axum",
-    feature = "last-good",
-    feature = "serde",
-    feature = "testing"
-))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     process::{Command, Output},
@@ -22,13 +15,11 @@ use tokio::{
 use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 
 // The program's source, for the exemptions it was built with.
-#[path = "../examples/billing.rs"]
+#[path = "../../examples/billing.rs"]
 #[expect(dead_code, reason = "the rest of it runs in a process of its own")]
-mod billing;
-#[path = "support/program.rs"]
-mod program;
+mod example;
 
-use program::{Program, executable, read, soon};
+use crate::program::{Program, executable, read, soon};
 
 impl Program {
     async fn partner_is(&self, phase: &str) {
@@ -537,7 +528,7 @@ async fn ctrl_c_ends_it() {
 
 #[test]
 fn the_page_of_exempt_endpoints_is_current() {
-    let exempt = billing::layer(&Default::default())
+    let exempt = example::layer(&Default::default())
         .unwrap()
         .handle()
         .exemptions();

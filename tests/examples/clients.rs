@@ -1,11 +1,10 @@
 //! Both HTTP clients behind the layer, against a real server: the example's own story, run as a test.
-#![cfg(all(feature = "http", feature = "testing"))]
 
-#[path = "../examples/clients.rs"]
-mod clients;
+#[path = "../../examples/clients.rs"]
+mod example;
 
 /// It trips, refuses, and recovers, with hyper-util's client and with reqwest's; the story asserts it.
 #[test]
 fn both_clients_trip_and_recover() {
-    clients::main().expect("the story comes to its good end");
+    example::main().expect("the story comes to its good end");
 }

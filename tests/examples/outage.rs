@@ -16,7 +16,7 @@ use std::{
 use serde_json::Value;
 use tower_maintenance::testing::SimulatedPartner;
 
-#[path = "../examples/outage/promises.rs"]
+#[path = "../../examples/outage/promises.rs"]
 mod promises;
 
 /// A run takes 20 s at most; this is for a machine with much else to do.

@@ -4,13 +4,6 @@
 //! `GET /billing/prices` and `POST /billing/subscriptions` ask the partner. The program counts, within the
 //! gate, what comes to them, be it with a wrong method: in maintenance nothing may, whatever the status says. The same bytes are sent while it
 //! serves, where some must get through, so that a trick that no server understands is known as such.
-#![cfg(all(
-    feature = "axum",
-    feature = "last-good",
-    feature = "serde",
-    feature = "testing"
-))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -22,13 +15,10 @@ use tokio::{
 };
 use tower_maintenance::testing::assert_refusal;
 
-#[path = "support/http2.rs"]
-mod http2;
-#[path = "support/program.rs"]
-mod program;
-
-use http2::Field;
-use program::{Program, soon};
+use crate::{
+    http2::{self, Field},
+    program::{self, Program, soon},
+};
 
 // ---- the tricks -----------------------------------------------------------------------------------
 

@@ -1,5 +1,4 @@
 //! gRPC in memory, on paused time: what an answer says, and when the call ends. With tonic: the member `grpc-tests`.
-#![cfg(feature = "grpc")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{

@@ -1,8 +1,6 @@
 //! Bodies count: what becomes of a call while its answer streams, and what the answer says.
 //!
 //! In memory on paused time; over real sockets where the transport is the point.
-#![cfg(all(feature = "axum", feature = "testing"))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     cell::Cell,

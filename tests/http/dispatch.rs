@@ -1,7 +1,7 @@
 //! The property behind exemptions: what passes in maintenance, the router dispatches to a route that is declared exempt.
 //!
 //! One router with nested, merged and fallback routes, whose handlers say which route ran; in front of it the gate
-//! as `routes()` and as `paths()`. For `tests/exempt_dispatch.rs` and for the fuzz target of that name.
+//! as `routes()` and as `paths()`. For `exempt_dispatch.rs` and for the fuzz target of that name.
 
 use std::{cell::OnceCell, convert::Infallible};
 
@@ -16,7 +16,7 @@ use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::Paths};
 
 /// What is declared exempt. No other route of the router overlaps with one of these patterns: `paths()` knows the
 /// exemptions only, and cannot see that the router prefers another route (it says so, and
-/// `tests/exempt_dispatch.rs` shows it).
+/// `exempt_dispatch.rs` shows it).
 pub(crate) const EXEMPT: [&str; 7] = [
     "/health/live",
     "/billing/invoices/{id}",

@@ -1,5 +1,4 @@
 //! Whatever is called exempt, the real router dispatches to a route that is declared exempt.
-#![cfg(feature = "axum")]
 
 use std::cell::Cell;
 
@@ -13,10 +12,7 @@ use proptest::{
 use tower::{Layer, ServiceExt};
 use tower_maintenance::{Class, Exemption, Hold, MaintenanceLayer, http::RouteClasses};
 
-#[path = "support/dispatch.rs"]
-mod dispatch;
-
-use dispatch::{EXEMPT, Outcome, check};
+use crate::dispatch::{EXEMPT, Outcome, check};
 
 /// What paths are made of, and what they are twisted with.
 const PARTS: &[&str] = &[

@@ -1,6 +1,4 @@
 //! HTTP over real sockets, at both placements.
-#![cfg(all(feature = "axum", feature = "testing"))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 

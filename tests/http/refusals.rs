@@ -1,6 +1,4 @@
 //! How a refusal looks: over every version of HTTP, to programs and to people, whatever operators write.
-#![cfg(all(feature = "axum", feature = "testing"))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, time::Duration};
 

@@ -1,6 +1,4 @@
 //! How long a partner asks to be left alone, over real sockets: R10 while serving, R14 while probing.
-#![cfg(all(feature = "axum", feature = "testing"))]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     net::SocketAddr,

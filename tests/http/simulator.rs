@@ -1,9 +1,7 @@
 //! The partner simulator keeps what its documentation promises.
-#![cfg(feature = "testing")]
 #![expect(
-    clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "helpers of tests may panic, and tests measure with the clock they control"
+    reason = "tests measure with the clock they control"
 )]
 
 use std::{

@@ -1,6 +1,4 @@
 //! The partner's public status page: over a real socket, and in memory for what takes hours.
-#![cfg(feature = "axum")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     cell::{Cell, RefCell},

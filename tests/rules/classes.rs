@@ -1,5 +1,4 @@
 //! Read-only holds, and what a request's class lets through.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     convert::Infallible,

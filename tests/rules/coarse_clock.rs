@@ -1,9 +1,4 @@
 //! The coarse clock, in real time: a layer that looks at it trips, waits and recovers, and who listens sleeps.
-#![cfg(feature = "coarse-clock")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic: that is how they fail"
-)]
 
 use std::{
     future::{Future, poll_fn, ready},

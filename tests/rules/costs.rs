@@ -1,4 +1,5 @@
 //! What `guide::costs` promises and no other test has the name of.
+
 use std::{
     convert::Infallible,
     future::ready,

@@ -5,7 +5,7 @@
 //! call ends once, as what it was), R12 and R13 (slots), R11 and R16 to R18 (time, and one signal).
 //! How the modes follow each other is for the machine's own model, in `src/machine/tests/`.
 //!
-//! `PROPTEST_CASES=20000 cargo test --release --test interleavings` looks deeper.
+//! `PROPTEST_CASES=20000 cargo test --release --test rules interleavings::` looks deeper.
 
 use std::{
     cell::{Cell, RefCell},

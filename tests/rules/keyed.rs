@@ -1,8 +1,4 @@
 //! One state per key: who stays, who goes, and what becomes of a call when all places are taken.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic: that is how they fail"
-)]
 
 use std::{
     cell::RefCell,

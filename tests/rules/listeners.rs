@@ -1,5 +1,4 @@
 //! The recovery signal and the events: receivers that lag, come late, leave, and harm nobody.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::{
     future::Future,

@@ -1,5 +1,4 @@
 //! What the partner says of itself: shown beside what was measured, and nothing more.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{
     io,

@@ -1,5 +1,4 @@
 //! The synthetic ping: probes in place of customers, is idle otherwise, and keeps nothing alive.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::{
     cell::{Cell, RefCell},

@@ -229,7 +229,7 @@ async fn r02_a_probe_that_waits_for_readiness_while_the_gate_shuts_is_refused() 
 }
 
 // ---- R3 -----------------------------------------------------------------------------------------
-// That a refusal allocates nothing and waits for no lock is shown in tests/allocations.rs.
+// That a refusal allocates nothing and waits for no lock is shown in tests/allocations.
 
 #[tokio::test(start_paused = true)]
 async fn r03_a_refusal_does_not_wait_for_the_inner_service() {

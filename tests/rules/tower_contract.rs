@@ -2,10 +2,6 @@
 //!
 //! The partner at the bottom of every stack panics if an instance of it is called that was not polled
 //! ready, and its clones start un-ready: that no test here panics is R4.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic: that is how they fail"
-)]
 
 use std::{
     fmt::Debug,
@@ -23,14 +19,7 @@ use tower_maintenance::{
     Policy, Receipt, Refused, ResponseFuture, Status, Ticket,
 };
 
-#[expect(
-    dead_code,
-    reason = "the tests of the rules share it, and need more of it"
-)]
-#[path = "rules/support.rs"]
-mod support;
-
-use support::{Billing, Failed, InFlight, Partner, Ready, Request, Say, policy, read, secs};
+use crate::support::{self, Billing, Failed, InFlight, Partner, Ready, Request, Say, policy, read, secs};
 
 fn layer() -> (MaintenanceLayer, MaintenanceHandle, Partner) {
     let layer = MaintenanceLayer::builder("zuora")

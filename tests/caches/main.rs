@@ -1,0 +1,13 @@
+//! What customers and caches see of a recovery: the signal, cache-bust over HTTP, push, the last good
+//! answers, and the order in which all of it happens.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+mod by_tag;
+#[cfg(feature = "http")]
+mod cache_bust;
+#[cfg(feature = "last-good")]
+mod last_good;
+#[cfg(feature = "http")]
+mod push;
+#[cfg(feature = "http")]
+mod smooth_return;
