@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use test_support::HOUR;
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -18,8 +19,6 @@ use tower_maintenance::{
     Class, CommandError, Endpoint, Error, EventKind, Hold, Judge, Maintenance, MaintenanceLayer,
     Mode, Outcome, Placement, Policy, Protocol, Rate, Refused, Ticket, Verdict, Window,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Calls are their own names: `get ...` reads, `settle` passes in `Serving` alone.
 #[derive(Debug, Clone, Copy)]

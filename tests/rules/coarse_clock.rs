@@ -3,15 +3,13 @@
 use std::{
     future::{Future, poll_fn, ready},
     pin::pin,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::time::timeout;
+use test_support::{now, soon};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{CoarseClock, Error, EventKind, Events, MaintenanceLayer, Mode, Policy};
 
-/// Far longer than anything takes, on any machine.
-const CAP: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_millis(100);
 
 fn layer() -> MaintenanceLayer {
@@ -49,10 +47,7 @@ async fn trip(layer: &MaintenanceLayer) {
 
 async fn until_probing(events: &mut Events) {
     loop {
-        let event = timeout(CAP, events.recv())
-            .await
-            .expect("a wait ends")
-            .unwrap();
+        let event = soon(events.recv()).await.unwrap();
         if let EventKind::ModeChanged {
             to: Mode::Probing, ..
         } = event.kind
@@ -76,10 +71,7 @@ async fn a_layer_on_the_coarse_clock_trips_waits_and_recovers() {
     assert!(began.elapsed() >= WAIT - CoarseClock::MAX_LAG, "it waited");
     assert_eq!(call(&layer, Ok(())).await.ok(), Some(()));
     assert_eq!(handle.mode(), Mode::Serving);
-    let bust = timeout(CAP, busts.recv())
-        .await
-        .expect("it recovered")
-        .unwrap();
+    let bust = soon(busts.recv()).await.unwrap();
     assert_eq!(bust.episode, 1);
 }
 
@@ -114,15 +106,10 @@ async fn a_signal_of_recovery_wakes_who_waits_for_it_on_the_coarse_clock() {
     let layer = layer();
     let handle = layer.handle();
     let mut busts = handle.cache_bust();
-    let waiting = tokio::spawn(async move { timeout(CAP, busts.recv()).await });
+    let waiting = tokio::spawn(async move { busts.recv().await });
     trip(&layer).await;
     until_probing(&mut handle.events()).await;
     assert!(call(&layer, Ok(())).await.is_ok());
-    let bust = waiting.await.unwrap().expect("it is woken").unwrap();
+    let bust = soon(waiting).await.unwrap().unwrap();
     assert_eq!(bust.generation, handle.status().generation);
-}
-
-#[expect(clippy::disallowed_methods, reason = "it measures real time")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::advance;
 use tower::Service;
-use tower_maintenance::{Error, EventKind, Hold, Mode, Policy, Rate, Rule, Window};
+use tower_maintenance::{Error, EventKind, Mode, Policy, Rate, Rule, Window};
 use tracing::Level;
 
 use crate::support::*;
@@ -291,7 +291,7 @@ fn r09_by_a_clock_that_stands_earlier_successes_count_as_failures_do() {
 async fn r09_a_window_starts_empty_when_serving_returns() {
     let rig = Rig::new(policy());
     rig.calls(4, Say::Down).await;
-    rig.handle.engage(Hold::new("on-call", "drill")).unwrap();
+    rig.handle.engage(drill()).unwrap();
     rig.handle.release("on-call", "drill").unwrap();
     assert_eq!(rig.total(), 0);
     rig.calls(4, Say::Down).await;
@@ -463,7 +463,7 @@ async fn r11_transitions_bear_the_instants_they_fell_due_in_order() {
     let rig = Rig::new(policy());
     let mut events = rig.handle.events();
     rig.trip().await; // waits until 30 s
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(45));
+    let hold = drill().for_at_most(secs(45));
     rig.handle.engage(hold).unwrap();
     advance(secs(1000)).await;
 
@@ -523,7 +523,7 @@ async fn r11_a_refused_request_moves_time_too() {
 async fn r11_an_admitted_call_that_finds_a_deadline_looks_too() {
     let rig = Rig::new(policy());
     rig.handle.bypass("on-call", "drill").unwrap();
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(10));
+    let hold = drill().for_at_most(secs(10));
     rig.handle.engage(hold).unwrap();
     let log = Log::new();
     let _listening = log.listen();
@@ -555,7 +555,7 @@ async fn r11_a_pending_recv_moves_time() {
     let rig = Rig::new(policy());
     let mut busts = rig.handle.cache_bust();
     let mut events = rig.handle.events();
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(90));
+    let hold = drill().for_at_most(secs(90));
     rig.handle.engage(hold).unwrap();
     drain(&mut events);
     // Paused time runs on to the next timer: that of the receiver, if it has one.
@@ -572,7 +572,7 @@ async fn r11_a_pending_recv_moves_time() {
 #[tokio::test(start_paused = true)]
 async fn r11_wait_until_serving_moves_time() {
     let rig = Rig::new(policy());
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(90));
+    let hold = drill().for_at_most(secs(90));
     rig.handle.engage(hold).unwrap();
     rig.handle.wait_until_serving().await;
     let status = rig.handle.status();

@@ -27,6 +27,7 @@ use proptest::{
     sample::Index,
     test_runner::{Config, TestCaseError},
 };
+use test_support::{now, secs};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_maintenance::{
@@ -36,10 +37,6 @@ use tower_maintenance::{
 };
 
 type Checked = Result<(), TestCaseError>;
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
 
 // ---- the partner --------------------------------------------------------------------------------
 
@@ -876,11 +873,6 @@ struct World {
 
 /// A `wait_until_serving` under way.
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// Runs what may panic as the script wants it.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Planned> {

@@ -4,14 +4,15 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    hash::Hash,
     pin::Pin,
     rc::Rc,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
-    task::{Context, Poll, Waker},
-    time::{Duration, UNIX_EPOCH},
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use proptest::{prelude::*, sample::Index, test_runner::Config};
@@ -21,8 +22,11 @@ use tower_maintenance::{
     Error, Hold, KeyedLayer, Keys, MaintenanceHandle, MaintenanceLayer, Mode, Outcome, Policy,
     Window,
 };
+use tracing::Level;
 
-const IDLE: Duration = Duration::from_secs(10);
+use crate::support::{Log, at_once, drill, panics, poll_once, secs};
+
+const IDLE: Duration = secs(10);
 /// Between two sweeps of the same keys.
 const SWEEP: Duration = Duration::from_millis(2500);
 
@@ -45,11 +49,11 @@ type Answer = Pin<Box<dyn Future<Output = Result<(), Down>>>>;
 
 fn policy() -> Policy {
     Policy::default()
-        .with_window(Window::time(Duration::from_secs(3600)))
+        .with_window(Window::time(secs(3600)))
         .with_min_calls(1_000_000)
         .with_consecutive_failures(2)
-        .with_wait(Duration::from_secs(3600))
-        .with_wait_growing(1.0, Duration::from_secs(3600))
+        .with_wait(secs(3600))
+        .with_wait_growing(1.0, secs(3600))
 }
 
 fn made(key: &Key) -> MaintenanceLayer {
@@ -96,8 +100,7 @@ impl Stack {
         let keys = layer.keys();
         let mut service = layer.layer(partner);
         let service = Box::new(move |call| {
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(service.poll_ready(&mut cx).is_ready());
+            assert!(at_once(service.ready()).is_some());
             Box::pin(service.call(call)) as Called
         });
         Self {
@@ -111,10 +114,7 @@ impl Stack {
     fn call(&mut self, key: Key, does: Does) -> bool {
         let before = *self.reached.borrow();
         let mut future = (self.service)((key, does));
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(called) = future.as_mut().poll(&mut cx) else {
-            panic!("it answers at once")
-        };
+        let called = poll_once(future.as_mut()).expect("it answers at once");
         let refused = matches!(called, Err(Error::Refused(_)));
         assert_eq!(*self.reached.borrow() - before, u32::from(!refused));
         !refused
@@ -123,8 +123,7 @@ impl Stack {
     fn begin(&mut self, key: Key) -> (oneshot::Sender<()>, Called) {
         let (tell, told) = oneshot::channel();
         let mut future = (self.service)((key, Does::WhenTold(told)));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(future.as_mut().poll(&mut cx).is_pending());
+        assert!(poll_once(future.as_mut()).is_none());
         (tell, future)
     }
 
@@ -277,15 +276,23 @@ async fn a_key_that_was_built_in_dry_run_may_go_unless_it_would_be_in_maintenanc
     assert_eq!(stack.there(), [2].into());
 }
 
+/// A wall clock that steps back a day with every state that is made.
+#[derive(Debug, Default)]
+struct WallThatStepsBack(AtomicU32);
+
+impl WallThatStepsBack {
+    fn next(&self) -> SystemTime {
+        let back = secs(86_400) * self.0.fetch_add(1, Ordering::Relaxed);
+        UNIX_EPOCH + secs(2_000_000_000) - back
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_that_comes_back_begins_anew_and_its_generation_does_not_go_back() {
-    // A wall clock that steps back a day with every state that is made.
-    let steps = AtomicU64::new(0);
+    let walls = WallThatStepsBack::default();
     let built = move |_: &Key| {
-        let back = Duration::from_secs(86_400) * steps.fetch_add(1, Ordering::Relaxed) as u32;
-        let wall = UNIX_EPOCH + Duration::from_secs(2_000_000_000) - back;
         let layer = MaintenanceLayer::builder("zuora").policy(policy());
-        layer.wall_clock(wall).build().unwrap()
+        layer.wall_clock(walls.next()).build().unwrap()
     };
     let layer = KeyedLayer::builder(by_key as ByKey, built);
     let mut stack = Stack::new(layer.idle_after(IDLE).build().unwrap());
@@ -341,8 +348,7 @@ fn a_key_for_which_the_closure_panics_takes_no_place() {
     let layer = KeyedLayer::builder(by_key as ByKey, built).max_keys(1);
     let mut stack = Stack::new(layer.build().unwrap());
     let keys = stack.keys.clone();
-    let panics = std::panic::AssertUnwindSafe(|| stack.call(13, Does::Well));
-    assert!(std::panic::catch_unwind(panics).is_err());
+    assert!(panics(|| stack.call(13, Does::Well)));
     assert!(keys.is_empty());
     assert!(keys.handle(&1).is_ok());
 }
@@ -625,8 +631,7 @@ async fn against_the_model(steps: Vec<Step>) -> Checked {
                 let index = index.index(in_flight.len());
                 let (key, era, (tell, mut future)) = in_flight.swap_remove(index);
                 tell.send(()).unwrap();
-                let mut cx = Context::from_waker(Waker::noop());
-                prop_assert!(matches!(future.as_mut().poll(&mut cx), Poll::Ready(Ok(()))));
+                prop_assert!(matches!(poll_once(future.as_mut()), Some(Ok(()))));
                 if let Some(era) = era {
                     let known = model.get_mut(&key).unwrap();
                     known.in_flight -= 1;
@@ -709,94 +714,87 @@ proptest! {
     }
 }
 
+/// A partner that is called by number, and always answers.
+async fn answers(_: u32) -> Result<(), Down> {
+    Ok(())
+}
+
+fn by_number(number: &u32) -> u32 {
+    *number
+}
+
+/// Lets a minute pass, with a look at the keys every 3 s.
+async fn pass_a_minute<K: Clone + Eq + Hash + Send + Sync + 'static>(keys: &Keys<K>) {
+    for _ in 0..20 {
+        advance(secs(3)).await;
+        let _ = keys.len();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_keyed_layers_in_turn_are_both_swept() {
     let make = || {
-        KeyedLayer::builder(|k: &u32| *k, |_: &u32| MaintenanceLayer::new("zuora"))
-            .idle_after(Duration::from_secs(10))
-            .build()
-            .unwrap()
+        let layer = KeyedLayer::builder(by_number, |_: &u32| MaintenanceLayer::new("zuora"));
+        layer.idle_after(IDLE).build().unwrap()
     };
-    let (a, b) = (make(), make());
-    let (ka, kb) = (a.keys(), b.keys());
-    let mut sa = a.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
-    let mut sb = b.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
-    for k in 0..100 {
-        sa.ready().await.unwrap().call(k).await.unwrap();
-        sb.ready().await.unwrap().call(k).await.unwrap();
-    }
-    for _ in 0..200 {
-        advance(Duration::from_secs(1)).await;
-        for _ in 0..200 {
-            sa.ready().await.unwrap().call(0).await.unwrap();
-            sb.ready().await.unwrap().call(0).await.unwrap();
+    let (one, other) = (make(), make());
+    let keys = [one.keys(), other.keys()];
+    let mut services = [one, other].map(|layer| layer.layer(service_fn(answers)));
+    for key in 0..100 {
+        for service in &mut services {
+            service.ready().await.unwrap().call(key).await.unwrap();
         }
     }
-    assert_eq!((ka.evicted(), kb.evicted()), (99, 99));
+    for _ in 0..200 {
+        advance(secs(1)).await;
+        for _ in 0..200 {
+            for service in &mut services {
+                service.ready().await.unwrap().call(0).await.unwrap();
+            }
+        }
+    }
+    assert_eq!(keys.map(|keys| keys.evicted()), [99, 99]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handle_kept_by_make_keeps_the_key() {
     let kept: Arc<Mutex<Vec<MaintenanceHandle>>> = Arc::default();
-    let k2 = kept.clone();
-    let layer = KeyedLayer::builder(
-        |k: &u32| *k,
-        move |_: &u32| {
-            let layer = MaintenanceLayer::new("zuora");
-            k2.lock().unwrap().push(layer.handle());
-            layer
-        },
-    )
-    .idle_after(Duration::from_secs(10))
-    .build()
-    .unwrap();
-    let keys = layer.keys();
-    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
-    s.ready().await.unwrap().call(1).await.unwrap();
-    for _ in 0..20 {
-        advance(Duration::from_secs(3)).await;
-        let _ = keys.len();
-    }
-    kept.lock().unwrap()[0]
-        .engage(Hold::new("me", "drill"))
-        .unwrap();
-    let called = s.ready().await.unwrap().call(1).await;
+    let keeps = kept.clone();
+    let make = move |_: &u32| {
+        let layer = MaintenanceLayer::new("zuora");
+        keeps.lock().unwrap().push(layer.handle());
+        layer
+    };
+    let layer = KeyedLayer::builder(by_number, make).idle_after(IDLE);
+    let layer = layer.build().unwrap();
+    let mut service = layer.layer(service_fn(answers));
+    service.ready().await.unwrap().call(1).await.unwrap();
+    pass_a_minute(&layer.keys()).await;
+    kept.lock().unwrap()[0].engage(drill()).unwrap();
+    let called = service.ready().await.unwrap().call(1).await;
     assert!(called.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_a_key_born_held_bears_the_floor() {
-    let steps = AtomicU32::new(0);
-    let layer = KeyedLayer::builder(
-        |k: &u32| *k,
-        move |k: &u32| {
-            let back = Duration::from_secs(86_400) * steps.fetch_add(1, Ordering::Relaxed);
-            let wall = UNIX_EPOCH + Duration::from_secs(2_000_000_000) - back;
-            let layer = MaintenanceLayer::builder("zuora")
-                .wall_clock(wall)
-                .build()
-                .unwrap();
-            if *k == 2 {
-                layer
-                    .handle()
-                    .engage(Hold::new("billing", "tenant is suspended"))
-                    .unwrap();
-            }
-            layer
-        },
-    )
-    .idle_after(Duration::from_secs(10))
-    .build()
-    .unwrap();
+    let walls = WallThatStepsBack::default();
+    let make = move |key: &u32| {
+        let layer = MaintenanceLayer::builder("zuora").wall_clock(walls.next());
+        let layer = layer.build().unwrap();
+        if *key == 2 {
+            let hold = Hold::new("billing", "tenant is suspended");
+            layer.handle().engage(hold).unwrap();
+        }
+        layer
+    };
+    let layer = KeyedLayer::builder(by_number, make).idle_after(IDLE);
+    let layer = layer.build().unwrap();
     let keys = layer.keys();
-    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
-    s.ready().await.unwrap().call(1).await.unwrap();
-    for _ in 0..20 {
-        advance(Duration::from_secs(3)).await;
-        let _ = keys.len();
-    }
+    let mut service = layer.layer(service_fn(answers));
+    service.ready().await.unwrap().call(1).await.unwrap();
+    pass_a_minute(&keys).await;
     assert_eq!(keys.evicted(), 1);
-    let called = s.ready().await.unwrap().call(2).await;
+    let called = service.ready().await.unwrap().call(2).await;
     let Err(Error::Refused(refused)) = called else {
         panic!("it was held when it was made")
     };
@@ -805,31 +803,14 @@ async fn a_refusal_of_a_key_born_held_bears_the_floor() {
 
 #[tokio::test]
 async fn a_keyed_overflow_survives_a_panicking_subscriber() {
-    struct Panics;
-    impl tracing::Subscriber for Panics {
-        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-            tracing::span::Id::from_u64(1)
-        }
-        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-        fn event(&self, _: &tracing::Event<'_>) {
-            panic!("subscriber")
-        }
-        fn enter(&self, _: &tracing::span::Id) {}
-        fn exit(&self, _: &tracing::span::Id) {}
-    }
-    let layer = KeyedLayer::builder(|k: &u32| *k, |_: &u32| MaintenanceLayer::new("zuora"))
-        .max_keys(1)
-        .build()
-        .unwrap();
+    let layer = KeyedLayer::builder(by_number, |_: &u32| MaintenanceLayer::new("zuora"));
+    let layer = layer.max_keys(1).build().unwrap();
     let _kept = layer.keys().handle(&1).unwrap();
-    let mut s = layer.layer(service_fn(|_: u32| async { Ok::<_, ()>(()) }));
-    let _g = tracing::subscriber::set_default(Panics);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let _ = s.poll_ready(&mut cx);
-    let f = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.call(2)));
-    assert!(f.is_ok());
+    let mut service = layer.layer(service_fn(answers));
+    assert!(at_once(service.ready()).is_some());
+    let log = Log::that(|| panic!("a subscriber panics"));
+    let _listening = log.listen();
+    assert!(!panics(|| service.call(2)));
+    let told = log.lines(Level::WARN, &["max_keys"]);
+    assert_eq!(told.len(), 1, "it was told of the overflow, and panicked");
 }

@@ -7,10 +7,6 @@ use tower_maintenance::{
 
 use crate::support::*;
 
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
-}
-
 /// Makes a change as this actor, for this reason.
 type Change<'a> = &'a dyn Fn(&str, &str);
 

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, advance, sleep, timeout};
+use test_support::now;
+use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
     Error, EventKind, MaintenanceHandle, MaintenanceLayer, Mode, Outcome, Policy, Rule,
@@ -36,11 +37,6 @@ async fn probing(handle: &MaintenanceHandle) {
 async fn customer(layer: &MaintenanceLayer) -> Result<(), Error<io::Error>> {
     let service = layer.layer(service_fn(async |()| Ok::<_, io::Error>(())));
     service.oneshot(()).await
-}
-
-#[expect(clippy::disallowed_methods, reason = "reads the paused clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use std::{
 use tokio::{runtime::Handle, time::advance};
 use tower::{Layer, ServiceExt};
 use tower_maintenance::{
-    Error, EventKind, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, ProbingReport, Rule,
+    Error, EventKind, MaintenanceHandle, MaintenanceLayer, Mode, Policy, ProbingReport, Rule,
 };
 use tracing::Level;
 
@@ -126,7 +126,7 @@ async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe()
             tokio::spawn(async move {
                 tokio::time::sleep(secs(30)).await;
                 let mut call = Box::pin(service.oneshot(()));
-                let refused = poll_once(&mut call).is_some_and(|called| is_refused(&called));
+                let refused = poll_once(call.as_mut()).is_some_and(|called| is_refused(&called));
                 (refused, call)
             })
         })
@@ -150,7 +150,7 @@ fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sy
                 start.wait();
                 for _ in 0..calls {
                     let mut call = Box::pin(service.clone().oneshot(()));
-                    match poll_once(&mut call) {
+                    match poll_once(call.as_mut()) {
                         Some(called) => refused += usize::from(is_refused(&called)),
                         None => admitted.push(call),
                     }
@@ -252,7 +252,7 @@ async fn r13_the_gate_before_routes_lets_through_what_may_probe_and_takes_no_slo
     // Two visits at once: both pass the gate, and the one slot is taken around the calls.
     let answer = rig.partner.next_waits();
     let mut first = Box::pin(rig.visit(read()));
-    assert_eq!(poll_once(&mut first), None);
+    assert_eq!(poll_once(first.as_mut()), None);
     assert_eq!(probing(&rig).in_flight, 1);
     assert_eq!(rig.visit(read()).await, Page::NotNow);
     answer.say(Say::Ok);
@@ -601,7 +601,7 @@ async fn r15_probes_in_flight_and_leases_rest() {
     let mut in_flight = Vec::new();
     for _ in 0..10 {
         let mut call = Box::pin(rig.call(read()));
-        if poll_once(&mut call).is_none() {
+        if poll_once(call.as_mut()).is_none() {
             in_flight.push(call);
         }
     }
@@ -671,7 +671,7 @@ async fn r15_it_is_off_by_default() {
 #[tokio::test(start_paused = true)]
 async fn r15_a_hold_ends_it() {
     let rig = on_the_ramp(ramped()).await;
-    rig.handle.engage(Hold::new("on-call", "drill")).unwrap();
+    rig.handle.engage(drill()).unwrap();
     for _ in 0..20 {
         assert!(is_refused(&rig.call(read()).await));
     }

@@ -6,13 +6,9 @@ use std::sync::{
 };
 
 use tokio::time::advance;
-use tower_maintenance::{EventKind, Hold, MaintenanceLayer, Mode};
+use tower_maintenance::{EventKind, MaintenanceLayer, Mode};
 
 use crate::support::*;
-
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
-}
 
 // ---- R16 ----------------------------------------------------------------------------------------
 

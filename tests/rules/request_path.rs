@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use tokio::time::{advance, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_maintenance::{
-    BoxedCalls, Cause, Error, Exemption, Hold, Maintenance, Mode, Policy, Refused, Window,
+    BoxedCalls, Cause, Error, Exemption, Maintenance, Mode, Policy, Refused, Window,
 };
 
 use crate::support::*;
@@ -15,10 +15,6 @@ fn with_invoices_exempt() -> Rig {
         "invoice.read",
         "customers may always see what they owe",
     )))
-}
-
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
 }
 
 // ---- R1 -----------------------------------------------------------------------------------------
@@ -238,7 +234,7 @@ async fn r03_a_refusal_does_not_wait_for_the_inner_service() {
     rig.partner.becomes(Ready::NotYet);
     let mut service = rig.service.clone();
     let mut refused = Box::pin(async { service.ready().await?.call(read()).await });
-    let polled = poll_once(&mut refused);
+    let polled = poll_once(refused.as_mut());
     assert!(is_refused(&polled.expect("at the first poll")));
     assert_eq!(rig.partner.polled(), 0);
 }
@@ -292,7 +288,7 @@ async fn r03_whoever_moves_the_state_tells_after_unlocking() {
         let _ = handle.status();
         let _ = handle.audit();
         let mut call = Box::pin(service.clone().oneshot(read()));
-        let _ = poll_once(&mut call);
+        let _ = poll_once(call.as_mut());
     });
     let _listening = log.listen();
     rig.handle.engage(drill()).unwrap();
@@ -363,7 +359,7 @@ async fn r04_poll_ready_is_ready_at_once_in_maintenance_and_probing() {
     let before = rig.partner.polled();
     let ready = |mut service: Wrapped| {
         let mut ready = Box::pin(async move { service.ready().await.is_ok() });
-        poll_once(&mut ready)
+        poll_once(ready.as_mut())
     };
     assert_eq!(ready(rig.service.clone()), Some(true));
     rig.wait_out().await;
@@ -486,7 +482,7 @@ async fn r05_an_inner_service_that_panics_in_call_failed() {
     rig.partner.says(Say::PanicInCall);
     for _ in 0..5 {
         let mut call = Box::pin(rig.call(read()));
-        assert!(panics(|| poll_once(&mut call)), "it propagates");
+        assert!(panics(|| poll_once(call.as_mut())), "it propagates");
     }
     assert_eq!(rig.mode(), Mode::Maintenance);
     assert_eq!(rig.handle.status().calls.failed, 5);
@@ -498,7 +494,7 @@ async fn r05_an_inner_future_that_panics_failed() {
     rig.partner.says(Say::PanicInFuture);
     for _ in 0..5 {
         let mut call = Box::pin(rig.call(read()));
-        assert!(panics(|| poll_once(&mut call)), "it propagates");
+        assert!(panics(|| poll_once(call.as_mut())), "it propagates");
         // It has ended already, though the future is still there.
         assert_eq!(rig.handle.status().calls.in_flight(), 0);
     }
@@ -511,7 +507,7 @@ async fn r05_an_inner_service_that_panics_in_poll_ready_failed() {
     rig.trip_and_wait().await;
     rig.partner.becomes(Ready::Panics);
     let mut probe = Box::pin(rig.call(read()));
-    assert!(panics(|| poll_once(&mut probe)));
+    assert!(panics(|| poll_once(probe.as_mut())));
     assert_eq!(rig.mode(), Mode::Maintenance, "a failed probe");
 }
 
@@ -539,7 +535,7 @@ async fn r05_a_classifier_that_panics_on_a_probe_gives_the_slot_back() {
     rig.trip_and_wait().await;
     rig.partner.says(Say::Unjudgeable);
     let mut probe = Box::pin(rig.call(read()));
-    assert!(panics(|| poll_once(&mut probe)));
+    assert!(panics(|| poll_once(probe.as_mut())));
     assert_eq!(rig.handle.status().probing.unwrap().free, 1);
     rig.partner.says(Say::Ok);
     rig.prove().await;

@@ -15,10 +15,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub(crate) use test_support::{at_once, millis, poll_once, secs};
 use tokio::{sync::oneshot, time::advance};
 use tower::{Layer, Service, ServiceExt};
 use tower_maintenance::{
-    Builder, Calls, Endpoint, Error, Event, EventKind, Events, Judge, Maintenance,
+    Builder, Calls, Endpoint, Error, Event, EventKind, Events, Hold, Judge, Maintenance,
     MaintenanceHandle, MaintenanceLayer, Mode, Outcome, Placement, Policy, Protocol, Refused,
     Ticket, Verdict,
 };
@@ -30,12 +31,8 @@ use tracing::{
 
 pub(crate) const NANO: Duration = Duration::from_nanos(1);
 
-pub(crate) const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-pub(crate) const fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
+pub(crate) fn drill() -> Hold {
+    Hold::new("on-call", "drill")
 }
 
 /// What the wall clock reads `elapsed` after a layer of [`builder`] was built.
@@ -478,7 +475,7 @@ impl<T> InFlight<T> {
     }
 
     pub(crate) fn poll(&mut self) -> Option<T> {
-        self.poll_with(Waker::noop())
+        poll_once(self.future.as_mut())
     }
 
     pub(crate) fn poll_with(&mut self, waker: &Waker) -> Option<T> {
@@ -491,21 +488,6 @@ impl<T> InFlight<T> {
     /// What came of it; it must have ended by now.
     pub(crate) fn ended(mut self) -> T {
         self.poll().expect("it has ended")
-    }
-}
-
-/// What the future ends with at its first poll, if it does.
-pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    poll_once(&mut Box::pin(future))
-}
-
-pub(crate) fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Option<F::Output> {
-    match future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }
 

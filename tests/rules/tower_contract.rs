@@ -19,7 +19,9 @@ use tower_maintenance::{
     Policy, Receipt, Refused, ResponseFuture, Status, Ticket,
 };
 
-use crate::support::{self, Billing, Failed, InFlight, Partner, Ready, Request, Say, policy, read, secs};
+use crate::support::{
+    self, Billing, Failed, InFlight, Partner, Ready, Request, Say, policy, read, secs,
+};
 
 fn layer() -> (MaintenanceLayer, MaintenanceHandle, Partner) {
     let layer = MaintenanceLayer::builder("zuora")
