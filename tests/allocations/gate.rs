@@ -5,86 +5,20 @@
 //! runs under: `status` allocates while it reads the machine.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     future::{Ready, ready},
-    pin::pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use test_support::{HOUR, allocations_in, at_next_allocation, at_once, bytes};
 use tokio::{runtime::Handle, time::advance};
-use tower::{Layer, Service, util::ServiceFn};
+use tower::{Layer, Service, ServiceExt, util::ServiceFn};
 use tower_maintenance::{
     Calls, Error, Exemption, Hold, Judge, Maintenance, MaintenanceHandle, MaintenanceLayer, Mode,
     Policy,
 };
 
-// ---- the allocator ------------------------------------------------------------------------------
-
-struct Counting;
-
-thread_local! {
-    pub(crate) static ALLOCATED: Cell<u64> = const { Cell::new(0) };
-    /// How many bytes this thread has taken, less what it gave back.
-    pub(crate) static LIVE: Cell<i64> = const { Cell::new(0) };
-    /// Whether this thread is to be held at its next allocation.
-    static HOLD: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Neither is there any more while a thread ends.
-fn note() {
-    let _ = ALLOCATED.try_with(|count| count.set(count.get() + 1));
-    if HOLD.try_with(|hold| hold.replace(false)).unwrap_or(false) {
-        MEETING.hold_me();
-    }
-}
-
-fn live(more: usize, less: usize) {
-    let change = more as i64 - less as i64;
-    let _ = LIVE.try_with(|live| live.set(live.get() + change));
-}
-
-// SAFETY: everything is left to the system's allocator; noting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        live(layout.size(), 0);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
-        live(layout.size(), 0);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note();
-        live(size, layout.size());
-        // SAFETY: as our caller promises.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        live(0, layout.size());
-        // SAFETY: as our caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often `f` allocates in this thread.
-fn allocations(f: impl FnOnce()) -> u64 {
-    let before = ALLOCATED.get();
-    f();
-    ALLOCATED.get() - before
-}
+// ---- held in the midst of an allocation ---------------------------------------------------------
 
 /// Where a thread that is held, and the one that acts meanwhile, meet.
 struct Meeting {
@@ -149,9 +83,9 @@ fn meanwhile<T: Send>(held: impl FnOnce(), act: impl FnOnce() -> T + Send) -> Op
             MEETING.set(Stage::Acted);
             (!waited).then_some(acted)
         });
-        HOLD.set(true);
+        at_next_allocation(Some(|| MEETING.hold_me()));
         held();
-        HOLD.set(false);
+        at_next_allocation(None);
         acting.join().unwrap()
     })
 }
@@ -214,13 +148,8 @@ fn wrapped() -> (MaintenanceHandle, Wrapped) {
 }
 
 fn call(service: &mut Wrapped, call: Call) -> Result<(), Error<Down>> {
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(service.poll_ready(&mut cx).is_ready());
-    let future = pin!(service.call(call));
-    match future.poll(&mut cx) {
-        Poll::Ready(called) => called,
-        Poll::Pending => panic!("everything ends at once here"),
-    }
+    assert!(at_once(service.ready()).is_some());
+    at_once(service.call(call)).expect("everything ends at once here")
 }
 
 fn refused(called: Result<(), Error<Down>>) -> bool {
@@ -235,7 +164,7 @@ fn allocates_nothing(
 ) {
     // Once before: thread-locals are set up, and whoever finds the state due has moved it.
     assert!(ends(call(service, which)));
-    let allocated = allocations(|| {
+    let allocated = allocations_in(|| {
         for _ in 0..1000 {
             assert!(ends(call(service, which)), "{which:?}");
         }
@@ -247,7 +176,10 @@ fn allocates_nothing(
 
 #[test]
 fn the_counter_counts() {
-    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    assert_eq!(
+        allocations_in(|| drop(std::hint::black_box(Box::new(1)))),
+        1
+    );
 }
 
 #[test]
@@ -265,12 +197,11 @@ fn r03_an_admitted_call_allocates_nothing() {
 fn r03_a_call_that_is_dropped_allocates_nothing() {
     let (handle, mut service) = wrapped();
     let mut begin_and_drop = || {
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(service.poll_ready(&mut cx).is_ready());
+        assert!(at_once(service.ready()).is_some());
         drop(service.call(Call::Good));
     };
     begin_and_drop();
-    assert_eq!(allocations(begin_and_drop), 0);
+    assert_eq!(allocations_in(begin_and_drop), 0);
     assert_eq!(handle.status().calls.abandoned, 2);
 }
 
@@ -279,10 +210,8 @@ fn r03_a_refusal_under_a_hold_allocates_nothing() {
     let (handle, mut service) = wrapped();
     handle.engage(Hold::new("on-call", "drill")).unwrap();
     allocates_nothing(&mut service, Call::Good, refused);
-    let hour = Duration::from_secs(3600);
-    handle
-        .engage(Hold::new("on-call", "drill").for_at_most(hour))
-        .unwrap();
+    let hold = Hold::new("on-call", "drill").for_at_most(HOUR);
+    handle.engage(hold).unwrap();
     allocates_nothing(&mut service, Call::Good, refused);
 }
 
@@ -380,88 +309,12 @@ async fn r03_a_call_that_moves_time_does_not_wait_for_a_reader_of_the_audit_trai
 fn a_layer_takes_at_most_128_bytes_a_core_and_bucket_and_2_kib() {
     // Whatever is asked for only once, and the clock.
     drop(MaintenanceLayer::new("partner"));
-    let before = LIVE.get();
+    let before = bytes();
     let layer = MaintenanceLayer::new("partner");
-    let bytes = LIVE.get() - before;
+    let taken = bytes() - before;
     drop(layer);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     // One core has two lanes, as for itself so for the thread that starts the others.
     let most = 128 * 10 * cores.max(2) + 2048;
-    assert!(bytes <= most as i64, "{bytes} bytes, {most} at most");
-}
-
-#[cfg(feature = "last-good")]
-mod last_good {
-    use bytes::Bytes;
-    use http::{Method, Request, Response};
-    use http_body::Body;
-    use http_body_util::Full;
-    use tower_maintenance::http::LastGoodLayer;
-
-    use super::*;
-
-    #[test]
-    fn a_request_that_is_not_opted_in_allocates_nothing_for_the_last_good_answer() {
-        let layer = LastGoodLayer::builder()
-            .path("/prices")
-            .only(|request| request.uri.query().is_none())
-            .keyed_by(|_| Some("everybody".to_owned()))
-            .build()
-            .unwrap();
-        let inner = tower::service_fn(|_: Request<Full<Bytes>>| {
-            let answer = Response::new(Full::from(Bytes::from_static(b"12 EUR")));
-            ready(Ok::<_, std::convert::Infallible>(answer))
-        });
-        let mut service = layer.layer(inner);
-        let mut count = |method: Method, uri: &'static str| {
-            let mut request = Request::new(Full::default());
-            *request.method_mut() = method;
-            *request.uri_mut() = http::Uri::from_static(uri);
-            allocations(|| {
-                let mut cx = Context::from_waker(Waker::noop());
-                assert!(pin!(service.call(request)).poll(&mut cx).is_ready());
-            })
-        };
-        assert_eq!(count(Method::GET, "/purchases"), 0);
-        assert_eq!(count(Method::POST, "/purchases"), 0);
-        assert_eq!(count(Method::OPTIONS, "/prices"), 0);
-        assert_eq!(count(Method::GET, "/prices?currency=usd"), 0);
-        assert!(
-            count(Method::GET, "/prices") > 0,
-            "what is opted in is remembered"
-        );
-    }
-
-    /// By the allocator's word, not by the cache's own: what moka has let go of counts until it is given back.
-    #[test]
-    fn what_is_kept_takes_no_more_memory_than_its_bound_and_a_little() {
-        const TOTAL: i64 = 4 * 1024 * 1024;
-        let layer = LastGoodLayer::builder().path("/prices");
-        let layer = layer.max_total_bytes(TOTAL as u64).build().unwrap();
-        let large = Bytes::from(vec![b'x'; 200_000]);
-        let inner = tower::service_fn(move |_: Request<Full<Bytes>>| {
-            let answer = Response::new(Full::from(large.clone()));
-            ready(Ok::<_, std::convert::Infallible>(answer))
-        });
-        let mut service = layer.layer(inner);
-        let mut cx = Context::from_waker(Waker::noop());
-        let before = LIVE.get();
-        let mut most = 0;
-        for n in 0..1000 {
-            let mut request = Request::new(Full::default());
-            *request.uri_mut() = format!("/prices?x={n}").parse().unwrap();
-            let mut answer = pin!(service.call(request));
-            let Poll::Ready(Ok(answer)) = answer.as_mut().poll(&mut cx) else {
-                panic!("it is there at once")
-            };
-            let mut body = pin!(answer.into_body());
-            while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut cx) {
-                frame.unwrap();
-            }
-            most = most.max(LIVE.get() - before);
-        }
-        assert_eq!(layer.counts().stored, 1000);
-        println!("at most {most} bytes");
-        assert!(most < TOTAL * 3 / 2, "{most} bytes");
-    }
+    assert!(taken <= most as i64, "{taken} bytes, {most} at most");
 }

@@ -1,6 +1,6 @@
 //! What is allocated, and what waits for a lock.
 //!
-//! A target of its own: its global allocator counts, and holds threads in the midst of an allocation.
+//! A target of its own: its allocator counts, and can hold a thread in the midst of an allocation.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
@@ -8,3 +8,8 @@
 
 mod gate;
 mod keyed;
+#[cfg(feature = "last-good")]
+mod last_good;
+
+#[global_allocator]
+static ALLOCATOR: test_support::Counting = test_support::Counting;

@@ -25,6 +25,13 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
+/// How often `run` allocates in this thread.
+pub fn allocations_in(run: impl FnOnce()) -> u64 {
+    let before = allocations();
+    run();
+    allocations() - before
+}
+
 /// How many bytes this thread has allocated, less those it has freed.
 #[must_use]
 pub fn bytes() -> i64 {

@@ -8,7 +8,7 @@ mod net;
 mod time;
 
 pub use self::{
-    alloc::{Counting, allocations, at_next_allocation, bytes, bytes_of_process},
+    alloc::{Counting, allocations, allocations_in, at_next_allocation, bytes, bytes_of_process},
     body::{ScriptedBody, Step},
     net::{HttpClient, collected, exchange, http_client, serve},
     time::{CAP, HOUR, at_once, millis, now, poll_once, secs, soon, until},
