@@ -10,7 +10,6 @@
 )]
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     convert::Infallible,
     env, fs,
     io::Write,
@@ -28,6 +27,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use test_support::{Counting, bytes_of_process, secs, soon, until};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpSocket, TcpStream},
@@ -35,7 +35,7 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
     task::block_in_place,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tower::ServiceExt;
 use tower_maintenance::{
@@ -51,20 +51,18 @@ const SLOW: usize = 100;
 /// What a process needs besides; the slow ones' sockets are held twice.
 const OTHER_FILES: usize = 100 + SLOW;
 
-/// Reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
 /// Within which everybody is told: generous, for a busy machine. Measured 0.25 s on two cores that also run the clients,
 /// without optimisation.
-const ALL_TOLD: Duration = Duration::from_secs(15);
+const ALL_TOLD: Duration = secs(15);
 /// What a subscriber may cost the server's process.
 const MOST_BYTES: usize = 32 * 1024;
 
 /// What may be left of all of them together: the runtime keeps some of its own.
-const MOST_LEFT: usize = 256 * 1024;
+const MOST_LEFT: i64 = 256 * 1024;
 
 /// Short, so that the slow are found within seconds; but on a busy machine four of them must be enough to poll everybody
 /// once, or those who read lose their places too.
-const HEARTBEAT: Duration = Duration::from_secs(4);
+const HEARTBEAT: Duration = secs(4);
 /// After which the kernel gives the slow ones' connections up; told so when they have lost their places, however long that took.
 #[cfg(target_os = "linux")]
 const GIVES_UP_MS: u32 = 1_000;
@@ -75,28 +73,6 @@ const RECEIVE_BUFFER: u32 = 1024;
 /// hyper's least.
 const HYPERS_BUFFER: usize = 8192;
 const EVENT: usize = 4096;
-
-// ---- the allocator ------------------------------------------------------------------------------
-
-/// The bytes that are allocated at this moment.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: everything is left to the system's allocator; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -139,21 +115,6 @@ fn raise_limit(wanted: usize) -> usize {
         setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
     }
     usize::try_from(files.min(most)).unwrap() - OTHER_FILES
-}
-
-async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = timeout(CAP, wait).await;
-    waited.unwrap_or_else(|_| panic!("not within {CAP:?}: {what}"))
-}
-
-/// Waits until it is so.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let looks = async {
-        while !is_so() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    soon(what, looks).await;
 }
 
 fn alive() -> usize {
@@ -201,7 +162,7 @@ async fn ten_thousand_subscribers() {
     let addr = serve(push.events(), None);
     let for_slow = serve(push.events(), Some(held.clone()));
     let tasks = alive();
-    let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());
+    let (heap_before, before) = (bytes_of_process(), resident());
 
     // All are there, and not one more.
     let mut clients = Clients::start((addr, quick), (for_slow, slow));
@@ -209,9 +170,9 @@ async fn ten_thousand_subscribers() {
     assert_eq!(push.counts().subscribers, fit);
     assert_eq!(one_more(addr).await, "HTTP/1.1 503 ");
 
-    let heap = (LIVE.load(Ordering::Relaxed) - heap_before) / fit;
+    let heap = (bytes_of_process() - heap_before) / fit as i64;
     println!("{NAME}: {heap} bytes of heap each, for {fit}, hyper's connection and all");
-    assert!(heap < MOST_BYTES, "{heap} bytes each");
+    assert!(heap < MOST_BYTES as i64, "{heap} bytes each");
     match before.zip(resident()) {
         Some((before, after)) => {
             let each = after.saturating_sub(before) / fit;
@@ -251,7 +212,7 @@ async fn ten_thousand_subscribers() {
         for socket in lock(&held).drain(..) {
             rustix::net::sockopt::set_tcp_user_timeout(&socket, GIVES_UP_MS).unwrap();
         }
-        until("connections of the slow end", || {
+        until(|| {
             assert_eq!(push.counts().subscribers, quick);
             // Read first: a connection's body goes before it.
             let open = OPEN.load(Ordering::Relaxed);
@@ -267,7 +228,7 @@ async fn ten_thousand_subscribers() {
     clients.leave().await;
     nobody_is_left(&push, tasks).await;
 
-    let left = LIVE.load(Ordering::Relaxed).saturating_sub(heap_before);
+    let left = bytes_of_process() - heap_before;
     println!("{NAME}: {left} bytes of heap left after all have gone");
     assert!(left < MOST_LEFT, "{left} bytes of heap left");
     println!("{NAME}: ok");
@@ -279,20 +240,15 @@ async fn one_more(addr: SocketAddr) -> String {
     let request = b"GET / HTTP/1.1\r\nhost: push\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut status = [0; "HTTP/1.1 200 ".len()];
-    soon("an answer", stream.read_exact(&mut status))
-        .await
-        .unwrap();
+    soon(stream.read_exact(&mut status)).await.unwrap();
     String::from_utf8(status.into()).unwrap()
 }
 
 async fn nobody_is_left(push: &Push, tasks: usize) {
-    until("nobody subscribes", || push.counts().subscribers == 0).await;
-    until("no stream is left", || push.counts().streams == 0).await;
-    until("no connection is left", || {
-        OPEN.load(Ordering::Relaxed) == 0
-    })
-    .await;
-    until("no task is left", || alive() <= tasks).await;
+    until(|| push.counts().subscribers == 0).await;
+    until(|| push.counts().streams == 0).await;
+    until(|| OPEN.load(Ordering::Relaxed) == 0).await;
+    until(|| alive() <= tasks).await;
 }
 
 /// How many connections the server has.
@@ -368,7 +324,7 @@ impl Clients {
 
     /// Waits until they say so.
     async fn say(&mut self, expected: &str) {
-        let line = soon(expected, self.output.next_line()).await.unwrap();
+        let line = soon(self.output.next_line()).await.unwrap();
         assert_eq!(line.as_deref(), Some(expected));
     }
 
@@ -382,7 +338,7 @@ impl Clients {
 
     async fn leave(&mut self) {
         drop(self.input.take());
-        let ended = soon("the clients end", self.child.wait()).await.unwrap();
+        let ended = soon(self.child.wait()).await.unwrap();
         assert!(ended.success(), "{ended}");
     }
 }
@@ -446,7 +402,7 @@ mod clients {
             for each in &heard.newest {
                 let told = &mut each.subscribe();
                 let told = told.wait_for(|heard| *heard >= generation);
-                let told = *soon("everybody is told", told).await.unwrap();
+                let told = *soon(told).await.unwrap();
                 assert_ne!(told, ENDED, "the stream of one who reads has ended");
                 assert_eq!(told, generation);
             }
@@ -465,7 +421,7 @@ mod clients {
         if !reads {
             socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
         }
-        let mut stream = soon("a connection", socket.connect(addr)).await.unwrap();
+        let mut stream = soon(socket.connect(addr)).await.unwrap();
         stream
             .write_all(b"GET / HTTP/1.1\r\nhost: push\r\n\r\n")
             .await
