@@ -11,7 +11,7 @@
 
 use std::{
     convert::Infallible,
-    env, fs,
+    env,
     io::Write,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
@@ -27,12 +27,11 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use test_support::{Counting, bytes_of_process, secs, soon, until};
+use test_support::{Counting, alive_tasks, bytes_of_process, resident, secs, soon, until};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpSocket, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command},
-    runtime::Handle,
     sync::{Semaphore, watch},
     task::block_in_place,
     time::sleep,
@@ -55,7 +54,7 @@ const OTHER_FILES: usize = 100 + SLOW;
 /// without optimisation.
 const ALL_TOLD: Duration = secs(15);
 /// What a subscriber may cost the server's process.
-const MOST_BYTES: usize = 32 * 1024;
+const MOST_BYTES: u64 = 32 * 1024;
 
 /// What may be left of all of them together: the runtime keeps some of its own.
 const MOST_LEFT: i64 = 256 * 1024;
@@ -117,20 +116,6 @@ fn raise_limit(wanted: usize) -> usize {
     usize::try_from(files.min(most)).unwrap() - OTHER_FILES
 }
 
-fn alive() -> usize {
-    Handle::current().metrics().num_alive_tasks()
-}
-
-/// The memory that this process has, in bytes; none where there is no such file.
-fn resident() -> Option<usize> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
 /// Ends an episode, which has everybody told: the new generation.
 fn episode(handle: &MaintenanceHandle) -> u64 {
     handle.engage(Hold::new("test", "an episode")).unwrap();
@@ -161,7 +146,7 @@ async fn ten_thousand_subscribers() {
     let held = Held::default();
     let addr = serve(push.events(), None);
     let for_slow = serve(push.events(), Some(held.clone()));
-    let tasks = alive();
+    let tasks = alive_tasks();
     let (heap_before, before) = (bytes_of_process(), resident());
 
     // All are there, and not one more.
@@ -175,7 +160,7 @@ async fn ten_thousand_subscribers() {
     assert!(heap < MOST_BYTES as i64, "{heap} bytes each");
     match before.zip(resident()) {
         Some((before, after)) => {
-            let each = after.saturating_sub(before) / fit;
+            let each = after.saturating_sub(before) / fit as u64;
             println!("{NAME}: {each} bytes each of the process's resident memory");
             assert!(each < MOST_BYTES, "{each} bytes each");
         }
@@ -248,7 +233,7 @@ async fn nobody_is_left(push: &Push, tasks: usize) {
     until(|| push.counts().subscribers == 0).await;
     until(|| push.counts().streams == 0).await;
     until(|| OPEN.load(Ordering::Relaxed) == 0).await;
-    until(|| alive() <= tasks).await;
+    until(|| alive_tasks() <= tasks).await;
 }
 
 /// How many connections the server has.

@@ -24,12 +24,13 @@ use std::{
         },
         mpsc,
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
-use tower::{Layer, Service};
+use test_support::{CAP, at_once, poll_once, resident, soon};
+use tower::{Layer, Service, ServiceExt};
 use tower_maintenance::{
     CacheBusts, CommandError, Error, Events, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
     Mode, Policy, Window,
@@ -37,8 +38,6 @@ use tower_maintenance::{
 
 const LAYERS: usize = 3;
 const THREADS: u64 = 8;
-/// How long anything may take that is waited for.
-const CAP: Duration = Duration::from_secs(60);
 
 // ---- the partner --------------------------------------------------------------------------------
 
@@ -333,8 +332,7 @@ struct Begun {
 }
 
 fn begin(service: &mut impl Client, call: Call) -> Begun {
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(()))));
+    assert!(matches!(at_once(service.ready()), Some(Ok(_))));
     // Between the two the gate may shut, or open.
     thread::yield_now();
     let future = Box::pin(service.call(call));
@@ -352,11 +350,10 @@ fn finish(seen: &Seen, begun: Begun) {
         mut future,
         stands,
     } = begun;
-    let mut cx = Context::from_waker(Waker::noop());
     let ended = loop {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
-            Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(result)) => break Some(result),
+        match catch_unwind(AssertUnwindSafe(|| poll_once(future.as_mut()))) {
+            Ok(None) => {}
+            Ok(Some(result)) => break Some(result),
             Err(_panic) => break None,
         }
     };
@@ -392,7 +389,6 @@ fn give_up(seen: &Seen, begun: Begun, polled: bool) {
         mut stands,
     } = begun;
     if polled {
-        let mut cx = Context::from_waker(Waker::noop());
         // One that would panic, or is answered at once, is none to give up.
         if call.pending == 0 || stands == Stands::Refused {
             return finish(
@@ -404,20 +400,20 @@ fn give_up(seen: &Seen, begun: Begun, polled: bool) {
                 },
             );
         }
-        match future.as_mut().poll(&mut cx) {
-            Poll::Pending => {
+        match poll_once(future.as_mut()) {
+            None => {
                 if stands == Stands::Waiting {
                     add(&seen.waited);
                 }
                 stands = future.stands();
             }
-            Poll::Ready(Err(Error::Refused(_))) => {
+            Some(Err(Error::Refused(_))) => {
                 assert_eq!(stands, Stands::Waiting);
                 add(&seen.refused);
                 add(&seen.waited_in_vain);
                 return;
             }
-            Poll::Ready(answer) => panic!("its partner is not that quick: {answer:?}"),
+            Some(answer) => panic!("its partner is not that quick: {answer:?}"),
         }
     }
     drop(future);
@@ -528,16 +524,6 @@ fn listeners(mut heard: Vec<(CacheBusts, Events)>, over: &AtomicBool) -> u64 {
     signals
 }
 
-/// Bytes of this process that lie in memory; `None` where that is not to be had.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
-}
-
 fn length() -> Duration {
     match env::var("SOAK_SECONDS") {
         Ok(seconds) => Duration::from_secs(
@@ -628,9 +614,8 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().build().unwrap().block_on(async {
         for busts in &mut heard {
-            let ends = async { while busts.recv().await.is_some() {} };
-            let ended = tokio::time::timeout(CAP, ends).await;
-            ended.expect("a layer is left over");
+            // They end with their layer, unless something keeps that.
+            soon(async { while busts.recv().await.is_some() {} }).await;
         }
     });
 }

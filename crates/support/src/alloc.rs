@@ -3,6 +3,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    fs,
     sync::atomic::{AtomicI64, Ordering},
 };
 
@@ -42,6 +43,17 @@ pub fn bytes() -> i64 {
 #[must_use]
 pub fn bytes_of_process() -> i64 {
     OF_PROCESS.load(Ordering::Relaxed)
+}
+
+/// How many bytes of this process lie in memory; `None` where `/proc/self/status` does not tell.
+#[must_use]
+pub fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Lets `run` be called once, in the midst of this thread's next allocation; `None` takes it back.

@@ -8,8 +8,11 @@ mod net;
 mod time;
 
 pub use self::{
-    alloc::{Counting, allocations, allocations_in, at_next_allocation, bytes, bytes_of_process},
+    alloc::{
+        Counting, allocations, allocations_in, at_next_allocation, bytes, bytes_of_process,
+        resident,
+    },
     body::{ScriptedBody, Step},
     net::{HttpClient, collected, exchange, http_client, serve},
-    time::{CAP, HOUR, at_once, millis, now, poll_once, secs, soon, until},
+    time::{CAP, HOUR, alive_tasks, at_once, millis, now, poll_once, secs, soon, until},
 };

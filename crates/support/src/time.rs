@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
 
 /// How long a test waits for anything: far longer than it takes on a busy machine, so that only a
 /// failure reaches it.
@@ -36,6 +39,12 @@ pub const fn millis(n: u64) -> Duration {
 )]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// How many tasks of the current runtime have not ended.
+#[must_use]
+pub fn alive_tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
 }
 
 /// Waits for the future, and panics with the caller's place if it takes longer than [`CAP`].
