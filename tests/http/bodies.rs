@@ -8,25 +8,22 @@ use std::{
     future::{Ready, pending, ready},
     io,
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use proptest::prelude::*;
+use test_support::{ScriptedBody, Step, at_once, http_client, millis, secs, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -44,18 +41,6 @@ use tower_maintenance::{
         assert_tripped,
     },
 };
-
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
 
 /// Trips at the first failure, and then waits so long that no test sees the end.
 fn policy() -> Policy {
@@ -222,7 +207,7 @@ async fn a_reader_who_stops_early_is_neutral() {
     writer.send("12 ");
     next(&mut body).await.unwrap();
     // While it waits for more, but not yet for too long.
-    let waited = tokio::time::timeout(secs(5) - Duration::from_millis(1), body.frame()).await;
+    let waited = tokio::time::timeout(secs(5) - millis(1), body.frame()).await;
     assert!(waited.is_err());
     drop(body);
     assert_serving(&layer.handle());
@@ -241,9 +226,9 @@ async fn a_hang_is_a_failure_without_anybody_dropping_it() {
     let (writer, body) = streaming(&layer).await;
     writer.send("12 ");
     let reader = reading(body);
-    pass(secs(5) - Duration::from_millis(1)).await;
+    pass(secs(5) - millis(1)).await;
     assert_serving(&layer.handle());
-    pass(Duration::from_millis(1)).await;
+    pass(millis(1)).await;
 
     let evidence = assert_tripped(&layer.handle());
     assert_eq!((evidence.failed, evidence.last_code), (1, Some(200)));
@@ -310,7 +295,7 @@ async fn each_wait_is_measured_anew() {
     let (writer, body) = streaming(&layer).await;
     let reader = reading(body);
     for _ in 0..20 {
-        pass(Duration::from_millis(4900)).await;
+        pass(millis(4900)).await;
         writer.send(".");
     }
     assert_serving(&layer.handle());
@@ -336,9 +321,9 @@ async fn r20_a_wait_is_measured_by_the_hang_limit_in_force_when_it_began() {
     pass(secs(59)).await;
     assert_serving(&layer.handle());
     replace(secs(1));
-    pass(Duration::from_millis(500)).await;
+    pass(millis(500)).await;
     assert_serving(&layer.handle());
-    pass(Duration::from_millis(500)).await;
+    pass(millis(500)).await;
     assert_in_maintenance(&layer.handle());
 }
 
@@ -396,18 +381,9 @@ async fn the_body_of_an_exempt_call_counts_nothing() {
     assert_serving(&layer.handle());
 }
 
-/// One poll by nobody in particular.
-fn poll_once(body: &mut Measured<Streamed>) -> Poll<Option<Part>> {
-    Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
-}
-
 /// A streaming body without any runtime.
 fn streaming_nowhere(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
-    let mut begun = pin!(streaming(layer));
-    match begun.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(begun) => begun,
-        Poll::Pending => panic!("nothing in it waits"),
-    }
+    at_once(streaming(layer)).expect("nothing in it waits")
 }
 
 #[test]
@@ -421,32 +397,32 @@ fn without_a_timer_a_body_streams_all_the_same() {
     };
     let reads_on = |writer: Writer, mut body: Measured<Streamed>| {
         writer.send("12 EUR");
-        assert!(poll_once(&mut body).is_ready());
-        assert!(poll_once(&mut body).is_pending());
+        assert!(at_once(body.frame()).is_some());
+        assert!(at_once(body.frame()).is_none());
         drop(writer);
-        assert!(matches!(poll_once(&mut body), Poll::Ready(None)));
+        assert!(matches!(at_once(body.frame()), Some(None)));
     };
     let layer = layer();
 
     // Outside any runtime.
     let (writer, mut body) = streaming_nowhere(&layer);
-    assert!(poll_once(&mut body).is_pending());
+    assert!(at_once(body.frame()).is_none());
     reads_on(writer, body);
 
     // In one whose time is not enabled: tokio's panic is caught.
     let timeless = runtime(false);
     let (writer, mut body) = streaming_nowhere(&layer);
     timeless.block_on(async {
-        assert!(poll_once(&mut body).is_pending());
+        assert!(at_once(body.frame()).is_none());
         reads_on(writer, body);
     });
 
     // After the one in which the wait began has ended.
     let ends = runtime(true);
     let (writer, mut body) = streaming_nowhere(&layer);
-    ends.block_on(async { assert!(poll_once(&mut body).is_pending()) });
+    ends.block_on(async { assert!(at_once(body.frame()).is_none()) });
     drop(ends);
-    assert!(poll_once(&mut body).is_pending());
+    assert!(at_once(body.frame()).is_none());
     runtime(true).block_on(async { reads_on(writer, body) });
 
     assert_eq!((counts(&layer).succeeded, counts(&layer).failed), (3, 0));
@@ -513,8 +489,8 @@ async fn a_ticket_tells_the_hang_limit_in_force() {
         let handle = layer.handle();
         handle.replace_policy(&policy, "on-call", "drill").unwrap();
     };
-    replace(Duration::from_millis(7));
-    assert_eq!(told("charge").await, Some(Duration::from_millis(7)));
+    replace(millis(7));
+    assert_eq!(told("charge").await, Some(millis(7)));
     replace(Duration::MAX);
     assert!(told("charge").await.unwrap() > secs(100 * 365 * 86_400));
 }
@@ -751,7 +727,7 @@ async fn a_judge_of_bodies_that_panics_is_neutral_and_the_rest_still_streams() {
     // However long the call was.
     sleep(secs(60)).await;
     writer.send("12 ");
-    let read = std::panic::catch_unwind(AssertUnwindSafe(|| poll_once(&mut body)));
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| at_once(body.frame())));
     assert!(read.is_err(), "it propagates");
     assert_eq!((counts(&layer).neutral, counts(&layer).in_flight()), (1, 0));
     writer.send("EUR");
@@ -761,52 +737,6 @@ async fn a_judge_of_bodies_that_panics_is_neutral_and_the_rest_still_streams() {
 }
 
 // ---- what the reader gets ---------------------------------------------------------------------------
-
-/// Frames that come at once or after a pause, then trailers perhaps.
-struct Given {
-    frames: std::vec::IntoIter<(bool, Bytes)>,
-    trailers: Option<HeaderMap>,
-    pauses: bool,
-}
-
-impl Body for Given {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let pause = self
-            .frames
-            .as_slice()
-            .first()
-            .is_some_and(|(pause, _)| *pause);
-        self.pauses = pause && !self.pauses;
-        if self.pauses {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(match self.frames.next() {
-            Some((_, data)) => Some(Ok(Frame::data(data))),
-            None => self.trailers.take().map(|it| Ok(Frame::trailers(it))),
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.frames.as_slice().is_empty() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let left: usize = self
-            .frames
-            .as_slice()
-            .iter()
-            .map(|(_, data)| data.len())
-            .sum();
-        SizeHint::with_exact(left as u64)
-    }
-}
 
 proptest! {
     #[test]
@@ -834,15 +764,14 @@ proptest! {
             let trailers = trailers.then(|| {
                 HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("7"))])
             });
-            let given: Vec<_> = frames
-                .iter()
-                .map(|(pause, data)| (*pause, Bytes::from(data.clone())))
-                .collect();
-            let body = Given {
-                frames: given.clone().into_iter(),
-                trailers: trailers.clone(),
-                pauses: false,
-            };
+            let sent: Vec<_> = frames.iter().map(|(_, data)| Bytes::from(data.clone())).collect();
+            let mut steps = Vec::new();
+            for ((pause, _), data) in frames.iter().zip(&sent) {
+                steps.extend(pause.then_some(Step::Yields));
+                steps.push(Step::Data(data.clone()));
+            }
+            steps.extend(trailers.clone().map(Step::Trailers));
+            let body = ScriptedBody::of(steps).that_says_its_length();
             let shown = Arc::new(Mutex::new(None));
             let noting = shown.clone();
             let calls = HttpCalls::new()
@@ -863,7 +792,6 @@ proptest! {
                 }
             }
             // Frame by frame, the very buffers.
-            let sent: Vec<_> = given.into_iter().map(|(_, data)| data).collect();
             assert_eq!(read, sent);
             let same = read.iter().zip(&sent).all(|(a, b)| a.as_ptr() == b.as_ptr());
             assert!(same, "not copies");
@@ -1033,12 +961,6 @@ async fn boxed_the_options_are_the_same() {
 
 // ---- over real sockets --------------------------------------------------------------------------------
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
-
-fn client() -> HttpClient {
-    Client::builder(TokioExecutor::new()).build_http()
-}
-
 async fn get(
     layer: &MaintenanceLayer,
     calls: HttpCalls,
@@ -1046,7 +968,7 @@ async fn get(
 ) -> Response<Measured<hyper::body::Incoming>> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = uri;
-    soon(layer.speaking(calls).layer(client()).oneshot(request))
+    soon(layer.speaking(calls).layer(http_client()).oneshot(request))
         .await
         .unwrap()
 }
@@ -1084,7 +1006,7 @@ async fn until_tripped(handle: &MaintenanceHandle) {
 
 #[tokio::test]
 async fn a_server_that_hangs_amid_its_answer_is_noticed_and_may_still_finish() {
-    let limit = Duration::from_millis(200);
+    let limit = millis(200);
     let layer = MaintenanceLayer::builder("zuora").policy(policy().with_hang_limit(limit));
     let layer = layer.build().unwrap();
     let (finish, finished) = oneshot::channel();

@@ -8,13 +8,15 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable, Hold,
+    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable,
     MaintenanceHandle, MaintenanceLayer, Named, Plain, Policy,
     testing::{
         PartnerError, SimulatedPartner, assert_in_maintenance, assert_let_through, assert_probing,
         assert_refused, assert_runbook_is_current, assert_serving, assert_tripped,
     },
 };
+
+use crate::support::hold;
 
 /// A call to the partner that says what it is.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +46,6 @@ fn build(exempt: &[Exemption]) -> Result<MaintenanceLayer<ByName>, BuildError> {
 
 fn layer(exempt: &[Exemption]) -> MaintenanceLayer<ByName> {
     build(exempt).unwrap()
-}
-
-fn hold(handle: &MaintenanceHandle) {
-    handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
 }
 
 fn unhold(handle: &MaintenanceHandle) {

@@ -23,3 +23,5 @@ mod retry_after;
 mod simulator;
 #[cfg(feature = "http")]
 mod statuspage;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod support;

@@ -11,15 +11,10 @@ use axum::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-};
+use hyper_util::{client::legacy, rt::TokioIo};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use test_support::{CAP, HttpClient, collected, exchange, http_client, secs, serve, soon};
+use tokio::net::TcpListener;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
     Error, Exemption, Hold, Maintenance, MaintenanceHandle, MaintenanceLayer, Policy,
@@ -30,24 +25,9 @@ use tower_maintenance::{
     },
 };
 
-type Client = legacy::Client<HttpConnector, Full<Bytes>>;
-type Calls = Maintenance<Client, HttpCalls>;
+use crate::support::hold;
 
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
-
-fn client() -> Client {
-    legacy::Client::builder(TokioExecutor::new()).build_http()
-}
+type Calls = Maintenance<HttpClient, HttpCalls>;
 
 /// Trips at the third failure in a row, and then waits so long that no test sees the end.
 fn policy() -> Policy {
@@ -61,10 +41,6 @@ fn policy() -> Policy {
 fn layer() -> MaintenanceLayer {
     let layer = MaintenanceLayer::builder("zuora").policy(policy());
     layer.build().unwrap()
-}
-
-fn hold(handle: &MaintenanceHandle) {
-    handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
 }
 
 // ---- around calls ---------------------------------------------------------------------------------
@@ -85,7 +61,7 @@ impl Stack {
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
         Self {
             handle: layer.handle(),
-            calls: layer.speaking(calls).layer(client()),
+            calls: layer.speaking(calls).layer(http_client()),
             server,
         }
     }
@@ -353,39 +329,37 @@ async fn a_path_of_the_partner_can_be_exempt() {
 
 // ---- before routes --------------------------------------------------------------------------------
 
-/// Serves until the test's runtime ends.
-async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(axum::serve(listener, app).into_future());
-    addr
-}
-
 async fn ask(addr: SocketAddr, method: Method, path: &str) -> Response<Bytes> {
     let request = Request::builder()
         .method(method)
         .uri(format!("http://{addr}{path}"))
         .body(Full::default())
         .unwrap();
-    soon(async {
-        let (head, body) = client().request(request).await.unwrap().into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
-    })
-    .await
+    let answer = soon(http_client().request(request)).await.unwrap();
+    collected(answer).await
 }
 
-/// Sends a request target as it is, which no well-behaved client would; returns what comes.
-async fn ask_raw(addr: SocketAddr, target: &str) -> String {
-    soon(async {
-        let mut stream = TcpStream::connect(addr).await.unwrap();
-        let request =
-            format!("GET {target} HTTP/1.1\r\nhost: billing\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    })
-    .await
+/// Sends a request target as it is, which no well-behaved client would; returns the status.
+async fn ask_raw(addr: SocketAddr, target: &str) -> u16 {
+    let head = format!("GET {target} HTTP/1.1\r\nhost: billing\r\nconnection: close\r\n\r\n");
+    let answer = exchange(addr, head).await;
+    let status = answer.strip_prefix("HTTP/1.1 ").unwrap();
+    status[..3].parse().unwrap()
+}
+
+/// Asserts that each of these targets is refused, or taken for no request at all.
+async fn assert_no_way_through(addr: SocketAddr, targets: impl IntoIterator<Item = &str>) {
+    for target in targets {
+        let status = ask_raw(addr, target).await;
+        assert!(matches!(status, 503 | 400), "{target}: {status}");
+    }
+}
+
+/// Asserts that each of these targets is served.
+async fn assert_served(addr: SocketAddr, targets: &[&str]) {
+    for target in targets {
+        assert_eq!(ask_raw(addr, target).await, 200, "{target}");
+    }
 }
 
 fn problem(answer: &Response<Bytes>) -> Value {
@@ -638,20 +612,14 @@ async fn nobody_sneaks_past_the_router_as_an_exempt_endpoint() {
         .layer(layer.routes());
     let addr = serve(app).await;
     hold(&layer.handle());
-    for target in SNEAKY {
-        let answer = ask_raw(addr, target).await;
-        let refused = answer.starts_with("HTTP/1.1 503 ") || answer.starts_with("HTTP/1.1 400 ");
-        assert!(refused, "{target}: {answer}");
-    }
+    assert_no_way_through(addr, SNEAKY).await;
     // The scheme and the host are none of the path.
-    for target in [
+    let exempt = [
         "/health/live",
         "http://elsewhere/health/live?x=/../y",
         "/billing/invoices/%2F",
-    ] {
-        let answer = ask_raw(addr, target).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
-    }
+    ];
+    assert_served(addr, &exempt).await;
 }
 
 /// Serves one service over HTTP/1.1, without any router, until the test's runtime ends.
@@ -694,23 +662,18 @@ async fn without_a_router_the_path_decides_and_what_is_ambiguous_is_not_exempt()
     );
 
     hold(&layer.handle());
-    for target in SNEAKY.iter().chain(&[
+    let ambiguous = [
         "/billing/invoices/a%2Fb",
         "/billing/invoices/%252e",
         "/nowhere",
-    ]) {
-        let answer = ask_raw(addr, target).await;
-        let refused = answer.starts_with("HTTP/1.1 503 ") || answer.starts_with("HTTP/1.1 400 ");
-        assert!(refused, "{target}: {answer}");
-    }
-    for target in [
+    ];
+    assert_no_way_through(addr, SNEAKY.into_iter().chain(ambiguous)).await;
+    let exempt = [
         "/health/live",
         "/billing/invoices/INV%202024",
         "http://elsewhere/health/live?x=/../y",
-    ] {
-        let answer = ask_raw(addr, target).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
-    }
+    ];
+    assert_served(addr, &exempt).await;
     let answer = ask(addr, Method::GET, "/billing/prices").await;
     assert!(AROUND_30.contains(&assert_refusal(&answer)));
     assert_eq!(problem(&answer)["processed"], false);
@@ -766,7 +729,7 @@ impl Billing {
     async fn open(layer: &MaintenanceLayer) -> Self {
         let partner = Arc::new(PartnerServer::start(Script::healthy(), 0).await.unwrap());
         let shop = Shop {
-            calls: layer.http_calls().layer(client()),
+            calls: layer.http_calls().layer(http_client()),
             partner: partner.clone(),
         };
         let app = Router::new()

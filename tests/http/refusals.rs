@@ -8,14 +8,11 @@ use axum::{
     routing::{any, get},
 };
 use http::{Method, Request, Response, Version};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::advance,
-};
+use test_support::{HOUR, collected, exchange, serve, soon};
+use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
     Class, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Refused,
@@ -23,21 +20,14 @@ use tower_maintenance::{
     testing::assert_refusal,
 };
 
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::hold;
 
 /// What a browser accepts.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
-
 fn held(layer: &MaintenanceLayer) -> MaintenanceHandle {
     let handle = layer.handle();
-    handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
+    hold(&handle);
     handle
 }
 
@@ -67,33 +57,21 @@ async fn problem(layer: &MaintenanceLayer, refusals: Refusals) -> Value {
 
 // ---- over the wire --------------------------------------------------------------------------------
 
-async fn serve(layer: &MaintenanceLayer) -> SocketAddr {
+async fn served(layer: &MaintenanceLayer) -> SocketAddr {
     let app = Router::new()
         .route(
             "/billing/prices",
             get(async || "12 EUR").post(async || "bought"),
         )
         .layer(layer.routes());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    addr
-}
-
-/// One request by hand, and everything that comes back.
-async fn raw(addr: SocketAddr, request: String) -> String {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    soon(stream.read_to_string(&mut answer)).await.unwrap();
-    answer
+    serve(app).await
 }
 
 #[tokio::test]
 async fn every_shape_of_a_refusal_over_http_1_0_1_1_2_and_head() {
     let layer = MaintenanceLayer::new("zuora");
     let handle = held(&layer);
-    let addr = serve(&layer).await;
+    let addr = served(&layer).await;
     let forms = [
         ("application/problem+json", "*/*"),
         ("text/html; charset=utf-8", BROWSER),
@@ -105,7 +83,7 @@ async fn every_shape_of_a_refusal_over_http_1_0_1_1_2_and_head() {
         };
         for version in ["1.0", "1.1"] {
             for method in ["GET", "POST", "HEAD", "DELETE"] {
-                let answer = raw(
+                let answer = exchange(
                     addr,
                     format!(
                         "{method} /billing/prices HTTP/{version}\r\nhost: here\r\naccept: {accept}\r\n\
@@ -152,8 +130,8 @@ async fn every_shape_of_a_refusal_over_http_1_0_1_1_2_and_head() {
             assert_eq!(answer.version(), Version::HTTP_2);
             assert_refusal(&answer);
             assert_eq!(answer.headers()["content-type"], content_type);
-            let body = soon(answer.into_body().collect()).await.unwrap().to_bytes();
-            let body = str::from_utf8(&body).unwrap();
+            let answer = collected(answer).await;
+            let body = str::from_utf8(answer.body()).unwrap();
             if method == Method::HEAD {
                 assert_eq!(body, "");
             } else {

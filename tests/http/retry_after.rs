@@ -7,14 +7,9 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use tokio::net::TcpListener;
+use http_body_util::Full;
+use test_support::{CAP, HttpClient, collected, http_client, serve, soon};
 use tower::{Layer, ServiceExt};
 use tower_maintenance::{
     Maintenance, MaintenanceHandle, MaintenanceLayer, Policy, Rule,
@@ -22,8 +17,6 @@ use tower_maintenance::{
     testing::{assert_in_maintenance, assert_probing, assert_serving, assert_tripped},
 };
 
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_secs(600);
 const ASKED: Duration = Duration::from_secs(1800);
 
@@ -59,12 +52,11 @@ const SILENT: &[&[(&str, &str)]] = &[
     &[("ratelimit-remaining", "7"), ("ratelimit-reset", "1800")],
 ];
 
-type Client = legacy::Client<HttpConnector, Full<Bytes>>;
 type Answer = (StatusCode, HeaderMap);
 
 struct Stack {
     handle: MaintenanceHandle,
-    calls: Maintenance<Client, HttpCalls>,
+    calls: Maintenance<HttpClient, HttpCalls>,
     partner: Arc<Mutex<Answer>>,
     addr: SocketAddr,
 }
@@ -85,15 +77,11 @@ impl Stack {
             answer.clone()
         };
         let app = Router::new().fallback(answers).with_state(partner.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(axum::serve(listener, app).into_future());
-        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         Self {
             handle: layer.handle(),
-            calls: layer.http_calls().layer(client),
+            calls: layer.http_calls().layer(http_client()),
             partner,
-            addr,
+            addr: serve(app).await,
         }
     }
 
@@ -107,13 +95,9 @@ impl Stack {
         *self.partner.lock().unwrap() = (status, headers.collect());
         let request = Request::get(format!("http://{}/v1/prices", self.addr));
         let request = request.body(Full::default()).unwrap();
-        let asked = async {
-            let answer = self.calls.clone().oneshot(request).await.unwrap();
-            assert_eq!(answer.status(), status);
-            Box::pin(answer.into_body()).collect().await.unwrap();
-        };
-        let limited = tokio::time::timeout(CAP, asked).await;
-        limited.expect("it takes far too long");
+        let answer = soon(self.calls.clone().oneshot(request)).await.unwrap();
+        assert_eq!(answer.status(), status);
+        collected(answer).await;
     }
 
     fn probe_now(&self) {

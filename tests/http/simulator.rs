@@ -1,40 +1,18 @@
 //! The partner simulator keeps what its documentation promises.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests measure with the clock they control"
-)]
 
-use std::{
-    future::Future,
-    io,
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{io, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use test_support::{HttpClient, alive_tasks, at_once, http_client, millis, now, secs, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::Instant,
 };
 use tower::{Service, ServiceExt};
 use tower_maintenance::testing::{
     Answer, CallEnd, Counts, PartnerError, PartnerServer, Phase, Script, SimulatedPartner,
 };
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-const fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
 
 const fn status(status: u16, retry_after: Option<Duration>) -> PartnerError {
     PartnerError::Status {
@@ -207,7 +185,7 @@ mod plain_service {
         assert_eq!(answer.body(), r#"{"success": true, "n": 1}"#);
 
         partner.switch_to(Phase::slow(secs(3))).unwrap();
-        let began = Instant::now();
+        let began = now();
         assert!(call(&partner).await.unwrap().success);
         assert_eq!(began.elapsed(), secs(3));
 
@@ -301,7 +279,7 @@ mod plain_service {
             (Phase::ConnectionRefused, Duration::ZERO),
         ] {
             partner.switch_to(phase).unwrap();
-            let began = Instant::now();
+            let began = now();
             let _ = call(&partner).await;
             assert_eq!(began.elapsed(), latency, "{phase}");
         }
@@ -310,7 +288,7 @@ mod plain_service {
     #[tokio::test(start_paused = true)]
     async fn latency_counts_from_the_call_not_from_the_first_poll() {
         let partner = SimulatedPartner::new(Script::healthy().with_latency(secs(2)), 0);
-        let began = Instant::now();
+        let began = now();
         let answer = partner.clone().call("a call");
         tokio::time::sleep(secs(1)).await;
         answer.await.unwrap();
@@ -543,9 +521,8 @@ mod plain_service {
     #[test]
     fn a_partner_without_latency_needs_no_runtime() {
         let partner = SimulatedPartner::healthy();
-        let answer = pin!(partner.clone().call("a call"));
-        let polled = answer.poll(&mut Context::from_waker(Waker::noop()));
-        assert!(matches!(polled, Poll::Ready(Ok(_))));
+        let answered = at_once(partner.clone().call("a call"));
+        assert!(matches!(answered, Some(Ok(_))));
     }
 
     #[test]
@@ -576,7 +553,7 @@ mod http_in_memory {
     #[tokio::test(start_paused = true)]
     async fn every_phase_does_what_it_says() {
         let partner = SimulatedPartner::new(Script::healthy().with_latency(secs(1)), 0);
-        let began = Instant::now();
+        let began = now();
         let (head, body) = get(&partner, "/v1/prices?page=2").await.unwrap();
         assert_eq!(began.elapsed(), secs(1));
         assert_eq!(head.status, 200);
@@ -736,23 +713,8 @@ mod http_in_memory {
 mod server {
     use super::*;
 
-    /// Generous: never waited for unless the test fails.
-    const CAP: Duration = Duration::from_secs(30);
-
-    async fn soon<T>(future: impl Future<Output = T>) -> T {
-        tokio::time::timeout(CAP, future)
-            .await
-            .expect("within the cap")
-    }
-
-    type TestClient = Client<HttpConnector, Full<Bytes>>;
-
-    fn client() -> TestClient {
-        Client::builder(TokioExecutor::new()).build_http()
-    }
-
     async fn get(
-        client: &TestClient,
+        client: &HttpClient,
         server: &PartnerServer,
         path: &str,
     ) -> Result<
@@ -808,7 +770,7 @@ mod server {
     async fn every_answering_phase_does_what_it_says() {
         let partner = SimulatedPartner::healthy();
         let server = partner.listen().await.unwrap();
-        let client = client();
+        let client = http_client();
         let (head, body) = get(&client, &server, "/v1/prices").await.unwrap();
         assert_eq!(head.status, 200);
         assert_eq!(
@@ -845,7 +807,7 @@ mod server {
         assert_eq!(head.headers["retry-after"], "20");
 
         partner.switch_to(Phase::slow(millis(50))).unwrap();
-        let began = Instant::now();
+        let began = now();
         let (head, _) = get(&client, &server, "/").await.unwrap();
         assert_eq!(head.status, 200);
         assert!(began.elapsed() >= millis(50));
@@ -859,7 +821,7 @@ mod server {
     #[tokio::test]
     async fn any_method_and_body_is_read_and_answered() {
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
-        let client = client();
+        let client = http_client();
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "BREW"] {
             let body = Full::new(Bytes::from(vec![b'x'; 1 << 20]));
             let request = http::Request::builder()
@@ -887,7 +849,7 @@ mod server {
                 .unwrap()
         });
         let server = http.listen().await.unwrap();
-        let client = client();
+        let client = http_client();
         let (head, body) = get(&client, &server, "/v1/invoices/7").await.unwrap();
         assert_eq!(
             (head.status.as_u16(), &head.headers["x-partner"]),
@@ -905,7 +867,7 @@ mod server {
     #[tokio::test]
     async fn refused_means_a_closed_port_and_the_same_port_opens_again() {
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
-        let client = client();
+        let client = http_client();
         for _ in 0..5 {
             let (head, _) = get(&client, &server, "/").await.unwrap();
             assert_eq!(head.status, 200);
@@ -1011,7 +973,7 @@ mod server {
             drop(thief);
             soon(mended).await.unwrap();
         }
-        let (head, _) = get(&client(), &server, "/").await.unwrap();
+        let (head, _) = get(&http_client(), &server, "/").await.unwrap();
         assert_eq!(head.status, 200);
     }
 
@@ -1053,7 +1015,7 @@ mod server {
         let counts = soon(server.partner().until(|counts| counts.in_flight == 0)).await;
         assert_eq!(counts.reset, 20);
 
-        let (head, body) = get(&client(), &server, "/").await.unwrap();
+        let (head, body) = get(&http_client(), &server, "/").await.unwrap();
         assert_eq!(head.status, 200);
         assert!(body.is_err());
     }
@@ -1086,7 +1048,7 @@ mod server {
         soon(partner.until(|counts| counts.hanging == 1)).await;
 
         soon(server.switch_to(Phase::Healthy)).await.unwrap();
-        let (head, _) = get(&client(), &server, "/").await.unwrap();
+        let (head, _) = get(&http_client(), &server, "/").await.unwrap();
         assert_eq!(head.status, 200, "new requests get the new phase");
         assert_eq!(partner.counts().hanging, 1);
         let nothing = stream.try_read(&mut [0]).unwrap_err();
@@ -1113,12 +1075,7 @@ mod server {
     /// Both ways to end a server leave neither port, nor connection, nor task.
     #[tokio::test]
     async fn a_server_that_ends_leaves_nothing_behind() {
-        let tasks = || {
-            tokio::runtime::Handle::current()
-                .metrics()
-                .num_alive_tasks()
-        };
-        let before = tasks();
+        let before = alive_tasks();
         for by_drop in [true, false] {
             let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
             let (addr, partner) = (server.addr(), server.partner().clone());
@@ -1127,20 +1084,20 @@ mod server {
             let mut hanging = connect(&server).await.unwrap();
             hanging.write_all(GET.as_bytes()).await.unwrap();
             soon(partner.until(|counts| counts.hanging == 1)).await;
-            assert!(tasks() >= before + 3);
+            assert!(alive_tasks() >= before + 3);
 
             if by_drop {
                 drop(server);
             } else {
                 soon(server.shutdown()).await.unwrap();
-                assert_eq!(tasks(), before, "shutdown waits for all of them");
+                assert_eq!(alive_tasks(), before, "shutdown waits for all of them");
                 let error = TcpStream::connect(addr).await.unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             }
             assert_eq!(read_to_end(&mut idle).await.0, b"");
             assert_eq!(read_to_end(&mut hanging).await.0, b"");
             soon(async {
-                while tasks() > before {
+                while alive_tasks() > before {
                     tokio::task::yield_now().await;
                 }
             })
@@ -1177,7 +1134,7 @@ mod server {
         call(&partner).await.unwrap();
         let request = http::Request::new(Empty::<Bytes>::new());
         drop(partner.over_http().oneshot(request).await.unwrap());
-        let (head, _) = get(&client(), &server, "/").await.unwrap();
+        let (head, _) = get(&http_client(), &server, "/").await.unwrap();
         assert_eq!(head.status, 200);
         assert_eq!(partner.calls(), 3);
         assert_eq!(server.url(), format!("http://{}", server.addr()));

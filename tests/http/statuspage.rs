@@ -5,32 +5,28 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
-use http_body_util::{Empty, Full};
-use hyper_util::{client::legacy, rt::TokioExecutor};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full};
+use test_support::{HOUR, ScriptedBody, Step, http_client, millis, now, secs, serve, soon, until};
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::TcpSocket,
     sync::Notify,
-    time::{Instant, advance, sleep, timeout},
+    time::{advance, sleep, timeout},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
     Indicator, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Status, http::Statuspage,
 };
 
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
 const URL: &str = "https://status.zuora.com";
 
 fn layer() -> MaintenanceLayer {
@@ -81,15 +77,6 @@ fn show(shown: &Shown, tag: &str, indicator: &str, description: &str) {
     };
 }
 
-async fn until(what: impl Fn() -> bool) {
-    let asking = async {
-        while !what() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(CAP, asking).await.expect("it takes far too long");
-}
-
 #[tokio::test]
 async fn a_page_that_did_not_change_is_not_sent_again() {
     let shown = Shown::default();
@@ -97,14 +84,11 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
     let app = Router::new()
         .route("/zuora/api/v2/status.json", get(answer))
         .with_state(shown.clone());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/zuora/", listener.local_addr().unwrap());
-    let server = tokio::spawn(axum::serve(listener, app).into_future());
+    let url = format!("http://{}/zuora/", serve(app).await);
 
     let handle = layer().handle();
-    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     // The shortest: the first reading comes within a second, the next at most 6 s after it.
-    let page = Statuspage::new(client, &url).with_interval(Duration::from_secs(5));
+    let page = Statuspage::new(http_client(), &url).with_interval(secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
     let report = || handle.status().partner_says;
 
@@ -123,8 +107,7 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
     assert_eq!((asked.sent, asked.confirmed), (1, 1));
 
     drop(handle);
-    timeout(CAP, following).await.unwrap().unwrap();
-    server.abort();
+    soon(following).await.unwrap();
 }
 
 #[tokio::test]
@@ -134,10 +117,9 @@ async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = bound.local_addr().unwrap();
     let handle = layer().handle();
-    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let page = Statuspage::new(client, format!("http://{addr}"));
+    let page = Statuspage::new(http_client(), format!("http://{addr}"));
     // So that the first reading comes within a second.
-    let page = page.with_interval(Duration::from_secs(5));
+    let page = page.with_interval(secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
     until(|| handle.status().partner_unreadable.is_some()).await;
     let error = handle.status().partner_unreadable.unwrap().error;
@@ -153,11 +135,6 @@ async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
 }
 
 // ---- in memory ------------------------------------------------------------------------------------
-
-#[expect(clippy::disallowed_methods, reason = "reads the paused clock")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 type Text = Full<Bytes>;
 
@@ -184,12 +161,12 @@ where
     handle.status()
 }
 
-fn answering<B: Body + Clone>(
+fn answering<B: Body>(
     status: u16,
-    body: B,
+    body: impl Fn() -> B,
 ) -> impl Service<Request<Empty<Bytes>>, Response = Response<B>, Error = io::Error> {
     service_fn(move |_| {
-        let mut answer = Response::new(body.clone());
+        let mut answer = Response::new(body());
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
         if status == 301 {
             let elsewhere = header::HeaderValue::from_static("https://status.example.com");
@@ -219,11 +196,7 @@ async fn a_page_that_says_critical_for_an_hour_refuses_nothing() {
     let mut following = pin!(handle.follow_statuspage(page).unwrap());
     let partner = service_fn(async |()| Ok::<_, Infallible>(()));
     for _ in 0..3600 {
-        assert!(
-            timeout(Duration::from_secs(1), &mut following)
-                .await
-                .is_err()
-        );
+        assert!(timeout(secs(1), &mut following).await.is_err());
         layer.layer(partner).oneshot(()).await.unwrap();
     }
     assert!(
@@ -293,8 +266,8 @@ async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
         ),
     ] {
         let handle = layer().handle();
-        let client = answering(code, Text::from(body.to_owned()));
-        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        let client = answering(code, || Text::from(body.to_owned()));
+        let status = followed(&handle, client, secs(1)).await;
         let error = status.partner_unreadable.unwrap().error;
         let named = format!("{URL}/api/v2/status.json: {why}");
         assert!(error.starts_with(&named), "{body:.40}: {error}");
@@ -308,29 +281,18 @@ async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
     }
 }
 
-/// A body without an end, that counts what was taken from it.
-#[derive(Clone)]
-struct Endless(Rc<Cell<usize>>);
-
-impl Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.set(self.0.get() + 1000);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1000])))))
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_body_is_read_up_to_64_kib_and_no_further() {
-    let taken = Rc::new(Cell::new(0));
+    let taken = Cell::new(0);
     let handle = layer().handle();
-    let endless = answering(200, Endless(taken.clone()));
-    let status = followed(&handle, endless, Duration::from_secs(1)).await;
+    let endless = answering(200, || {
+        let blanks = ScriptedBody::of([Step::Repeats(vec![b' '; 1000].into())]);
+        blanks.map_frame(|frame| {
+            taken.set(taken.get() + 1000);
+            frame
+        })
+    });
+    let status = followed(&handle, endless, secs(1)).await;
     let error = status.partner_unreadable.unwrap().error;
     assert!(
         error.ends_with("the body is longer than 65536 bytes"),
@@ -342,60 +304,30 @@ async fn a_body_is_read_up_to_64_kib_and_no_further() {
         let handle = layer().handle();
         let page = page("none", "fine");
         let body = format!("{page}{}", " ".repeat(length - page.len()));
-        let client = answering(200, Text::from(body.clone()));
-        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        let client = answering(200, || Text::from(body.clone()));
+        let status = followed(&handle, client, secs(1)).await;
         assert_eq!(status.partner_says.is_some(), fits, "{length}");
         assert_eq!(status.partner_unreadable.is_none(), fits, "{length}");
 
         let handle = layer().handle();
-        let client = answering(200, Pieces(body.into()));
-        let status = followed(&handle, client, Duration::from_secs(1)).await;
+        // A body that does not say how long it is.
+        let pieces = body.as_bytes().chunks(1000);
+        let pieces = pieces.map(|piece| Step::Data(piece.to_vec().into()));
+        let client = answering(200, || ScriptedBody::of(pieces.clone()));
+        let status = followed(&handle, client, secs(1)).await;
         assert_eq!(status.partner_says.is_some(), fits, "{length}, in pieces");
-    }
-}
-
-/// A body that does not say how long it is.
-#[derive(Clone)]
-struct Pieces(Bytes);
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let length = self.0.len().min(1000);
-        let piece = self.0.split_to(length);
-        Poll::Ready((length > 0).then(|| Ok(Frame::data(piece))))
-    }
-}
-
-/// A body that never comes.
-#[derive(Clone)]
-struct Silent;
-
-impl Body for Silent {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_hangs_is_given_up_after_the_timeout() {
-    let ten = Duration::from_secs(10);
-    let brief = Duration::from_millis(1);
+    let ten = secs(10);
+    let brief = millis(1);
     let handle = layer().handle();
-    let status = followed(&handle, answering(200, Silent), ten - brief).await;
+    let silent = || answering(200, || ScriptedBody::of([Step::Hangs]));
+    let status = followed(&handle, silent(), ten - brief).await;
     assert_eq!(status.partner_unreadable, None);
-    let status = followed(&handle, answering(200, Silent), ten + brief).await;
+    let status = followed(&handle, silent(), ten + brief).await;
     let error = status.partner_unreadable.unwrap().error;
     assert!(error.ends_with("no answer within 10s"), "{error}");
 
@@ -449,12 +381,12 @@ async fn a_page_that_asks_to_be_left_alone_is() {
         let answer = Response::builder().status(429).header("retry-after", "600");
         async move { Ok(answer.body(Text::default()).unwrap()) }
     });
-    let status = followed(&handle, client, Duration::from_secs(599)).await;
+    let status = followed(&handle, client, secs(599)).await;
     assert_eq!(asked.get(), 1);
     assert!(status.partner_unreadable.is_some());
     // And no longer than a fifth more.
     asked.set(0);
-    followed(&handle, client, Duration::from_secs(721)).await;
+    followed(&handle, client, secs(721)).await;
     assert_eq!(asked.get(), 2);
 }
 
@@ -476,14 +408,14 @@ async fn an_error_does_not_forget_what_was_read() {
         };
         async move { Ok(answer.unwrap()) }
     });
-    let status = followed(&handle, client, Duration::from_secs(250)).await;
+    let status = followed(&handle, client, secs(250)).await;
     let tag = Some("\"7\"".to_owned());
     assert!(tags.borrow().len() >= 3);
     assert_eq!(tags.borrow()[..3], [None, tag.clone(), tag]);
     assert_eq!(status.partner_unreadable, None);
     let report = status.partner_says.unwrap();
     assert_eq!(report.says.description(), "Degraded");
-    assert!(report.age < Duration::from_secs(130), "{:?}", report.age);
+    assert!(report.age < secs(130), "{:?}", report.age);
 }
 
 #[tokio::test(start_paused = true)]
@@ -505,7 +437,7 @@ async fn it_ends_when_no_layer_service_or_handle_is_left() {
         });
         let page = Statuspage::new(client, URL).with_seed(0);
         let mut following = pin!(handle.follow_statuspage(page).unwrap());
-        let brief = Duration::from_millis(1);
+        let brief = millis(1);
         if stage != "waiting" {
             tokio::select! {
                 () = &mut following => panic!("a handle is left"),
@@ -541,7 +473,7 @@ async fn it_does_nothing_before_it_is_polled_and_asks_within_a_fifth_of_the_inte
         advance(HOUR).await;
         assert_eq!(asked.get(), None);
         let polled = now();
-        let fifth = Duration::from_secs(12) + Duration::from_millis(1);
+        let fifth = secs(12) + millis(1);
         assert!(timeout(fifth, following).await.is_err());
         firsts.push(asked.get().expect("it has asked") - polled);
     }
@@ -567,7 +499,7 @@ async fn what_the_page_says_anew_is_read_and_then_confirmed() {
     );
 
     let confirmed_again_and_again = async || {
-        sleep(Duration::from_secs(600)).await;
+        sleep(secs(600)).await;
         let Page {
             sent, confirmed, ..
         } = *shown.lock().unwrap();
@@ -586,18 +518,13 @@ async fn what_the_page_says_anew_is_read_and_then_confirmed() {
 #[test]
 fn it_can_be_spawned() {
     fn is_send(_: impl Future<Output = ()> + Send + 'static) {}
-    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    is_send(
-        layer()
-            .handle()
-            .follow_statuspage(Statuspage::new(client, URL))
-            .unwrap(),
-    );
+    let page = Statuspage::new(http_client(), URL);
+    is_send(layer().handle().follow_statuspage(page).unwrap());
 }
 
 #[test]
 fn a_page_that_makes_no_sense_is_an_error() {
-    let client = || answering(200, Text::default());
+    let client = || answering(200, Text::default);
     let follow = |page| {
         layer()
             .handle()
@@ -620,7 +547,7 @@ fn a_page_that_makes_no_sense_is_an_error() {
          it names a user, and would be shown in the status"
     );
     assert!(!format!("{error:?}").contains("secret"));
-    let often = Statuspage::new(client(), URL).with_interval(Duration::from_millis(1));
+    let often = Statuspage::new(client(), URL).with_interval(millis(1));
     assert_eq!(
         follow(often).to_string(),
         "the status page's interval is 1 ms: allowed is 5 s or longer"
