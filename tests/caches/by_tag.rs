@@ -1,7 +1,7 @@
 //! The cache-bust signal empties a real cache by tag, exactly at the recovery.
 
-use std::time::Duration;
-
+use test_support::millis;
+use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{Hold, MaintenanceHandle, MaintenanceLayer, Mode};
 
@@ -44,7 +44,7 @@ fn left(cache: &Tagged) -> Vec<&'static str> {
 
 /// Lets every task run until it waits: a millisecond of paused time passes only then.
 async fn everybody_has_run() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    sleep(millis(1)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     num::NonZeroU32,
     sync::{
@@ -19,15 +20,12 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http_body_util::Full;
 use proptest::prelude::*;
+use test_support::{HOUR, HttpClient, collected, http_client, secs, serve, soon};
 use tokio::{
-    net::TcpListener,
     sync::{Notify, watch},
+    time::advance,
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
@@ -40,20 +38,7 @@ use tower_maintenance::{
 #[expect(dead_code, reason = "its `main` runs by itself")]
 mod purge;
 
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
-
-fn recover(handle: &MaintenanceHandle) {
-    let before = handle.generation();
-    handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
-    handle.release("on-call", "partner is back").unwrap();
-    assert!(handle.generation() > before);
-}
+use crate::support::recover;
 
 // ---- an origin by the book --------------------------------------------------------------------------
 
@@ -129,7 +114,7 @@ impl Stack {
     ) -> Response<String> {
         let origin = |request: Request<()>| {
             let response = origin(&request);
-            async move { Ok::<_, std::io::Error>(response) }
+            async move { Ok::<_, io::Error>(response) }
         };
         let gated = self.maintenance.paths().layer(service_fn(origin));
         self.bust.layer(gated).oneshot(request).await.unwrap()
@@ -165,6 +150,11 @@ impl Stack {
         self.send_to(note, request).await;
         seen.into_inner()
     }
+}
+
+/// A page without a word.
+async fn blank(_: Request<()>) -> io::Result<Response<String>> {
+    Ok(Response::new(String::new()))
 }
 
 fn value(text: &str) -> HeaderValue {
@@ -211,13 +201,13 @@ async fn the_first_request_after_a_hold_ran_out_gets_the_new_body() {
     let stack = Stack::plain();
     let old = stack.tag().await;
     let generation = stack.handle().generation();
-    let hold = Hold::new("on-call", "ticket 4711").for_at_most(Duration::from_secs(10));
+    let hold = Hold::new("on-call", "ticket 4711").for_at_most(secs(10));
     stack.handle().engage(hold).unwrap();
-    tokio::time::advance(Duration::from_secs(9)).await;
+    advance(secs(9)).await;
     assert_eq!(stack.get(&[("if-none-match", &old)]).await.status(), 503);
 
     // Nobody calls, and nobody looks.
-    tokio::time::advance(Duration::from_secs(51)).await;
+    advance(secs(51)).await;
     let first = stack.get(&[("if-none-match", &old)]).await;
     assert_eq!(
         (first.status(), &**first.body()),
@@ -333,7 +323,7 @@ async fn an_answer_that_began_before_the_recovery_bears_the_generation_of_before
                     arrived.notify_one();
                     go_on.notified().await;
                 }
-                Ok::<_, std::io::Error>(origin(&request))
+                Ok::<_, io::Error>(origin(&request))
             }
         })
     };
@@ -393,8 +383,7 @@ async fn conditional_writes_pass_between_replicas_and_over_a_deployment() {
     let replica = |generation| {
         let layer = MaintenanceLayer::builder("zuora").generation(generation);
         let layer = layer.build().unwrap();
-        let origin =
-            service_fn(async |request: Request<()>| Ok::<_, std::io::Error>(origin(&request)));
+        let origin = service_fn(async |request: Request<()>| Ok::<_, io::Error>(origin(&request)));
         CacheBustLayer::new(&layer.handle()).layer(layer.paths().layer(origin))
     };
     let replicas = [1000, 1007, 2000].map(replica);
@@ -586,12 +575,7 @@ async fn a_refusal_passes_untouched() {
             .expire_cookie(NamedCookie::new("prices"))
             .surrogate_key(["prices"])
     });
-    let gated = stack
-        .maintenance
-        .paths()
-        .layer(service_fn(async |_: Request<()>| {
-            Ok::<_, std::io::Error>(Response::new(String::new()))
-        }));
+    let gated = stack.maintenance.paths().layer(service_fn(blank));
     stack
         .handle()
         .engage(Hold::new("on-call", "ticket 4711"))
@@ -640,8 +624,7 @@ async fn two_layers_around_one_route_nest() {
     );
     let inner = CacheBustLayer::new(&zuora.handle());
     let outer = CacheBustLayer::new(&tax.handle());
-    let service =
-        service_fn(async |request: Request<()>| Ok::<_, std::io::Error>(origin(&request)));
+    let service = service_fn(async |request: Request<()>| Ok::<_, io::Error>(origin(&request)));
     let app = outer.layer(inner.layer(service));
     let send = async |tag: Option<&HeaderValue>| {
         let mut request = Request::get("/prices");
@@ -663,7 +646,7 @@ async fn two_layers_around_one_route_nest() {
 
 /// A client with a cookie jar and a store, as far as headers go.
 struct Browser {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
     address: SocketAddr,
     host: &'static str,
     site: Option<&'static str>,
@@ -682,7 +665,7 @@ struct Visit {
 impl Browser {
     fn new(address: SocketAddr) -> Self {
         Self {
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: http_client(),
             address,
             host: "localhost",
             site: Some("none"),
@@ -708,8 +691,8 @@ impl Browser {
             request = request.header("if-none-match", tag);
         }
         let response = self.client.request(request.body(Full::default()).unwrap());
-        let (head, body) = soon(response).await.unwrap().into_parts();
-        let body = soon(body.collect()).await.unwrap().to_bytes();
+        let response = soon(response).await.unwrap();
+        let (head, body) = collected(response).await.into_parts();
         if head.headers.contains_key("clear-site-data") {
             self.store.clear();
         }
@@ -761,13 +744,6 @@ struct Shop {
     bust: CacheBustLayer,
     address: SocketAddr,
     euros: Arc<AtomicU32>,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
 }
 
 impl Shop {
@@ -807,15 +783,11 @@ impl Shop {
             .route("/logout", get(logout))
             .layer(layer.paths())
             .layer(bust.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {
             handle,
             bust,
-            address,
+            address: serve(app).await,
             euros,
-            serving,
         }
     }
 
@@ -972,13 +944,12 @@ async fn a_restart_is_no_recovery_and_heals_nobody() {
     const LAST_MONTH: u64 = 1_722_457_620_000;
     // Whether a client of last month has its cookies and its store cleared, and which generation it is told.
     let visit = async |layer: &MaintenanceLayer, bust: &CacheBustLayer| {
-        let page = service_fn(async |_: Request<()>| {
-            Ok::<_, std::io::Error>(Response::new(String::new()))
-        });
         let request = Request::get("/")
             .header("sec-fetch-site", "none")
             .header("cookie", format!("maintenance-generation={LAST_MONTH}"));
-        let app = bust.layer(page).oneshot(request.body(()).unwrap());
+        let app = bust
+            .layer(service_fn(blank))
+            .oneshot(request.body(()).unwrap());
         let headers = app.await.unwrap().headers().clone();
         let set: Vec<_> = headers.get_all("set-cookie").iter().collect();
         let told = format!("maintenance-generation={};", layer.handle().generation());
@@ -1022,9 +993,7 @@ async fn no_more_browsers_clear_in_a_second_than_allowed() {
         .build()
         .unwrap();
     recover(&layer.handle());
-    let page =
-        service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new())));
-    let app = bust.layer(page);
+    let app = bust.layer(service_fn(blank));
     let visit = async |method: Method| {
         let request = Request::builder()
             .method(method)
@@ -1045,10 +1014,10 @@ async fn no_more_browsers_clear_in_a_second_than_allowed() {
     assert_eq!(visit(Method::HEAD).await, None);
     tokio::time::pause();
     let both = value("\"cache\", \"storage\"");
-    tokio::time::advance(Duration::from_secs(2)).await;
+    advance(secs(2)).await;
     assert_eq!(visit(Method::GET).await, Some(both.clone()));
     assert_eq!(visit(Method::GET).await, None, "and its cookie stays old");
-    tokio::time::advance(Duration::from_secs(1)).await;
+    advance(secs(1)).await;
     assert_eq!(visit(Method::GET).await, Some(both));
     assert_eq!(bust.counts().cleared, 2);
 }
@@ -1065,9 +1034,7 @@ async fn over_the_limit_cookies_still_go_and_forgeries_have_no_share_of_it() {
         .build()
         .unwrap();
     recover(&layer.handle());
-    let page =
-        service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new())));
-    let app = bust.layer(page);
+    let app = bust.layer(service_fn(blank));
     // Whether the store is cleared, the cookie expired, the generation told.
     let visit = async |cookie: &str| {
         let request = Request::get("/")
@@ -1094,7 +1061,7 @@ async fn over_the_limit_cookies_still_go_and_forgeries_have_no_share_of_it() {
     let put_off = (false, true, false);
     assert_eq!(visit(honest).await, put_off, "the clear comes later");
     assert_eq!(visit(honest).await, put_off);
-    tokio::time::advance(Duration::from_secs(1)).await;
+    advance(secs(1)).await;
     assert_eq!(visit(honest).await, (true, true, true));
     let counts = bust.counts();
     assert_eq!((counts.healed, counts.cleared), (5, 2));
@@ -1271,8 +1238,6 @@ enum Takes {
 
 /// Where it listens, and how many requests have arrived.
 async fn cdn_that(takes: Takes) -> (String, watch::Receiver<u32>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let (arrivals, arrived) = watch::channel(0);
     let arrivals = Arc::new(arrivals);
     let purge = async move || {
@@ -1288,10 +1253,8 @@ async fn cdn_that(takes: Takes) -> (String, watch::Receiver<u32>) {
             }
         }
     };
-    let app = Router::new().fallback(purge);
-    // It ends with the test's runtime.
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, arrived)
+    let addr = serve(Router::new().fallback(purge)).await;
+    (format!("http://{addr}"), arrived)
 }
 
 #[tokio::test]
@@ -1303,8 +1266,7 @@ async fn a_cdn_that_hangs_holds_up_no_other_and_a_newer_recovery_replaces_its_re
     let (healthy_url, mut healthy) = cdn_that(Takes::Purges).await;
     let cdns = [hanging_url, busy_url, healthy_url];
     let cdns = cdns.map(|url| CdnPurge::fastly("a", "t").unwrap().at(&url).unwrap());
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let following = purge::follow(handle.cache_bust(), cdns.into(), client);
+    let following = purge::follow(handle.cache_bust(), cdns.into(), http_client());
     let following = tokio::spawn(following);
 
     for recoveries in 1..=3 {
@@ -1327,8 +1289,8 @@ fn a_purge_waits_for_as_long_as_the_cdn_asks_but_not_for_ever() {
         let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value(said))]);
         purge::retry_after(&headers)
     };
-    assert_eq!(asked("7"), Duration::from_secs(7));
-    assert_eq!(asked("86400"), Duration::from_secs(3600));
+    assert_eq!(asked("7"), secs(7));
+    assert_eq!(asked("86400"), HOUR);
     for nothing in ["", "soon", "-1", "0"] {
         assert_eq!(asked(nothing), Duration::ZERO, "{nothing}");
     }

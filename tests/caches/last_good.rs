@@ -1,22 +1,19 @@
 //! The last good answer: prices while purchases wait, and nobody sees what is another's.
 
 use std::{
-    collections::VecDeque,
     io,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
+use test_support::{ScriptedBody, Step as Comes, secs};
 use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
     Error, Hold, MaintenanceLayer, Policy, Refused,
@@ -26,60 +23,9 @@ use tower_maintenance::{
     },
 };
 
-/// A body of given frames; with `forever`, of the last one again and again.
-#[derive(Default)]
-struct Frames {
-    frames: VecDeque<Result<Frame<Bytes>, io::Error>>,
-    forever: Option<Bytes>,
-}
-
-impl Frames {
-    fn of(parts: impl IntoIterator<Item = &'static str>) -> Self {
-        let data = |part: &'static str| Ok(Frame::data(Bytes::from_static(part.as_bytes())));
-        Self {
-            frames: parts.into_iter().map(data).collect(),
-            forever: None,
-        }
-    }
-
-    fn then(mut self, frame: Result<Frame<Bytes>, io::Error>) -> Self {
-        self.frames.push_back(frame);
-        self
-    }
-}
-
-impl From<Bytes> for Frames {
-    fn from(bytes: Bytes) -> Self {
-        Self::default().then(Ok(Frame::data(bytes)))
-    }
-}
-
-impl From<String> for Frames {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
-    }
-}
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let again = self.forever.clone().map(|bytes| Ok(Frame::data(bytes)));
-        Poll::Ready(self.frames.pop_front().or(again))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && self.forever.is_none()
-    }
-}
-
 type Asks = Request<Full<Bytes>>;
-type Answer = Response<LastGoodBody<Measured<Frames>>>;
-type Partner = dyn Fn(&Asks) -> Result<Response<Frames>, io::Error> + Send + Sync;
+type Answer = Response<LastGoodBody<Measured<ScriptedBody>>>;
+type Partner = dyn Fn(&Asks) -> Result<Response<ScriptedBody>, io::Error> + Send + Sync;
 
 /// A partner whose answers the test chooses, behind the layer around calls, behind the last good answers.
 struct World {
@@ -99,7 +45,7 @@ impl World {
             .build()
             .unwrap();
         let partner: Arc<Mutex<Arc<Partner>>> = Arc::new(Mutex::new(Arc::new(|_| {
-            Ok(Response::new(Frames::of(["12 EUR"])))
+            Ok(Response::new(ScriptedBody::whole("12 EUR")))
         })));
         let ask = partner.clone();
         let inner = service_fn(move |request: Asks| {
@@ -121,13 +67,13 @@ impl World {
 
     fn answers(
         &self,
-        partner: impl Fn(&Asks) -> Result<Response<Frames>, io::Error> + Send + Sync + 'static,
+        partner: impl Fn(&Asks) -> Result<Response<ScriptedBody>, io::Error> + Send + Sync + 'static,
     ) {
         *self.partner.lock().unwrap() = Arc::new(partner);
     }
 
     fn answers_with(&self, headers: &'static [(&'static str, &'static str)], body: &'static str) {
-        self.answers(move |_| Ok(answer(headers, Frames::of([body]))));
+        self.answers(move |_| Ok(answer(headers, ScriptedBody::whole(body))));
     }
 
     fn hold(&self) {
@@ -186,7 +132,7 @@ impl World {
     }
 }
 
-fn answer(headers: &[(&'static str, &'static str)], body: Frames) -> Response<Frames> {
+fn answer(headers: &[(&'static str, &'static str)], body: ScriptedBody) -> Response<ScriptedBody> {
     let mut answer = Response::new(body);
     for (name, value) in headers {
         let name = HeaderName::from_static(name);
@@ -221,10 +167,6 @@ fn prices() -> Asks {
 )]
 fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
-}
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
 }
 
 // ---- what is kept ---------------------------------------------------------------------------------
@@ -304,7 +246,7 @@ async fn only_a_200_to_a_get_without_a_body_is_kept() {
         world.answers(move |_| {
             Ok(Response::builder()
                 .status(status)
-                .body(Frames::of(["x"]))
+                .body(ScriptedBody::whole("x"))
                 .unwrap())
         });
         world.pass(prices()).await;
@@ -393,24 +335,23 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
             .path("/prices")
             .max_entry_bytes(4096),
     );
-    let broken = || Frames::of(["12"]).then(Err(io::Error::other("reset")));
-    let trailers = || Frames::of(["12 EUR"]).then(Ok(Frame::trailers(HeaderMap::new())));
-    let large = || Frames::from(Bytes::from(vec![b'x'; 4096]));
-    let in_parts = || Frames::of(["x"]).then(Ok(Frame::data(vec![b'x'; 4095].into())));
-    let hostile: [fn() -> Frames; 4] = [broken, trailers, large, in_parts];
-    for (number, body) in hostile.into_iter().enumerate() {
-        world.answers(move |_| Ok(Response::new(body())));
+    let trailers = Comes::Trailers(HeaderMap::new());
+    for hostile in [
+        vec![Comes::data(b"12"), Comes::BreaksOff],
+        vec![Comes::data(b"12 EUR"), trailers],
+        vec![Comes::data(&[b'x'; 4096])],
+        vec![Comes::data(b"x"), Comes::data(&[b'x'; 4095])],
+    ] {
+        let steps = hostile.clone();
+        world.answers(move |_| Ok(Response::new(ScriptedBody::of(steps.clone()))));
         world.pass(prices()).await;
-        assert!(world.ask_held(prices()).await.is_none(), "{number}");
+        assert!(world.ask_held(prices()).await.is_none(), "{hostile:?}");
     }
 
     // One without end, of which the reader takes much and lets go.
     world.answers(|_| {
-        let forever = Some(Bytes::from(vec![b'x'; 1000]));
-        Ok(Response::new(Frames {
-            forever,
-            ..Frames::default()
-        }))
+        let without_end = Comes::Repeats(vec![b'x'; 1000].into());
+        Ok(Response::new(ScriptedBody::of([without_end])))
     });
     let mut body = world.ask(prices()).await.unwrap().into_body();
     for _ in 0..1000 {
@@ -429,7 +370,10 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
     drop(body);
 
     // One that is left before its end.
-    world.answers(|_| Ok(Response::new(Frames::of(["12", " EUR"]))));
+    world.answers(|_| {
+        let parts = [Comes::data(b"12"), Comes::data(b" EUR")];
+        Ok(Response::new(ScriptedBody::of(parts)))
+    });
     let mut body = world.ask(prices()).await.unwrap().into_body();
     assert_eq!(
         body.frame().await.unwrap().unwrap().data_ref().unwrap(),
@@ -470,7 +414,7 @@ async fn variants_are_told_apart_by_all_values_of_what_vary_names() {
     world.answers(|request| {
         let said: Vec<_> = request.headers().get_all("x-plan").iter().collect();
         let body = format!("{said:?}");
-        let mut answer = Response::new(Frames::from(body));
+        let mut answer = Response::new(ScriptedBody::whole(body));
         answer
             .headers_mut()
             .insert("vary", HeaderValue::from_static("X-PLAN"));
@@ -500,7 +444,7 @@ async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
     let world = World::prices();
     world.answers(|request| {
         let origin = request.headers().get("origin").cloned();
-        let mut answer = Response::new(Frames::from(format!("{origin:?}")));
+        let mut answer = Response::new(ScriptedBody::whole(format!("{origin:?}")));
         if origin.is_some() {
             let names = HeaderValue::from_static("Origin, Accept");
             answer.headers_mut().insert("vary", names);
@@ -538,7 +482,7 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     let builder = LastGoodLayer::builder().path("/prices");
     let world = World::new(builder.keyed_by_header("X-Brand"));
     world.answers(|request| {
-        Ok(Response::new(Frames::from(format!(
+        Ok(Response::new(ScriptedBody::whole(format!(
             "{:?}",
             request.headers()
         ))))
@@ -590,7 +534,7 @@ async fn what_came_last_is_kept_whatever_is_kept_already() {
     }
     assert!(world.last_good.counts().bytes > TOTAL / 2);
     let list = "12 EUR ".repeat(4000);
-    world.answers(move |_| Ok(Response::new(Frames::from(list.clone()))));
+    world.answers(move |_| Ok(Response::new(ScriptedBody::whole(list.clone()))));
     world.pass(prices()).await;
     let (_, body) = world.ask_held(prices()).await.unwrap();
     assert_eq!(body.len(), 28_000);
@@ -639,7 +583,7 @@ async fn where_there_is_room_for_one_answer_one_is_kept() {
     for size in (2000..4096).step_by(16) {
         world.last_good.clear();
         world.answers(move |_| {
-            let body = Frames::from(Bytes::from(vec![0; size]));
+            let body = ScriptedBody::whole(vec![0; size]);
             Ok(answer(&[("vary", "accept-language")], body))
         });
         let before = world.last_good.counts().stored;
@@ -663,7 +607,7 @@ async fn where_there_is_room_for_one_answer_one_is_kept() {
 async fn a_vary_of_hundreds_of_names_is_not_kept() {
     let world = World::prices();
     world.answers(|_| {
-        let mut answer = Response::new(Frames::of(["12 EUR"]));
+        let mut answer = Response::new(ScriptedBody::whole("12 EUR"));
         for n in 0..500 {
             let name = HeaderValue::try_from(format!("x-{n}")).unwrap();
             answer.headers_mut().append("vary", name);
@@ -676,7 +620,7 @@ async fn a_vary_of_hundreds_of_names_is_not_kept() {
     world.answers(|_| {
         let names = ["Accept", "aCCept", "accept"].repeat(100).join(" ,, ");
         let answer = Response::builder().header("vary", names);
-        Ok(answer.body(Frames::of(["12 EUR"])).unwrap())
+        Ok(answer.body(ScriptedBody::whole("12 EUR")).unwrap())
     });
     world.pass(prices()).await;
     assert_eq!(world.last_good.counts().stored, 1);
@@ -688,13 +632,7 @@ async fn what_is_kept_stays_within_its_bound() {
     let builder = LastGoodLayer::builder().only(|request| request.uri.path() == "/prices");
     let world = World::new(builder.max_entry_bytes(64 * 1024).max_total_bytes(TOTAL));
     for n in 0..2000_usize {
-        world.answers(move |_| {
-            Ok(Response::new(Frames::from(Bytes::from(vec![
-                0;
-                n * 37
-                    % 60_000
-            ]))))
-        });
+        world.answers(move |_| Ok(Response::new(ScriptedBody::whole(vec![0; n * 37 % 60_000]))));
         // A crowd that asks for what nobody else does.
         world.pass(get(&format!("/prices?x={n}"))).await;
         let bytes = world.last_good.counts().bytes;
@@ -728,7 +666,7 @@ async fn what_is_kept_holds_no_buffer_of_the_connection() {
     let whole = Mutex::new(Some(buffer(&answers)));
     world.answers(move |_| {
         let whole = whole.lock().unwrap().take().unwrap();
-        let mut answer = Response::new(Frames::from(whole.slice(..6)));
+        let mut answer = Response::new(ScriptedBody::whole(whole.slice(..6)));
         let value = HeaderValue::from_maybe_shared(whole.slice(6..9)).unwrap();
         answer.headers_mut().insert("x-currency", value);
         answer
@@ -894,7 +832,7 @@ async fn an_answer_is_as_old_as_its_date_and_the_call_make_it() {
             let date = date.clone();
             async move {
                 tokio::time::sleep(secs(took)).await;
-                let mut answer = answer(&[("age", said)], Frames::of(["12 EUR"]));
+                let mut answer = answer(&[("age", said)], ScriptedBody::whole("12 EUR"));
                 let headers = answer.headers_mut();
                 headers.extend(date.map(|date| (http::header::DATE, date)));
                 Ok::<_, io::Error>(answer)
@@ -949,7 +887,7 @@ async fn expires_counts_from_the_date() {
         let answer = Response::builder()
             .header("date", &date)
             .header("expires", &expires);
-        Ok(answer.body(Frames::of(["12 EUR"])).unwrap())
+        Ok(answer.body(ScriptedBody::whole("12 EUR")).unwrap())
     });
     world.pass(prices()).await;
     tokio::time::advance(secs(7200 + 500)).await;
@@ -964,7 +902,7 @@ async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
     let world = World::prices();
     let not_modified = |headers: &'static [(&'static str, &'static str)]| {
         world.answers(move |_| {
-            let mut answer = answer(headers, Frames::default());
+            let mut answer = answer(headers, ScriptedBody::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             Ok(answer)
         });
@@ -1109,7 +1047,7 @@ async fn a_failing_partner_is_stood_in_for_only_if_asked_for() {
         world.answers(|_| {
             Ok(Response::builder()
                 .status(502)
-                .body(Frames::default())
+                .body(ScriptedBody::default())
                 .unwrap())
         });
         let answer = world.ask(prices()).await.unwrap();
@@ -1135,7 +1073,7 @@ async fn a_failing_partner_is_stood_in_for_only_if_asked_for() {
         world.answers(|_| {
             Ok(Response::builder()
                 .status(501)
-                .body(Frames::default())
+                .body(ScriptedBody::default())
                 .unwrap())
         });
         assert_eq!(
@@ -1167,7 +1105,7 @@ async fn a_write_that_succeeds_drops_what_it_made_old() {
         world.answers(move |_| {
             Ok(Response::builder()
                 .status(status)
-                .body(Frames::default())
+                .body(ScriptedBody::default())
                 .unwrap())
         });
         world.pass(write()).await;
@@ -1277,7 +1215,7 @@ async fn what_is_served_bears_the_generation_of_its_own_time() {
         let inner = service_fn(async |_: Asks| {
             let answer = answer(
                 &[("cache-control", "max-age=60"), ("etag", "\"1\"")],
-                Frames::of(["12 EUR"]),
+                ScriptedBody::whole("12 EUR"),
             );
             Ok::<_, std::convert::Infallible>(answer)
         });
@@ -1520,7 +1458,7 @@ async fn run(steps: Vec<Step>) -> Result<u64, TestCaseError> {
                 let number = said.len();
                 let says = saying.clone();
                 world.answers(move |_| {
-                    let mut answer = Response::new(Frames::from(number.to_string()));
+                    let mut answer = Response::new(ScriptedBody::whole(number.to_string()));
                     for control in &says.control {
                         let control = HeaderValue::from_static(control);
                         answer.headers_mut().append("cache-control", control);
@@ -1589,7 +1527,7 @@ fn no_answer_crosses_users() {
 // ---- over real sockets ------------------------------------------------------------------------------
 
 mod sockets {
-    use std::net::SocketAddr;
+    use std::{fmt::Debug, net::SocketAddr};
 
     use axum::{
         Router,
@@ -1597,53 +1535,16 @@ mod sockets {
         response::IntoResponse,
         routing::{MethodRouter, get, post},
     };
-    use hyper_util::{
-        client::legacy::{self, connect::HttpConnector},
-        rt::TokioExecutor,
-    };
-    use tokio::{net::TcpListener, task::JoinHandle};
+    use http_body::Body;
+    use test_support::{collected, http_client, serve, soon};
     use tower_maintenance::http::Refusals;
 
     use super::*;
 
-    type Client = legacy::Client<HttpConnector, Full<Bytes>>;
-
-    /// More than enough for anything here; reached only by a failure.
-    const CAP: Duration = secs(60);
-
-    async fn soon<F: Future>(future: F) -> F::Output {
-        tokio::time::timeout(CAP, future)
-            .await
-            .expect("it takes far too long")
-    }
-
-    struct Server {
-        address: SocketAddr,
-        task: JoinHandle<()>,
-    }
-
-    impl Server {
-        async fn of(app: Router) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-            Self { address, task }
-        }
-
-        fn ask(&self, method: Method, path: &str) -> Asks {
-            let uri = format!("http://{}{path}", self.address);
-            Request::builder()
-                .method(method)
-                .uri(uri)
-                .body(Full::default())
-                .unwrap()
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.task.abort();
-        }
+    fn asks(server: SocketAddr, method: Method, path: &str) -> Asks {
+        let uri = format!("http://{server}{path}");
+        let request = Request::builder().method(method).uri(uri);
+        request.body(Full::default()).unwrap()
     }
 
     #[derive(Clone, Default)]
@@ -1682,26 +1583,16 @@ mod sockets {
         }
     }
 
-    fn client() -> Client {
-        legacy::Client::builder(TokioExecutor::new()).build_http()
-    }
-
-    async fn text<B: Body>(answer: Response<B>) -> String
-    where
-        B::Error: std::fmt::Debug,
-    {
-        let body = soon(Box::pin(answer.into_body()).collect())
-            .await
-            .unwrap()
-            .to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
+    async fn text<B: Body<Error: Debug>>(answer: Response<B>) -> String {
+        let body = collected(answer).await.into_body();
+        String::from_utf8(body.into()).unwrap()
     }
 
     #[tokio::test]
     async fn customers_see_prices_while_purchases_wait_around_calls() {
         let billing = Billing::default();
         billing.costs(12);
-        let partner = Server::of(billing.app()).await;
+        let partner = serve(billing.app()).await;
         // Long enough for no probe to pass while the test goes on, and ended by hand.
         let policy = Policy::default()
             .with_consecutive_failures(3)
@@ -1712,8 +1603,9 @@ mod sockets {
             .build()
             .unwrap();
         let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
-        let calls = last_good.layer(layer.http_calls().layer(client()));
-        let ask = async |method, path| soon(calls.clone().oneshot(partner.ask(method, path))).await;
+        let calls = last_good.layer(layer.http_calls().layer(http_client()));
+        let ask =
+            async |method, path| soon(calls.clone().oneshot(asks(partner, method, path))).await;
 
         assert_eq!(
             text(ask(Method::GET, "/v1/prices").await.unwrap()).await,
@@ -1767,9 +1659,13 @@ mod sockets {
         let layer = MaintenanceLayer::new("zuora");
         let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
         let gated = layer.paths().refusing(Refusals::new().component("Billing"));
-        let ours = Server::of(billing.app().layer(gated).layer(last_good.clone())).await;
-        let client = client();
-        let ask = async |method, path| soon(client.request(ours.ask(method, path))).await.unwrap();
+        let ours = serve(billing.app().layer(gated).layer(last_good.clone())).await;
+        let client = http_client();
+        let ask = async |method, path| {
+            soon(client.request(asks(ours, method, path)))
+                .await
+                .unwrap()
+        };
 
         let answer = ask(Method::GET, "/v1/prices").await;
         assert_eq!(answer.headers()["cache-control"], "max-age=60");

@@ -11,3 +11,5 @@ mod last_good;
 mod push;
 #[cfg(feature = "http")]
 mod smooth_return;
+#[cfg(feature = "http")]
+mod support;

@@ -1,29 +1,29 @@
 //! Push: the stream of events and its script, in memory; `push_many.rs` has them over sockets.
 
 use std::{
-    future::poll_fn,
+    convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::HeaderMap};
-use http_body::Body;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::{
-    runtime::Handle,
-    time::{sleep, timeout},
-};
+use test_support::{alive_tasks, at_once, millis, now, secs, soon};
+use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
     http::{EventStream, Push, PushScript},
 };
 
-const HEARTBEAT: Duration = Duration::from_secs(20);
+use crate::support::recover;
+
+const HEARTBEAT: Duration = secs(20);
 const BORN: u64 = 1_000;
 
 fn handle() -> MaintenanceHandle {
@@ -36,13 +36,6 @@ fn layer(generation: u64) -> MaintenanceLayer {
         .generation(generation)
         .build()
         .unwrap()
-}
-
-/// One episode by hand: the generation after it.
-fn episode(handle: &MaintenanceHandle) -> u64 {
-    handle.engage(Hold::new("test", "an episode")).unwrap();
-    handle.release("test", "its end").unwrap();
-    handle.generation()
 }
 
 async fn ask(push: &Push, last: Option<&str>) -> Response<EventStream> {
@@ -62,22 +55,17 @@ async fn open(push: &Push, last: Option<&str>) -> EventStream {
 
 /// What the stream says next; `None` at its end.
 async fn next(stream: &mut EventStream) -> Option<String> {
-    let frame = poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx));
-    let frame = timeout(Duration::from_secs(60), frame).await.unwrap()?;
-    let data = frame.unwrap().into_data().unwrap();
-    Some(String::from_utf8(data.to_vec()).unwrap())
+    soon(stream.frame()).await.map(text)
 }
 
 /// What it says without having to wait.
-fn now(stream: &mut EventStream) -> Option<String> {
-    let mut cx = Context::from_waker(Waker::noop());
-    match Pin::new(stream).poll_frame(&mut cx) {
-        Poll::Ready(frame) => {
-            let data = frame?.unwrap().into_data().unwrap();
-            Some(String::from_utf8(data.to_vec()).unwrap())
-        }
-        Poll::Pending => None,
-    }
+fn at_hand(stream: &mut EventStream) -> Option<String> {
+    at_once(stream.frame())?.map(text)
+}
+
+fn text(frame: Result<Frame<Bytes>, Infallible>) -> String {
+    let data = frame.unwrap().into_data().unwrap();
+    String::from_utf8(data.into()).unwrap()
 }
 
 /// An event's name, id and data, read as the specification says.
@@ -113,10 +101,6 @@ fn greeting(said: &str) -> (u64, &str) {
     (retry.parse().unwrap(), rest)
 }
 
-fn alive() -> usize {
-    Handle::current().metrics().num_alive_tasks()
-}
-
 // ---- what is told ---------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
@@ -148,15 +132,15 @@ async fn each_recovery_is_told_once_to_everybody() {
     for _ in 0..20 {
         let mut stream = open(&push, None).await;
         next(&mut stream).await.unwrap();
-        assert_eq!(now(&mut stream), None);
+        assert_eq!(at_hand(&mut stream), None);
         streams.push(stream);
     }
     for _ in 0..3 {
-        let generation = episode(&handle);
+        let generation = recover(&handle);
         for stream in &mut streams {
             let said = next(stream).await.unwrap();
             assert_eq!(recovered(&said), generation);
-            assert_eq!(now(stream), None);
+            assert_eq!(at_hand(stream), None);
         }
     }
 }
@@ -167,18 +151,18 @@ async fn who_missed_recoveries_is_told_the_newest_at_once() {
     let push = Push::new(&handle);
     let mut lagging = open(&push, None).await;
     next(&mut lagging).await.unwrap();
-    let seen = episode(&handle);
+    let seen = recover(&handle);
     for _ in 0..3 {
-        episode(&handle);
+        recover(&handle);
     }
     let newest = handle.generation();
     assert_eq!(recovered(&next(&mut lagging).await.unwrap()), newest);
-    assert_eq!(now(&mut lagging), None);
+    assert_eq!(at_hand(&mut lagging), None);
 
     let mut back = open(&push, Some(&seen.to_string())).await;
-    assert_eq!(greeting(&now(&mut back).unwrap()).1, "");
-    assert_eq!(recovered(&now(&mut back).unwrap()), newest);
-    assert_eq!(now(&mut back), None);
+    assert_eq!(greeting(&at_hand(&mut back).unwrap()).1, "");
+    assert_eq!(recovered(&at_hand(&mut back).unwrap()), newest);
+    assert_eq!(at_hand(&mut back), None);
 }
 
 /// As before a restart, whose generation is lower: nothing has recovered in this process.
@@ -189,7 +173,7 @@ async fn who_comes_back_after_a_restart_is_told() {
         let push = Push::new(&handle);
         let mut back = open(&push, Some(&BORN.to_string())).await;
         next(&mut back).await.unwrap();
-        let said = now(&mut back).unwrap();
+        let said = at_hand(&mut back).unwrap();
         assert_eq!(recovered(&said), BORN + 5);
         assert_eq!(read(&said).2["urls"][0], "/prices");
         push
@@ -222,10 +206,10 @@ async fn an_id_that_is_equal_higher_or_no_number_gets_no_event_but_the_next() {
         let mut stream = open(&push, Some(id)).await;
         let said = next(&mut stream).await.unwrap();
         assert_eq!(greeting(&said).1, "", "{id:?}");
-        assert_eq!(now(&mut stream), None, "{id:?}");
+        assert_eq!(at_hand(&mut stream), None, "{id:?}");
         streams.push(stream);
     }
-    let generation = episode(&handle);
+    let generation = recover(&handle);
     for stream in &mut streams {
         assert_eq!(recovered(&next(stream).await.unwrap()), generation);
     }
@@ -237,20 +221,15 @@ async fn while_anybody_subscribes_time_moves() {
     let push = Push::new(&handle);
     let mut stream = open(&push, None).await;
     next(&mut stream).await.unwrap();
-    let span = Duration::from_secs(7);
+    let span = secs(7);
     let hold = Hold::new("test", "a hold that ends by itself").for_at_most(span);
-    let began = tokio_now();
+    let began = now();
     handle.engage(hold).unwrap();
     let said = next(&mut stream).await.unwrap();
     recovered(&said);
     // tokio's timer counts in milliseconds.
-    assert!(tokio_now() - began < span + Duration::from_millis(5));
+    assert!(now() - began < span + millis(5));
     assert_eq!(handle.mode(), Mode::Serving);
-}
-
-#[expect(clippy::disallowed_methods, reason = "reads the paused clock")]
-fn tokio_now() -> tokio::time::Instant {
-    tokio::time::Instant::now()
 }
 
 // ---- heartbeats, bounds, ends ---------------------------------------------------------------------
@@ -261,16 +240,13 @@ async fn a_heartbeat_comes_when_it_is_due() {
     let push = Push::new(&handle);
     let mut stream = open(&push, None).await;
     next(&mut stream).await.unwrap();
-    let mut last = tokio_now();
+    let mut last = now();
     for _ in 0..5 {
         let said = next(&mut stream).await.unwrap();
         assert_eq!(said, "event: beat\ndata: 20000\n\n");
-        let took = tokio_now() - last;
+        let took = now() - last;
         last += took;
-        assert!(
-            took.abs_diff(HEARTBEAT) < Duration::from_millis(5),
-            "{took:?}"
-        );
+        assert!(took.abs_diff(HEARTBEAT) < millis(5), "{took:?}");
     }
 }
 
@@ -330,7 +306,7 @@ async fn one_client_takes_no_more_than_its_share_and_whoever_has_no_name_is_boun
         assert_eq!(status, 429);
         let seconds: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((5..=15).contains(&seconds), "{seconds}");
-        assert_eq!(now(&mut body), None);
+        assert_eq!(at_hand(&mut body), None);
     }
     // All others come in, until the room is full.
     for session in [Some("modest"), None, None, None] {
@@ -389,7 +365,7 @@ async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody
         assert_eq!(push.counts().stalled, stalled, "after {beats} heartbeats");
         assert_eq!(push.counts().subscribers as u64, 2 - stalled);
     }
-    let generation = episode(&handle);
+    let generation = recover(&handle);
     assert_eq!(recovered(&next(&mut quick).await.unwrap()), generation);
     assert_eq!(push.counts().streams, 2);
     assert_eq!(next(&mut stuck).await, None, "it ends");
@@ -488,7 +464,7 @@ async fn a_pause_of_the_whole_process_takes_nobodys_place() {
     let push = Push::new(&handle);
     let mut stream = open(&push, None).await;
     next(&mut stream).await.unwrap();
-    assert_eq!(now(&mut stream), None);
+    assert_eq!(at_hand(&mut stream), None);
     tokio::task::yield_now().await;
     tokio::time::advance(100 * HEARTBEAT).await;
     for _ in 0..10 {
@@ -501,14 +477,11 @@ async fn a_pause_of_the_whole_process_takes_nobodys_place() {
 #[tokio::test(start_paused = true)]
 async fn the_spread_is_the_servers_to_say() {
     let handle = handle();
-    let push = Push::builder(&handle)
-        .spread(Duration::from_secs(30))
-        .build()
-        .unwrap();
+    let push = Push::builder(&handle).spread(secs(30)).build().unwrap();
     let mut stream = open(&push, None).await;
     let said = next(&mut stream).await.unwrap();
     assert_eq!(read(greeting(&said).1).2["spread_ms"], 30_000);
-    episode(&handle);
+    recover(&handle);
     let said = next(&mut stream).await.unwrap();
     assert_eq!(read(&said).2["spread_ms"], 30_000);
 }
@@ -517,41 +490,41 @@ async fn the_spread_is_the_servers_to_say() {
 async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     let handle = handle();
     let push = Push::new(&handle);
-    let before = alive();
+    let before = alive_tasks();
     let mut streams = Vec::new();
     for _ in 0..100 {
         let mut stream = open(&push, None).await;
         next(&mut stream).await.unwrap();
         streams.push(stream);
     }
-    assert_eq!(alive(), before + 1);
+    assert_eq!(alive_tasks(), before + 1);
     drop(streams);
     assert_eq!(push.counts().subscribers, 0);
-    sleep(HEARTBEAT + Duration::from_millis(10)).await;
-    assert_eq!(alive(), before);
+    sleep(HEARTBEAT + millis(10)).await;
+    assert_eq!(alive_tasks(), before);
 
     // And whoever comes later is served as the first was.
     let mut late = open(&push, None).await;
     next(&mut late).await.unwrap();
-    assert_eq!(alive(), before + 1);
-    let generation = episode(&handle);
+    assert_eq!(alive_tasks(), before + 1);
+    let generation = recover(&handle);
     assert_eq!(recovered(&next(&mut late).await.unwrap()), generation);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive() {
+async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive_tasks() {
     let layer = layer(BORN);
     let push = Push::new(&layer.handle());
     let mut events = layer.handle().events();
     let mut stream = open(&push, None).await;
     next(&mut stream).await.unwrap();
-    assert_eq!(now(&mut stream), None);
+    assert_eq!(at_hand(&mut stream), None);
     drop(layer);
     assert_eq!(next(&mut stream).await, None);
     assert!(events.recv().await.is_none());
     assert_eq!(push.counts().subscribers, 0);
     tokio::task::yield_now().await;
-    assert_eq!(alive(), 0);
+    assert_eq!(alive_tasks(), 0);
 }
 
 /// The first subscriber's runtime has the watcher; when it ends, others must not wait for ever.
@@ -574,13 +547,13 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
     second.block_on(async {
         let mut stream = open(&push, None).await;
         next(&mut stream).await.unwrap();
-        assert_eq!(now(&mut stream), None);
+        assert_eq!(at_hand(&mut stream), None);
         // A runtime may not be dropped within another.
         std::thread::spawn(|| drop(first)).join().unwrap();
         assert_eq!(next(&mut stream).await, None);
         let mut again = open(&push, None).await;
         next(&mut again).await.unwrap();
-        let generation = episode(&handle);
+        let generation = recover(&handle);
         assert_eq!(recovered(&next(&mut again).await.unwrap()), generation);
     });
 }
@@ -596,7 +569,7 @@ async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
             let request = Request::get("/events").body(()).unwrap();
             let answer = push.events().call(request).into_inner();
             let mut stream = answer.unwrap().into_body();
-            let polls = AssertUnwindSafe(|| now(&mut stream));
+            let polls = AssertUnwindSafe(|| at_hand(&mut stream));
             assert!(catch_unwind(polls).is_err());
             stream
         };
@@ -606,9 +579,9 @@ async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
     let mut streams = [outside, open(&push, None).await];
     for stream in &mut streams {
         assert!(greeting(&next(stream).await.unwrap()).1.contains("hello"));
-        assert_eq!(now(stream), None);
+        assert_eq!(at_hand(stream), None);
     }
-    let generation = episode(&handle);
+    let generation = recover(&handle);
     for stream in &mut streams {
         assert_eq!(recovered(&next(stream).await.unwrap()), generation);
     }
@@ -634,10 +607,10 @@ fn what_makes_no_sense_is_refused() {
     );
     let error = push().max_of_client(0, |_| None).build().unwrap_err();
     assert_eq!(error.field(), "max_of_client");
-    let long = Duration::from_secs(601);
+    let long = secs(601);
     for (error, expected) in [
         (
-            push().heartbeat(Duration::from_millis(99)),
+            push().heartbeat(millis(99)),
             "heartbeat is 99ms: allowed is 100 ms to 10 min",
         ),
         (

@@ -3,25 +3,17 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    future::poll_fn,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use http::{Method, Request, Response, StatusCode, header};
-use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::yield_now,
-    time::{advance, timeout},
-};
+use test_support::{at_once, secs, soon};
+use tokio::{runtime::Handle, sync::mpsc, task::yield_now, time::advance};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_maintenance::{
     CacheBusts, Error, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy,
@@ -30,12 +22,6 @@ use tower_maintenance::{
 
 const WAIT: u64 = 30;
 const RAMP: u64 = 100;
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
 
 /// One's own service as customers meet it: caches, gate, and a handler that calls the partner behind the layer.
 #[derive(Clone)]
@@ -189,8 +175,7 @@ impl Told {
             yield_now().await;
         }
         let mut by_stream = None;
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(frame)) = Pin::new(&mut self.stream).poll_frame(&mut cx) {
+        while let Some(Some(frame)) = at_once(self.stream.frame()) {
             let frame = frame.unwrap().into_data().unwrap();
             by_stream = by_stream.or(recovered(&frame));
         }
@@ -208,7 +193,7 @@ fn recovered(frame: &[u8]) -> Option<u64> {
 
 async fn next_recovered(stream: &mut EventStream) -> u64 {
     loop {
-        let frame = poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx)).await;
+        let frame = stream.frame().await;
         let frame = frame.unwrap().unwrap().into_data().unwrap();
         if let Some(generation) = recovered(&frame) {
             return generation;
@@ -279,7 +264,7 @@ async fn the_flag_clears_before_anybody_is_told_and_who_refetches_at_once_is_ser
         shop.handle.release("on-call", "it is back").unwrap();
         let generation = shop.handle.generation();
         for _ in 0..3 {
-            let told = timeout(CAP, all_done.recv()).await.unwrap();
+            let told = soon(all_done.recv()).await;
             assert_eq!(told, Some(generation));
         }
     }
@@ -371,7 +356,7 @@ async fn what_the_ramp_let_in_is_fetched_once_more_after_its_end() {
     let before = let_in(&shop).await;
     advance(secs(RAMP)).await;
     // Whoever waits for the signal moves time, and no request need do it.
-    let generation = timeout(CAP, told).await.unwrap().unwrap();
+    let generation = soon(told).await.unwrap();
     let anew = shop.ask(Method::GET, before.tag.as_deref()).await;
     assert_eq!(anew.status, StatusCode::OK);
     assert_eq!(anew.generation, Some(generation));

@@ -59,6 +59,11 @@ impl ScriptedBody {
         }
     }
 
+    /// A body of one frame, with all of these bytes in it.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::of([Step::Data(bytes.into())])
+    }
+
     /// Lets the body say how many bytes are left; without, it says nothing of its length.
     #[must_use]
     pub fn that_says_its_length(mut self) -> Self {
@@ -69,6 +74,13 @@ impl ScriptedBody {
     /// The steps that are still to come.
     pub fn left(&self) -> impl Iterator<Item = &Step> {
         self.left.iter()
+    }
+}
+
+/// What a gate before routes answers with.
+impl From<String> for ScriptedBody {
+    fn from(text: String) -> Self {
+        Self::whole(text)
     }
 }
 
