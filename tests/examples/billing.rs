@@ -1,16 +1,15 @@
 //! `examples/billing.rs` does what its first page says: the built program, driven over HTTP.
 
-use std::{
-    process::{Command, Output},
-    time::Duration,
-};
+use std::process::{Command, Output};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use test_support::{millis, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::sleep,
 };
 use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 
@@ -19,7 +18,7 @@ use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 #[expect(dead_code, reason = "the rest of it runs in a process of its own")]
 mod example;
 
-use crate::program::{Program, executable, read, soon};
+use crate::program::{Program, executable, read};
 
 impl Program {
     async fn partner_is(&self, phase: &str) {
@@ -54,7 +53,7 @@ impl Program {
         let plan = json!({ "plan": "basic" });
         soon(async {
             while self.post("/billing/subscriptions", &plan).await.status() != StatusCode::OK {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                sleep(millis(20)).await;
             }
         })
         .await;
@@ -520,7 +519,7 @@ async fn ctrl_c_ends_it() {
             if let Some(status) = billing.child.try_wait().unwrap() {
                 return status;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(millis(10)).await;
         }
     });
     assert!(ended.await.success());

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use test_support::soon;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,7 +18,7 @@ use tower_maintenance::testing::assert_refusal;
 
 use crate::{
     http2::{self, Field},
-    program::{self, Program, soon},
+    program::{self, Program},
 };
 
 // ---- the tricks -----------------------------------------------------------------------------------

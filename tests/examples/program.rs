@@ -4,26 +4,19 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http_body_util::Full;
 use serde_json::Value;
-
-/// More than enough for anything here; reached only by a failure.
-pub(crate) const CAP: Duration = Duration::from_secs(60);
+use test_support::{HttpClient, collected, http_client, soon};
 
 /// The program, running on a port of its own until the test ends, however it ends.
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) url: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
 }
 
 impl Drop for Program {
@@ -64,7 +57,7 @@ impl Program {
         let mut program = Self {
             child,
             url: String::new(),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: http_client(),
         };
         let stdout = program.child.stdout.take().unwrap();
         let said = tokio::task::spawn_blocking(|| {
@@ -99,11 +92,8 @@ impl Program {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        soon(async {
-            let (head, body) = self.client.request(request).await.unwrap().into_parts();
-            Response::from_parts(head, body.collect().await.unwrap().to_bytes())
-        })
-        .await
+        let answer = soon(self.client.request(request)).await.unwrap();
+        collected(answer).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response<Bytes> {
@@ -119,11 +109,6 @@ impl Program {
         assert_eq!(answer.status(), 200);
         read(&answer)
     }
-}
-
-pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
 }
 
 pub(crate) fn read(answer: &Response<Bytes>) -> Value {
