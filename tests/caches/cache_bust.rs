@@ -136,6 +136,16 @@ impl Stack {
         self.send(Method::GET, headers).await
     }
 
+    async fn status_and_tag(
+        &self,
+        method: Method,
+        headers: &[(&'static str, &HeaderValue)],
+    ) -> (u16, HeaderValue) {
+        let response = self.send(method, headers).await;
+        let tag = response.headers()["etag"].clone();
+        (response.status().as_u16(), tag)
+    }
+
     async fn tag(&self) -> HeaderValue {
         self.get(&[]).await.headers()["etag"].clone()
     }
@@ -293,11 +303,8 @@ async fn a_part_of_the_new_body_is_not_glued_to_the_old_one() {
     let old = stack.tag().await;
     let range = value("bytes=1-4");
     let resume = async |tag: &HeaderValue| {
-        let response = stack.get(&[("range", &range), ("if-range", tag)]).await;
-        (
-            response.status().as_u16(),
-            response.headers()["etag"].clone(),
-        )
+        let conditions = [("range", &range), ("if-range", tag)];
+        stack.status_and_tag(Method::GET, &conditions).await
     };
     assert_eq!(resume(&old).await, (206, old.clone()));
     recover(&stack.handle());
@@ -403,11 +410,8 @@ async fn with_strict_writes_what_was_shown_before_the_recovery_is_a_412() {
     let stack = Stack::new(CacheBustBuilder::strict_writes);
     let old = stack.tag().await;
     let put = async |tag: &HeaderValue| {
-        let response = stack.send(Method::PUT, &[("if-match", tag)]).await;
-        (
-            response.status().as_u16(),
-            response.headers()["etag"].clone(),
-        )
+        let conditions = [("if-match", tag)];
+        stack.status_and_tag(Method::PUT, &conditions).await
     };
     assert_eq!(
         put(&old).await,

@@ -53,6 +53,13 @@ async fn open(push: &Push, last: Option<&str>) -> EventStream {
     answer.into_body()
 }
 
+/// A stream whose greeting has been read.
+async fn greeted(push: &Push) -> EventStream {
+    let mut stream = open(push, None).await;
+    next(&mut stream).await.unwrap();
+    stream
+}
+
 /// What the stream says next; `None` at its end.
 async fn next(stream: &mut EventStream) -> Option<String> {
     soon(stream.frame()).await.map(text)
@@ -130,8 +137,7 @@ async fn each_recovery_is_told_once_to_everybody() {
     let push = Push::new(&handle);
     let mut streams = Vec::new();
     for _ in 0..20 {
-        let mut stream = open(&push, None).await;
-        next(&mut stream).await.unwrap();
+        let mut stream = greeted(&push).await;
         assert_eq!(at_hand(&mut stream), None);
         streams.push(stream);
     }
@@ -149,8 +155,7 @@ async fn each_recovery_is_told_once_to_everybody() {
 async fn who_missed_recoveries_is_told_the_newest_at_once() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut lagging = open(&push, None).await;
-    next(&mut lagging).await.unwrap();
+    let mut lagging = greeted(&push).await;
     let seen = recover(&handle);
     for _ in 0..3 {
         recover(&handle);
@@ -219,8 +224,7 @@ async fn an_id_that_is_equal_higher_or_no_number_gets_no_event_but_the_next() {
 async fn while_anybody_subscribes_time_moves() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut stream = open(&push, None).await;
-    next(&mut stream).await.unwrap();
+    let mut stream = greeted(&push).await;
     let span = secs(7);
     let hold = Hold::new("test", "a hold that ends by itself").for_at_most(span);
     let began = now();
@@ -238,8 +242,7 @@ async fn while_anybody_subscribes_time_moves() {
 async fn a_heartbeat_comes_when_it_is_due() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut stream = open(&push, None).await;
-    next(&mut stream).await.unwrap();
+    let mut stream = greeted(&push).await;
     let mut last = now();
     for _ in 0..5 {
         let said = next(&mut stream).await.unwrap();
@@ -354,10 +357,8 @@ async fn browsers_are_told_to_come_back_at_different_times() {
 async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut stuck = open(&push, None).await;
-    let mut quick = open(&push, None).await;
-    next(&mut stuck).await.unwrap();
-    next(&mut quick).await.unwrap();
+    let mut stuck = greeted(&push).await;
+    let mut quick = greeted(&push).await;
     for beats in 1..=6 {
         let said = next(&mut quick).await.unwrap();
         assert!(said.starts_with("event: beat"), "{said}");
@@ -435,8 +436,7 @@ async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
 async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut stream = open(&push, None).await;
-    next(&mut stream).await.unwrap();
+    let mut stream = greeted(&push).await;
     for _ in 0..1000 {
         next(&mut stream).await.unwrap();
     }
@@ -462,8 +462,7 @@ async fn who_is_never_polled_loses_its_place_too() {
 async fn a_pause_of_the_whole_process_takes_nobodys_place() {
     let handle = handle();
     let push = Push::new(&handle);
-    let mut stream = open(&push, None).await;
-    next(&mut stream).await.unwrap();
+    let mut stream = greeted(&push).await;
     assert_eq!(at_hand(&mut stream), None);
     tokio::task::yield_now().await;
     tokio::time::advance(100 * HEARTBEAT).await;
@@ -493,9 +492,7 @@ async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     let before = alive_tasks();
     let mut streams = Vec::new();
     for _ in 0..100 {
-        let mut stream = open(&push, None).await;
-        next(&mut stream).await.unwrap();
-        streams.push(stream);
+        streams.push(greeted(&push).await);
     }
     assert_eq!(alive_tasks(), before + 1);
     drop(streams);
@@ -504,8 +501,7 @@ async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     assert_eq!(alive_tasks(), before);
 
     // And whoever comes later is served as the first was.
-    let mut late = open(&push, None).await;
-    next(&mut late).await.unwrap();
+    let mut late = greeted(&push).await;
     assert_eq!(alive_tasks(), before + 1);
     let generation = recover(&handle);
     assert_eq!(recovered(&next(&mut late).await.unwrap()), generation);
@@ -516,8 +512,7 @@ async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive_tasks() {
     let layer = layer(BORN);
     let push = Push::new(&layer.handle());
     let mut events = layer.handle().events();
-    let mut stream = open(&push, None).await;
-    next(&mut stream).await.unwrap();
+    let mut stream = greeted(&push).await;
     assert_eq!(at_hand(&mut stream), None);
     drop(layer);
     assert_eq!(next(&mut stream).await, None);
@@ -539,20 +534,14 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
     let (first, second) = (runtime(), runtime());
     let handle = handle();
     let push = Push::new(&handle);
-    let _stream = first.block_on(async {
-        let mut stream = open(&push, None).await;
-        next(&mut stream).await.unwrap();
-        stream
-    });
+    let _stream = first.block_on(async { greeted(&push).await });
     second.block_on(async {
-        let mut stream = open(&push, None).await;
-        next(&mut stream).await.unwrap();
+        let mut stream = greeted(&push).await;
         assert_eq!(at_hand(&mut stream), None);
         // A runtime may not be dropped within another.
         std::thread::spawn(|| drop(first)).join().unwrap();
         assert_eq!(next(&mut stream).await, None);
-        let mut again = open(&push, None).await;
-        next(&mut again).await.unwrap();
+        let mut again = greeted(&push).await;
         let generation = recover(&handle);
         assert_eq!(recovered(&next(&mut again).await.unwrap()), generation);
     });

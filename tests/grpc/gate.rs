@@ -74,6 +74,16 @@ async fn what_may_probe_is_the_users_to_say() {
     assert!(stack.is_refused(CHARGE).await);
 }
 
+/// Whether a call of a method passes the gate before our own services.
+fn passes(layer: &MaintenanceLayer, routes: GrpcRoutes) -> impl AsyncFn(&str) -> bool {
+    let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("served")));
+    let ours = layer.speaking(routes).layer(ours);
+    async move |method: &str| {
+        let request = Request::post(method).body(()).unwrap();
+        *ours.clone().oneshot(request).await.unwrap().body() == "served"
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_never_passes_passes_in_serving_alone() {
     const SETTLE: &str = "/billing.v1.Billing/SettleYear";
@@ -82,12 +92,7 @@ async fn what_never_passes_passes_in_serving_alone() {
     let stack = Stack::speaking(speaks, in_trailers("0"));
     let routes = GrpcRoutes::new().reads([PRICES]).unwrap();
     let routes = routes.never([SETTLE]).unwrap();
-    let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("served")));
-    let ours = stack.layer.speaking(routes).layer(ours);
-    let passes = async |method: &str| {
-        let request = Request::post(method).body(()).unwrap();
-        *ours.clone().oneshot(request).await.unwrap().body() == "served"
-    };
+    let passes = passes(&stack.layer, routes);
     assert!(!stack.is_refused(SETTLE).await);
     assert!(passes(SETTLE).await);
 
@@ -177,18 +182,8 @@ async fn before_services_reads_pass_while_the_partner_is_probed() {
         ))
         .build()
         .unwrap();
-    let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("served")));
-    let ours = layer
-        .speaking(
-            GrpcRoutes::new()
-                .reads(["/shop.v1.Shop/ListPrices"])
-                .unwrap(),
-        )
-        .layer(ours);
-    let passes = async |method: &str| {
-        let request = Request::post(method).body(()).unwrap();
-        *ours.clone().oneshot(request).await.unwrap().body() == "served"
-    };
+    let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"]);
+    let passes = passes(&layer, routes.unwrap());
     assert!(passes("/shop.v1.Shop/Buy").await);
 
     let handle = layer.handle();

@@ -133,8 +133,13 @@ impl<B> tower::Service<Request<()>> for Once<B> {
 
 /// A body that is being streamed to the test.
 async fn streaming(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
+    streaming_by(layer, HttpCalls::new()).await
+}
+
+/// The same, through this view.
+async fn streaming_by(layer: &MaintenanceLayer, calls: HttpCalls) -> (Writer, Measured<Streamed>) {
     let (writer, body) = streamed();
-    let answer = answer(layer, HttpCalls::new(), Response::new(body)).await;
+    let answer = answer(layer, calls, Response::new(body)).await;
     (writer, answer.into_body())
 }
 
@@ -344,11 +349,8 @@ async fn a_probe_that_hangs_amid_its_answer_proves_that_the_partner_is_not_back(
 #[tokio::test(start_paused = true)]
 async fn judged_at_headers_silence_is_no_hang() {
     let layer = layer();
-    let (writer, body) = streamed();
     let events = HttpCalls::new().judged_at_headers();
-    let body = answer(&layer, events, Response::new(body))
-        .await
-        .into_body();
+    let (writer, body) = streaming_by(&layer, events).await;
     let reader = reading(body);
     pass(secs(3600)).await;
     writer.send("data: paid\n\n");
@@ -367,11 +369,8 @@ async fn the_body_of_an_exempt_call_counts_nothing() {
         ))
         .build()
         .unwrap();
-    let (writer, body) = streamed();
     let judged = HttpCalls::new().judged_by_body(|_| panic!("nobody asks"));
-    let body = answer(&layer, judged, Response::new(body))
-        .await
-        .into_body();
+    let (writer, body) = streaming_by(&layer, judged).await;
     let reader = reading(body);
     pass(secs(3600)).await;
     writer.send("12 EUR");
@@ -622,9 +621,7 @@ async fn a_judge_sees_status_headers_and_the_beginning() {
 #[tokio::test(start_paused = true)]
 async fn trailers_are_the_end_of_a_body_for_readers_who_do_not_ask_once_more() {
     let layer = layer();
-    let (writer, body) = streamed();
-    let calls = HttpCalls::new();
-    let mut body = answer(&layer, calls, Response::new(body)).await.into_body();
+    let (writer, mut body) = streaming(&layer).await;
     writer.send("12 EUR");
     next(&mut body).await.unwrap();
     assert_eq!(
@@ -652,11 +649,10 @@ async fn a_failure_counts_at_once_and_a_success_waits_for_the_end() {
         (Outcome::Success, (0, 0, 0)),
     ] {
         let layer = layer();
-        let (writer, body) = streamed();
         let calls = HttpCalls::new()
             .judged_by_body(move |_| Some(said.into()))
             .with_body_prefix(4);
-        let mut body = answer(&layer, calls, Response::new(body)).await.into_body();
+        let (writer, mut body) = streaming_by(&layer, calls).await;
         writer.send("123");
         next(&mut body).await.unwrap();
         let now = || {
@@ -719,11 +715,10 @@ async fn a_ping_can_judge_as_the_calls_are_judged() {
 #[tokio::test(start_paused = true)]
 async fn a_judge_of_bodies_that_panics_is_neutral_and_the_rest_still_streams() {
     let layer = layer();
-    let (writer, body) = streamed();
     let calls = HttpCalls::new()
         .judged_by_body(|_| panic!("a judge of the user's"))
         .with_body_prefix(2);
-    let mut body = answer(&layer, calls, Response::new(body)).await.into_body();
+    let (writer, mut body) = streaming_by(&layer, calls).await;
     // However long the call was.
     sleep(secs(60)).await;
     writer.send("12 ");

@@ -127,16 +127,21 @@ async fn a_failing_partner_trips_whichever_way_it_fails() {
     }
 }
 
+/// Twelve calls that the partner answers with this status.
+async fn answered_twelve_times(status: u16) -> Stack {
+    let stack = Stack::new(&layer()).await;
+    let phase = Phase::failing(1.0).with_status(status);
+    stack.partner_is(phase).await;
+    for _ in 0..12 {
+        assert_eq!(stack.get().await.unwrap(), status);
+    }
+    stack
+}
+
 #[tokio::test]
 async fn our_own_credentials_and_rate_say_nothing_about_the_partner() {
     for status in [401, 403, 429] {
-        let stack = Stack::new(&layer()).await;
-        stack
-            .partner_is(Phase::failing(1.0).with_status(status))
-            .await;
-        for _ in 0..12 {
-            assert_eq!(stack.get().await.unwrap(), status);
-        }
+        let stack = answered_twelve_times(status).await;
         let now = stack.handle.status();
         assert_serving(&stack.handle);
         assert_eq!((now.window.total, now.calls.neutral), (0, 12), "{status}");
@@ -146,13 +151,7 @@ async fn our_own_credentials_and_rate_say_nothing_about_the_partner() {
 #[tokio::test]
 async fn every_other_answer_is_a_success() {
     for status in [200, 204, 302, 304, 400, 404, 409, 422] {
-        let stack = Stack::new(&layer()).await;
-        stack
-            .partner_is(Phase::failing(1.0).with_status(status))
-            .await;
-        for _ in 0..12 {
-            assert_eq!(stack.get().await.unwrap(), status);
-        }
+        let stack = answered_twelve_times(status).await;
         let window = stack.handle.status().window;
         assert_eq!((window.succeeded, window.failed), (12, 0), "{status}");
     }

@@ -1064,16 +1064,7 @@ impl World {
                     self.start_ping();
                 }
             }
-            Step::StopPing => {
-                let running = self.checks.running.borrow().clone();
-                self.ping = None;
-                if let Some((_, era, heard)) = running {
-                    self.gave_up(Some(Admission {
-                        era,
-                        heard: Some(heard),
-                    }));
-                }
-            }
+            Step::StopPing => self.stop_ping(),
             Step::AnswerPing(answer) => {
                 let running = self.checks.running.borrow().clone();
                 if let Some((line, ..)) = running {
@@ -1327,6 +1318,15 @@ impl World {
         });
     }
 
+    fn stop_ping(&mut self) {
+        let running = self.checks.running.borrow().clone();
+        self.ping = None;
+        if let Some((_, era, heard)) = running {
+            let heard = Some(heard);
+            self.gave_up(Some(Admission { era, heard }));
+        }
+    }
+
     /// Polls the ping as long as somebody wakes it.
     fn poll_ping(&mut self) -> Checked {
         for _ in 0..10 {
@@ -1565,14 +1565,7 @@ impl World {
 
     /// Everybody leaves: nothing is left behind (R5).
     fn leave(mut self) -> Checked {
-        let running = self.checks.running.borrow().clone();
-        self.ping = None;
-        if let Some((_, era, heard)) = running {
-            self.gave_up(Some(Admission {
-                era,
-                heard: Some(heard),
-            }));
-        }
+        self.stop_ping();
         for call in std::mem::take(&mut self.calls) {
             self.gave_up(call.admission);
         }

@@ -82,11 +82,13 @@ async fn r12_any_failure_returns_to_maintenance_and_successes_begin_anew() {
     assert_eq!(rig.mode(), Mode::Probing);
 }
 
-/// A partner that never answers, and counts who gets through.
-fn hanging(layer: &MaintenanceLayer) -> (Hanging, Arc<AtomicUsize>) {
+/// A layer around a partner that never answers, and how many calls got through to it.
+fn hanging(policy: Policy) -> (MaintenanceHandle, Hanging, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
+    let layer = MaintenanceLayer::builder("zuora").policy(policy);
+    let layer = layer.build().unwrap();
     let service = layer.layer(Counting(reached.clone()));
-    (service, reached)
+    (layer.handle(), service, reached)
 }
 
 type Hanging = tower_maintenance::Maintenance<Counting, tower_maintenance::Calls>;
@@ -114,12 +116,8 @@ impl tower::Service<()> for Counting {
 
 #[tokio::test(start_paused = true)]
 async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe() {
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy())
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    layer.handle().trip("on-call", "drill").unwrap();
+    let (handle, service, reached) = hanging(policy());
+    handle.trip("on-call", "drill").unwrap();
     let calls: Vec<_> = (0..10_000)
         .map(|_| {
             let service = service.clone();
@@ -171,12 +169,8 @@ fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sy
 
 #[tokio::test(start_paused = true)]
 async fn r12_from_eight_threads_at_that_instant_one_is_a_probe() {
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy())
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    layer.handle().trip("on-call", "drill").unwrap();
+    let (handle, service, reached) = hanging(policy());
+    handle.trip("on-call", "drill").unwrap();
     // Nobody looks: the first of the calls finds that the wait is over.
     advance(secs(30)).await;
     let clock = Handle::current();
@@ -190,12 +184,7 @@ async fn r12_from_eight_threads_at_that_instant_one_is_a_probe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r12_on_many_threads_in_real_time_one_is_a_probe() {
     let policy = policy().with_wait(millis(1)).with_lease(secs(3600));
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy)
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    let handle = layer.handle();
+    let (handle, service, reached) = hanging(policy);
     let mut events = handle.events();
     handle.trip("on-call", "drill").unwrap();
     while !matches!(

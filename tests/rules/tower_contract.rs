@@ -8,6 +8,7 @@ use std::{
     future::{Ready as Now, ready},
     panic::{RefUnwindSafe, UnwindSafe},
     rc::Rc,
+    task::{Context, Poll},
 };
 
 use tokio::time::timeout;
@@ -76,6 +77,65 @@ where
     assert_eq!(handle.status().calls.in_flight(), 0);
 }
 
+/// A partner that hangs trips the layer, by whatever gives its calls up.
+async fn hangs_and_trips<S>(stack: &S, handle: &MaintenanceHandle, partner: &Partner)
+where
+    S: Service<Request, Response = u32, Error: Debug> + Clone,
+{
+    partner.says(Say::Hang);
+    for _ in 0..5 {
+        stack.clone().oneshot(read()).await.unwrap_err();
+    }
+    assert_eq!(handle.mode(), Mode::Maintenance);
+}
+
+/// Tests of nothing but the contract: a name, and the stack.
+macro_rules! keeps_the_contract {
+    ($($name:ident($layer:ident, $partner:ident) { $stack:expr })*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            let ($layer, handle, partner) = layer();
+            let $partner = partner.clone();
+            keeps_the_contract($stack, &handle, &partner).await;
+        }
+    )*};
+}
+
+keeps_the_contract! {
+    outside_a_buffer(layer, partner) {
+        ServiceBuilder::new().layer(layer.boxed()).buffer(8).service(partner)
+    }
+    inside_a_buffer(layer, partner) {
+        ServiceBuilder::new().buffer(8).layer(layer).service(partner)
+    }
+    outside_a_concurrency_limit(layer, partner) {
+        ServiceBuilder::new().layer(layer).concurrency_limit(2).service(partner)
+    }
+    inside_a_concurrency_limit(layer, partner) {
+        ServiceBuilder::new().concurrency_limit(2).layer(layer).service(partner)
+    }
+    // What is not `Clone` goes behind a buffer.
+    around_a_service_that_is_no_clone(layer, partner) {
+        ServiceBuilder::new().layer(layer.boxed()).buffer(8).service(NoClone(partner))
+    }
+}
+
+struct NoClone(Partner);
+
+impl Service<Request> for NoClone {
+    type Response = u32;
+    type Error = Failed;
+    type Future = support::Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
 // ---- timeout ------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
@@ -88,11 +148,7 @@ async fn outside_a_timeout() {
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
     // A time-out is an error of the inner stack: a failure.
-    partner.says(Say::Hang);
-    for _ in 0..5 {
-        stack.clone().oneshot(read()).await.unwrap_err();
-    }
-    assert_eq!(handle.mode(), Mode::Maintenance);
+    hangs_and_trips(&stack, &handle, &partner).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,11 +161,7 @@ async fn inside_a_timeout() {
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
     // A time-out drops the call, after `hang_limit`: a failure.
-    partner.says(Say::Hang);
-    for _ in 0..5 {
-        stack.clone().oneshot(read()).await.unwrap_err();
-    }
-    assert_eq!(handle.mode(), Mode::Maintenance);
+    hangs_and_trips(&stack, &handle, &partner).await;
 }
 
 // ---- retry --------------------------------------------------------------------------------------
@@ -132,6 +184,22 @@ impl<E> retry::Policy<Request, u32, E> for Twice {
     }
 }
 
+/// How many calls and failures are counted where the first try fails and the second succeeds.
+async fn counted_of_a_second_try<S>(
+    stack: S,
+    handle: &MaintenanceHandle,
+    partner: &Partner,
+) -> (u64, u64)
+where
+    S: Service<Request, Response = u32, Error: Debug>,
+{
+    let before = handle.status().window;
+    partner.next_says([Say::Down]);
+    assert_eq!(stack.oneshot(read()).await.unwrap(), 7);
+    let after = handle.status().window;
+    (after.total - before.total, after.failed)
+}
+
 #[tokio::test(start_paused = true)]
 async fn outside_a_retry() {
     let (layer, handle, partner) = layer();
@@ -142,11 +210,8 @@ async fn outside_a_retry() {
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
     // One call, whatever the retry makes of it.
-    let before = handle.status().window;
-    partner.next_says([Say::Down]);
-    assert_eq!(stack.oneshot(read()).await, Ok(7));
-    let after = handle.status().window;
-    assert_eq!((after.total - before.total, after.failed), (1, 0));
+    let counted = counted_of_a_second_try(stack, &handle, &partner).await;
+    assert_eq!(counted, (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,83 +224,8 @@ async fn inside_a_retry() {
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
     // Each attempt is a call.
-    let before = handle.status().window;
-    partner.next_says([Say::Down]);
-    assert_eq!(stack.oneshot(read()).await, Ok(7));
-    let after = handle.status().window;
-    assert_eq!((after.total - before.total, after.failed), (2, 1));
-}
-
-// ---- buffer -------------------------------------------------------------------------------------
-
-#[tokio::test(start_paused = true)]
-async fn outside_a_buffer() {
-    let (layer, handle, partner) = layer();
-    let stack = ServiceBuilder::new()
-        .layer(layer.boxed())
-        .buffer(8)
-        .service(partner.clone());
-    keeps_the_contract(stack, &handle, &partner).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn inside_a_buffer() {
-    let (layer, handle, partner) = layer();
-    let stack = ServiceBuilder::new()
-        .buffer(8)
-        .layer(layer)
-        .service(partner.clone());
-    keeps_the_contract(stack, &handle, &partner).await;
-}
-
-/// What is not `Clone` goes behind a buffer.
-#[tokio::test(start_paused = true)]
-async fn around_a_service_that_is_no_clone() {
-    struct NoClone(Partner);
-    impl Service<Request> for NoClone {
-        type Response = u32;
-        type Error = Failed;
-        type Future = support::Answering;
-
-        fn poll_ready(
-            &mut self,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), Failed>> {
-            self.0.poll_ready(cx)
-        }
-
-        fn call(&mut self, request: Request) -> Self::Future {
-            self.0.call(request)
-        }
-    }
-    let (layer, handle, partner) = layer();
-    let stack = ServiceBuilder::new()
-        .layer(layer.boxed())
-        .buffer(8)
-        .service(NoClone(partner.clone()));
-    keeps_the_contract(stack, &handle, &partner).await;
-}
-
-// ---- concurrency limit --------------------------------------------------------------------------
-
-#[tokio::test(start_paused = true)]
-async fn outside_a_concurrency_limit() {
-    let (layer, handle, partner) = layer();
-    let stack = ServiceBuilder::new()
-        .layer(layer)
-        .concurrency_limit(2)
-        .service(partner.clone());
-    keeps_the_contract(stack, &handle, &partner).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn inside_a_concurrency_limit() {
-    let (layer, handle, partner) = layer();
-    let stack = ServiceBuilder::new()
-        .concurrency_limit(2)
-        .layer(layer)
-        .service(partner.clone());
-    keeps_the_contract(stack, &handle, &partner).await;
+    let counted = counted_of_a_second_try(stack, &handle, &partner).await;
+    assert_eq!(counted, (2, 1));
 }
 
 // ---- load shed ----------------------------------------------------------------------------------
@@ -286,11 +276,7 @@ async fn amid_everything() {
         .service(partner.clone());
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
-    partner.says(Say::Hang);
-    for _ in 0..5 {
-        stack.clone().oneshot(read()).await.unwrap_err();
-    }
-    assert_eq!(handle.mode(), Mode::Maintenance);
+    hangs_and_trips(&stack, &handle, &partner).await;
     partner.says(Say::Ok);
     tokio::time::sleep(secs(30)).await;
     for _ in 0..3 {

@@ -71,6 +71,7 @@ pub fn until(holds: impl Fn() -> bool) -> impl Future<Output = ()> {
 }
 
 /// Polls the future once: its output, or `None` while it is pending.
+#[must_use]
 pub fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -79,6 +80,7 @@ pub fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
 }
 
 /// What the future ends with if it is ready at its first poll.
+#[must_use]
 pub fn at_once<F: Future>(future: F) -> Option<F::Output> {
     poll_once(pin!(future))
 }
