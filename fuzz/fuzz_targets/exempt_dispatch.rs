@@ -1,4 +1,5 @@
-//! Whatever is called exempt, the router dispatches to a route declared exempt; an input is `METHOD target`.
+//! A request that passes as exempt is dispatched to a route that is declared exempt. An input is
+//! `METHOD target`.
 #![no_main]
 
 #[path = "../../tests/http/dispatch.rs"]

@@ -1,8 +1,8 @@
-//! R3: what goes through the gate allocates nothing, and a refusal waits for no lock.
+//! R3: a call through the gate allocates nothing, and a refusal waits for no lock.
 //!
-//! Both are shown with an allocator of our own. It counts, thread by thread; and it can hold a thread
-//! in the midst of an allocation, which is how a test gets hold of a lock that no user's code ever
-//! runs under: `status` allocates while it reads the machine.
+//! Both are shown with the shared allocator. It counts by thread, and it can stop a thread in the
+//! middle of an allocation. That is how a test holds the layer's lock, under which no user's code
+//! ever runs: `status` allocates while it reads the machine.
 
 use std::{
     future::{Ready, ready},
@@ -20,7 +20,7 @@ use tower_maintenance::{
 
 // ---- held in the midst of an allocation ---------------------------------------------------------
 
-/// Where a thread that is held, and the one that acts meanwhile, meet.
+/// The meeting place of a thread that is held, and of the thread that acts meanwhile.
 struct Meeting {
     stage: Mutex<Stage>,
     changed: Condvar,
@@ -39,7 +39,7 @@ static MEETING: Meeting = Meeting {
     changed: Condvar::new(),
 };
 
-/// Far longer than anybody needs who does not wait for the one that is held.
+/// How long a thread is held. Far longer than any act that does not wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Meeting {
@@ -68,10 +68,10 @@ impl Meeting {
     }
 }
 
-/// Runs `act` in another thread while this one is held in the first allocation of `held`; says what
-/// came of it if it did not wait for this thread.
+/// Runs `act` in another thread while this one is held in the first allocation of `held`. Returns
+/// the output of `act`, or `None` if that waited for this thread.
 fn meanwhile<T: Send>(held: impl FnOnce(), act: impl FnOnce() -> T + Send) -> Option<T> {
-    // One meeting at a time: the tests run in parallel.
+    // One meeting at a time, because the tests run in parallel.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     MEETING.set(Stage::Nobody);
@@ -162,7 +162,7 @@ fn allocates_nothing(
     which: Call,
     ends: fn(Result<(), Error<Down>>) -> bool,
 ) {
-    // Once before: thread-locals are set up, and whoever finds the state due has moved it.
+    // Once before it counts: thread-locals are set up, and a state that is due has moved.
     assert!(ends(call(service, which)));
     let allocated = allocations_in(|| {
         for _ in 0..1000 {
@@ -257,7 +257,8 @@ fn r03_an_exempt_call_allocates_nothing_in_any_mode() {
 
 // ---- it waits for no lock -----------------------------------------------------------------------
 
-/// Calls in a thread of its own, at the paused time of `clock`, while this thread is in the midst of `look`.
+/// Calls in a thread of its own, at the paused time of `clock`, while this thread is held in
+/// `look`.
 fn call_meanwhile(service: &mut Wrapped, look: impl FnOnce()) -> Option<Result<(), Error<Down>>> {
     let clock = Handle::current();
     meanwhile(look, || {
@@ -304,17 +305,17 @@ async fn r03_a_call_that_moves_time_does_not_wait_for_a_reader_of_the_audit_trai
     assert!(called.is_some(), "it waited");
 }
 
-/// 10 buckets of the default window. The window's length has no part in it.
+/// The default window has 10 buckets. Its length makes no difference.
 #[test]
 fn a_layer_takes_at_most_128_bytes_a_core_and_bucket_and_2_kib() {
-    // Whatever is asked for only once, and the clock.
+    // A layer before, for what is allocated once in the process, and for the clock.
     drop(MaintenanceLayer::new("partner"));
     let before = bytes();
     let layer = MaintenanceLayer::new("partner");
     let taken = bytes() - before;
     drop(layer);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    // One core has two lanes, as for itself so for the thread that starts the others.
+    // One core has two lanes: one for itself, and one for the thread that starts the others.
     let most = 128 * 10 * cores.max(2) + 2048;
     assert!(taken <= most as i64, "{taken} bytes, {most} at most");
 }

@@ -1,4 +1,5 @@
-//! A key's memory is bounded, comes back when it goes, and a call of a known key allocates nothing.
+//! Memory by key: each key costs a bounded number of bytes and gives them back when it goes, and a
+//! call of a known key allocates nothing.
 
 use test_support::{allocations, at_once, bytes, secs};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -11,7 +12,8 @@ fn call<S: Service<u32>>(service: &mut S, key: u32) {
     assert!(matches!(at_once(service.call(key)), Some(Ok(_))));
 }
 
-/// 4 KiB for the layer and the key, and 400 bytes for each lane: one for each core, up to 64, and one more.
+/// 4 KiB for the layer and the key, and 400 bytes for each lane: one per core, up to 64, and one
+/// more.
 #[tokio::test(start_paused = true)]
 async fn a_key_costs_a_bounded_number_of_bytes_and_gives_them_back() {
     let built = KeyedLayer::builder(|key: &u32| *key, |_: &u32| MaintenanceLayer::new("partner"));

@@ -1,4 +1,5 @@
-//! Last good answers: what is not opted in allocates nothing, and what is kept has a bound.
+//! Last good answers: a request that is not opted in allocates nothing, and the kept answers stay
+//! within their bound.
 
 use std::{convert::Infallible, future::ready, pin::pin};
 
@@ -40,7 +41,8 @@ fn a_request_that_is_not_opted_in_allocates_nothing_for_the_last_good_answer() {
     );
 }
 
-/// By the allocator's word, not by the cache's own: what moka has let go of counts until it is given back.
+/// Measured by the allocator and not by the cache's own count: bytes that moka has evicted count
+/// until they are freed.
 #[test]
 fn what_is_kept_takes_no_more_memory_than_its_bound_and_a_little() {
     const TOTAL: i64 = 4 * 1024 * 1024;

@@ -1,6 +1,7 @@
-//! What is allocated, and what waits for a lock.
+//! Allocations, and waits for a lock.
 //!
-//! A target of its own: its allocator counts, and can hold a thread in the midst of an allocation.
+//! A target of its own, because its global allocator counts, and can stop a thread in the middle of
+//! an allocation.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"

@@ -40,7 +40,7 @@ mod purge;
 
 use crate::support::recover;
 
-// ---- an origin by the book --------------------------------------------------------------------------
+// ---- an origin by the book ----------------------------------------------------------------------
 
 /// What it says of itself; the tag does not change although the body does, which is what hurts.
 const TAG: &str = "\"v1\"";
@@ -175,7 +175,7 @@ fn concat(parts: &[&[u8]]) -> HeaderValue {
     HeaderValue::from_bytes(&parts.concat()).unwrap()
 }
 
-// ---- reads -------------------------------------------------------------------------------------------
+// ---- reads --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn after_a_recovery_a_known_tag_gets_the_whole_answer_once() {
@@ -354,7 +354,7 @@ async fn an_answer_that_began_before_the_recovery_bears_the_generation_of_before
     assert_eq!(again.status(), 200, "hence it is asked for once more");
 }
 
-// ---- writes ------------------------------------------------------------------------------------------
+// ---- writes -------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_write_is_judged_by_the_origin_alone_whatever_the_generation() {
@@ -463,7 +463,7 @@ async fn a_creation_that_must_not_overwrite_stays_one() {
     assert_eq!(seen["if-unmodified-since"], DATE);
 }
 
-// ---- what is left alone --------------------------------------------------------------------------------
+// ---- what is left alone -------------------------------------------------------------------------
 
 #[tokio::test]
 async fn what_the_inner_service_says_of_caching_stays() {
@@ -646,7 +646,7 @@ async fn two_layers_around_one_route_nest() {
     }
 }
 
-// ---- over real sockets: browsers -----------------------------------------------------------------------
+// ---- over real sockets: browsers ----------------------------------------------------------------
 
 /// A client with a cookie jar and a store, as far as headers go.
 struct Browser {
@@ -1125,7 +1125,7 @@ async fn an_answer_that_is_none_carries_no_cure() {
     assert_eq!(stack.bust.counts().healed, 3);
 }
 
-// ---- what is refused when it is built -------------------------------------------------------------------
+// ---- what is refused when it is built -----------------------------------------------------------
 
 #[test]
 fn what_makes_no_sense_is_an_error_that_names_it() {
@@ -1224,7 +1224,7 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
     assert!(says(&|b| b.cache_tag([""; 0])).1.contains("0 bytes"));
 }
 
-// ---- CDNs ----------------------------------------------------------------------------------------------
+// ---- CDNs ---------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn the_example_purges_both_cdns() {
@@ -1369,7 +1369,7 @@ fn a_purge_with_a_wrong_id_token_or_host_is_an_error() {
     }
 }
 
-// ---- for all requests ------------------------------------------------------------------------------------
+// ---- for all requests ---------------------------------------------------------------------------
 
 fn condition() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![

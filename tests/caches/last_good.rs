@@ -169,7 +169,7 @@ fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
-// ---- what is kept ---------------------------------------------------------------------------------
+// ---- what is kept -------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn what_a_shared_cache_must_not_keep_is_not_kept() {
@@ -682,7 +682,7 @@ async fn what_is_kept_holds_no_buffer_of_the_connection() {
     assert!(answers.load(Ordering::Relaxed) && asks.load(Ordering::Relaxed));
 }
 
-// ---- what is served -------------------------------------------------------------------------------
+// ---- what is served -----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
@@ -1279,7 +1279,7 @@ fn bad_limits_are_errors_that_name_them() {
     assert!(said(builder().path("/a/{")).contains("path is `/a/{`"));
 }
 
-// ---- nobody sees what is another's ------------------------------------------------------------------
+// ---- nobody sees what is another's --------------------------------------------------------------
 
 /// Who asks, and how.
 #[derive(Debug, Clone)]
@@ -1524,7 +1524,7 @@ fn no_answer_crosses_users() {
     assert!(served > cases / 2, "only {served} in {cases} cases");
 }
 
-// ---- over real sockets ------------------------------------------------------------------------------
+// ---- over real sockets --------------------------------------------------------------------------
 
 mod sockets {
     use std::{fmt::Debug, net::SocketAddr};

@@ -108,7 +108,7 @@ fn greeting(said: &str) -> (u64, &str) {
     (retry.parse().unwrap(), rest)
 }
 
-// ---- what is told ---------------------------------------------------------------------------------
+// ---- what is told -------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_first_is_told_the_present_generation_and_the_urls() {
@@ -236,7 +236,7 @@ async fn while_anybody_subscribes_time_moves() {
     assert_eq!(handle.mode(), Mode::Serving);
 }
 
-// ---- heartbeats, bounds, ends ---------------------------------------------------------------------
+// ---- heartbeats, bounds, ends -------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_comes_when_it_is_due() {
@@ -620,7 +620,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(push().spread(Duration::ZERO).build().is_ok());
 }
 
-// ---- the script -----------------------------------------------------------------------------------
+// ---- the script ---------------------------------------------------------------------------------
 
 async fn script(path: &str, known: Option<&str>) -> (StatusCode, HeaderMap, String) {
     let mut request = Request::get(path);

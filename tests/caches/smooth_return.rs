@@ -201,7 +201,7 @@ async fn next_recovered(stream: &mut EventStream) -> u64 {
     }
 }
 
-// ---- the flag, then the caches -----------------------------------------------------------------------
+// ---- the flag, then the caches ------------------------------------------------------------------
 
 /// What everybody does who has been told: fetches anew in the same instant, and must not meet a shut gate.
 async fn refetches(shop: &Shop, by: &str, generation: u64) {
@@ -270,7 +270,7 @@ async fn the_flag_clears_before_anybody_is_told_and_who_refetches_at_once_is_ser
     }
 }
 
-// ---- the ramp, then the flag, then the caches --------------------------------------------------------
+// ---- the ramp, then the flag, then the caches ---------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn on_the_ramp_traffic_grows_and_nobody_is_told_before_its_end() {
@@ -376,7 +376,7 @@ async fn where_nobody_waits_for_the_signal_the_request_that_ends_the_ramp_is_ans
     assert!(ends_it.generation > before.generation);
 }
 
-// ---- hints ---------------------------------------------------------------------------------------------
+// ---- hints --------------------------------------------------------------------------------------
 
 /// What those of 400 customers are told who are refused.
 async fn hints(shop: &Shop, method: Method) -> BTreeSet<u64> {

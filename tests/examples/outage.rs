@@ -187,7 +187,7 @@ fn wrong_arguments_are_told_what_would_be_right() {
     assert_eq!(help.code, Some(0));
 }
 
-// ---- running it --------------------------------------------------------------------------------
+// ---- running it ---------------------------------------------------------------------------------
 
 struct Ran {
     code: Option<i32>,

@@ -21,7 +21,7 @@ use crate::{
     program::{self, Program},
 };
 
-// ---- the tricks -----------------------------------------------------------------------------------
+// ---- the tricks ---------------------------------------------------------------------------------
 
 /// Request targets; each is asked for with GET and POST over HTTP/1.0 and HTTP/1.1, and as `:path` over HTTP/2.
 #[rustfmt::skip] // one a line
@@ -303,7 +303,7 @@ fn long_targets() -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-// ---- sending them ---------------------------------------------------------------------------------
+// ---- sending them -------------------------------------------------------------------------------
 
 /// Each answer, in turn: its status, and its body.
 type Answers = Vec<(u16, Vec<u8>)>;
@@ -420,7 +420,7 @@ async fn partner(billing: &Program) -> Value {
     program::read(&billing.get("/partner").await)
 }
 
-// ---- judging the answers --------------------------------------------------------------------------
+// ---- judging the answers ------------------------------------------------------------------------
 
 /// In maintenance: an error, or what the handler of an exempt route says, and never what those of the refused ones do.
 fn harmless(name: &str, answers: &Answers) {

@@ -1,4 +1,4 @@
-//! What the gate lets through, at both placements.
+//! What passes the gate, at both placements.
 
 use std::convert::Infallible;
 
@@ -47,7 +47,7 @@ async fn only_what_is_said_to_read_probes() {
     }
     assert_eq!(stack.handle.mode(), Mode::Serving);
 
-    // By default nothing reads.
+    // By default no method reads.
     let stack = Stack::speaking(GrpcCalls::new(), in_trailers("0"));
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
@@ -66,7 +66,7 @@ async fn what_may_probe_is_the_users_to_say() {
         "it reads, and may not probe"
     );
     assert!(!stack.is_refused(CHARGE).await);
-    // The class is another matter: under a read-only hold the read passes, and the charge does not.
+    // Probing and class differ: under a read-only hold the read passes, and the charge does not.
     stack.handle.clear("on-call", "seen").unwrap();
     let hold = Hold::new("on-call", "the ledger moves").read_only();
     stack.handle.engage(hold).unwrap();

@@ -1,4 +1,4 @@
-//! What an answer says, when the call ends, and whose fault it is.
+//! How answers are judged, when a call ends, and whose fault a failure is.
 
 use std::{future::pending, panic::AssertUnwindSafe, task::Poll};
 
@@ -55,7 +55,7 @@ async fn an_answer_without_a_status_is_a_failure() {
         let answer = with_body(steps.clone());
         assert_eq!(outcome(answer).await, Outcome::Failure, "{steps:?}");
     }
-    // Not even an answer.
+    // A call without any answer.
     assert_eq!(outcome(Answer::default()).await, Outcome::Failure);
 }
 
@@ -71,7 +71,7 @@ async fn the_trailers_have_the_last_word_over_an_ok_in_the_head() {
     assert_eq!(outcome(with_ok(vec![message()])).await, Outcome::Success);
     let broken = with_ok(vec![message(), Step::BreaksOff]);
     assert_eq!(outcome(broken).await, Outcome::Failure);
-    // A head that says otherwise has said it: clients read no further.
+    // A status in the head that is not OK is final: clients read no further.
     let failed = Answer {
         http: 200,
         headers: status("14"),
@@ -96,7 +96,7 @@ async fn a_proxys_answer_is_judged_by_its_http_status() {
         let answer = by_proxy(http, HeaderMap::new());
         assert_eq!(outcome(answer).await, expected, "{http}");
     }
-    // A status is a status, whatever HTTP says around it.
+    // A gRPC status counts, whatever the HTTP status around it.
     assert_eq!(outcome(by_proxy(503, status("5"))).await, Outcome::Success);
     let broken = Answer {
         steps: vec![Step::BreaksOff],
@@ -114,13 +114,13 @@ async fn a_call_is_in_flight_until_its_trailers_came() {
     assert!(body.frame().await.unwrap().unwrap().is_data());
     assert_eq!((calls().in_flight(), calls().succeeded), (1, 0));
     assert!(body.frame().await.unwrap().unwrap().is_trailers());
-    // At the trailers, not at the end behind them, nor at the drop.
+    // The call ends at the trailers, and not at the end of the body or at its drop.
     assert_eq!((calls().in_flight(), calls().succeeded), (0, 1));
     assert!(body.frame().await.is_none());
     drop(body);
     assert_eq!(stack.counts(), (1, 0, 0, 0));
 
-    // And of a body that does not know that they are the last.
+    // The same with a body that does not know that its trailers are the last frame.
     let steps = vec![Step::Trailers(status("0")), Step::Hangs];
     stack.answers(with_body(steps));
     let mut body = stack.head(CHARGE).await.unwrap().into_body();
@@ -136,7 +136,7 @@ async fn a_dropped_stream_is_judged_by_how_long_the_partner_was_silent() {
         // The default `hang_limit` is 5 s.
         (0, secs(4), (0, 0, 0, 1)),
         (0, secs(5), (0, 1, 0, 1)),
-        // Each frame is a sign of life.
+        // Each frame is a sign of life, and the wait begins anew.
         (2, secs(4), (0, 1, 0, 2)),
         (2, secs(5), (0, 2, 0, 2)),
     ] {
@@ -202,20 +202,21 @@ async fn a_slow_reader_and_a_slow_stream_are_no_hang() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_judged_by_whose_it_is() {
-    // In the partner's body: its failure.
+    // A panic in the partner's body is the partner's failure.
     let stack = Stack::new(with_body(vec![Step::Panics]));
     let read = AssertUnwindSafe(stack.call(CHARGE));
     assert!(futures_catch(read).await.is_err());
     assert_eq!(stack.counts(), (0, 1, 0, 0));
 
-    // In the user's judge, at the trailers and at the head: nobody's, however long the call took.
+    // A panic in the user's judge, at the trailers or at the head, is neutral, however long the
+    // call took.
     let judge = GrpcCalls::new().judged_by(|_, _| panic!("the judge panics"));
     let in_trailers = with_body(vec![Step::Trailers(status("0"))]);
     for answer in [in_trailers, trailers_only(status("0"))] {
         let stack = Stack::speaking(judge.clone(), answer);
         let read = AssertUnwindSafe(async {
             let body = stack.head(CHARGE).await.unwrap().into_body();
-            // Its reader is slow: that is no hang.
+            // The reader is slow, which is no hang.
             sleep(secs(60)).await;
             body.collect().await
         });

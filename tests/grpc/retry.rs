@@ -5,7 +5,7 @@ use tower_maintenance::{Mode, Rule};
 
 use crate::support::*;
 
-/// `google.rpc.Status{details: [RetryInfo{1800 s}]}`, written by hand.
+/// `google.rpc.Status{details: [RetryInfo{1800 s}]}`, encoded by hand.
 fn retry_in_half_an_hour() -> String {
     use base64::Engine;
     let url = b"type.googleapis.com/google.rpc.RetryInfo";
@@ -27,7 +27,7 @@ async fn a_wish_of_the_partner_is_the_least_that_the_trip_waits() {
         ("14", "grpc-status-details-bin", &*details, secs(1800)),
         ("8", "grpc-status-details-bin", &*details, secs(1800)),
         ("14", "grpc-retry-pushback-ms", "1800000", secs(1800)),
-        // Shorter than the wait; never; nonsense.
+        // Shorter than the wait; never; and invalid.
         ("14", "grpc-retry-pushback-ms", "5000", secs(600)),
         ("14", "grpc-retry-pushback-ms", "-1", secs(600)),
         ("14", "grpc-status-details-bin", "%", secs(600)),

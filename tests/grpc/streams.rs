@@ -19,7 +19,7 @@ async fn quiet_streams_do_not_trip_a_healthy_partner() {
     let quiet = || with_body(vec![message(), Step::Hangs]);
     for (stack, wanted) in [
         (streaming(quiet()), (5, 0, 0, 0)),
-        // The control: nobody said that it streams.
+        // The control: a method that is not declared as a stream.
         (Stack::new(quiet()), (0, 3, 0, 0)),
     ] {
         for _ in 0..5 {
@@ -55,7 +55,7 @@ async fn a_stream_is_a_success_at_its_first_message_and_says_nothing_more() {
         let _ = timeout(secs(86_400), body.collect()).await;
         assert_eq!(stack.counts(), (1, 0, 0, 0), "{then:?}");
     }
-    // A judge of statuses is not asked for one that there is not.
+    // The judge of statuses is not asked where there is no status.
     let judge = GrpcCalls::new().judged_by(|_, _| panic!("there is no status"));
     let stack = Stack::speaking(judge.streams([WATCH]).unwrap(), in_trailers("0"));
     let mut body = stack.head(WATCH).await.unwrap().into_body();
@@ -88,14 +88,14 @@ async fn before_its_first_message_a_stream_is_judged_as_any_other_call() {
             },
             (0, 1, 0, 0),
         ),
-        // Reading goes on for a minute.
+        // Reading goes on for a minute, without a message.
         (with_body(vec![Step::Hangs]), (0, 1, 0, 0)),
     ] {
         let stack = streaming(answer.clone());
         let _ = timeout(secs(60), stack.call(WATCH)).await;
         assert_eq!(stack.counts(), wanted, "{answer:?}");
     }
-    // The hang counts while the reader waits, and the drop by how long the partner was silent.
+    // A hang counts while the reader waits. A drop counts by how long the partner was silent.
     let stack = streaming(with_body(vec![Step::Hangs]));
     let mut body = stack.head(WATCH).await.unwrap().into_body();
     assert!(timeout(secs(6), body.frame()).await.is_err());
@@ -113,7 +113,7 @@ async fn the_whole_of_the_first_message_is_waited_for() {
     let head = || vec![Step::data(b"\0\0\0"), Step::data(b"\0\x04ab")];
     for (then, frames, wanted) in [
         (vec![Step::data(b"cd")], 3, (1, 0, 0, 0)),
-        // The last frame, and the next message with it.
+        // The last part of the message, and the beginning of the next one.
         (vec![Step::data(b"cd\0\0")], 3, (1, 0, 0, 0)),
         (vec![Step::BreaksOff], 2, (0, 1, 0, 0)),
         (vec![Step::Hangs], 2, (0, 1, 0, 0)),
@@ -138,7 +138,7 @@ async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
     let silent = || with_body(vec![Step::Hangs]);
     for (stack, wanted) in [
         (subscribed(silent()), (0, 0, 5, 0)),
-        // The control: one that merely streams.
+        // The control: a stream that is not declared as a subscription.
         (streaming(silent()), (0, 3, 0, 0)),
     ] {
         for _ in 0..5 {
@@ -151,14 +151,14 @@ async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
         }
         assert_eq!(stack.counts(), wanted);
     }
-    // Nobody has read of it at all.
+    // The body was never read.
     let stack = subscribed(silent());
     let body = stack.head(WATCH).await.unwrap().into_body();
     sleep(secs(3600)).await;
     assert_eq!(stack.handle.status().calls.in_flight(), 1);
     drop(body);
     assert_eq!(stack.counts(), (0, 0, 1, 0));
-    // What is no silence is judged as it is of any stream, and half a message is none.
+    // Anything but silence is judged as on any stream. Half a message is silence.
     let late = |step| with_body(vec![Step::After(secs(3600)), step]);
     for (answer, wanted) in [
         (late(message()), (1, 0, 0, 0)),
@@ -177,7 +177,7 @@ async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
         let _ = timeout(secs(7200), stack.call(WATCH)).await;
         assert_eq!(stack.counts(), wanted, "{answer:?}");
     }
-    // A proxy's page is no subscription, and hangs like any other; so does another method.
+    // A proxy's page is no subscription, and hangs like any other answer. So does another method.
     let page = Answer {
         steps: vec![Step::Hangs],
         ..by_proxy(404, HeaderMap::new())

@@ -20,12 +20,12 @@ pub(crate) const PRICES: &str = "/billing.v1.Billing/GetPrices";
 
 // ---- the partner --------------------------------------------------------------------------------
 
-/// A whole message, without any bytes in it.
+/// A whole message, of no bytes.
 pub(crate) fn message() -> Step {
     Step::data(b"\0\0\0\0\0")
 }
 
-/// An answer, to be given again and again.
+/// An answer that the partner gives to every call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
     pub(crate) http: u16,
@@ -45,7 +45,7 @@ pub(crate) fn status(code: &str) -> HeaderMap {
     fields(&[("grpc-status", code)])
 }
 
-/// As a rule: a head that says nothing, a message, and the status in the trailers.
+/// The usual answer: a head without a status, a message, and the status in the trailers.
 pub(crate) fn in_trailers(code: &str) -> Answer {
     with_body(vec![message(), Step::Trailers(status(code))])
 }
@@ -125,7 +125,7 @@ pub(crate) struct Stack {
     speaks: GrpcCalls,
 }
 
-/// Trips at the third failure in a row; a wait longer than any test.
+/// Trips at the third failure in a row, with a wait longer than any test.
 fn policy() -> Policy {
     Policy::default()
         .with_consecutive_failures(3)
@@ -174,14 +174,14 @@ impl Stack {
         channel.oneshot(request.body(()).unwrap()).await
     }
 
-    /// A call whose body is read to its end, as far as it goes.
+    /// Makes a call, and reads its body as far as it goes.
     pub(crate) async fn call(&self, method: &str) {
         if let Ok(answer) = self.head(method).await {
             let _ = answer.into_body().collect().await;
         }
     }
 
-    /// Whether a call was refused, and did not reach the partner.
+    /// Returns whether a call was refused and did not reach the partner.
     pub(crate) async fn is_refused(&self, method: &str) -> bool {
         let before = self.partner.calls();
         let answer = self.head(method).await.unwrap();
@@ -202,7 +202,7 @@ impl Stack {
         )
     }
 
-    /// The outcome of one call, read to its end.
+    /// The outcome of one call that is read to its end.
     pub(crate) async fn outcome(&self, answer: Answer) -> Outcome {
         self.answers(answer);
         let before = self.counts();

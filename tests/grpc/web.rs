@@ -24,7 +24,7 @@ use crate::{
 const WEB: &str = "application/grpc-web+proto";
 const TEXT: &str = "application/grpc-web-text";
 
-/// An answer whose trailers are a part of its body, if at all.
+/// An answer whose trailers, if it has any, are a part of its body.
 fn web(content_type: &str, steps: Vec<Step>) -> Answer {
     Answer {
         headers: fields(&[("content-type", content_type)]),
@@ -47,7 +47,7 @@ async fn in_grpc_web_the_status_is_read_from_the_body() {
     for (content_type, steps, expected) in [
         (WEB, vec![message(), web_ok()], Outcome::Success),
         (WEB, vec![message(), web_down()], Outcome::Failure),
-        // In one frame with the message, and cut into two.
+        // In one frame with the message; and cut in two.
         (
             WEB,
             vec![Step::data(b"\0\0\0\0\0\x80\0\0\0\x0fgrpc-status:5\r\n")],
@@ -74,7 +74,7 @@ async fn in_grpc_web_the_status_is_read_from_the_body() {
             vec![Step::data(b"AAAAAAA=gAAAABBncnBjLXN0YXR1czoxNA0K")],
             Outcome::Failure,
         ),
-        // As a layer within has translated it: the type is still the web's.
+        // As an inner layer has translated it: trailers, but still the type of gRPC-Web.
         (
             WEB,
             vec![message(), Step::Trailers(status("14"))],
@@ -85,7 +85,7 @@ async fn in_grpc_web_the_status_is_read_from_the_body() {
             vec![message(), Step::Trailers(status("0"))],
             Outcome::Success,
         ),
-        // None, half of it, another one.
+        // No trailers, half of them, and trailers without a status.
         (WEB, vec![message()], Outcome::Failure),
         (
             WEB,
@@ -98,13 +98,13 @@ async fn in_grpc_web_the_status_is_read_from_the_body() {
             Outcome::Failure,
         ),
         (WEB, vec![message(), Step::BreaksOff], Outcome::Failure),
-        // Compressed: it may say anything.
+        // Compressed trailers may say anything.
         (
             WEB,
             vec![message(), Step::data(b"\x81\0\0\0\x02zz")],
             Outcome::Neutral,
         ),
-        // The control: in gRPC itself that is no status.
+        // The control: in plain gRPC these bytes are no status.
         (
             "application/grpc",
             vec![message(), web_ok()],
@@ -114,7 +114,7 @@ async fn in_grpc_web_the_status_is_read_from_the_body() {
         let answer = web(content_type, steps);
         assert_eq!(outcome(answer.clone()).await, expected, "{answer:?}");
     }
-    // What the partner asks for is heeded there too.
+    // A retry delay in such trailers counts as well.
     let stack = Stack::new(web(
         WEB,
         vec![Step::data(
@@ -141,10 +141,11 @@ async fn a_web_stream_is_judged_at_its_first_message_too() {
     }
 }
 
-/// As `tonic-web`'s client is over HTTP/2: the body it decodes is at its end, and the trailers are still to be given.
+/// The body of `tonic-web`'s client over HTTP/2: the decoded body is at its end while its trailers
+/// are still to come.
 #[tokio::test(start_paused = true)]
 async fn trailers_behind_an_end_are_waited_for() {
-    /// Says that it is at its end when only trailers are left.
+    /// A body that says that it is at its end when only trailers are left.
     #[derive(Default)]
     struct Early(ScriptedBody);
 
@@ -167,7 +168,8 @@ async fn trailers_behind_an_end_are_waited_for() {
     for (content_type, code, wanted) in [
         (WEB, "0", (1, 0)),
         (WEB, "14", (0, 1)),
-        // The control: gRPC itself has its end where it says so, for readers who do not ask once more.
+        // The control: plain gRPC ends where its body says so, for readers who do not ask once
+        // more.
         ("application/grpc", "0", (0, 1)),
     ] {
         let layer = MaintenanceLayer::new("zuora");

@@ -61,7 +61,7 @@ fn counts(layer: &MaintenanceLayer) -> CallCounts {
     layer.handle().status().calls
 }
 
-// ---- a body that comes as the test says -------------------------------------------------------------
+// ---- a body that comes as the test says ---------------------------------------------------------
 
 type Part = Result<Frame<Bytes>, io::Error>;
 
@@ -168,7 +168,7 @@ async fn pass(span: Duration) {
     }
 }
 
-// ---- until the end ----------------------------------------------------------------------------------
+// ---- until the end ------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn headers_alone_are_provisional() {
@@ -223,7 +223,7 @@ async fn a_reader_who_stops_early_is_neutral() {
     assert_eq!(layer.handle().status().window.total, 0);
 }
 
-// ---- hangs ------------------------------------------------------------------------------------------
+// ---- hangs --------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_hang_is_a_failure_without_anybody_dropping_it() {
@@ -494,7 +494,7 @@ async fn a_ticket_tells_the_hang_limit_in_force() {
     assert!(told("charge").await.unwrap() > secs(100 * 365 * 86_400));
 }
 
-// ---- what it says -----------------------------------------------------------------------------------
+// ---- what it says -------------------------------------------------------------------------------
 
 fn zuora() -> JsonAnswer {
     let judge =
@@ -731,7 +731,7 @@ async fn a_judge_of_bodies_that_panics_is_neutral_and_the_rest_still_streams() {
     assert_serving(&layer.handle());
 }
 
-// ---- what the reader gets ---------------------------------------------------------------------------
+// ---- what the reader gets -----------------------------------------------------------------------
 
 proptest! {
     #[test]
@@ -890,7 +890,7 @@ async fn of_64_mib_nothing_is_held_back() {
     assert_eq!((alive.load(Relaxed), counts(&layer).succeeded), (0, 1));
 }
 
-// ---- in stacks of boxed errors ------------------------------------------------------------------------
+// ---- in stacks of boxed errors ------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn boxed_a_timeout_inside_is_a_failure_and_another_layers_refusal_is_neutral() {
@@ -954,7 +954,7 @@ async fn boxed_the_options_are_the_same() {
     assert_in_maintenance(&layer.handle());
 }
 
-// ---- over real sockets --------------------------------------------------------------------------------
+// ---- over real sockets --------------------------------------------------------------------------
 
 async fn get(
     layer: &MaintenanceLayer,

@@ -56,7 +56,7 @@ fn names(table: &ExemptionTable) -> Vec<&str> {
     table.iter().map(Exemption::name).collect()
 }
 
-// ---- who passes -----------------------------------------------------------------------------------
+// ---- who passes ---------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_exempt_by_its_exact_name() {
@@ -132,7 +132,7 @@ async fn an_exemption_belongs_to_its_placement() {
     }
 }
 
-// ---- what is an error -----------------------------------------------------------------------------
+// ---- what is an error ---------------------------------------------------------------------------
 
 /// What is wrong with these, by the builder's own words; replacing says the same.
 fn fault(exempt: &[Exemption]) -> String {
@@ -229,7 +229,7 @@ fn exempting_calls_that_have_no_names_names_the_cure() {
         .unwrap();
 }
 
-// ---- replacing while running ----------------------------------------------------------------------
+// ---- replacing while running --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_replacement_is_in_force_at_once_and_in_the_audit_trail() {
@@ -343,7 +343,7 @@ async fn a_call_that_was_let_in_as_exempt_stays_so() {
     }
 }
 
-// ---- what counts ----------------------------------------------------------------------------------
+// ---- what counts --------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn an_exempt_call_is_not_counted_unless_asked() {
@@ -447,7 +447,7 @@ async fn before_routes_nothing_is_counted_asked_or_not() {
     assert_in_maintenance(&layer.handle());
 }
 
-// ---- what the runbook shows -----------------------------------------------------------------------
+// ---- what the runbook shows ---------------------------------------------------------------------
 
 #[test]
 fn the_table_lists_everything_in_order() {

@@ -43,7 +43,7 @@ fn layer() -> MaintenanceLayer {
     layer.build().unwrap()
 }
 
-// ---- around calls ---------------------------------------------------------------------------------
+// ---- around calls -------------------------------------------------------------------------------
 
 /// A client behind the layer, and the real server it calls.
 struct Stack {
@@ -326,7 +326,7 @@ async fn a_path_of_the_partner_can_be_exempt() {
     }
 }
 
-// ---- before routes --------------------------------------------------------------------------------
+// ---- before routes ------------------------------------------------------------------------------
 
 async fn ask(addr: SocketAddr, method: Method, path: &str) -> Response<Bytes> {
     let request = Request::builder()
@@ -691,7 +691,7 @@ async fn without_a_router_the_path_decides_and_what_is_ambiguous_is_not_exempt()
     );
 }
 
-// ---- both -----------------------------------------------------------------------------------------
+// ---- both ---------------------------------------------------------------------------------------
 
 /// Billing as an application has it: gated routes, and a partner that is called from a handler.
 struct Billing {

@@ -55,7 +55,7 @@ async fn problem(layer: &MaintenanceLayer, refusals: Refusals) -> Value {
     serde_json::from_str(ask(layer, refusals, "*/*").await.body()).unwrap()
 }
 
-// ---- over the wire --------------------------------------------------------------------------------
+// ---- over the wire ------------------------------------------------------------------------------
 
 async fn served(layer: &MaintenanceLayer) -> SocketAddr {
     let app = Router::new()
@@ -161,7 +161,7 @@ async fn a_refusal_is_marked_for_whoever_watches() {
     assert_eq!((calls.refused, calls.failed), (1, 0));
 }
 
-// ---- Retry-After ----------------------------------------------------------------------------------
+// ---- Retry-After --------------------------------------------------------------------------------
 
 /// How often each value of `Retry-After` is told.
 async fn hints(
@@ -257,7 +257,7 @@ async fn retry_after_is_never_past_a_known_end() {
     assert_eq!(bins.keys().collect::<Vec<_>>(), [&1]);
 }
 
-// ---- what it says ---------------------------------------------------------------------------------
+// ---- what it says -------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn the_problem_document_says_what_a_program_needs() {
@@ -483,7 +483,7 @@ async fn the_page_has_no_external_asset() {
     }
 }
 
-// ---- whatever operators write ---------------------------------------------------------------------
+// ---- whatever operators write -------------------------------------------------------------------
 
 /// What each of them would do if it got out of its place: of a header, of a document, of a page, of JSON.
 const EVIL: [&str; 8] = [
@@ -694,7 +694,7 @@ fn a_contact_becomes_a_link_where_it_can() {
     }
 }
 
-// ---- the notice -----------------------------------------------------------------------------------
+// ---- the notice ---------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn an_announcement_ends_by_itself_and_gives_way_to_what_holds() {
@@ -751,7 +751,7 @@ async fn the_notices_script_is_asked_for_once() {
     assert_eq!((second.status().as_u16(), &**second.body()), (304, ""));
 }
 
-// ---- classes --------------------------------------------------------------------------------------
+// ---- classes ------------------------------------------------------------------------------------
 
 /// One layer at both placements: a read passes the routes, and the call that it makes.
 #[tokio::test]

@@ -42,7 +42,7 @@ fn page(indicator: &str, description: &str) -> String {
     )
 }
 
-// ---- over a real socket ---------------------------------------------------------------------------
+// ---- over a real socket -------------------------------------------------------------------------
 
 /// A page with an entity tag; what it answered is counted.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +134,7 @@ async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
     following.abort();
 }
 
-// ---- in memory ------------------------------------------------------------------------------------
+// ---- in memory ----------------------------------------------------------------------------------
 
 type Text = Full<Bytes>;
 

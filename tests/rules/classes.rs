@@ -1,4 +1,4 @@
-//! Read-only holds, and what a request's class lets through.
+//! Read-only holds, and which requests pass by their class.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use tower_maintenance::{
     Mode, Outcome, Placement, Policy, Protocol, Rate, Refused, Ticket, Verdict, Window,
 };
 
-/// Calls are their own names: `get ...` reads, `settle` passes in `Serving` alone.
+/// Calls are their own names: `get ...` reads, and `settle` passes in `Serving` alone.
 #[derive(Debug, Clone, Copy)]
 struct Billing;
 
@@ -90,7 +90,7 @@ fn read_only() -> Hold {
     Hold::new("on-call", "the ledger moves").read_only()
 }
 
-/// Whether a call passes at both placements; they must agree.
+/// Returns whether a call passes. Both placements must agree.
 async fn passes(
     layer: &MaintenanceLayer<tower_maintenance::Calls<Billing>>,
     call: &'static str,
@@ -119,7 +119,7 @@ async fn a_read_only_hold_lets_reads_pass_and_refuses_writes() {
         status.to_string(),
         "zuora is in maintenance: held read-only by on-call (the ledger moves)"
     );
-    // Reads that pass are told apart, and say nothing about the partner.
+    // Reads that pass are counted apart, and give no evidence about the partner.
     assert_eq!((status.calls.reads, status.calls.refused), (2, 4));
     assert_eq!((status.calls.admitted, status.window.total), (0, 0));
 
@@ -149,7 +149,7 @@ async fn without_a_class_nothing_is_a_read() {
     assert!(reads.layer(partner).oneshot("charge").await.is_err());
 }
 
-/// As on that evening: the layer trips first, then the on-call lets reads pass.
+/// The order of events in the incident: the layer trips first, then the on-call lets reads pass.
 #[tokio::test(start_paused = true)]
 async fn a_read_only_hold_over_a_trip_lets_reads_pass_and_uncovers_the_trip() {
     let layer = layer(policy());
@@ -202,7 +202,7 @@ async fn a_read_only_hold_ends_by_itself() {
     assert_eq!(layer.handle().status().calls.reads, 2);
 }
 
-/// Ready when told so; counts what reaches it.
+/// A service that is ready when told so, and counts the calls that reach it.
 #[derive(Debug, Clone, Default)]
 struct Slow {
     ready: Arc<AtomicBool>,
@@ -265,7 +265,8 @@ async fn what_is_never_let_through_passes_in_serving_alone() {
     for _ in 0..3 {
         assert!(passes(&layer, "get prices").await);
     }
-    // Proven: all that takes part in the ramp passes, which this does not.
+    // The partner has proven itself: every class that takes part in the ramp passes, and `settle`
+    // does not take part.
     assert_eq!(handle.status().probing.unwrap().ramp_share, Some(1.0));
     assert!(passes(&layer, "charge").await);
     assert!(!passes(&layer, "settle").await);

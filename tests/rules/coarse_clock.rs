@@ -1,4 +1,5 @@
-//! The coarse clock, in real time: a layer that looks at it trips, waits and recovers, and who listens sleeps.
+//! The coarse clock, in real time: a layer that reads it trips, waits and recovers, and its
+//! listeners sleep.
 
 use std::{
     future::{Future, poll_fn, ready},
@@ -27,7 +28,7 @@ fn layer() -> MaintenanceLayer {
         .unwrap()
 }
 
-/// What the partner makes of a call: it answers, or is down.
+/// How the partner ends a call: it answers, or it is down.
 type Called = Result<(), Error<&'static str>>;
 
 async fn call(layer: &MaintenanceLayer, answer: Result<(), &'static str>) -> Called {
@@ -75,14 +76,14 @@ async fn a_layer_on_the_coarse_clock_trips_waits_and_recovers() {
     assert_eq!(bust.episode, 1);
 }
 
-/// The clock lags, so a listener that slept to the exact deadline would find that it has not come, and look again and again
-/// until the next tick.
+/// The clock lags. A listener that slept to the exact deadline would find that it has not come yet,
+/// and would be polled again and again until the next tick.
 #[tokio::test]
 async fn a_listener_on_the_coarse_clock_sleeps_through_the_wait() {
-    // The first, and one when the deadline is seen to have come.
+    // One poll at first, and one when the deadline has come.
     const POLLS: u32 = 2;
-    // Ticks and timers meet differently each time; and where a virtual machine's tick is late, whoever waits for it looks
-    // again and again, and rightly. That is not so in most of ten waits.
+    // Ticks and timers meet differently in each wait. Where a virtual machine's tick is late, a
+    // listener is rightly polled more often. That is rare: most of ten waits need two polls.
     let mut waits = Vec::new();
     for _ in 0..10 {
         let layer = layer();

@@ -1,4 +1,4 @@
-//! What `guide::costs` promises and no other test has the name of.
+//! Promises of `guide::costs` that no other test is named for.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ fn partner() -> impl Service<bool, Response = (), Error = &'static str, Future: 
     service_fn(|fails: bool| ready(if fails { Err("502") } else { Ok(()) }))
 }
 
-/// Of calls that land this very moment it sees some; of those that ended before it, all.
+/// A status that is read while calls land may miss some of those, but none that ended before it.
 #[test]
 fn status_sees_every_call_that_ended_before_it() {
     const THREADS: u64 = 3;
@@ -54,7 +54,7 @@ fn status_sees_every_call_that_ended_before_it() {
     });
 }
 
-/// Failures and successes by turns: those take the lock, these open the lanes again, and nobody miscounts.
+/// A failure takes the lock, and the success after it opens the lanes again: both are counted.
 #[test]
 fn successes_between_failures_are_counted_exactly() {
     for window in [
@@ -79,7 +79,7 @@ fn successes_between_failures_are_counted_exactly() {
     }
 }
 
-/// Threads of all layers' calls by turns: what a thread keeps of one layer is never taken for another's.
+/// A thread that calls many layers by turns keeps a bucket of each, and never counts in another's.
 #[test]
 fn a_thread_that_calls_many_layers_by_turns_counts_each_call_in_its_own() {
     let layers: Vec<_> = (0..100).map(|_| MaintenanceLayer::new("zuora")).collect();

@@ -1,9 +1,10 @@
 //! Random interleavings of calls, drops, panics, commands and time, through the public API.
 //!
-//! Whatever happens in whatever order: R1 and R2 (who reaches the partner), R3 and R4 (refusals are
-//! immediate, nobody sleeps through a shut gate, no readiness is hoarded), R5 to R7 (every admitted
-//! call ends once, as what it was), R12 and R13 (slots), R11 and R16 to R18 (time, and one signal).
-//! How the modes follow each other is for the machine's own model, in `src/machine/tests/`.
+//! The rules that must hold in any order: R1 and R2 (which calls reach the partner), R3 and R4 (a
+//! refusal is immediate, a parked caller is woken when the gate shuts, and a refused call keeps no
+//! readiness), R5 to R7 (every admitted call ends once, with the outcome it had), R12 and R13
+//! (slots), R11 and R16 to R18 (time, and one signal). How the modes follow each other is checked
+//! by the machine's own model, in `src/machine/tests/`.
 //!
 //! `PROPTEST_CASES=20000 cargo test --release --test rules interleavings::` looks deeper.
 
@@ -40,7 +41,7 @@ type Checked = Result<(), TestCaseError>;
 
 // ---- the partner --------------------------------------------------------------------------------
 
-/// What a customer wants.
+/// What a customer asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// May probe.
@@ -79,7 +80,7 @@ enum Answer {
     Down,
     /// Neutral.
     OurFault,
-    /// Wants to be left alone: neutral with 429, else a failure.
+    /// Asks to be left alone: neutral with 429, else a failure.
     Busy(u16, u64),
     /// The judge panics at it.
     Unjudgeable,
@@ -105,7 +106,7 @@ impl Answer {
         }
     }
 
-    /// As what a measured call ends with it.
+    /// The counter that a measured call with this answer ends in.
     fn ends_as(self) -> fn(&mut Ended) -> &mut u64 {
         match self {
             Self::Ok => |ended| &mut ended.succeeded,
@@ -181,7 +182,7 @@ impl Site {
         }
     }
 
-    /// A call arrives: may it (R1, R2, R13)?
+    /// Notes a call that must not have reached the partner (R1, R2, R13).
     fn visit(&self, request: &Request) {
         if request.kind.is_exempt() && request.view.is_around_calls() {
             return;
@@ -237,7 +238,7 @@ impl Service<Request> for Partner {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         match self.site.ready.get() {
-            // Once ready it stays so until it is called.
+            // An instance that was ready stays ready until it is called.
             _ if self.permit => Poll::Ready(Ok(())),
             Ready::Yes => {
                 self.site.permits.set(self.site.permits.get() + 1);
@@ -513,7 +514,7 @@ impl Stack {
 
 // ---- who waits ----------------------------------------------------------------------------------
 
-/// Knows whether it was woken since it was last asked.
+/// A waker that knows whether it was woken since it was last asked.
 #[derive(Debug, Default)]
 struct Bell(AtomicBool);
 
@@ -528,7 +529,7 @@ impl Bell {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Polls, after forgetting earlier wake-ups.
+    /// Polls, and forgets earlier wake-ups before that.
     fn poll<T>(self: &Arc<Self>, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
         self.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(self.clone());
@@ -536,7 +537,7 @@ impl Bell {
     }
 }
 
-/// A subscriber that, when it is woken, looks at once at what the gate does.
+/// A subscriber that reads status and gate at the very moment it is woken.
 struct Witness {
     handle: MaintenanceHandle,
     layer: MaintenanceLayer<Routes>,
@@ -582,7 +583,7 @@ fn recv(mut busts: CacheBusts) -> Recv {
     })
 }
 
-/// The check of a ping: it answers what the script says.
+/// The checks of a ping, which answer as the script says.
 #[derive(Default)]
 struct Checks {
     running: RefCell<Option<(Rc<Line>, u64, Instant)>>,
@@ -626,7 +627,7 @@ enum Step {
     DropBody(Index),
     SetReady(Ready),
     PanicInCall(bool),
-    /// Then somebody looks, or nobody does.
+    /// Seconds that pass, and whether the layer is looked at afterwards.
     Advance(u64, bool),
     Engage(Option<u64>),
     Release,
@@ -721,13 +722,13 @@ struct Setup {
     listens: Listens,
 }
 
-/// Who moves time besides the calls.
+/// What moves time besides the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listens {
     Nobody,
     /// A subscriber that is polled when it is woken.
     Subscriber,
-    /// And one that looks at the gate as it is woken.
+    /// A subscriber, and one that looks at the gate as it is woken.
     Witness,
 }
 
@@ -783,7 +784,7 @@ impl Setup {
 
 // ---- the world ----------------------------------------------------------------------------------
 
-/// As what measured calls ended.
+/// How many measured calls ended with each outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Ended {
     succeeded: u64,
@@ -797,7 +798,7 @@ impl Ended {
         self.succeeded + self.failed + self.neutral + self.abandoned
     }
 
-    /// A drop, judged by how long nothing had come (R6).
+    /// A drop, judged by how long the partner was silent (R6).
     fn drop_after(&mut self, quiet: Duration) {
         if quiet >= HANG_LIMIT {
             self.failed += 1;
@@ -810,11 +811,11 @@ impl Ended {
 struct Slot {
     stack: Stack,
     bell: Arc<Bell>,
-    /// Polled ready, and not called since.
+    /// It was polled ready, and not called since.
     ready: bool,
-    /// While the gate was open, so that the inner service is ready too.
+    /// It was polled ready while the gate was open, so that the inner service is ready too.
     holds: bool,
-    /// Waits for readiness.
+    /// It waits for readiness.
     parked: bool,
 }
 
@@ -832,8 +833,7 @@ struct Live {
 #[derive(Debug, Clone, Copy)]
 struct Admission {
     era: u64,
-    /// When it began, or something last came from the partner.
-    /// Since when the partner is silent: since somebody first waited for it, or it was last heard.
+    /// Since when the partner is silent: since the first wait for it, or since it was last heard.
     heard: Option<Instant>,
 }
 
@@ -867,14 +867,14 @@ struct World {
     first: u64,
     generation: u64,
     era: u64,
-    /// Time went on, and nobody looked.
+    /// Time went on, and the layer was not looked at since.
     unseen: bool,
 }
 
 /// A `wait_until_serving` under way.
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Runs what may panic as the script wants it.
+/// Runs code that may panic where the script wants it.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Planned> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| match payload.downcast::<Planned>() {
         Ok(planned) => *planned,
@@ -919,7 +919,7 @@ impl World {
             Stack::Routes(routes.layer(partner())),
             Stack::Stacked(routes.layer(layer.layer(partner()))),
         ];
-        // At first the subscriber has to be polled.
+        // The subscriber has to be polled once before anything wakes it.
         let listener = (setup.listens != Listens::Nobody)
             .then(|| (recv(handle.cache_bust()), Arc::new(Bell(true.into()))));
         let witness = (setup.listens == Listens::Witness).then(|| {
@@ -1053,7 +1053,7 @@ impl World {
                     return Ok(());
                 }
                 if self.listener.is_some() {
-                    // Now somebody looks; but a pending `recv` has moved time already (R11).
+                    // Status is read now; but a pending `recv` has moved time already (R11).
                     let known = self.busts.last().map_or(self.first, |bust| bust.generation);
                     prop_assert_eq!(self.handle.status().generation, known, "nobody moved time");
                 }
@@ -1085,7 +1085,7 @@ impl World {
 
     fn command(&self, command: &Step) -> Checked {
         let (handle, who, why) = (&self.handle, "on-call", "ticket 4711");
-        // What may not be done now changes nothing, and is no error of the script.
+        // A command that does not fit the mode changes nothing, and is no error of the script.
         let _ = match *command {
             Step::Engage(expiry) => {
                 let hold = Hold::new(who, why);
@@ -1131,7 +1131,7 @@ impl World {
             self.admitted += 1;
         }
         if slot.parked {
-            // A shut gate lets nobody wait (R4).
+            // No caller waits at a shut gate (R4).
             prop_assert_eq!(self.handle.mode(), Mode::Serving);
         }
         Ok(())
@@ -1155,7 +1155,7 @@ impl World {
         let call = guarded(|| slot.stack.call(request));
         let admitted = self.newly_admitted()?;
         let Ok(call) = call else {
-            // It panicked as it was called.
+            // The call panicked before it returned a future.
             self.ended.failed += u64::from(admitted);
             return Ok(());
         };
@@ -1168,7 +1168,7 @@ impl World {
             "{kind:?} passes the gate in maintenance"
         );
         if refused {
-            // Nobody else moves the state here: who asks learns what fell due (R11).
+            // The lock is free here: a call that asks learns what fell due (R11).
             let all_taken = status.probing.is_some_and(|probing| probing.free == 0);
             let denied = match status.mode {
                 Mode::Serving => false,
@@ -1179,7 +1179,8 @@ impl World {
         }
         let counts = !kind.is_exempt() || (kind == Kind::Counted && status.mode == Mode::Serving);
         prop_assert!(counts || !admitted, "an exempt call is counted");
-        // Who is exempt does not look: until somebody does, it is counted as in the mode before.
+        // An exempt call does not look at the time: it is counted as in the mode that was last
+        // seen.
         if view.is_around_calls() && counts && !(exempt && self.unseen) {
             prop_assert_eq!(admitted, !refused, "admitted or refused");
         }
@@ -1204,7 +1205,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether one more call was admitted since this was last asked.
+    /// Returns whether one more call was admitted since the last time.
     fn newly_admitted(&mut self) -> Result<bool, TestCaseError> {
         let admitted = self.handle.status().calls.admitted;
         let more = admitted - std::mem::replace(&mut self.admitted, admitted);
@@ -1225,7 +1226,7 @@ impl World {
         let mut call = call;
         let refused = is_at(&*call, "Refused");
         let waited = is_at(&*call, "Waiting");
-        // Behind the routes' gate the calls' own refuses.
+        // Behind the gate before routes, the gate around the calls may refuse.
         let refused_within = view == View::Stacked
             && !waited
             && admission.is_none()
@@ -1234,7 +1235,7 @@ impl World {
         let answer = line.answer.get();
         let end = guarded(|| bell.poll(|cx| call.poll(cx)));
         if self.newly_admitted()? {
-            // It asked again in a new era; what it held before is given up.
+            // The call asked again in a new era: its first admission is given up.
             self.gave_up(admission);
             admission = Some(Admission {
                 era: self.handle.status().era,
@@ -1282,14 +1283,14 @@ impl World {
                 }
                 self.bodies.push(Body { ticket, admission });
             }
-            // A panic ends the call here and now (R5).
+            // A panic ends the call at once (R5).
             Err(Planned::Partner) => self.ended.failed += measured,
             Err(Planned::Judge) => self.ended.neutral += measured,
         }
         Ok(())
     }
 
-    /// A call is dropped before its end, or its body is.
+    /// A call, or its body, is dropped before its end.
     fn gave_up(&mut self, admission: Option<Admission>) {
         if let Some(admission) = admission {
             let quiet = admission.heard.map(|heard| now() - heard);
@@ -1327,7 +1328,7 @@ impl World {
         }
     }
 
-    /// Polls the ping as long as somebody wakes it.
+    /// Polls the ping as long as it is woken.
     fn poll_ping(&mut self) -> Checked {
         for _ in 0..10 {
             let Some(ping) = &mut self.ping else {
@@ -1369,7 +1370,7 @@ impl World {
 
     // ---- who listens ----------------------------------------------------------------------------
 
-    /// Polls the listeners, but only those who were woken.
+    /// Polls the listeners that were woken, and no others.
     fn listen(&mut self) {
         while let Some((recv_next, bell)) = &mut self.listener
             && bell.rang()
@@ -1401,7 +1402,7 @@ impl World {
     fn look(&mut self) -> Checked {
         let before = self.era;
         let status = self.handle.status();
-        // The look may have moved time, and woken those who wait for that.
+        // The look may have moved time, and woken the listeners.
         self.woken_in_time(&status)?;
         self.listen();
         self.poll_ping()?;
@@ -1415,7 +1416,7 @@ impl World {
         self.counts_add_up(&status)?;
         self.slots_add_up(&status)?;
         self.signals_add_up(&status)?;
-        // Nobody who was refused keeps a place (R4).
+        // No refused call keeps a permit (R4).
         let may = self.slots.iter().filter(|slot| slot.holds).count();
         let held = self.site.permits.get();
         prop_assert!(held <= may, "{held} permits are held, {may} may be");
@@ -1437,7 +1438,7 @@ impl World {
         Ok(())
     }
 
-    /// The calls that were admitted and have not ended, by the world's own books.
+    /// The eras of the calls that were admitted and have not ended, by the world's own books.
     fn in_flight(&self) -> impl Iterator<Item = u64> {
         let running = self.checks.running.borrow();
         let ping = running.as_ref().map(|(_, era, _)| *era);
@@ -1497,12 +1498,13 @@ impl World {
             prop_assert!(pair[0].1 < pair[1].1, "the generation grows");
             prop_assert_eq!(pair[0].0 + 1, pair[1].0);
         }
-        // A listener that keeps up gets each; of those within one step it may get the last alone.
+        // A listener that keeps up gets each signal; of several within one step it may get only the
+        // last.
         let newest = recovered.last().map(|(_, generation)| *generation);
         let got = if self.listener.is_some() {
             self.busts.last().cloned()
         } else {
-            // Whoever comes late gets the newest.
+            // A listener that comes late gets the newest signal.
             self.handle.cache_bust().try_recv()
         };
         let got = got.map(|bust| bust.generation);
@@ -1520,7 +1522,7 @@ impl World {
         if let Some(newest) = newest {
             prop_assert_eq!(status.generation, newest);
         }
-        // The flag clears first: whoever is woken by the signal finds the gate serving (R16).
+        // The flag clears first: a listener that the signal wakes finds the gate serving (R16).
         if let Some((_, witness)) = &self.witness {
             let mut known = self.generation;
             for (generation, mode, refused) in witness.seen.lock().expect("sound").drain(..) {
@@ -1534,7 +1536,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody sleeps through what concerns them.
+    /// Every parked caller and listener that a change concerns is woken.
     fn woken_in_time(&self, status: &Status) -> Checked {
         for slot in self.slots.iter().filter(|slot| slot.parked) {
             prop_assert!(
@@ -1563,7 +1565,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody leaves: nothing is left behind (R5).
+    /// All calls, bodies and services are dropped: nothing is left behind (R5).
     fn leave(mut self) -> Checked {
         self.stop_ping();
         for call in std::mem::take(&mut self.calls) {
@@ -1611,7 +1613,7 @@ fn cases() -> Config {
     let cases = asked.and_then(|cases| cases.parse().ok());
     Config {
         cases: cases.unwrap_or(250),
-        // What a run finds becomes a test with a name.
+        // A failure that a run finds becomes a test with a name, below.
         failure_persistence: None,
         ..Config::default()
     }
@@ -1642,8 +1644,9 @@ proptest! {
 
 // ---- what such runs found -----------------------------------------------------------------------
 
-/// A probe waited for the partner's readiness while its lease ended. Nobody had looked since, so the
-/// era seemed to last, and the partner was called in what had long been maintenance again.
+/// A probe waited for the partner's readiness while its lease ended. The layer was not looked at
+/// since: the era seemed to last, and the partner was called in what had long been maintenance
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_probe_whose_lease_is_over_does_not_reach_the_partner() -> Checked {
     let mut world = World::new(Setup {

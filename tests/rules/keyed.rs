@@ -1,4 +1,5 @@
-//! One state per key: who stays, who goes, and what becomes of a call when all places are taken.
+//! One state per key: which keys stay, which go, and what becomes of a call when all places are
+//! taken.
 
 use std::{
     cell::RefCell,
@@ -27,7 +28,7 @@ use tracing::Level;
 use crate::support::{Log, at_once, drill, panics, poll_once, secs};
 
 const IDLE: Duration = secs(10);
-/// Between two sweeps of the same keys.
+/// The time between two sweeps of the same keys.
 const SWEEP: Duration = Duration::from_millis(2500);
 
 type Key = u8;
@@ -74,7 +75,7 @@ fn layer(max_keys: usize) -> KeyedLayer<Key, ByKey> {
 
 type Called = Pin<Box<dyn Future<Output = Result<(), Error<Down>>>>>;
 
-/// The layer around a partner, as one customer after the other calls it.
+/// The layer around a partner, called by one customer after the other.
 struct Stack {
     keys: Keys<Key>,
     service: Box<dyn FnMut(Call) -> Called>,
@@ -110,7 +111,7 @@ impl Stack {
         }
     }
 
-    /// Whether it was let in.
+    /// Returns whether the call was let in.
     fn call(&mut self, key: Key, does: Does) -> bool {
         let before = *self.reached.borrow();
         let mut future = (self.service)((key, does));
@@ -131,7 +132,7 @@ impl Stack {
         self.keys.list().into_iter().collect()
     }
 
-    /// Lets so much time pass that whoever may go has gone, with somebody looking.
+    /// Lets enough time pass for every key that may go, with looks in between.
     async fn idle(&self) {
         for span in [SWEEP, IDLE, SWEEP] {
             let _ = self.keys.len();
@@ -170,7 +171,7 @@ async fn calls_alone_let_go_of_idle_keys() {
     assert_eq!(stack.keys.evicted(), 1);
 }
 
-/// What keeps a key, however idle: each keeps it while it lasts, and no longer.
+/// Each of these keeps an idle key as long as it lasts, and no longer.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_somebody_would_miss_stays() {
     type Undo = Box<dyn FnOnce(&Keys<Key>)>;
@@ -298,7 +299,7 @@ async fn a_key_that_comes_back_begins_anew_and_its_generation_does_not_go_back()
     let mut stack = Stack::new(layer.idle_after(IDLE).build().unwrap());
     let mut generation = 0;
     for _ in 0..3 {
-        // One failure short of a trip, again and again.
+        // One failure short of a trip, in each life of the key.
         assert!(stack.call(1, Does::Badly));
         let handle = stack.keys.get(&1).unwrap();
         let status = handle.status();
@@ -329,7 +330,7 @@ async fn further_keys_pass_unmeasured_and_take_a_place_when_one_is_free() {
     assert_eq!(full.max_keys(), 2);
     assert!(full.to_string().contains("all 2 keys"), "{full}");
     assert_eq!(stack.keys.handle(&2).unwrap().partner(), "tenant 2");
-    // A refused one is refused, full or not.
+    // A key that is held is refused, whether or not all places are taken.
     kept[0].engage(Hold::new("me", "drill")).unwrap();
     assert!(!stack.call(1, Does::Well));
 
@@ -395,7 +396,8 @@ async fn a_view_shares_the_states_of_its_keys() {
     );
 }
 
-/// The one permit is taken: an admitted call waits for it, a refused one neither waits nor takes a place.
+/// The one permit is taken: an admitted call waits for it, and a refused call neither waits nor
+/// takes a place.
 #[tokio::test(start_paused = true)]
 async fn an_admitted_call_waits_for_readiness_and_a_refused_one_does_not() {
     let layer = layer(10);
@@ -406,7 +408,7 @@ async fn an_admitted_call_waits_for_readiness_and_a_refused_one_does_not() {
             Does::Well | Does::Badly => Ok(()),
         }
     });
-    // Panics if an instance is called that has no permit.
+    // The limit panics if an instance is called that has no permit.
     let mut service = layer.layer(ConcurrencyLimit::new(partner, 1));
     let (tell, told) = oneshot::channel();
     let first = service
@@ -462,7 +464,7 @@ async fn a_call_that_waits_is_refused_when_its_key_is_held() {
     assert!(first.poll().is_pending());
 }
 
-/// The inner service's error of readiness is its caller's, and counts for the caller's key (R7).
+/// The caller gets the inner service's error of readiness, and it counts for the caller's key (R7).
 #[tokio::test(start_paused = true)]
 async fn r07_a_failing_readiness_is_a_failed_call_of_its_key() {
     #[derive(Clone)]
@@ -538,7 +540,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the model knows of a key that is there.
+/// What the model knows of a key that has a state.
 #[derive(Debug, Default)]
 struct Known {
     last_use: Duration,
@@ -566,7 +568,7 @@ type Checked = Result<(), TestCaseError>;
 
 const MOST: usize = 3;
 
-/// Takes note of who has gone: none that must stay.
+/// Forgets the keys that have gone, and checks that each of them was free to go.
 fn who_has_gone(model: &mut Model, there: &BTreeSet<Key>, now: Duration) -> Checked {
     prop_assert!(there.len() <= MOST);
     prop_assert!(
@@ -599,7 +601,7 @@ async fn against_the_model(steps: Vec<Step>) -> Checked {
                     who_has_gone(&mut model, &stack.there(), now)?;
                     continue;
                 }
-                // It may have gone, and come back with this call: then it had to be free to go.
+                // The key may have gone, and come back with this call: then it was free to go.
                 let known = model.entry(key).or_default();
                 known.last_use = now;
                 if let_in && well {
@@ -692,7 +694,7 @@ async fn against_the_model(steps: Vec<Step>) -> Checked {
         }
         who_has_gone(&mut model, &stack.there(), now)?;
     }
-    // In the end those who may go have gone, and only they.
+    // In the end every key that may go has gone, and no other.
     stack.idle().await;
     now += IDLE + 2 * SWEEP;
     who_has_gone(&mut model, &stack.there(), now)?;

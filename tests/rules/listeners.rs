@@ -1,4 +1,4 @@
-//! The recovery signal and the events: receivers that lag, come late, leave, and harm nobody.
+//! The recovery signal and the events: receivers that lag, come late or leave, and harm no other.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ fn handle() -> MaintenanceHandle {
     MaintenanceLayer::new("zuora").handle()
 }
 
-/// One episode by hand.
+/// Makes one episode by hand.
 fn episode(handle: &MaintenanceHandle) {
     handle.engage(Hold::new("test", "an episode")).unwrap();
     handle.release("test", "its end").unwrap();
@@ -126,7 +126,7 @@ async fn everybody_sees_the_events_in_one_order_and_a_gap_shows_in_the_numbers()
         EventKind::Recovered { episode: 1, .. }
     ));
 
-    // 512 are kept; a subscriber that lags goes on at the oldest one left.
+    // 512 events are kept; a subscriber that lags goes on at the oldest of them.
     for _ in 0..512 {
         episode(&handle);
     }
@@ -140,7 +140,7 @@ async fn everybody_sees_the_events_in_one_order_and_a_gap_shows_in_the_numbers()
     assert!(first.number > numbers.len() as u64 + 1, "there is a gap");
 }
 
-/// A waker that panics must neither fail the command that wakes it nor keep the news from others.
+/// A waker that panics neither fails the command that wakes it nor keeps the news from others.
 #[tokio::test(start_paused = true)]
 async fn a_waker_that_panics_harms_no_command() {
     struct Panics;

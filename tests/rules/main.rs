@@ -1,8 +1,8 @@
 //! The core through its public API: one test per promise of the rules R1 to R23, and what stands
 //! beside the rules.
 //!
-//! A test of a rule is named for its rule and its promise. `.ci/break-rules` breaks the rules in the
-//! source one by one and shows that the tests named here fail.
+//! A test of a rule is named for its rule and its promise. `.ci/break-rules` breaks the rules in
+//! the source one by one and shows that the tests named here fail.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"

@@ -7,7 +7,7 @@ use tower_maintenance::{
 
 use crate::support::*;
 
-/// Makes a change as this actor, for this reason.
+/// A change that this actor makes for this reason.
 type Change<'a> = &'a dyn Fn(&str, &str);
 
 // ---- R19 ----------------------------------------------------------------------------------------

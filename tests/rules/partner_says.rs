@@ -1,4 +1,4 @@
-//! What the partner says of itself: shown beside what was measured, and nothing more.
+//! What the partner says about itself is shown beside what was measured, and decides nothing.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ async fn call(layer: &MaintenanceLayer, succeeds: bool) -> Result<(), Error<io::
     layer.layer(partner).oneshot(succeeds).await
 }
 
-/// Ten calls, of which `failed` fail, no two in a row unless they must.
+/// Ten calls, `failed` of which fail, with a success between any two failures where possible.
 async fn ten_calls(layer: &MaintenanceLayer, failed: u32) {
     for n in 0..10 {
         let fails = n % 2 == 0 && n / 2 < failed;
@@ -101,7 +101,7 @@ async fn partner_says_operational_and_our_calls_tripped() {
         contradiction(&handle),
         Some(Contradiction::OperationalYetTripped)
     );
-    // It admits it: no contradiction any more.
+    // The partner admits the outage: there is no contradiction any more.
     says(&handle, Indicator::Minor, "Degraded");
     assert_eq!(contradiction(&handle), None);
 }
@@ -162,7 +162,7 @@ async fn partner_says_outage_and_we_see_none() {
         "zuora is serving: 0 of 10 calls failed in 60 s; the partner says: Major System Outage (critical), \
          but we see 0 % failures"
     );
-    // It has reached us.
+    // The outage has reached us.
     ten_calls(&layer, 1).await;
     assert_eq!(contradiction(&handle), None, "1 of 20");
 }
@@ -187,7 +187,7 @@ async fn an_old_word_says_how_old_it_is_and_contradicts_nothing() {
         status.to_string(),
         "zuora is serving: 4 of 10 calls failed in 60 s; the partner said 301 s ago (stale): All Systems Operational"
     );
-    // Read again, unchanged.
+    // The page is read again, and says the same.
     says(&handle, Indicator::Operational, OPERATIONAL);
     let report = handle.status().partner_says.unwrap();
     assert!(report.age.is_zero() && report.contradiction.is_some());
@@ -276,7 +276,7 @@ fn no_text_of_the_partners_reaches_a_log_raw() {
     for (text, shown) in [
         ("a\nb\r\nc\td", "a b c d"),
         ("\u{1b}[2J\u{7}all\u{0} well\u{9b}", "[2J all well"),
-        // Line separators, and what turns the writing or hides.
+        // Line separators, and characters that turn the writing or hide.
         ("a\u{2028}b\u{2029}c", "a b c"),
         ("\u{202e}lla\u{2066}well\u{200b}\u{feff}", "lla well"),
         ("  All   Systems  ", "All Systems"),

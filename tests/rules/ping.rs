@@ -33,7 +33,7 @@ async fn probing(handle: &MaintenanceHandle) {
     assert_eq!(handle.mode(), Mode::Probing);
 }
 
-/// What a customer meets who calls once.
+/// One call of a customer.
 async fn customer(layer: &MaintenanceLayer) -> Result<(), Error<io::Error>> {
     let service = layer.layer(service_fn(async |()| Ok::<_, io::Error>(())));
     service.oneshot(()).await
@@ -168,7 +168,7 @@ async fn a_check_that_panics_is_a_failed_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_no_layer_service_or_handle_is_left() {
-    // In whatever it is doing: idle, in the midst of a check, resting between two.
+    // In each of its states: idle, in the middle of a check, and resting between two.
     for stage in ["idle", "checking", "resting"] {
         let layer = layer();
         let handle = layer.handle();
@@ -234,7 +234,7 @@ async fn two_pings_share_the_slots() {
     assert_eq!(most.get(), 1);
 }
 
-/// The future is `Send` where its check is: it can be spawned.
+/// The future is `Send` where its check is `Send`: it can be spawned.
 #[test]
 fn a_ping_can_be_spawned() {
     fn is_send(_: impl Future<Output = ()> + Send + 'static) {}

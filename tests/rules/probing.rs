@@ -137,7 +137,8 @@ async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe()
     assert_eq!((refused, reached.load(Ordering::SeqCst)), (9_999, 1));
 }
 
-/// Makes `calls` calls from each of 8 threads, who all begin at once; returns how many were refused.
+/// Makes `calls` calls from each of 8 threads, which all begin at once, and returns how many were
+/// refused.
 fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sync)) -> usize {
     let start = Barrier::new(8);
     std::thread::scope(|scope| {
@@ -153,7 +154,7 @@ fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sy
                         None => admitted.push(call),
                     }
                 }
-                // Nobody gives up a slot before all have asked.
+                // No thread gives up a slot before all have asked.
                 start.wait();
                 admitted.clear();
             });
@@ -171,7 +172,7 @@ fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sy
 async fn r12_from_eight_threads_at_that_instant_one_is_a_probe() {
     let (handle, service, reached) = hanging(policy());
     handle.trip("on-call", "drill").unwrap();
-    // Nobody looks: the first of the calls finds that the wait is over.
+    // The first of the calls finds that the wait is over.
     advance(secs(30)).await;
     let clock = Handle::current();
     let refused = storm(&service, 1250, &|calls| {
@@ -238,7 +239,8 @@ async fn r13_the_gate_before_routes_lets_through_what_may_probe_and_takes_no_slo
     rig.trip_and_wait().await;
     assert!(matches!(rig.visit(charge()).await, Page::Maintenance(_)));
 
-    // Two visits at once: both pass the gate, and the one slot is taken around the calls.
+    // Two visits at once: both pass the gate before routes, and one takes the slot around the
+    // calls.
     let answer = rig.partner.next_waits();
     let mut first = Box::pin(rig.visit(read()));
     assert_eq!(poll_once(first.as_mut()), None);
@@ -252,7 +254,7 @@ async fn r13_the_gate_before_routes_lets_through_what_may_probe_and_takes_no_slo
 #[tokio::test(start_paused = true)]
 async fn r13_the_gate_before_routes_measures_nothing() {
     let rig = Rig::new(policy());
-    // The protocol of these tests settles every request as a failure.
+    // The protocol of these tests settles every request before routes as a failure.
     for _ in 0..10 {
         assert_eq!(rig.visit(read()).await, Page::Paid(7));
     }
@@ -260,7 +262,7 @@ async fn r13_the_gate_before_routes_measures_nothing() {
     assert_eq!(rig.handle.status().calls.admitted, 10, "around the calls");
 }
 
-/// A ping that asks the partner itself, and counts.
+/// A ping that calls the partner itself, and counts.
 fn ping(rig: &Rig, handle: &MaintenanceHandle) -> (tokio::task::JoinHandle<()>, Arc<AtomicU32>) {
     let pings = Arc::new(AtomicU32::new(0));
     let (counter, partner) = (pings.clone(), rig.partner.clone());
@@ -286,7 +288,7 @@ async fn r13_a_post_only_client_with_both_placements_recovers_with_a_ping() {
     rig.partner.says(Say::Ok);
     rig.handle.wait_until_serving().await;
     assert_eq!(pings.load(Ordering::SeqCst), 3);
-    // The wait, and three pings a second apart.
+    // The wait of 30 s, and three pings a second apart.
     assert_eq!(rig.handle.status().at, wall(secs(32)));
     assert_eq!(rig.visit(charge()).await, Page::Paid(4200));
     let log = rig.handle.episodes();
@@ -346,7 +348,7 @@ async fn r13_a_ping_probes_in_place_of_customers() {
     tokio::task::yield_now().await;
     assert_eq!(rig.handle.status().pings, 1);
     rig.trip_and_wait().await;
-    // It may probe, but need not while somebody pings.
+    // A read may probe, but does not while a ping does.
     assert!(is_refused(&rig.call(read()).await));
     assert!(matches!(rig.visit(read()).await, Page::Maintenance(_)));
 
@@ -411,7 +413,7 @@ async fn r14_a_probe_that_waits_for_readiness_is_bounded_by_its_lease_too() {
     rig.partner.becomes(Ready::NotYet);
     let probe = rig.begin(read());
     advance(secs(30)).await;
-    // Nobody has looked; the partner is ready a moment too late.
+    // The lease has ended, and the partner is ready a moment too late.
     rig.partner.becomes(Ready::Yes);
     assert!(is_refused(&probe.ended()));
     assert_eq!(rig.partner.reached().len(), before);
@@ -500,7 +502,7 @@ fn ramped() -> Policy {
     policy().with_ramp(secs(100))
 }
 
-/// A rig whose ramp begins now, at 30 s.
+/// A rig whose ramp begins now, 30 s after its start.
 async fn on_the_ramp(policy: Policy) -> Rig {
     let rig = Rig::new(policy);
     rig.trip_and_wait().await;
@@ -510,7 +512,7 @@ async fn on_the_ramp(policy: Policy) -> Rig {
     rig
 }
 
-/// Which of the next calls are let in, numbered from `from` on.
+/// The numbers of those of the next calls that are let in; the first has the number `from`.
 async fn let_in(rig: &Rig, request: Request, from: u64, to: u64) -> Vec<u64> {
     let mut let_in = Vec::new();
     for k in from..=to {

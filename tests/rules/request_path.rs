@@ -225,7 +225,7 @@ async fn r02_a_probe_that_waits_for_readiness_while_the_gate_shuts_is_refused() 
 }
 
 // ---- R3 -----------------------------------------------------------------------------------------
-// That a refusal allocates nothing and waits for no lock is shown in tests/allocations.
+// `tests/allocations` shows that a refusal allocates nothing and waits for no lock.
 
 #[tokio::test(start_paused = true)]
 async fn r03_a_refusal_does_not_wait_for_the_inner_service() {
@@ -283,7 +283,8 @@ async fn r03_a_caller_parked_while_serving_goes_on_after_a_reset() {
 async fn r03_whoever_moves_the_state_tells_after_unlocking() {
     let rig = Rig::new(policy());
     let (handle, service) = (rig.handle.clone(), rig.service.clone());
-    // Looks, commands and calls from within a tracing subscriber: each would wait for a lock that is held.
+    // A tracing subscriber that looks, commands and calls: each would wait for a lock that is still
+    // held.
     let log = Log::that(move || {
         let _ = handle.status();
         let _ = handle.audit();
@@ -398,7 +399,7 @@ async fn r04_a_refused_call_returns_its_permit() {
     service.ready().await.unwrap(); // holds the only permit
     rig.handle.engage(drill()).unwrap();
     let refused = service.call(read());
-    // The refusal has not even been awaited, and both service and future are alive.
+    // The refusal has not been awaited yet, and both service and future are alive.
     assert_eq!(at_once(limited.oneshot(invoice())), Some(Ok(11)));
     assert!(is_refused(&refused.await));
     drop(service);
@@ -429,7 +430,7 @@ async fn r04_a_parked_caller_leaves_the_queue_when_the_gate_shuts() {
     rig.handle.engage(drill()).unwrap();
     assert!(parked.poll_ready(&mut cx).is_ready());
 
-    // Queued behind the parked caller, were that still in the queue.
+    // It would queue behind the parked caller, were that still in the queue.
     let mut exempt = InFlight::begin(limited.oneshot(invoice()));
     assert_eq!(exempt.poll_with(&waker.clone().into()), None);
     answer.say(Say::Ok);
@@ -698,7 +699,7 @@ async fn r06_quiet_counts_from_the_headers() {
 #[tokio::test(start_paused = true)]
 async fn r06_quiet_counts_from_the_last_body_frame() {
     let rig = Rig::new(policy());
-    // Headers that come at once leave nothing that quiet could wrongly be counted from.
+    // The headers come late, so that a wait counted from the call's begin would show.
     let answer = rig.partner.next_waits();
     let service = rig.layer.speaking(Streaming).layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));

@@ -1,4 +1,4 @@
-//! Dry run and bypass, which stand outside the rules: the state model's last paragraph.
+//! Dry run and bypass. They are switches of the layer as a whole, and no rule has their number.
 
 use tokio::time::advance;
 use tower_maintenance::{EventKind, Mode, ShadowReport};

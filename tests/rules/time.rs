@@ -1,4 +1,4 @@
-//! R21 and R22: time, and numbers that make no sense.
+//! R21 and R22: time, and invalid numbers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::support::*;
 #[tokio::test(start_paused = true)]
 async fn r21_paused_time_drives_everything() {
     let rig = Rig::new(policy().with_ramp(secs(3600)));
-    // A window, a wait, a lease, a ramp and an expiry: two days, in no time.
+    // A window, a wait, a lease, a ramp and an expiry: two days of paused time.
     rig.calls(4, Say::Down).await;
     advance(secs(24 * 3600)).await;
     assert_eq!(rig.total(), 0);
@@ -35,7 +35,7 @@ async fn r21_paused_time_drives_everything() {
 async fn r21_time_stands_still_when_the_clock_does() {
     let rig = Rig::new(policy());
     rig.trip().await;
-    // Real time passes meanwhile, however little.
+    // Some real time passes meanwhile.
     for _ in 0..1000 {
         assert!(is_refused(&rig.call(read()).await));
     }

@@ -1,7 +1,7 @@
 //! The layer keeps tower's contract inside and outside of tower's own middleware.
 //!
-//! The partner at the bottom of every stack panics if an instance of it is called that was not polled
-//! ready, and its clones start un-ready: that no test here panics is R4.
+//! The partner at the bottom of every stack panics if an instance of it is called that was not
+//! polled ready, and its clones start un-ready. So a test that does not panic shows R4.
 
 use std::{
     fmt::Debug,
@@ -40,7 +40,7 @@ fn is_refusal(error: impl Into<BoxError>) -> bool {
     Refused::find(&*error.into()).is_some_and(|refused| refused.partner() == "zuora")
 }
 
-/// Serves, refuses under a hold without waiting for anybody, and serves again.
+/// Serves, refuses under a hold without a wait, and serves again.
 async fn keeps_the_contract<S>(mut stack: S, handle: &MaintenanceHandle, partner: &Partner)
 where
     S: Service<Request, Response = u32, Error: Into<BoxError> + Debug> + Clone,
@@ -56,7 +56,7 @@ where
     let mut early = stack.clone();
     early.ready().await.unwrap();
     engage(handle);
-    // The partner hangs in `poll_ready`: a refusal does not care.
+    // The partner hangs in `poll_ready`, and a refusal does not wait for it.
     partner.becomes(Ready::NotYet);
     let refused = early.call(read()).await.unwrap_err();
     assert!(is_refusal(refused), "ready before the gate shut");
@@ -70,14 +70,14 @@ where
     handle.release("on-call", "drill").unwrap();
     partner.becomes(Ready::Yes);
     for _ in 0..5 {
-        // Also `early`: whatever the refused calls held is free again.
+        // `early` serves too: the permit of a refused call is free again.
         assert_eq!(early.ready().await.unwrap().call(read()).await.unwrap(), 7);
         assert_eq!(stack.ready().await.unwrap().call(read()).await.unwrap(), 7);
     }
     assert_eq!(handle.status().calls.in_flight(), 0);
 }
 
-/// A partner that hangs trips the layer, by whatever gives its calls up.
+/// A partner that hangs trips the layer, whichever layer gives the calls up.
 async fn hangs_and_trips<S>(stack: &S, handle: &MaintenanceHandle, partner: &Partner)
 where
     S: Service<Request, Response = u32, Error: Debug> + Clone,
@@ -89,7 +89,7 @@ where
     assert_eq!(handle.mode(), Mode::Maintenance);
 }
 
-/// Tests of nothing but the contract: a name, and the stack.
+/// Tests of the contract alone: a name, and the stack.
 macro_rules! keeps_the_contract {
     ($($name:ident($layer:ident, $partner:ident) { $stack:expr })*) => {$(
         #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ keeps_the_contract! {
     inside_a_concurrency_limit(layer, partner) {
         ServiceBuilder::new().concurrency_limit(2).layer(layer).service(partner)
     }
-    // What is not `Clone` goes behind a buffer.
+    // A service that is not `Clone` goes behind a buffer.
     around_a_service_that_is_no_clone(layer, partner) {
         ServiceBuilder::new().layer(layer.boxed()).buffer(8).service(NoClone(partner))
     }
@@ -147,7 +147,7 @@ async fn outside_a_timeout() {
         .service(partner.clone());
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
-    // A time-out is an error of the inner stack: a failure.
+    // The time-out is an error of the inner stack: a failure.
     hangs_and_trips(&stack, &handle, &partner).await;
 }
 
@@ -160,13 +160,13 @@ async fn inside_a_timeout() {
         .service(partner.clone());
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
-    // A time-out drops the call, after `hang_limit`: a failure.
+    // The time-out drops the call after `hang_limit`: a failure.
     hangs_and_trips(&stack, &handle, &partner).await;
 }
 
 // ---- retry --------------------------------------------------------------------------------------
 
-/// Tries everything twice, refusals too: they may be repeated safely.
+/// Tries everything twice. Refusals too, which may be repeated safely.
 #[derive(Debug, Clone)]
 struct Twice {
     again: bool,
@@ -209,7 +209,7 @@ async fn outside_a_retry() {
         .service(partner.clone());
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
-    // One call, whatever the retry makes of it.
+    // The layer sees one call, however often it is tried.
     let counted = counted_of_a_second_try(stack, &handle, &partner).await;
     assert_eq!(counted, (1, 0));
 }
@@ -223,7 +223,7 @@ async fn inside_a_retry() {
         .service(partner.clone());
     keeps_the_contract(stack.clone(), &handle, &partner).await;
 
-    // Each attempt is a call.
+    // Each try is a call.
     let counted = counted_of_a_second_try(stack, &handle, &partner).await;
     assert_eq!(counted, (2, 1));
 }
@@ -285,7 +285,7 @@ async fn amid_everything() {
     assert_eq!(handle.mode(), Mode::Serving);
 }
 
-/// Two partners, two layers, one stack: the refusal of one is no failure of the other.
+/// Two partners, two layers, one stack: a refusal by one is no failure of the other.
 #[tokio::test(start_paused = true)]
 async fn around_another_layer() {
     let (inner, inner_handle, partner) = layer();
@@ -321,7 +321,8 @@ async fn clones_start_unready() {
     let (layer, _, partner) = layer();
     let mut service = layer.layer(partner.clone());
     service.ready().await.unwrap();
-    // Called un-ready, it takes an instance and waits for it rather than call one that was not polled.
+    // Called un-ready, the clone takes an instance and waits for it: no instance is called
+    // unpolled.
     let mut clone = service.clone();
     partner.becomes(Ready::NotYet);
     let call = InFlight::begin(clone.call(read()));
@@ -364,7 +365,7 @@ fn send<T: Send>() {}
 fn sync<T: Sync>() {}
 fn unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
 
-/// Compiles for all types, or not at all.
+/// A compile-time check: it holds for all types, or does not compile.
 fn of_the_parts<F: Send, S: Send, Req: Send, P: Send>() {
     send::<ResponseFuture<F, S, Req, P>>();
     send::<Maintenance<S, P>>();

@@ -1,10 +1,13 @@
-//! Many threads, several layers, a partner that comes and goes, and operators who change their minds, in real time.
+//! Many threads, several layers, a partner that comes and goes, and operators who change their
+//! minds, in real time.
 //!
-//! The other tests decide who runs when; here nobody does. What must hold at the end whatever happened: every admitted call
-//! has ended, exactly once and as what it was; every call the partner saw was admitted, every refusal was counted; generations
-//! only grew; the layer serves again as soon as it may; and nothing is kept that grows.
+//! In the other tests the test decides which thread runs when; here it does not. At the end must
+//! hold: every admitted call has ended, once, with the outcome it had; every call that reached the
+//! partner was admitted; every refusal was counted; generations only grew; the layer serves again
+//! as soon as it may; and no memory is kept that grows.
 //!
-//! Two seconds of it are part of every run, `SOAK_SECONDS=600 cargo test --release --test soak` looks longer.
+//! Two seconds of it are part of every run. `SOAK_SECONDS=600 cargo test --release --test soak`
+//! looks longer. It is a target of its own, because it measures the memory of its process.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
@@ -51,11 +54,12 @@ struct Seen {
     panicked: AtomicU64,
     refused: AtomicU64,
     exempt: AtomicU64,
-    /// Dropped by their callers.
+    /// Calls that their callers dropped.
     given_up: AtomicU64,
-    /// Admitted, but refused or dropped before the partner was ready for them.
+    /// Calls that were admitted, but refused or dropped before the partner was ready for them.
     waited_in_vain: AtomicU64,
-    /// Called after they had waited: admitted once or, when the mode had changed meanwhile, once more.
+    /// Calls that reached the partner after a wait. Each was admitted once, or once more when the
+    /// mode had changed meanwhile.
     waited: AtomicU64,
 }
 
@@ -96,7 +100,7 @@ impl Future for Answer {
         }
         let broken = self.seen.broken.load(Relaxed);
         let counter = match (self.call.exempt, broken) {
-            // Passes unmeasured.
+            // An exempt call passes unmeasured.
             (true, _) => return Poll::Ready(Ok(())),
             (false, true) => &self.seen.answered_err,
             (false, false) => &self.seen.answered_ok,
@@ -132,12 +136,13 @@ impl Service<Call> for Partner {
 
 // ---- chance -------------------------------------------------------------------------------------
 
-/// Each thread its own; the seeds are the same in every run, the interleaving is not.
+/// A generator of random numbers, one per thread. The seeds are the same in every run; the
+/// interleaving is not.
 struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, bound: u64) -> u64 {
-        // Knuth's 64-bit linear congruence; its high bits are good enough here.
+        // Knuth's 64-bit linear congruential generator. Its high bits are good enough here.
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -152,7 +157,7 @@ impl Chance {
 
 // ---- one layer under load -----------------------------------------------------------------------
 
-/// A layer, its partner, and what only its callers can know.
+/// A layer, its partner, and the counts of its callers.
 struct Subject {
     layer: MaintenanceLayer,
     seen: Arc<Seen>,
@@ -186,7 +191,7 @@ impl Subject {
             layer: builder.build().unwrap(),
             seen: Arc::default(),
         };
-        // Names are known from the first view on that has them.
+        // A layer knows the names of calls from its first named view on.
         let _ = subject.service();
         let exempt = Exemption::call("invoice.read", "customers may always see what they owe");
         subject
@@ -205,7 +210,7 @@ impl Subject {
         layer.layer(Partner(self.seen.clone()))
     }
 
-    /// Calls until it serves, as customers would.
+    /// Calls until the layer serves again, as customers would.
     fn recovers(&self) {
         self.seen.broken.store(false, Relaxed);
         for undo in [
@@ -305,7 +310,7 @@ impl<S> Client for S where
 }
 
 trait InFlight: Future<Output = Result<(), Error<Failed>>> + Send + Debug {
-    /// What the layer made of the request when it came.
+    /// The state of the future: what the layer decided so far.
     fn stands(&self) -> Stands {
         match format!("{self:?}").as_str() {
             "ResponseFuture(\"Running\")" => Stands::Running,
@@ -333,7 +338,7 @@ struct Begun {
 
 fn begin(service: &mut impl Client, call: Call) -> Begun {
     assert!(matches!(at_once(service.ready()), Some(Ok(_))));
-    // Between the two the gate may shut, or open.
+    // Between `poll_ready` and `call` the gate may shut or open.
     thread::yield_now();
     let future = Box::pin(service.call(call));
     let stands = future.stands();
@@ -389,7 +394,7 @@ fn give_up(seen: &Seen, begun: Begun, polled: bool) {
         mut stands,
     } = begun;
     if polled {
-        // One that would panic, or is answered at once, is none to give up.
+        // A call that would panic, or is answered at once, cannot be given up.
         if call.pending == 0 || stands == Stands::Refused {
             return finish(
                 seen,
@@ -451,7 +456,7 @@ fn customers(
         match chance.below(16) {
             0 => give_up(seen, begun, false),
             1 => give_up(seen, begun, true),
-            // Ends on another thread than it began on.
+            // The call ends on another thread than it began on.
             2 => match elsewhere.try_send((at, begun)) {
                 Ok(()) => {}
                 Err(
@@ -466,7 +471,7 @@ fn customers(
     }
 }
 
-/// Changes their minds once a millisecond.
+/// Issues a random command once a millisecond.
 fn operators(subjects: &[Subject], chance: &mut Chance, over: &AtomicBool) {
     let (who, why) = ("soak", "to see what happens");
     while !over.load(Acquire) {
@@ -498,12 +503,12 @@ fn operators(subjects: &[Subject], chance: &mut Chance, over: &AtomicBool) {
             ),
             _ => continue,
         };
-        // Some do not fit the mode, and say so.
+        // Some commands do not fit the mode, and are errors.
         let _ = said;
     }
 }
 
-/// Sees signals and events only in order.
+/// Asserts that signals and events come in order.
 fn listeners(mut heard: Vec<(CacheBusts, Events)>, over: &AtomicBool) -> u64 {
     let mut last = vec![(0, 0); heard.len()];
     let mut signals = 0;
@@ -549,7 +554,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
             scope.spawn(move || {
                 let mut chance = Chance(seed);
                 while !over.load(Acquire) {
-                    // Threads come and go, and their numbers are given on.
+                    // Threads come and go, and the next threads get their numbers.
                     thread::scope(|scope| {
                         scope.spawn(|| customers(subjects, &elsewhere, &mut chance, over));
                     });
@@ -570,7 +575,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         let listening = scope.spawn(move || listeners(heard, over));
         scope.spawn(move || {
             let (_nobody, told) = mpsc::channel::<()>();
-            // Half of it for everything that is kept to be there.
+            // After half of the time everything that is kept has been allocated.
             let _ = told.recv_timeout(length() / 2);
             *warm.lock().unwrap() = resident();
             let _ = told.recv_timeout(length() / 2);
@@ -604,7 +609,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         "nothing has happened"
     );
 
-    // Nobody holds on to anything: not to the partners, and not to the layers.
+    // No reference is left to the partners or to the layers.
     let kept: Vec<_> = subjects
         .iter()
         .map(|subject| subject.seen.clone())
@@ -614,7 +619,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().build().unwrap().block_on(async {
         for busts in &mut heard {
-            // They end with their layer, unless something keeps that.
+            // A receiver ends with its layer, unless something keeps the layer alive.
             soon(async { while busts.recv().await.is_some() {} }).await;
         }
     });
