@@ -63,7 +63,7 @@ const MOST_BYTES: u64 = 32 * 1024;
 const MOST_LEFT: i64 = 256 * 1024;
 
 /// Short, so that slow subscribers are found within seconds. But on a busy machine four heartbeats
-/// must be enough to poll every stream once, or subscribers who read lose their places too.
+/// must be enough to poll every stream once, or readers lose their places too.
 const HEARTBEAT: Duration = secs(4);
 /// After which the kernel gives the slow subscribers' connections up. It is set when they have lost
 /// their places, however long that took.
@@ -171,7 +171,7 @@ async fn ten_thousand_subscribers() {
         None => println!("{NAME}: resident memory not measured: no /proc/self/status here"),
     }
 
-    // All who read are told, also while some do not read.
+    // All readers are told, also while some subscribers do not read.
     let mut longest = Duration::ZERO;
     let mut told = 0;
     while told < 3 || push.counts().stalled < slow as u64 {
@@ -394,7 +394,7 @@ mod clients {
                 let told = &mut each.subscribe();
                 let told = told.wait_for(|heard| *heard >= generation);
                 let told = *soon(told).await.unwrap();
-                assert_ne!(told, ENDED, "the stream of one who reads has ended");
+                assert_ne!(told, ENDED, "the stream of a reader has ended");
                 assert_eq!(told, generation);
             }
             tell(&format!("told {generation}"));

@@ -28,14 +28,14 @@ struct Meeting {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Nobody,
+    Empty,
     Held,
     Acted,
     GaveUp,
 }
 
 static MEETING: Meeting = Meeting {
-    stage: Mutex::new(Stage::Nobody),
+    stage: Mutex::new(Stage::Empty),
     changed: Condvar::new(),
 };
 
@@ -74,10 +74,10 @@ fn meanwhile<T: Send>(held: impl FnOnce(), act: impl FnOnce() -> T + Send) -> Op
     // One meeting at a time, because the tests run in parallel.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    MEETING.set(Stage::Nobody);
+    MEETING.set(Stage::Empty);
     std::thread::scope(|scope| {
         let acting = scope.spawn(|| {
-            assert!(MEETING.wait_while(Stage::Nobody), "nobody was held");
+            assert!(MEETING.wait_while(Stage::Empty), "no thread was held");
             let acted = act();
             let waited = *MEETING.stage() == Stage::GaveUp;
             MEETING.set(Stage::Acted);
@@ -282,7 +282,7 @@ async fn r03_a_call_that_would_move_time_only_tries_the_lock() {
     advance(Duration::from_secs(30)).await;
     let called = call_meanwhile(&mut service, || drop(handle.status()));
     let called = called.expect("it did not wait");
-    assert!(refused(called), "somebody else is moving the state");
+    assert!(refused(called), "another thread is moving the state");
     assert_eq!(handle.mode(), Mode::Probing);
 }
 

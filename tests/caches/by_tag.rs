@@ -5,7 +5,7 @@ use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{Hold, MaintenanceHandle, MaintenanceLayer, Mode};
 
-// The example's cache is the one that is tested.
+// The cache of the example is the cache under test.
 #[path = "../../examples/caches.rs"]
 #[expect(dead_code, reason = "its `main` runs by itself")]
 mod caches;
@@ -17,7 +17,7 @@ fn layer() -> MaintenanceLayer {
     layer.seed(7).build().unwrap()
 }
 
-/// A cache that follows the signal in a task, with what the tests look at.
+/// A cache that follows the signal in a task, filled with the entries that the tests look at.
 fn following(handle: &MaintenanceHandle) -> Tagged {
     let cache = filled();
     tokio::spawn(cache.clone().follow(handle.cache_bust()));
@@ -110,7 +110,7 @@ async fn a_late_subscriber_is_told_and_only_once() {
     everybody_has_run().await;
     assert_eq!(left(&cache), ["logo", "priceless", "help"]);
 
-    // Of two recoveries only the newest is told: what comes in afterwards stays.
+    // Of two recoveries only the newest is signalled: entries that come in afterwards stay.
     cache.insert("basic", &["prices"], "21");
     everybody_has_run().await;
     assert!(cache.get("basic").is_some());

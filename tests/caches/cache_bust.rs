@@ -1,4 +1,4 @@
-//! Cache-bust over HTTP: what clients and caches have of the time before a recovery is not shown after it.
+//! Cache-bust over HTTP: clients and caches do not show content from before a recovery after it.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ use tower_maintenance::{
     http::{CacheBustBuilder, CacheBustLayer, CdnPurge, NamedCookie},
 };
 
-// The example that is documented is the one that is tested.
+// The example in the documentation is the code under test.
 #[path = "../../examples/purge.rs"]
 #[expect(dead_code, reason = "its `main` runs by itself")]
 mod purge;
@@ -42,11 +42,11 @@ use crate::support::recover;
 
 // ---- an origin by the book ----------------------------------------------------------------------
 
-/// What it says of itself; the tag does not change although the body does, which is what hurts.
+/// The origin's tag. It does not change when the body does, which is the problem to be solved.
 const TAG: &str = "\"v1\"";
 const DATE: &str = "Wed, 31 Jul 2024 20:05:00 GMT";
 
-/// Answers conditions as RFC 9110, 13.2.2, has it, in that order.
+/// Evaluates conditions in the order of RFC 9110, 13.2.2.
 fn origin(request: &Request<()>) -> Response<String> {
     let list = |name| {
         let lines = request.headers().get_all(name).iter();
@@ -84,7 +84,7 @@ fn origin(request: &Request<()>) -> Response<String> {
     with(200, "the whole")
 }
 
-/// The origin, beneath the gate, beneath the layer.
+/// The origin, behind the gate, behind the cache-bust layer.
 #[derive(Clone)]
 struct Stack {
     maintenance: MaintenanceLayer,
@@ -150,7 +150,7 @@ impl Stack {
         self.get(&[]).await.headers()["etag"].clone()
     }
 
-    /// What the origin was sent.
+    /// The request headers as the origin gets them.
     async fn as_seen_by_the_origin(&self, request: Request<()>) -> HeaderMap {
         let seen = std::cell::RefCell::new(HeaderMap::new());
         let note = |request: &Request<()>| {
@@ -162,7 +162,7 @@ impl Stack {
     }
 }
 
-/// A page without a word.
+/// A service with an empty page.
 async fn blank(_: Request<()>) -> io::Result<Response<String>> {
     Ok(Response::new(String::new()))
 }
@@ -216,7 +216,7 @@ async fn the_first_request_after_a_hold_ran_out_gets_the_new_body() {
     advance(secs(9)).await;
     assert_eq!(stack.get(&[("if-none-match", &old)]).await.status(), 503);
 
-    // Nobody calls, and nobody looks.
+    // No call comes, and the layer is not looked at.
     advance(secs(51)).await;
     let first = stack.get(&[("if-none-match", &old)]).await;
     assert_eq!(
@@ -240,12 +240,12 @@ async fn a_date_beside_the_old_tag_does_not_confirm_the_old_body() {
     recover(&stack.handle());
     let both = [("if-none-match", &old), ("if-modified-since", &date)];
     assert_eq!(stack.get(&both).await.status(), 200);
-    // Nor does a date alone.
+    // A date alone does not confirm it either.
     assert_eq!(
         stack.get(&[("if-modified-since", &date)]).await.status(),
         200
     );
-    // Beside a tag that counts it is not asked.
+    // Beside a tag of this generation the date is not evaluated.
     let new = stack.tag().await;
     let both = [("if-none-match", &new), ("if-modified-since", &date)];
     assert_eq!(stack.get(&both).await.status(), 304);
@@ -312,7 +312,7 @@ async fn a_part_of_the_new_body_is_not_glued_to_the_old_one() {
     assert_eq!(resume(&value(DATE)).await.0, 200);
     assert_eq!(resume(&value("nonsense")).await.0, 200);
     assert_eq!(resume(&stack.tag().await).await.0, 206);
-    // Who asks for a part of whatever there is gets it.
+    // A range without a condition is served.
     assert_eq!(stack.get(&[("range", &range)]).await.status(), 206);
 }
 
@@ -380,7 +380,7 @@ async fn a_write_is_judged_by_the_origin_alone_whatever_the_generation() {
     ] {
         assert_eq!(put(tag).await, status, "{tag:?}");
     }
-    // With `Range` a condition is a read's: a part of the new body is not glued to the old one.
+    // With `Range` the condition is a read's: a part of the new body is not joined to the old one.
     assert_eq!(stack.get(&[("if-match", &old)]).await.status(), 412);
     assert_eq!(stack.get(&[("if-match", &new)]).await.status(), 200);
 }
@@ -655,14 +655,14 @@ struct Browser {
     host: &'static str,
     site: Option<&'static str>,
     cookies: BTreeMap<String, String>,
-    /// Tag and body by path.
+    /// Tag and body, by path.
     store: BTreeMap<String, (HeaderValue, Bytes)>,
 }
 
 struct Visit {
     status: u16,
     headers: HeaderMap,
-    /// What is shown: the body, or that of the store.
+    /// The shown text: the body, or the stored one after a 304.
     shown: String,
 }
 
@@ -742,7 +742,7 @@ impl Visit {
     }
 }
 
-/// A shop with a page and prices, whose tag is always the same.
+/// A shop with a page and prices. The tag of the prices is always the same.
 struct Shop {
     handle: MaintenanceHandle,
     bust: CacheBustLayer,
@@ -810,7 +810,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
     let mut browser = Browser::new(shop.address);
     browser.cookies.insert("prices".to_owned(), "12".to_owned());
 
-    // The first visit: told its generation, and nothing is thrown away.
+    // The first visit tells the generation, and clears nothing.
     let first = browser.visit("/").await;
     assert_eq!(first.cleared(), None);
     assert_eq!(
@@ -824,7 +824,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
     assert_eq!(first.set(), ["session=s1", &*told]);
     assert_eq!(browser.visit("/prices").await.shown, "12 EUR");
     assert_eq!(browser.visit("/prices").await.status, 304);
-    // From then on the page is as the shop says.
+    // The second visit gets the page as the shop sends it.
     let second = browser.visit("/").await;
     assert_eq!(second.headers["cache-control"], "public, max-age=60");
     assert_eq!(second.set(), ["session=s1"]);
@@ -846,7 +846,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
     let prices = browser.visit("/prices").await;
     assert_eq!((prices.status, &*prices.shown), (200, "19 EUR"));
 
-    // The third visit: all is as it was before.
+    // The third visit is as before the recovery.
     let third = browser.visit("/").await;
     assert_eq!(third.cleared(), None);
     assert_eq!(third.set(), ["session=s1"]);
@@ -855,7 +855,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
     let counts = shop.bust.counts();
     assert_eq!((counts.healed, counts.cleared), (1, 1));
 
-    // Another recovery, another browser beside: each once.
+    // Another recovery, and another browser: each is healed once.
     let mut other = Browser::new(shop.address);
     other.visit("/").await;
     recover(&shop.handle);
@@ -909,7 +909,8 @@ async fn a_request_from_another_site_does_not_use_up_the_cure() {
         let visit = browser.visit("/").await;
         assert_eq!((visit.cleared(), visit.set().len()), (None, 1), "{site}");
     }
-    // Nor does what is meant for everybody, clears by itself, or carries nothing.
+    // The cure is not used up by a response for all customers, one that clears by itself, or one
+    // that carries no cure.
     browser.site = Some("same-origin");
     for path in ["/kept", "/prices", "/nowhere"] {
         let visit = browser.visit(path).await;
@@ -946,7 +947,8 @@ async fn a_generation_that_is_higher_or_none_is_ignored() {
 #[tokio::test]
 async fn a_restart_is_no_recovery_and_heals_nobody() {
     const LAST_MONTH: u64 = 1_722_457_620_000;
-    // Whether a client of last month has its cookies and its store cleared, and which generation it is told.
+    // A visit of a client from last month: whether cookies and store are cleared. It is told the
+    // generation in any case.
     let visit = async |layer: &MaintenanceLayer, bust: &CacheBustLayer| {
         let request = Request::get("/")
             .header("sec-fetch-site", "none")
@@ -974,10 +976,10 @@ async fn a_restart_is_no_recovery_and_heals_nobody() {
     assert_eq!(built_first.counts().healed, 0);
     recover(&restarted.handle());
     assert_eq!(visit(&restarted, &built_first).await, (true, true));
-    // Whenever the layer was built.
+    // It does not matter when the cache-bust layer was built.
     assert_eq!(visit(&restarted, &bust(&restarted)).await, (true, true));
 
-    // Who keeps the generation of the last recovery owes the cure over the restart, to those who are behind it.
+    // A persisted generation owes the cure over a restart, to the clients that are behind it.
     let kept = |generation| {
         let layer = MaintenanceLayer::builder("zuora").generation(generation);
         layer.build().unwrap()
@@ -1039,7 +1041,7 @@ async fn over_the_limit_cookies_still_go_and_forgeries_have_no_share_of_it() {
         .unwrap();
     recover(&layer.handle());
     let app = bust.layer(service_fn(blank));
-    // Whether the store is cleared, the cookie expired, the generation told.
+    // Returns whether the store is cleared, the cookie is expired, and the generation is told.
     let visit = async |cookie: &str| {
         let request = Request::get("/")
             .header("cookie", format!("maintenance-generation={cookie}"))
@@ -1231,16 +1233,16 @@ async fn the_example_purges_both_cdns() {
     soon(purge::run()).await.unwrap();
 }
 
-/// How a stand-in of a CDN's API takes a purge.
+/// How a stand-in for a CDN's API answers a purge.
 #[derive(Clone, Copy)]
 enum Takes {
-    /// From the fourth on.
+    /// It fails three times, and then purges.
     Purges,
     Hangs,
     AsksForAnHour,
 }
 
-/// Where it listens, and how many requests have arrived.
+/// The address of the stand-in, and the number of requests that have arrived.
 async fn cdn_that(takes: Takes) -> (String, watch::Receiver<u32>) {
     let (arrivals, arrived) = watch::channel(0);
     let arrivals = Arc::new(arrivals);
@@ -1275,12 +1277,12 @@ async fn a_cdn_that_hangs_holds_up_no_other_and_a_newer_recovery_replaces_its_re
 
     for recoveries in 1..=3 {
         recover(&handle);
-        // Its retries take a while, the first time.
+        // At the first recovery three retries come before it.
         let purged = soon(healthy.wait_for(|arrived| *arrived >= recoveries + 3)).await;
         assert_eq!(*purged.unwrap(), recoveries + 3);
         for arrived in [&mut hanging, &mut busy] {
             let asked = soon(arrived.wait_for(|arrived| *arrived >= recoveries)).await;
-            // Nor more: one hangs still, one is left alone for as long as it said.
+            // And not more often: one still hangs, and one is left alone for the hour it asked for.
             assert_eq!(*asked.unwrap(), recoveries);
         }
     }
@@ -1338,7 +1340,7 @@ async fn a_tag_that_no_cdn_takes_is_an_error_before_anything_is_purged() {
         requests[0].uri(),
         "https://api.cloudflare.com/client/v4/zones/023e105f4ecef8ad9ca31a8372d0c353/purge_cache"
     );
-    // A hard purge unless asked otherwise, and the token shows nowhere.
+    // A hard purge is the default. The token is in no debug output.
     let hard = &fastly.requests(&full).unwrap()[0];
     assert!(!hard.headers().contains_key("fastly-soft-purge"));
     assert!(!format!("{fastly:?} {cloudflare:?} {hard:?}").contains("secret-token"));

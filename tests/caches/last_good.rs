@@ -1,4 +1,5 @@
-//! The last good answer: prices while purchases wait, and nobody sees what is another's.
+//! The last good answer: prices are shown while purchases are refused, and no customer sees the
+//! answer of another.
 
 use std::{
     io,
@@ -27,7 +28,8 @@ type Asks = Request<Full<Bytes>>;
 type Answer = Response<LastGoodBody<Measured<ScriptedBody>>>;
 type Partner = dyn Fn(&Asks) -> Result<Response<ScriptedBody>, io::Error> + Send + Sync;
 
-/// A partner whose answers the test chooses, behind the layer around calls, behind the last good answers.
+/// A partner whose answers the test chooses, behind the layer around calls, behind the last good
+/// answers.
 struct World {
     layer: MaintenanceLayer,
     last_good: LastGoodLayer,
@@ -38,7 +40,7 @@ struct World {
 impl World {
     fn new(builder: LastGoodBuilder) -> Self {
         let last_good = builder.build().unwrap();
-        // These tests are about answers: what fails must not trip.
+        // These tests are about answers, so failures must not trip.
         let policy = Policy::default().with_consecutive_failures(1_000_000);
         let layer = MaintenanceLayer::builder("zuora")
             .policy(policy)
@@ -94,14 +96,14 @@ impl World {
         self.calls.clone().oneshot(request).await
     }
 
-    /// Asks while the partner serves, and reads what comes.
+    /// Makes a call in `Serving`, and reads the answer.
     async fn pass(&self, request: Asks) {
         let answer = self.ask(request).await.unwrap();
         assert!(answer.extensions().get::<ServedLastGood>().is_none());
         let _ = answer.into_body().collect().await;
     }
 
-    /// Asks in maintenance; what was served, if anything was.
+    /// Makes a call in `Maintenance`. Returns the answer if one was served.
     async fn ask_held(&self, request: Asks) -> Option<(http::response::Parts, Bytes)> {
         self.hold();
         let answer = self.ask(request).await;
@@ -119,7 +121,7 @@ impl World {
         }
     }
 
-    /// Whether an answer with these headers, to this request, is served to it again.
+    /// Returns whether an answer with these headers, to this request, is served to it again.
     async fn keeps(
         &self,
         headers: &'static [(&'static str, &'static str)],
@@ -285,7 +287,7 @@ async fn a_cookie_wants_an_answer_that_says_public() {
             .await
     );
 
-    // Nor is what was made for nobody shown to somebody.
+    // An answer for customers without a session is not shown to one with a session.
     assert!(world.keeps(&[], prices).await);
     assert!(world.ask_held(cookie()).await.is_none());
 }
@@ -348,7 +350,7 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
         assert!(world.ask_held(prices()).await.is_none(), "{hostile:?}");
     }
 
-    // One without end, of which the reader takes much and lets go.
+    // A body without an end, of which the reader reads much and then drops it.
     world.answers(|_| {
         let without_end = Comes::Repeats(vec![b'x'; 1000].into());
         Ok(Response::new(ScriptedBody::of([without_end])))
@@ -369,7 +371,7 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
     assert!(format!("{body:?}").contains("copied: false"), "{body:?}");
     drop(body);
 
-    // One that is left before its end.
+    // A body that is dropped before its end.
     world.answers(|_| {
         let parts = [Comes::data(b"12"), Comes::data(b" EUR")];
         Ok(Response::new(ScriptedBody::of(parts)))
@@ -382,7 +384,7 @@ async fn only_a_whole_body_is_kept_and_frames_pass_as_they_come() {
     drop(body);
     assert_eq!(world.last_good.counts().stored, 0);
 
-    // And one that is read to its end, by a reader who does not ask once more.
+    // A body that is read to its end, by a reader that does not ask once more.
     let mut body = world.ask(prices()).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     body.frame().await.unwrap().unwrap();
@@ -438,7 +440,8 @@ async fn variants_are_told_apart_by_all_values_of_what_vary_names() {
     assert_eq!(world.ask_held(prices()).await.unwrap().1, "[]");
 }
 
-/// A resource's answers may vary by different headers: many servers name `Origin` only where there is one.
+/// Answers of one resource may vary by different headers. Many servers name `Origin` only if the
+/// request has one.
 #[tokio::test(start_paused = true)]
 async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
     let world = World::prices();
@@ -462,7 +465,8 @@ async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
         "Some(\"https://b.test\")"
     );
     assert_eq!(world.ask_held(prices()).await.unwrap().1, "None");
-    // What names nothing is for everybody, and the newest of what fits is served.
+    // An answer that varies by nothing is for all, and of the answers that fit the newest is
+    // served.
     assert_eq!(
         world.ask_held(from("https://a.test")).await.unwrap().1,
         "None"
@@ -476,7 +480,7 @@ async fn answers_that_vary_by_different_headers_stand_beside_each_other() {
     }
 }
 
-/// Web cache poisoning: what one sends must not show in what others get.
+/// Web cache poisoning: a header of one client must not show in the answer to another.
 #[tokio::test(start_paused = true)]
 async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     let builder = LastGoodLayer::builder().path("/prices");
@@ -508,7 +512,7 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
         );
         assert!(world.ask_held(evil()).await.is_some(), "{name}");
     }
-    // One value in place of another's.
+    // Two headers with swapped values are told apart.
     world.last_good.clear();
     world
         .pass(with(
@@ -522,8 +526,8 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     assert!(world.ask_held(elsewhere).await.is_none());
 }
 
-/// A good answer that has just come is the last good one, whatever is kept already: a price list is large, and a crowd of small answers
-/// that were each asked for more often outweighs it.
+/// A good answer that has just come is kept, whatever is kept already. The price list is large, and
+/// many small answers, each asked for more often, outweigh it.
 #[tokio::test(start_paused = true)]
 async fn what_came_last_is_kept_whatever_is_kept_already() {
     const TOTAL: u64 = 256 * 1024;
@@ -551,7 +555,7 @@ async fn made_up_variants_put_out_no_answer_that_others_ask_for() {
     let honest = || asks("gzip, br");
     for round in 0..10 {
         world.pass(honest()).await;
-        // Nearly all that there is room for, before the same is asked for again.
+        // Other answers nearly fill the room before the same one is asked for again.
         for n in 0..100 {
             world.pass(asks(&format!("x{round}.{n}"))).await;
         }
@@ -562,7 +566,7 @@ async fn made_up_variants_put_out_no_answer_that_others_ask_for() {
     let bytes = world.last_good.counts().bytes;
     assert!(bytes > TOTAL * 3 / 4, "the crowd fills it: {bytes}");
 
-    // While the layer refuses, being asked for counts as well.
+    // A request that is answered in maintenance counts as a use as well.
     world.hold();
     for _ in 0..3 {
         assert!(world.ask(honest()).await.is_ok());
@@ -616,7 +620,7 @@ async fn a_vary_of_hundreds_of_names_is_not_kept() {
     });
     world.pass(prices()).await;
     assert_eq!(world.last_good.counts().stored, 0);
-    // The same one, however it is written, counts once.
+    // A name that is repeated, in any spelling, counts once.
     world.answers(|_| {
         let names = ["Accept", "aCCept", "accept"].repeat(100).join(" ,, ");
         let answer = Response::builder().header("vary", names);
@@ -633,7 +637,7 @@ async fn what_is_kept_stays_within_its_bound() {
     let world = World::new(builder.max_entry_bytes(64 * 1024).max_total_bytes(TOTAL));
     for n in 0..2000_usize {
         world.answers(move |_| Ok(Response::new(ScriptedBody::whole(vec![0; n * 37 % 60_000]))));
-        // A crowd that asks for what nobody else does.
+        // Each of these requests is made once.
         world.pass(get(&format!("/prices?x={n}"))).await;
         let bytes = world.last_good.counts().bytes;
         assert!(bytes <= TOTAL, "{bytes} after {n}");
@@ -642,7 +646,8 @@ async fn what_is_kept_stays_within_its_bound() {
     assert!(world.last_good.counts().resources > 0);
 }
 
-/// A slice keeps the whole buffer it was cut from; a cache of slices would hold what no bound counts.
+/// A slice keeps the whole buffer that it was cut from. A cache of slices would hold bytes that no
+/// bound counts.
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_holds_no_buffer_of_the_connection() {
     struct Buffer(Arc<AtomicBool>, Vec<u8>);
@@ -753,7 +758,7 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
 #[tokio::test(start_paused = true)]
 async fn staleness_has_the_bound_that_the_answer_or_the_user_gives() {
     const HOUR: u64 = 3600;
-    // Until when it is served, in seconds after it came.
+    // The seconds until which each answer is served.
     for (headers, until) in [
         (&[][..], HOUR),
         (&[("cache-control", "max-age=60")], 60 + HOUR),
@@ -793,7 +798,7 @@ async fn staleness_has_the_bound_that_the_answer_or_the_user_gives() {
             ],
             HOUR,
         ),
-        // No guess: changed long ago does not mean fresh for long.
+        // No heuristic freshness: an old `Last-Modified` gives none.
         (&[("last-modified", "Wed, 31 Jul 2019 20:00:00 GMT")], HOUR),
     ] {
         let world = World::new(
@@ -816,7 +821,7 @@ async fn staleness_has_the_bound_that_the_answer_or_the_user_gives() {
     }
 }
 
-/// RFC 9111, 4.2.3: caches that say no `Age` do not make an answer young.
+/// RFC 9111, 4.2.3: an answer without `Age` is as old as its date says.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_as_old_as_its_date_and_the_call_make_it() {
     const MINUTE: u64 = 60;
@@ -845,7 +850,7 @@ async fn an_answer_is_as_old_as_its_date_and_the_call_make_it() {
         let age = head.headers["age"].to_str().unwrap().parse::<u64>();
         Some(age.unwrap())
     };
-    // The test itself takes some seconds at most; a date has none below one.
+    // The test itself takes some seconds at most, and a date has no fractions of a second.
     let about = |is: Option<u64>, wanted: u64| {
         let is = is.unwrap();
         assert!((wanted..wanted + 30).contains(&is), "{is}, not {wanted}");
@@ -877,7 +882,7 @@ async fn an_answer_is_as_old_as_its_date_and_the_call_make_it() {
     );
 }
 
-/// What is expired by the date is counted from the date.
+/// `Expires` is relative to `Date`.
 #[tokio::test(start_paused = true)]
 async fn expires_counts_from_the_date() {
     let world = World::prices();
@@ -896,7 +901,8 @@ async fn expires_counts_from_the_date() {
     assert!(world.ask_held(prices()).await.is_none());
 }
 
-/// Whose browsers have it all would otherwise have nothing when it matters (RFC 9111, 4.3.4).
+/// RFC 9111, 4.3.4: clients that have all answers cached would otherwise leave nothing to be served
+/// in maintenance.
 #[tokio::test(start_paused = true)]
 async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
     let world = World::prices();
@@ -938,7 +944,8 @@ async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
     let served = head.extensions.get::<ServedLastGood>().unwrap();
     assert_eq!(served.stale(), secs(40), "as fresh as the 200 said");
 
-    // Another one's says nothing of this, nor does one without any, nor one to whom this may not be shown.
+    // These change nothing: a 304 with another tag, one without a tag, and one for a request that
+    // may not be shown the kept answer.
     let authorized = || with("/prices", &[("authorization", "Bearer 1")]);
     let other: [(&'static [_], Asks); 6] = [
         (&[("etag", "\"v2\"")], conditional()),
@@ -963,7 +970,7 @@ async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
         assert_eq!(head.headers["age"], "3600", "{headers:?}");
     }
 
-    // Nor is what varies shown to others than before.
+    // An answer that varies is not shown to more clients after such a 304.
     world.last_good.clear();
     let gold = || with("/prices", &[("x-plan", "gold")]);
     world.answers_with(&[("etag", "\"v1\""), ("vary", "x-plan")], "10 EUR");
@@ -977,7 +984,7 @@ async fn a_304_with_the_same_etag_keeps_an_answer_alive() {
         assert!(world.ask_held(prices()).await.is_none());
     }
 
-    // By what it says of freshness itself.
+    // A 304 renews freshness by its own headers.
     whole().await;
     not_modified(&[
         ("etag", "\"v1\""),
@@ -1068,7 +1075,7 @@ async fn a_failing_partner_is_stood_in_for_only_if_asked_for() {
         }
         world.answers(|_| Err(io::Error::other("reset")));
         assert_eq!(world.ask(prices()).await.is_ok(), on_failure);
-        // The partner's failures count all the same.
+        // The partner's failures count nevertheless.
         assert_eq!(world.layer.handle().status().window.failed, 2);
         world.answers(|_| {
             Ok(Response::builder()
@@ -1129,7 +1136,7 @@ async fn after_a_recovery_the_partner_answers_and_its_answer_is_the_last_good_on
     world.answers_with(&[], "12 EUR");
     world.pass(prices()).await;
     assert_eq!(world.ask_held(prices()).await.unwrap().1, "12 EUR");
-    // Not asked again yet: what was kept remains, for a partner that flaps.
+    // The partner was not called since: the answer stays, for a partner that flaps.
     assert_eq!(world.ask_held(prices()).await.unwrap().1, "12 EUR");
     world.answers_with(&[], "13 EUR");
     world.pass(prices()).await;
@@ -1140,7 +1147,7 @@ async fn after_a_recovery_the_partner_answers_and_its_answer_is_the_last_good_on
     assert_eq!((counts.resources, counts.bytes, counts.missed), (0, 0, 1));
 }
 
-/// Whoever reads slowly ends last, with what was true first.
+/// A slow reader ends last, with the oldest answer.
 #[tokio::test(start_paused = true)]
 async fn an_older_answer_never_replaces_a_newer_one() {
     let world = World::prices();
@@ -1177,7 +1184,7 @@ async fn what_is_under_way_is_dropped_with_what_is_kept() {
         if clears {
             assert!(world.ask_held(get("/prices?plan=gold")).await.is_none());
         }
-        // What is asked for from then on is kept.
+        // Calls that begin after that are kept.
         world.pass(prices()).await;
         assert!(world.ask_held(prices()).await.is_some());
     }
@@ -1202,7 +1209,8 @@ async fn refusals_are_found_in_boxed_errors_too() {
     assert!(Refused::find(&*error).is_some());
 }
 
-/// In the documented order clients learn of the recovery from what is served; in the other one nothing old is told.
+/// In the documented order of layers a served answer tells the recovery. In the other order it
+/// tells no generation at all.
 #[tokio::test(start_paused = true)]
 async fn what_is_served_bears_the_generation_of_its_own_time() {
     for outside in [true, false] {
@@ -1251,7 +1259,7 @@ async fn what_is_served_bears_the_generation_of_its_own_time() {
             assert!(!served.headers().contains_key("etag"));
             generations.extend(now);
         }
-        // Served before a recovery and after it.
+        // Served before a recovery, and after it.
         assert!(generations.is_sorted());
         assert!(
             !outside || generations[2] > generations[1],
@@ -1279,9 +1287,9 @@ fn bad_limits_are_errors_that_name_them() {
     assert!(said(builder().path("/a/{")).contains("path is `/a/{`"));
 }
 
-// ---- nobody sees what is another's --------------------------------------------------------------
+// ---- no answer crosses users --------------------------------------------------------------------
 
-/// Who asks, and how.
+/// A request, its sender, and how it is made.
 #[derive(Debug, Clone)]
 struct Asking {
     user: Option<u8>,
@@ -1293,7 +1301,7 @@ struct Asking {
     wants: Option<&'static str>,
 }
 
-/// What the partner says of its answer.
+/// The headers of the partner's answer, which decide to which clients it may be shown.
 #[derive(Debug, Clone)]
 struct Saying {
     control: Vec<&'static str>,
@@ -1398,10 +1406,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// By the words of the documentation, and by nothing of the code: may what was said to `first` be shown to `second`?
+/// Written from the documentation and not from the code: may the answer to `first` be shown to
+/// `second`?
 fn may_be_shown(first: &Asking, said: &Saying, second: &Asking) -> Result<(), &'static str> {
     let control = said.control.join(",").to_ascii_lowercase();
-    // What stands in quotes is no directive of its own.
+    // A quoted string holds no directive.
     let bare: String = control.split('"').step_by(2).collect();
     let says = |word: &str| bare.contains(word);
     let must = |is: bool, rule: &'static str| is.then_some(()).ok_or(rule);
@@ -1443,7 +1452,7 @@ fn may_be_shown(first: &Asking, said: &Saying, second: &Asking) -> Result<(), &'
     Ok(())
 }
 
-/// Runs the steps; how many were answered from what was kept.
+/// Runs the steps. Returns how many requests were answered from the cache.
 async fn run(steps: Vec<Step>) -> Result<u64, TestCaseError> {
     let user = |request: &http::request::Parts| {
         let user = request.extensions.get::<Option<User>>()?.clone()?;
@@ -1519,7 +1528,7 @@ fn no_answer_crosses_users() {
             Ok(())
         })
         .unwrap();
-    // Who serves nothing shows nothing to anybody.
+    // A cache that serves nothing would pass: it must have served.
     let served = served.load(Ordering::Relaxed);
     assert!(served > cases / 2, "only {served} in {cases} cases");
 }
@@ -1593,7 +1602,7 @@ mod sockets {
         let billing = Billing::default();
         billing.costs(12);
         let partner = serve(billing.app()).await;
-        // Long enough for no probe to pass while the test goes on, and ended by hand.
+        // The wait is longer than the test, which ends it by hand.
         let policy = Policy::default()
             .with_consecutive_failures(3)
             .with_wait(secs(600))
@@ -1636,7 +1645,7 @@ mod sockets {
         assert_eq!(
             billing.asked.load(Ordering::Relaxed),
             asked,
-            "nobody reached the partner"
+            "no call reached the partner"
         );
 
         billing.down.store(false, Ordering::Relaxed);
@@ -1687,7 +1696,7 @@ mod sockets {
             (StatusCode::OK, &HeaderValue::from(6))
         );
         assert_eq!(ask(Method::POST, "/v1/purchases").await.status(), 503);
-        // What was never asked for is refused as ever.
+        // A request that was never made before is refused.
         assert_eq!(
             ask(Method::GET, "/v1/prices?currency=usd").await.status(),
             503
@@ -1699,7 +1708,8 @@ mod sockets {
         assert_eq!((counts.stored, counts.served, counts.missed), (2, 2, 1));
     }
 
-    /// Within `nest` a router strips the prefix: two routes may look the same from there, and two accounts' one route.
+    /// A router strips the prefix of a `nest`. Two routes may look the same within, and so may one
+    /// route of two accounts.
     #[tokio::test]
     async fn two_nests_with_one_store_are_told_apart() {
         let layer = MaintenanceLayer::new("zuora");

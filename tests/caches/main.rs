@@ -1,5 +1,5 @@
-//! What customers and caches see of a recovery: the signal, cache-bust over HTTP, push, the last good
-//! answers, and the order in which all of it happens.
+//! Recoveries as customers and caches see them: the signal, cache-bust over HTTP, push, the last
+//! good answers, and the order of all of these.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod by_tag;

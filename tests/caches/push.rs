@@ -1,4 +1,4 @@
-//! Push: the stream of events and its script, in memory; `push_many.rs` has them over sockets.
+//! Push: the stream of events and its script, in memory. `push_many.rs` tests them over sockets.
 
 use std::{
     convert::Infallible,
@@ -60,12 +60,12 @@ async fn greeted(push: &Push) -> EventStream {
     stream
 }
 
-/// What the stream says next; `None` at its end.
+/// The next text of the stream, or `None` at its end.
 async fn next(stream: &mut EventStream) -> Option<String> {
     soon(stream.frame()).await.map(text)
 }
 
-/// What it says without having to wait.
+/// The next text of the stream, if it is there without a wait.
 fn at_hand(stream: &mut EventStream) -> Option<String> {
     at_once(stream.frame())?.map(text)
 }
@@ -101,7 +101,7 @@ fn recovered(event: &str) -> u64 {
     id
 }
 
-/// `retry`, and what follows it.
+/// The value of `retry`, and the text that follows it.
 fn greeting(said: &str) -> (u64, &str) {
     let (retry, rest) = said.split_once("\n\n").unwrap();
     let retry = retry.strip_prefix("retry: ").unwrap();
@@ -170,7 +170,8 @@ async fn who_missed_recoveries_is_told_the_newest_at_once() {
     assert_eq!(at_hand(&mut back), None);
 }
 
-/// As before a restart, whose generation is lower: nothing has recovered in this process.
+/// The client was connected before a restart that lowered the generation: there is no recovery in
+/// this process.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_after_a_restart_is_told() {
     let push = {
@@ -183,7 +184,7 @@ async fn who_comes_back_after_a_restart_is_told() {
         assert_eq!(read(&said).2["urls"][0], "/prices");
         push
     };
-    // And a layer that is gone keeps browsers coming back.
+    // When the layer is gone, browsers still come back.
     let answer = ask(&push, None).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -279,7 +280,7 @@ async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_f
     assert_eq!(push.counts().subscribers, 0);
 }
 
-/// Who asks, as a layer outside would have left it.
+/// The session of a request, as an outer layer would have left it.
 #[derive(Clone)]
 struct Session(&'static str);
 
@@ -311,7 +312,7 @@ async fn one_client_takes_no_more_than_its_share_and_whoever_has_no_name_is_boun
         assert!((5..=15).contains(&seconds), "{seconds}");
         assert_eq!(at_hand(&mut body), None);
     }
-    // All others come in, until the room is full.
+    // All other sessions are admitted, until the bound is reached.
     for session in [Some("modest"), None, None, None] {
         streams.push(ask(session).await);
     }
@@ -323,7 +324,7 @@ async fn one_client_takes_no_more_than_its_share_and_whoever_has_no_name_is_boun
         (6, 3, 1)
     );
 
-    // A place that is left is the client's again, and never more than that.
+    // A place that is free again may be taken by the same session, which never has more than two.
     drop(first);
     streams.push(ask(Some("greedy")).await);
     assert_eq!(streams.last().unwrap().0, 200);
@@ -389,7 +390,7 @@ async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
         .max_subscribers(BOUND)
         .build()
         .unwrap();
-    // Who reads, so that heartbeats are counted.
+    // One stream is read, so that heartbeats are counted.
     let mut quick = open(&push, None).await;
     tokio::spawn(async move { while next(&mut quick).await.is_some() {} });
 
@@ -415,13 +416,13 @@ async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
             }
         }
         sleep(6 * HEARTBEAT).await;
-        assert_eq!(streams.len(), BOUND - 1, "and who reads");
+        assert_eq!(streams.len(), BOUND - 1, "besides the one that is read");
         let counts = push.counts();
         assert_eq!(counts.stalled, BOUND as u64 - 1);
         assert_eq!((counts.subscribers, counts.streams), (1, BOUND));
     }
 
-    // With the connection they go.
+    // The streams go with their connection.
     server.abort();
     let gone = async {
         while push.counts().streams > 1 {
@@ -443,7 +444,7 @@ async fn who_is_polled_at_each_heartbeat_keeps_its_place() {
     assert_eq!(push.counts().stalled, 0);
 }
 
-/// One that its server holds, and never asks for anything.
+/// A stream that its server holds and never polls.
 #[tokio::test(start_paused = true)]
 async fn who_is_never_polled_loses_its_place_too() {
     let handle = handle();
@@ -457,7 +458,7 @@ async fn who_is_never_polled_loses_its_place_too() {
     assert_eq!(push.counts().streams, 0);
 }
 
-/// A laptop that sleeps, a virtual machine that is moved: then many heartbeats are due at once.
+/// A laptop sleeps, or a virtual machine is moved: many heartbeats are due at once afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_whole_process_takes_nobodys_place() {
     let handle = handle();
@@ -500,7 +501,7 @@ async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     sleep(HEARTBEAT + millis(10)).await;
     assert_eq!(alive_tasks(), before);
 
-    // And whoever comes later is served as the first was.
+    // A subscriber who comes later is served like the first.
     let mut late = greeted(&push).await;
     assert_eq!(alive_tasks(), before + 1);
     let generation = recover(&handle);
@@ -522,7 +523,8 @@ async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive_tasks() {
     assert_eq!(alive_tasks(), 0);
 }
 
-/// The first subscriber's runtime has the watcher; when it ends, others must not wait for ever.
+/// The watcher runs in the first subscriber's runtime. When that ends, other streams must not wait
+/// for ever.
 #[test]
 fn a_runtime_that_ends_ends_the_streams_of_others() {
     let runtime = || {
@@ -538,7 +540,7 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
     second.block_on(async {
         let mut stream = greeted(&push).await;
         assert_eq!(at_hand(&mut stream), None);
-        // A runtime may not be dropped within another.
+        // A runtime must not be dropped within another.
         std::thread::spawn(|| drop(first)).join().unwrap();
         assert_eq!(next(&mut stream).await, None);
         let mut again = greeted(&push).await;
@@ -547,7 +549,8 @@ fn a_runtime_that_ends_ends_the_streams_of_others() {
     });
 }
 
-/// Outside of a runtime nobody can watch: it panics, and harms nobody who comes later, nor the stream itself.
+/// Outside a runtime no watcher can be spawned, and the poll panics. Later subscribers are not
+/// harmed, and neither is the stream itself.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_polled_outside_a_runtime_heals_itself() {
     let handle = handle();
@@ -665,7 +668,7 @@ async fn the_script_is_small_and_immutable_under_its_own_name_only() {
     assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""));
 }
 
-/// What hyper and the kernel have for a connection comes on top, and is far more: `push_many.rs`.
+/// The memory of hyper and of the kernel for a connection is far more: see `push_many.rs`.
 #[test]
 fn a_stream_is_small() {
     assert!(size_of::<EventStream>() <= 80);

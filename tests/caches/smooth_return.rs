@@ -1,4 +1,5 @@
-//! A smooth return: in which order customers see that the partner is back, and what each of them is told meanwhile.
+//! A smooth return: in which order customers see that the partner is back, and what they are told
+//! meanwhile.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +24,8 @@ use tower_maintenance::{
 const WAIT: u64 = 30;
 const RAMP: u64 = 100;
 
-/// One's own service as customers meet it: caches, gate, and a handler that calls the partner behind the layer.
+/// Our own service as customers see it: caches, gate, and a handler that calls the partner behind
+/// the layer.
 #[derive(Clone)]
 struct Shop {
     handle: MaintenanceHandle,
@@ -32,7 +34,7 @@ struct Shop {
     partner_fails: Arc<AtomicBool>,
 }
 
-/// What a customer got.
+/// The answer that a customer gets.
 struct Got {
     status: StatusCode,
     generation: Option<u64>,
@@ -104,7 +106,7 @@ impl Shop {
             retry_after: said("retry-after").map(|said| said.parse().unwrap()),
         };
         let refused = got.status == StatusCode::SERVICE_UNAVAILABLE;
-        // In a handler the refusal's mark is left on: the generation is not told by any refusal.
+        // The handler leaves the refusal's mark on the response, so no refusal tells a generation.
         assert_eq!(refused, got.retry_after.is_some());
         assert_eq!(refused, got.generation.is_none());
         got
@@ -114,7 +116,7 @@ impl Shop {
         self.ask(Method::GET, None).await
     }
 
-    /// How many of a hundred customers are served; every third wants to buy.
+    /// How many of a hundred customers are served. Every third one wants to buy.
     async fn served(&self) -> u32 {
         let mut served = 0;
         for customer in 0..100 {
@@ -127,7 +129,7 @@ impl Shop {
         served
     }
 
-    /// From the trip to the last needed success.
+    /// Goes from the trip to the last needed success.
     async fn proves_itself(&self) {
         self.handle.trip("on-call", "drill").unwrap();
         advance(secs(WAIT)).await;
@@ -150,7 +152,7 @@ fn ramped() -> Policy {
     policy().with_ramp(secs(RAMP))
 }
 
-/// Everybody who is told of a recovery: by the core's signal, and over server-sent events.
+/// The two ways to be told of a recovery: the core's signal, and server-sent events.
 struct Told {
     signal: CacheBusts,
     stream: EventStream,
@@ -168,9 +170,9 @@ impl Told {
         told
     }
 
-    /// The generations that both have been told of by now.
+    /// The generations that both have told by now.
     async fn now(&mut self) -> (Option<u64>, Option<u64>) {
-        // One task tells all streams; it has nothing else to do.
+        // One task tells all streams, and has no other work.
         for _ in 0..10 {
             yield_now().await;
         }
@@ -203,16 +205,16 @@ async fn next_recovered(stream: &mut EventStream) -> u64 {
 
 // ---- the flag, then the caches ------------------------------------------------------------------
 
-/// What everybody does who has been told: fetches anew in the same instant, and must not meet a shut gate.
+/// A client that was told fetches anew in the same instant, and must not meet a shut gate.
 async fn refetches(shop: &Shop, by: &str, generation: u64) {
     let got = shop.read().await;
     assert_eq!(got.status, StatusCode::OK, "{by}");
     assert_eq!(got.generation, Some(generation), "{by}");
-    // Last, for it takes the lock, which puts things in order by itself.
+    // The mode comes last: it takes the lock, which alone would order the reads.
     assert_eq!(shop.handle.mode(), Mode::Serving, "{by}");
 }
 
-/// Real threads, since the order is one between them.
+/// The order is one between threads, so this test has real ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_flag_clears_before_anybody_is_told_and_who_refetches_at_once_is_served() {
     let shop = Shop::open(policy());
@@ -242,7 +244,7 @@ async fn the_flag_clears_before_anybody_is_told_and_who_refetches_at_once_is_ser
             by_event.send(generation).unwrap();
         }
     });
-    // A cache that compares what it has with the published generation, as `CacheBustLayer` does.
+    // A cache that compares its generation with the published one, as `CacheBustLayer` does.
     let (on_header, by_header) = (shop.clone(), done);
     let mut known = shop.handle.generation();
     let runtime = Handle::current();
@@ -304,7 +306,8 @@ async fn on_the_ramp_traffic_grows_and_nobody_is_told_before_its_end() {
     assert_eq!(told.now().await, (None, None), "one signal");
 }
 
-/// Without a ramp there is no share in between: after the last success the flag clears, and everybody is told.
+/// Without a ramp there is no share in between: after the last success the flag clears, and all are
+/// told.
 #[tokio::test(start_paused = true)]
 async fn without_a_ramp_all_traffic_returns_with_the_last_success() {
     let shop = Shop::open(policy());
@@ -330,14 +333,14 @@ async fn a_partner_that_fails_on_the_ramp_costs_no_cache_anything() {
     assert_eq!(told.now().await, (None, None));
     assert_eq!(shop.handle.generation(), before);
 
-    // What was cached before is still confirmed.
+    // A tag from before is still confirmed.
     shop.partner_fails.store(false, Ordering::Relaxed);
     advance(secs(2 * WAIT)).await;
     let probe = shop.ask(Method::GET, Some(&tag)).await;
     assert_eq!(probe.status, StatusCode::NOT_MODIFIED);
 }
 
-/// What a customer whom the ramp lets in has then.
+/// The answer of a customer that the ramp lets in.
 async fn let_in(shop: &Shop) -> Got {
     loop {
         let got = shop.read().await;
@@ -355,7 +358,7 @@ async fn what_the_ramp_let_in_is_fetched_once_more_after_its_end() {
     shop.proves_itself().await;
     let before = let_in(&shop).await;
     advance(secs(RAMP)).await;
-    // Whoever waits for the signal moves time, and no request need do it.
+    // A receiver that waits for the signal moves time: no request is needed for that.
     let generation = soon(told).await.unwrap();
     let anew = shop.ask(Method::GET, before.tag.as_deref()).await;
     assert_eq!(anew.status, StatusCode::OK);
@@ -364,7 +367,7 @@ async fn what_the_ramp_let_in_is_fetched_once_more_after_its_end() {
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
 }
 
-/// Whoever comes first moves time, and is not told that what they have is still right.
+/// The first request moves time, and is not told that its cached content is still valid.
 #[tokio::test(start_paused = true)]
 async fn where_nobody_waits_for_the_signal_the_request_that_ends_the_ramp_is_answered_anew() {
     let shop = Shop::open(ramped());
@@ -378,7 +381,7 @@ async fn where_nobody_waits_for_the_signal_the_request_that_ends_the_ramp_is_ans
 
 // ---- hints --------------------------------------------------------------------------------------
 
-/// What those of 400 customers are told who are refused.
+/// The hints that refused customers get, of 400.
 async fn hints(shop: &Shop, method: Method) -> BTreeSet<u64> {
     let mut hints = BTreeSet::new();
     for _ in 0..400 {

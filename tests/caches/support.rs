@@ -1,8 +1,8 @@
-//! What several modules need.
+//! Helpers of several modules.
 
 use tower_maintenance::{Hold, MaintenanceHandle};
 
-/// One episode by hand; returns the generation after it.
+/// Makes one episode by hand, and returns the generation after it.
 pub(crate) fn recover(handle: &MaintenanceHandle) -> u64 {
     let before = handle.generation();
     handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();

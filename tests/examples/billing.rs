@@ -1,4 +1,4 @@
-//! `examples/billing.rs` does what its first page says: the built program, driven over HTTP.
+//! `examples/billing.rs` does what its first page says: the built program, called over HTTP.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 
-// The program's source, for the exemptions it was built with.
+// The program's source, for its exemptions.
 #[path = "../../examples/billing.rs"]
 #[expect(dead_code, reason = "the rest of it runs in a process of its own")]
 mod example;
@@ -30,7 +30,8 @@ impl Program {
         self.maintenance().await["generation"].as_u64().unwrap()
     }
 
-    /// Asks for prices until that is refused, and returns how often the partner failed before.
+    /// Asks for prices until the gate refuses. Returns the statuses of the partner's failures
+    /// before.
     async fn prices_until_refused(&self) -> Vec<StatusCode> {
         let mut failed = Vec::new();
         soon(async {
@@ -48,7 +49,7 @@ impl Program {
         failed
     }
 
-    /// Nobody but customers who want to subscribe call, and theirs are no probes.
+    /// Only customers who subscribe call, and their requests do not probe.
     async fn subscriptions_until_served(&self) {
         let plan = json!({ "plan": "basic" });
         soon(async {
@@ -71,7 +72,7 @@ impl Program {
 
 #[tokio::test]
 async fn a_broken_partner_is_noticed_and_a_mended_one_too_although_nobody_probes() {
-    // Side by side, because a partner that hangs takes its time.
+    // All four at once, because a hanging partner takes its time.
     let drills = ["failing", "slow", "hanging", "down"].map(|phase| {
         tokio::spawn(async move {
             let billing = Program::start().await;
@@ -231,7 +232,7 @@ async fn everything_else_is_plain_axum() {
 const PRICES: &str = "/billing/prices";
 
 impl Program {
-    /// Asks as a browser with a session does.
+    /// Sends a request as a browser with a session does.
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
         let headers = headers.iter().chain(&[("cookie", "session=7")]);
         let headers: Vec<_> = headers.copied().collect();
@@ -301,7 +302,7 @@ async fn each_cure_can_be_switched_on_and_off() {
     let all_off = ["--without-push", "--without-salted-etags", "--max-age=600"];
     let (cured, ill) = tokio::join!(Program::start_with(&all_on), Program::start_with(&all_off));
     let body = |answer: &Response<Bytes>| String::from_utf8(answer.body().to_vec()).unwrap();
-    // The cookie comes with the first page; without cures to tell of there is none.
+    // The first page sets the cookie. Without cures to be told of there is none.
     let browser = [("sec-fetch-site", "none")];
     let first = cured.ask(Method::GET, "/shop", &browser).await;
     let told = first.headers()["set-cookie"].to_str().unwrap();
@@ -326,7 +327,7 @@ async fn each_cure_can_be_switched_on_and_off() {
         tags.push(tag);
     }
 
-    // In maintenance: what was last good, or a refusal.
+    // In maintenance: the last good answer, or a refusal.
     for billing in [&cured, &ill] {
         let hold = json!({ "actor": "on-call", "reason": "drill" });
         billing.post("/maintenance/engage", &hold).await;
@@ -349,7 +350,7 @@ async fn each_cure_can_be_switched_on_and_off() {
         billing.post("/maintenance/release", &release).await;
     }
 
-    // After the recovery: the partner's tag is the same, its prices are not.
+    // After the recovery the partner's tag is the same, and its prices are not.
     let prices = cured
         .ask(Method::GET, PRICES, &[("if-none-match", &tags[0])])
         .await;
@@ -383,7 +384,8 @@ async fn each_cure_can_be_switched_on_and_off() {
     assert!(!other.headers().contains_key("set-cookie"));
 }
 
-/// Whoever asks meanwhile sees some served and some refused, and nobody is told of a recovery before all are.
+/// On the ramp some requests are served and some refused, and no cache is told of a recovery before
+/// all are served.
 #[tokio::test]
 async fn with_a_ramp_traffic_grows_first_and_caches_are_told_at_its_end() {
     let billing = Program::start_with(&["--ramp", "5"]).await;
@@ -400,7 +402,7 @@ async fn with_a_ramp_traffic_grows_first_and_caches_are_told_at_its_end() {
             }
             assert_eq!(status["generation"], before, "{status}");
             let answer = billing.get(PRICES).await.status();
-            // Not where the ramp may have begun or ended in between.
+            // Requests are not counted if the ramp may have begun or ended meanwhile.
             let is_ramp = |status: &Value| status["probing"]["ramp_share"].is_number();
             if is_ramp(&status) && is_ramp(&billing.maintenance().await) {
                 served += u32::from(answer == StatusCode::OK);
@@ -503,7 +505,7 @@ fn arguments_that_make_no_sense_are_named() {
 #[tokio::test]
 async fn ctrl_c_ends_it() {
     let mut billing = Program::start().await;
-    // With a tab that waits for a recovery: the head of its stream has come.
+    // A browser tab waits for a recovery: the head of its stream has come.
     let address = billing.url.strip_prefix("http://").unwrap();
     let mut tab = TcpStream::connect(address).await.unwrap();
     let asks = format!("GET /push/events HTTP/1.1\r\nHost: {address}\r\n\r\n");

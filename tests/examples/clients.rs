@@ -1,9 +1,10 @@
-//! Both HTTP clients behind the layer, against a real server: the example's own story, run as a test.
+//! Both HTTP clients behind the layer, against a real server: the example runs as a test.
 
 #[path = "../../examples/clients.rs"]
 mod example;
 
-/// It trips, refuses, and recovers, with hyper-util's client and with reqwest's; the story asserts it.
+/// The layer trips, refuses and recovers, with hyper-util's client and with reqwest's. The example
+/// itself asserts it.
 #[test]
 fn both_clients_trip_and_recover() {
     example::main().expect("the story comes to its good end");

@@ -1,7 +1,8 @@
-//! Just enough HTTP/2 to send what no proper client would: frames and header fields as they are given.
+//! Just enough HTTP/2 to send requests that no proper client would: frames and header fields as
+//! they are given.
 //!
-//! One connection with prior knowledge (RFC 9113, 3.3), on it the request in question, and after it a
-//! plain one, whose answer shows that the connection outlived the first.
+//! A connection is opened with prior knowledge (RFC 9113, 3.3). On it goes the request in question,
+//! and then a plain one, whose answer shows that the connection survived the first.
 
 use std::net::SocketAddr;
 
@@ -10,13 +11,13 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A header field: name and value, sent as they are.
+/// The name and the value of a header field, sent as they are.
 pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
 
-/// What came back on a stream.
+/// The answer on a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// Whether `:status` was 200; all others are written in more than one way.
+    /// Whether `:status` was 200. Other statuses are encoded in more than one way.
     pub(crate) ok: bool,
     pub(crate) body: Vec<u8>,
     ended: bool,
@@ -31,7 +32,7 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// `:status: 200` in the static table (RFC 7541, appendix A), as servers write it.
+/// `:status: 200` in the static table (RFC 7541, appendix A), as servers encode it.
 const STATUS_200: u8 = 0x88;
 
 /// The bytes of a connection with one request on stream 1 and a plain `GET last` on stream 3.
@@ -49,10 +50,10 @@ pub(crate) fn connection(fields: &[Field<'_>], body: Option<&[u8]>, last: &[u8])
     out
 }
 
-/// Sends it, and reads until both streams have ended or the server hangs up.
+/// Sends the bytes, and reads until both streams have ended or the server hangs up.
 pub(crate) async fn exchange(addr: SocketAddr, connection: &[u8]) -> [Answer; 2] {
     let mut socket = TcpStream::connect(addr).await.unwrap();
-    // The server may have hung up before the end of it.
+    // The server may hang up before it has read everything.
     let _ = socket.write_all(connection).await;
     let mut answers = [Answer::default(), Answer::default()];
     while !answers.iter().all(|answer| answer.ended) {
@@ -110,7 +111,8 @@ fn request(stream: u32, fields: &[Field<'_>], body: Option<&[u8]>) -> Vec<u8> {
     out
 }
 
-/// A string without Huffman coding: its length with a 7 bit prefix, then its bytes (RFC 7541, 5.1 and 5.2).
+/// A string without Huffman coding: its length with a 7-bit prefix, then its bytes (RFC 7541, 5.1
+/// and 5.2).
 fn string(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text.len();
     if rest < 127 {

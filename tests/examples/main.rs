@@ -1,4 +1,4 @@
-//! The example programs, run as a user runs them.
+//! The example programs, run as a user runs them, in processes of their own.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]

@@ -1,8 +1,8 @@
 //! The example `outage`, run as a user runs it: a process, real sockets, real time.
 //!
-//! Why a test of an example: it is the whole product at once, and its promises (`promises.rs`, shared
-//! with the example) are worth something only if they are broken when the layer is not there, refuses
-//! always, or never recovers. So those are run too.
+//! An example has tests here because it is the whole product at once. Its promises stand in
+//! `promises.rs`, which the example shares. They are worth something only if they break without the
+//! layer, with one that always refuses, and with one that never recovers. So those are run too.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use tower_maintenance::testing::SimulatedPartner;
 #[path = "../../examples/outage/promises.rs"]
 mod promises;
 
-/// A run takes 20 s at most; this is for a machine with much else to do.
+/// How long a run may take. It takes 20 s at most; this is for a busy machine.
 const CAP: Duration = Duration::from_secs(120);
 
 #[test]
@@ -30,7 +30,7 @@ fn the_layer_keeps_its_promises_through_the_outage() {
     assert_eq!(promises::broken(&report), [""; 0], "{report}");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
 
-    // What the promises take for granted: that the numbers are there, and which they are.
+    // The promises assume these numbers.
     for name in [
         "requests",
         "served",
@@ -104,7 +104,7 @@ fn a_layer_that_judges_by_status_alone_breaks_the_promises() {
     );
 }
 
-/// Runs the example with something else in the layer's place: the same checks must notice.
+/// Runs the example with something else in the layer's place, and asserts that the promises break.
 #[track_caller]
 fn assert_breaks(layer: &str, promises: &[&str]) {
     let run = outage(&["--json", "--speed", "4", "--layer", layer]);
@@ -126,8 +126,8 @@ async fn a_real_partner_can_be_wrapped() {
     let run =
         tokio::task::spawn_blocking(move || outage(&["--json", "--speed=2", "--partner", &url]));
 
-    // It breaks under the customers' hands, and is mended once the layer has pinged it in vain: five
-    // failed calls are the customers', one at least is a ping.
+    // The partner breaks while customers call, and is mended after the layer has pinged it in vain:
+    // five failed calls are the customers', and at least one is a ping.
     let partner = server.partner();
     let course = async {
         partner.until(|counts| counts.calls >= 20).await;
@@ -145,7 +145,7 @@ async fn a_real_partner_can_be_wrapped() {
     assert_eq!(report["recovered"], true, "{report}");
     let log = server.log();
     for call in &log {
-        // Left as it is, and nothing is written to a real partner.
+        // The target is sent as it was given, and nothing is written to a real partner.
         assert_eq!(call.target.as_deref(), Some("GET /v2/prices?currency=EUR"));
     }
     let left = report["partner_calls"].as_u64().unwrap() + report["probes"].as_u64().unwrap();
@@ -196,7 +196,7 @@ struct Ran {
 }
 
 impl Ran {
-    /// The one object on standard output, and nothing else.
+    /// The one JSON object that is all of standard output.
     #[track_caller]
     fn report(&self) -> Value {
         let report: Value = serde_json::from_str(&self.stdout)
@@ -231,20 +231,21 @@ fn outage(args: &[&str]) -> Ran {
     }
 }
 
-/// Reads to the end on a thread of its own.
+/// Reads to the end, on a thread of its own.
 fn read(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     let mut stream = stream.expect("it is piped");
     std::thread::spawn(move || {
         let mut text = String::new();
-        // What could be read is told in any case; nobody may be left to hear it.
+        // What was read is sent in any case. The receiver may have given up.
         let _ = stream.read_to_string(&mut text);
         let _ = sender.send(text);
     });
     receiver
 }
 
-/// Cargo puts examples beside the tests, and builds them for `cargo test`; not for `--test` alone.
+/// The path of the built example. Cargo puts examples beside the tests, and builds them for `cargo
+/// test`, but not for `--test` alone.
 #[track_caller]
 fn built_example() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
@@ -262,7 +263,8 @@ fn built_example() -> PathBuf {
     example
 }
 
-/// Whether it is newer than all that it was built from, as Cargo lists it: `outage: main.rs app.rs ...`.
+/// Returns whether the example is newer than its sources, as Cargo lists them: `outage: main.rs
+/// app.rs ...`.
 fn is_fresh(example: &Path) -> io::Result<bool> {
     let built = fs::metadata(example)?.modified()?;
     let list = fs::read_to_string(example.with_extension("d"))?;

@@ -1,9 +1,10 @@
-//! Nobody sneaks a refused route past the gate as an exempt one: the built `billing` program, and bytes
-//! written by hand, over HTTP/1.0, HTTP/1.1 and HTTP/2.
+//! No trick gets a refused route past the gate as an exempt one: the built `billing` program, and
+//! bytes written by hand, over HTTP/1.0, HTTP/1.1 and HTTP/2.
 //!
-//! `GET /billing/prices` and `POST /billing/subscriptions` ask the partner. The program counts, within the
-//! gate, what comes to them, be it with a wrong method: in maintenance nothing may, whatever the status says. The same bytes are sent while it
-//! serves, where some must get through, so that a trick that no server understands is known as such.
+//! `GET /billing/prices` and `POST /billing/subscriptions` call the partner. Behind the gate the
+//! program counts the requests for them, whatever their method. In maintenance there must be none,
+//! whatever the status says. The same bytes are sent in `Serving` too. There some must get through,
+//! so that a trick that no server understands is known.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -23,10 +24,11 @@ use crate::{
 
 // ---- the tricks ---------------------------------------------------------------------------------
 
-/// Request targets; each is asked for with GET and POST over HTTP/1.0 and HTTP/1.1, and as `:path` over HTTP/2.
-#[rustfmt::skip] // one a line
+/// Request targets. Each is sent with GET and POST over HTTP/1.0 and HTTP/1.1, and as `:path` over
+/// HTTP/2.
+#[rustfmt::skip] // one per line
 const TARGETS: &[(&str, &[u8])] = &[
-    // Understood by every server: these are the control.
+    // The control: every server understands these.
     ("prices", b"/billing/prices"),
     ("subscriptions", b"/billing/subscriptions"),
     ("a query with an exempt path", b"/billing/prices?/health/live"),
@@ -156,8 +158,8 @@ const TARGETS: &[(&str, &[u8])] = &[
     ("quotes", b"\"/billing/prices\""),
 ];
 
-/// Whole HTTP/1 requests. After each comes a plain one, which ends the connection.
-#[rustfmt::skip] // one a line
+/// Whole HTTP/1 requests. A plain one follows each, and ends the connection.
+#[rustfmt::skip] // one per line
 const REQUESTS: &[(&str, &[u8])] = &[
     // Headers that other servers take for the path or for the method.
     ("X-Original-URL on an exempt path", b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Original-URL: /billing/prices\r\n\r\n"),
@@ -233,8 +235,8 @@ const REQUESTS: &[(&str, &[u8])] = &[
     ("expecting to continue", b"POST /billing/subscriptions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"),
 ];
 
-/// Whole header lists, for HTTP/2.
-#[rustfmt::skip] // one a line
+/// Whole header lists for HTTP/2.
+#[rustfmt::skip] // one per line
 const STREAMS: &[(&str, &[Field<'static>])] = &[
     ("two paths, exempt first", &[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x"), (b":path", b"/health/live"), (b":path", b"/billing/prices")]),
     ("two paths, exempt last", &[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x"), (b":path", b"/billing/prices"), (b":path", b"/health/live")]),
@@ -280,7 +282,7 @@ const STREAMS: &[(&str, &[Field<'static>])] = &[
     ("OPTIONS on everything", &[(b":method", b"OPTIONS"), (b":scheme", b"http"), (b":authority", b"x"), (b":path", b"*")]),
 ];
 
-/// Those that are too long to write down.
+/// Targets that are too long to be written down.
 fn long_targets() -> [(&'static str, Vec<u8>); 4] {
     let long = |begin: &str, part: &str, count, end: &str| {
         let text = [begin, &part.repeat(count), end].concat();
@@ -305,7 +307,7 @@ fn long_targets() -> [(&'static str, Vec<u8>); 4] {
 
 // ---- sending them -------------------------------------------------------------------------------
 
-/// Each answer, in turn: its status, and its body.
+/// The status and the body of each answer, in order.
 type Answers = Vec<(u16, Vec<u8>)>;
 
 const PLAN: &[u8] = b"{}";
@@ -314,7 +316,7 @@ const LAST: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\
 /// Sends the bytes and a plain request after them, and reads until the server hangs up.
 async fn over_http1(addr: SocketAddr, bytes: &[u8]) -> Answers {
     let mut socket = TcpStream::connect(addr).await.unwrap();
-    // The server may have hung up before the end of it, and may say so with a reset.
+    // The server may hang up before it has read everything, and may reset the connection.
     let _ = socket.write_all(&[bytes, LAST].concat()).await;
     let mut said = Vec::new();
     let _ = socket.read_to_end(&mut said).await;
@@ -352,7 +354,7 @@ async fn over_http2(addr: SocketAddr, fields: &[Field<'_>], body: Option<&[u8]>)
         .into()
 }
 
-/// Every trick in turn; returns those after which one of the two routes had been reached.
+/// Tries every trick in turn. Returns the tricks after which one of the two routes was reached.
 async fn try_all(billing: &Program, judge: impl Fn(&str, &Answers)) -> BTreeSet<String> {
     let addr = billing
         .url
@@ -411,7 +413,7 @@ async fn try_all(billing: &Program, judge: impl Fn(&str, &Answers)) -> BTreeSet<
     through
 }
 
-/// How many requests have passed the gate to a route that asks the partner.
+/// How many requests have passed the gate to a route that calls the partner.
 async fn passed(billing: &Program) -> u64 {
     partner(billing).await["passed"].as_u64().unwrap()
 }
@@ -422,7 +424,8 @@ async fn partner(billing: &Program) -> Value {
 
 // ---- judging the answers ------------------------------------------------------------------------
 
-/// In maintenance: an error, or what the handler of an exempt route says, and never what those of the refused ones do.
+/// Asserts the answers in maintenance: errors, or the answers of exempt routes, and never those of
+/// the refused routes.
 fn harmless(name: &str, answers: &Answers) {
     for (status, body) in answers {
         let body = String::from_utf8_lossy(body);
@@ -435,7 +438,7 @@ fn harmless(name: &str, answers: &Answers) {
         let expected = match status {
             200 => by_exempt_route(&body),
             400 | 404 | 405 | 413 | 414 | 431 | 501 | 503 | 505 => true,
-            // Over HTTP/2: another one, or none at all.
+            // Over HTTP/2: another status, or no answer.
             0 => true,
             _ => false,
         };
@@ -453,7 +456,7 @@ fn by_exempt_route(body: &str) -> bool {
 #[tokio::test]
 async fn nobody_sneaks_a_refused_route_past_the_gate() {
     let billing = Program::start().await;
-    // The control: the same bytes while it serves.
+    // The control: the same bytes in `Serving`.
     let served = try_all(&billing, |_, _| {}).await;
     let some = [
         "GET, HTTP/1.0: prices",
@@ -476,7 +479,7 @@ async fn nobody_sneaks_a_refused_route_past_the_gate() {
     for trick in some {
         assert!(
             served.contains(trick),
-            "{trick} reaches nobody: {served:#?}"
+            "{trick} gets through nowhere: {served:#?}"
         );
     }
 
@@ -492,7 +495,8 @@ async fn nobody_sneaks_a_refused_route_past_the_gate() {
         "the partner was left in peace"
     );
 
-    // It held all the while, for the plain ones as well, and let go the plain one gets through.
+    // Maintenance lasted all the while, for plain requests as well. After the release the plain
+    // request gets through.
     assert_eq!(billing.maintenance().await["mode"], "maintenance");
     assert_refusal(&billing.get("/billing/prices").await);
     assert_refusal(&billing.post("/billing/subscriptions", &json!({})).await);

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use test_support::{HttpClient, collected, http_client, soon};
 
-/// The program, running on a port of its own until the test ends, however it ends.
+/// The program, on a port of its own. It is killed when the test ends, also by a panic.
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) url: String,
@@ -26,7 +26,7 @@ impl Drop for Program {
     }
 }
 
-/// Beside the tests' own directory, where cargo puts examples.
+/// The path of the program, where cargo puts examples: beside the tests' own directory.
 pub(crate) fn executable() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();

@@ -164,7 +164,11 @@ async fn a_body_that_hangs_is_a_failure_while_its_reader_still_waits() {
     assert_eq!((calls().failed, calls().in_flight()), (0, 1));
     let brief = millis(2);
     assert!(timeout(brief, body.frame()).await.is_err());
-    assert_eq!(stack.counts(), (0, 1, 0, 0), "and nobody gave up");
+    assert_eq!(
+        stack.counts(),
+        (0, 1, 0, 0),
+        "and the call was not given up"
+    );
     drop(body);
     assert_eq!(stack.counts(), (0, 1, 0, 0), "once");
 }

@@ -1,6 +1,6 @@
-//! Bodies count: what becomes of a call while its answer streams, and what the answer says.
+//! Bodies count: what becomes of a call while its answer streams, and how its content is judged.
 //!
-//! In memory on paused time; over real sockets where the transport is the point.
+//! In memory on paused time, and over real sockets where the transport matters.
 
 use std::{
     cell::Cell,
@@ -65,7 +65,7 @@ fn counts(layer: &MaintenanceLayer) -> CallCounts {
 
 type Part = Result<Frame<Bytes>, io::Error>;
 
-/// Whoever writes the body; dropped, the body ends.
+/// The writer of a body. When it is dropped, the body ends.
 struct Writer(mpsc::UnboundedSender<Part>);
 
 impl Writer {
@@ -96,7 +96,7 @@ fn streamed() -> (Writer, Streamed) {
     (Writer(writer), Streamed(body))
 }
 
-/// The answer of a call through this view, which the partner answers with `response`.
+/// The answer of a call through this view. The partner answers with `response`.
 async fn answer<B: Body>(
     layer: &MaintenanceLayer,
     calls: HttpCalls,
@@ -136,7 +136,7 @@ async fn streaming(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
     streaming_by(layer, HttpCalls::new()).await
 }
 
-/// The same, through this view.
+/// A body that is being streamed to the test through this view.
 async fn streaming_by(layer: &MaintenanceLayer, calls: HttpCalls) -> (Writer, Measured<Streamed>) {
     let (writer, body) = streamed();
     let answer = answer(layer, calls, Response::new(body)).await;
@@ -149,7 +149,7 @@ async fn next(body: &mut Measured<Streamed>) -> Option<String> {
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
 }
 
-/// Reads to the end, in a task of its own.
+/// Reads to the end, in a task.
 fn reading(body: Measured<Streamed>) -> JoinHandle<Result<String, io::Error>> {
     tokio::spawn(async move {
         let bytes = body.collect().await?.to_bytes();
@@ -157,7 +157,7 @@ fn reading(body: Measured<Streamed>) -> JoinHandle<Result<String, io::Error>> {
     })
 }
 
-/// Lets time pass, and whoever it wakes do what they do.
+/// Lets time pass, and lets the tasks run that it wakes.
 async fn pass(span: Duration) {
     for _ in 0..4 {
         yield_now().await;
@@ -211,7 +211,7 @@ async fn a_reader_who_stops_early_is_neutral() {
     let (writer, mut body) = streaming(&layer).await;
     writer.send("12 ");
     next(&mut body).await.unwrap();
-    // While it waits for more, but not yet for too long.
+    // It waits for more, but not yet for too long.
     let waited = tokio::time::timeout(secs(5) - millis(1), body.frame()).await;
     assert!(waited.is_err());
     drop(body);
@@ -238,7 +238,7 @@ async fn a_hang_is_a_failure_without_anybody_dropping_it() {
     let evidence = assert_tripped(&layer.handle());
     assert_eq!((evidence.failed, evidence.last_code), (1, Some(200)));
     assert_eq!(counts(&layer).in_flight(), 0);
-    assert!(!reader.is_finished(), "nobody has dropped it");
+    assert!(!reader.is_finished(), "the reader still has it");
     reader.abort();
     assert!(reader.await.unwrap_err().is_cancelled());
     assert_eq!((counts(&layer).failed, counts(&layer).abandoned), (1, 0));
@@ -259,7 +259,7 @@ async fn late_frames_still_reach_the_reader() {
     assert_eq!(reader.await.unwrap().unwrap(), "12 EUR");
     assert_eq!((counts(&layer).failed, counts(&layer).succeeded), (1, 0));
 
-    // And what breaks off in the end is no second failure.
+    // A body that breaks off after its hang counted is no second failure.
     layer.handle().clear("on-call", "drill").unwrap();
     let (writer, body) = streaming(&layer).await;
     let reader = reading(body);
@@ -276,12 +276,12 @@ async fn a_slow_reader_is_not_a_hang() {
     for text in ["12", " ", "EUR"] {
         writer.send(text);
     }
-    // It comes for the next frame when it comes for it.
+    // The reader asks for the next frame an hour after the last.
     for text in ["12", " ", "EUR"] {
         sleep(secs(3600)).await;
         assert_eq!(next(&mut body).await.unwrap(), text);
     }
-    // Nothing is there for it, and nothing was asked for: the wait begins with the question.
+    // No frame is there, and the reader has not asked for one: the wait begins when it asks.
     sleep(secs(3600)).await;
     let late = async {
         sleep(secs(4)).await;
@@ -321,7 +321,7 @@ async fn r20_a_wait_is_measured_by_the_hang_limit_in_force_when_it_began() {
         handle.replace_policy(&policy, "on-call", "drill").unwrap();
     };
     replace(secs(60));
-    // The next wait, under the new one.
+    // The next wait is under the new limit.
     writer.send("12 ");
     pass(secs(59)).await;
     assert_serving(&layer.handle());
@@ -369,7 +369,7 @@ async fn the_body_of_an_exempt_call_counts_nothing() {
         ))
         .build()
         .unwrap();
-    let judged = HttpCalls::new().judged_by_body(|_| panic!("nobody asks"));
+    let judged = HttpCalls::new().judged_by_body(|_| panic!("an exempt call has no judge"));
     let (writer, body) = streaming_by(&layer, judged).await;
     let reader = reading(body);
     pass(secs(3600)).await;
@@ -380,7 +380,7 @@ async fn the_body_of_an_exempt_call_counts_nothing() {
     assert_serving(&layer.handle());
 }
 
-/// A streaming body without any runtime.
+/// A streaming body, outside any runtime.
 fn streaming_nowhere(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
     at_once(streaming(layer)).expect("nothing in it waits")
 }
@@ -408,7 +408,7 @@ fn without_a_timer_a_body_streams_all_the_same() {
     assert!(at_once(body.frame()).is_none());
     reads_on(writer, body);
 
-    // In one whose time is not enabled: tokio's panic is caught.
+    // In a runtime without timers: tokio's panic is caught.
     let timeless = runtime(false);
     let (writer, mut body) = streaming_nowhere(&layer);
     timeless.block_on(async {
@@ -416,7 +416,7 @@ fn without_a_timer_a_body_streams_all_the_same() {
         reads_on(writer, body);
     });
 
-    // After the one in which the wait began has ended.
+    // After the end of the runtime in which the wait began.
     let ends = runtime(true);
     let (writer, mut body) = streaming_nowhere(&layer);
     ends.block_on(async { assert!(at_once(body.frame()).is_none()) });
@@ -434,7 +434,7 @@ fn a_measured_body_is_unpin_where_its_body_is() {
     unpin::<Measured<hyper::body::Incoming>>();
 }
 
-/// A protocol of a user's own, which notes what its ticket says.
+/// A protocol of the user's own, which notes the hang limit of its ticket.
 #[derive(Clone)]
 struct Noting(Rc<Cell<Option<Duration>>>);
 
@@ -502,14 +502,14 @@ fn zuora() -> JsonAnswer {
     judge.unwrap().failure_when("/success", false).unwrap()
 }
 
-/// Reads an answer with this body to its end; what the layer made of it.
+/// Reads an answer with this body to its end. Returns the layer's counts.
 async fn said(calls: HttpCalls, status: u16, body: &str) -> CallCounts {
     let layer = layer();
     let (writer, stream) = streamed();
     let mut response = Response::new(stream);
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     let read = answer(&layer, calls, response).await.into_body();
-    // Byte by byte, as the worst of networks.
+    // One byte per frame, as the worst of networks.
     for byte in body.chars() {
         writer.send(&byte.to_string());
     }
@@ -572,7 +572,7 @@ async fn a_judge_of_bodies_is_asked_once_about_what_looks_good() {
             assert_eq!(asked.swap(0, Relaxed), times, "{status} {limit}");
         }
     }
-    // Also where there is no body at all.
+    // The judge is asked too where there is no body at all.
     let empty = Response::new(Empty::<Bytes>::new());
     let layer = layer();
     let _ = answer(&layer, calls(1), empty).await;
@@ -663,7 +663,7 @@ async fn a_failure_counts_at_once_and_a_success_waits_for_the_end() {
         writer.send("456");
         next(&mut body).await.unwrap();
         assert_eq!(now(), at_once, "{said:?}");
-        // The rest still streams; that it breaks off matters where nothing is settled yet.
+        // The rest still streams. A broken connection counts only if no outcome is settled yet.
         writer.break_off();
         assert!(reading(body).await.unwrap().is_err());
         let (succeeded, failed, neutral) = at_once;
@@ -719,7 +719,7 @@ async fn a_judge_of_bodies_that_panics_is_neutral_and_the_rest_still_streams() {
         .judged_by_body(|_| panic!("a judge of the user's"))
         .with_body_prefix(2);
     let (writer, mut body) = streaming_by(&layer, calls).await;
-    // However long the call was.
+    // The call is long, which does not matter here.
     sleep(secs(60)).await;
     writer.send("12 ");
     let read = std::panic::catch_unwind(AssertUnwindSafe(|| at_once(body.frame())));
@@ -786,7 +786,7 @@ proptest! {
                     Err(frame) => read_trailers = frame.into_trailers().ok(),
                 }
             }
-            // Frame by frame, the very buffers.
+            // Frame by frame, and the same buffers.
             assert_eq!(read, sent);
             let same = read.iter().zip(&sent).all(|(a, b)| a.as_ptr() == b.as_ptr());
             assert!(same, "not copies");
@@ -810,7 +810,7 @@ proptest! {
     }
 }
 
-/// 64 KiB of a body, which is counted while it lives.
+/// 64 KiB of a body. The pieces that are alive are counted.
 struct Piece {
     at: usize,
     alive: Arc<AtomicUsize>,
@@ -836,7 +836,7 @@ impl Drop for Piece {
     }
 }
 
-/// A body of so many pieces.
+/// A body of that many pieces.
 struct Pieces {
     left: usize,
     alive: Arc<AtomicUsize>,
@@ -878,7 +878,7 @@ async fn of_64_mib_nothing_is_held_back() {
     let mut body = answer(&layer, calls, Response::new(body)).await.into_body();
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        // The one in hand.
+        // Only the piece in the reader's hand.
         assert_eq!(alive.load(Relaxed), 1);
         read += frame
             .unwrap()
@@ -968,7 +968,7 @@ async fn get(
         .unwrap()
 }
 
-/// A server that reads one request, and then writes what `write` writes.
+/// A server that reads one request, and then runs `write`.
 async fn serving<F>(write: impl FnOnce(TcpStream) -> F + Send + 'static) -> Uri
 where
     F: Future<Output = ()> + Send,
@@ -1075,7 +1075,7 @@ async fn a_body_of_64_mib_streams_through() {
     while let Some(frame) = soon(body.frame()).await {
         let data = frame.unwrap().into_data().unwrap();
         assert!(data.iter().all(|byte| *byte == b'7'));
-        // hyper's own buffer: it gives on what it has read.
+        // The most that hyper passes on at once: it has a buffer of its own.
         assert!(data.len() <= CHUNK);
         read += data.len();
         if read < 64 * CHUNK {

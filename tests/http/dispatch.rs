@@ -1,7 +1,9 @@
-//! The property behind exemptions: what passes in maintenance, the router dispatches to a route that is declared exempt.
+//! The property behind exemptions: a request that passes in maintenance is dispatched by the router
+//! to a route that is declared exempt.
 //!
-//! One router with nested, merged and fallback routes, whose handlers say which route ran; in front of it the gate
-//! as `routes()` and as `paths()`. For `exempt_dispatch.rs` and for the fuzz target of that name.
+//! The router has nested, merged and fallback routes, and each handler says which route ran. Before
+//! it stands the gate, as `routes()` and as `paths()`. `exempt_dispatch.rs` and the fuzz target of
+//! that name use it.
 
 use std::{cell::OnceCell, convert::Infallible};
 
@@ -14,9 +16,9 @@ use http::{Method, Request, Response, Uri};
 use tower::{Layer, Service, ServiceExt};
 use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::Paths};
 
-/// What is declared exempt. No other route of the router overlaps with one of these patterns: `paths()` knows the
-/// exemptions only, and cannot see that the router prefers another route (it says so, and
-/// `exempt_dispatch.rs` shows it).
+/// The routes that are declared exempt. No other route of the router overlaps with one of these
+/// patterns. `paths()` knows only the exemptions, and cannot see that the router prefers another
+/// route. Its documentation says so, and `exempt_dispatch.rs` shows it.
 pub(crate) const EXEMPT: [&str; 7] = [
     "/health/live",
     "/billing/invoices/{id}",
@@ -49,7 +51,7 @@ const ROUTES: [&str; 18] = [
     "/apart",
 ];
 
-/// Routes that overlap with exempt ones, and are not exempt: `paths()` must be told of them.
+/// Routes that overlap with exempt ones and are not exempt. `paths()` must be told of them.
 const OVERLAPPING: [&str; 4] = [
     "/billing/invoices/export",
     "/billing/invoices/{id}/lines/all",
@@ -57,22 +59,23 @@ const OVERLAPPING: [&str; 4] = [
     "/apart/keys",
 ];
 
-/// What became of a request in maintenance.
+/// The result of a request in maintenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// No server hands such a thing on: the method or the target does not parse.
+    /// The method or the target does not parse, and no server would hand it on.
     NoRequest,
-    /// Refused, by both views.
+    /// Both views refused it.
     Refused,
-    /// This route ran; behind `paths()` as well, unless that took the path for ambiguous.
+    /// This route ran. `paths` is false where `paths()` took the path for ambiguous and refused.
     Passed { route: &'static str, paths: bool },
 }
 
-/// Sends `METHOD target` through both views, and says what became of it.
+/// Sends `METHOD target` through both views, and returns the result.
 ///
 /// # Panics
 ///
-/// If what passes is not exempt, by the router or by some reading of the path; or if `routes()` refuses what is exempt.
+/// If a request passes that is not exempt, by the router or by some reading of its path; or if
+/// `routes()` refuses an exempt one.
 pub(crate) fn check(line: &[u8]) -> Outcome {
     thread_local!(static FIXTURE: OnceCell<Fixture> = const { OnceCell::new() });
     let blank = line.iter().position(|byte| *byte == b' ');
@@ -89,7 +92,7 @@ fn all() -> impl Iterator<Item = &'static str> {
     ROUTES.into_iter().chain(OVERLAPPING)
 }
 
-/// Which route a handler belongs to.
+/// The route that a handler belongs to.
 #[derive(Clone, Copy)]
 struct Ran(&'static str);
 
@@ -100,7 +103,7 @@ fn says(route: &'static str) -> MethodRouter {
     get(handler).post(handler).fallback(handler)
 }
 
-/// The router; `gate` goes where `routes()` may go.
+/// The router. `gate` is applied where `routes()` may stand.
 fn router(gate: impl Fn(Router) -> Router, gate_routes: impl Fn(Router) -> Router) -> Router {
     let lost = async || Extension(Ran(FALLBACK));
     let billing = Router::new()
@@ -155,12 +158,12 @@ fn router(gate: impl Fn(Router) -> Router, gate_routes: impl Fn(Router) -> Route
 struct Fixture {
     runtime: tokio::runtime::Runtime,
     layer: MaintenanceLayer,
-    /// `paths()`, told of the routes of `bare`, and of `overlapping`.
+    /// `paths()` that was told of the routes of `bare`, and of those of `overlapping`.
     told: MaintenanceLayer<Paths>,
     told_all: MaintenanceLayer<Paths>,
     routes: Router,
     bare: Router,
-    /// With the routes that overlap, too.
+    /// The router that also has the routes that overlap.
     overlapping: Router,
 }
 
@@ -172,7 +175,7 @@ impl Fixture {
         }
         let layer = layer.build().expect("the exemptions are valid");
         let hold = Hold::new("on-call", "drill");
-        layer.handle().engage(hold).expect("nobody holds it yet");
+        layer.handle().engage(hold).expect("the layer is new");
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let gate = |router: Router| router.layer(layer.routes());
         let gate_routes = |router: Router| router.route_layer(layer.routes());
@@ -206,7 +209,8 @@ impl Fixture {
             self.is_exempt_however_it_is_read(&self.bare, method, uri);
         }
 
-        // Told of routes that overlap, it keeps them apart; and where none does, it is as good as before, but for other spellings.
+        // Told of routes that overlap, `paths()` tells them apart. Where none overlap, being told
+        // changes nothing, except for other spellings of a path.
         let by_told = self.ask(self.told_all.layer(self.overlapping.clone()), method, uri);
         if by_told.is_some() {
             self.is_exempt_however_it_is_read(&self.overlapping, method, uri);
@@ -240,7 +244,7 @@ impl Fixture {
         }
     }
 
-    /// The route that ran; `None` if the gate refused.
+    /// The route that ran, or `None` if the gate refused.
     fn ask<S>(&self, service: S, method: &Method, uri: &Uri) -> Option<&'static str>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -255,8 +259,9 @@ impl Fixture {
     }
 }
 
-/// The path as more lenient servers read it: decoded up to twice, cut off at what was an encoded `?`, `#` or NUL,
-/// without path parameters, with backslashes as slashes, and at last without dot and empty segments.
+/// The path as more lenient servers read it: decoded up to twice, cut off at an encoded `?`, `#` or
+/// NUL, without path parameters, with backslashes as slashes, and without dot segments and empty
+/// segments.
 fn readings(path: &str) -> Vec<String> {
     let mut readings = Vec::new();
     let mut decoded = path.as_bytes().to_vec();
@@ -284,7 +289,8 @@ fn readings(path: &str) -> Vec<String> {
     readings
 }
 
-/// Any byte that may not stand in a path is as good as a letter: no route has one.
+/// A path without the bytes that may not stand in one. A letter stands for each: no route contains
+/// any of them.
 fn plain(path: &[u8]) -> String {
     let letter = |byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b';' => {
@@ -295,7 +301,8 @@ fn plain(path: &[u8]) -> String {
     path.iter().map(letter).collect()
 }
 
-/// Percent-decoded; what is no escape stays, and overlong UTF-8 becomes the character that it stands for.
+/// The percent-decoded path. An invalid escape stays, and overlong UTF-8 becomes the character that
+/// it encodes.
 fn decode(path: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = path;

@@ -1,4 +1,5 @@
-//! Whatever is called exempt, the real router dispatches to a route that is declared exempt.
+//! A request that passes as exempt is dispatched by a real router to a route that is declared
+//! exempt.
 
 use std::cell::Cell;
 
@@ -14,7 +15,7 @@ use tower_maintenance::{Class, Exemption, Hold, MaintenanceLayer, http::RouteCla
 
 use crate::dispatch::{EXEMPT, Outcome, check};
 
-/// What paths are made of, and what they are twisted with.
+/// The parts that paths are made of, and that are inserted into them.
 const PARTS: &[&str] = &[
     "/health",
     "/live",
@@ -88,7 +89,7 @@ const PARTS: &[&str] = &[
     "=",
 ];
 
-/// Parameters that are dot segments for somebody.
+/// Parameters that some servers read as dot segments.
 const DOTS: &[&str] = &[
     ".",
     "..",
@@ -104,7 +105,7 @@ const DOTS: &[&str] = &[
     "%f0%80%80%ae",
 ];
 
-/// Parameters that are routes of their own, for somebody.
+/// Parameters that some servers read as routes of their own.
 const OVERLAP: &[&str] = &[
     "export",
     "%65xport",
@@ -135,8 +136,8 @@ const ORIGINS: &[&str] = &[
     "*",
 ];
 
-/// `METHOD target`: an exempt path, at times below a nest, with odd parameters and with twists put in
-/// anywhere; or parts in any order.
+/// `METHOD target`: an exempt path, sometimes below a nest, with odd parameters and with parts
+/// inserted anywhere; or parts in any order.
 fn lines() -> impl Strategy<Value = String> {
     let part = || prop_oneof![9 => select(PARTS).prop_map(str::to_owned), 1 => ".{1,3}"];
     let parts = move |most| prop::collection::vec(part(), 0..most).prop_map(|parts| parts.concat());
@@ -171,7 +172,7 @@ fn lines() -> impl Strategy<Value = String> {
 fn what_passes_as_exempt_is_dispatched_to_a_route_declared_exempt() {
     let asked = std::env::var("PROPTEST_CASES").ok();
     let cases = asked.and_then(|cases| cases.parse().ok()).unwrap_or(5_000);
-    // What a run finds becomes a test with a name.
+    // A failure that a run finds becomes a test with a name.
     let mut runner = TestRunner::new(Config {
         cases,
         failure_persistence: None,
@@ -189,7 +190,7 @@ fn what_passes_as_exempt_is_dispatched_to_a_route_declared_exempt() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    // The generator hits all of it.
+    // The generator reaches all three outcomes.
     let seen = seen.map(Cell::into_inner);
     assert!(
         seen.iter().all(|count| *count >= cases / 200),
@@ -228,7 +229,8 @@ fn every_exempt_pattern_passes_both_views() {
     }
 }
 
-/// The limit that `MaintenanceLayer::paths` tells of, and its cure. The second pair is what the fuzz target found.
+/// The limit that `MaintenanceLayer::paths` documents, and its cure. The fuzz target found the
+/// second pair.
 #[tokio::test]
 async fn where_routes_overlap_paths_exempts_both_unless_it_knows_them_and_routes_only_the_one_declared()
  {
@@ -264,7 +266,8 @@ async fn where_routes_overlap_paths_exempts_both_unless_it_knows_them_and_routes
         for (path, status) in [
             (path, 503),
             (plainly_exempt, 200),
-            // As the preferred one, by a router that decodes before it chooses, or does not mind case.
+            // A router that decodes before it chooses, or ignores case, would choose the preferred
+            // route.
             ("/invoices/%65xport", 503),
             ("/invoices/Export", 503),
             ("/FILES/status/db/live", 503),
@@ -303,12 +306,12 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
         (Request::post("/search/all"), 503),
         (Request::get("/search/all"), 200),
         (Request::get("/oauth/callback"), 503),
-        // None of them, by the router: a lenient one may take it for one.
+        // This router has no such route, but a lenient one may choose a route for it.
         (Request::get("/OAuth/callback"), 503),
         (Request::get("/oauth/Google"), 200),
         (Request::get("/oauth/Callback"), 503),
         (Request::get("/oauth/%63allback"), 503),
-        // Listed, and no route of its own.
+        // It has a class, and is no route of its own.
         (Request::get("/rest/settlement"), 503),
         (Request::get("/rest/prices"), 200),
         (Request::get("/prices"), 200),

@@ -1,4 +1,4 @@
-//! Exempt endpoints: who passes, what counts, what is an error, and what the runbook shows.
+//! Exempt endpoints: which calls pass, which count, what is an error, and what the runbook shows.
 
 use std::{convert::Infallible, path::Path, process::Command, time::Duration};
 
@@ -18,7 +18,7 @@ use tower_maintenance::{
 
 use crate::support::hold;
 
-/// A call to the partner that says what it is.
+/// A call to the partner, by its name.
 #[derive(Debug, Clone, Copy)]
 struct Call(&'static str);
 
@@ -56,7 +56,7 @@ fn names(table: &ExemptionTable) -> Vec<&str> {
     table.iter().map(Exemption::name).collect()
 }
 
-// ---- who passes ---------------------------------------------------------------------------------
+// ---- calls that pass ----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_exempt_by_its_exact_name() {
@@ -113,7 +113,7 @@ async fn an_exemption_belongs_to_its_placement() {
     for (exempt, our_status, their_call_passes) in [
         (vec![ours.clone()], 200, false),
         (vec![theirs.clone()], 503, true),
-        // The same words at both are two exemptions, not one twice.
+        // The same pattern at both placements makes two exemptions, and is not listed twice.
         (vec![ours, theirs], 200, true),
     ] {
         let layer = layer(&exempt);
@@ -134,7 +134,7 @@ async fn an_exemption_belongs_to_its_placement() {
 
 // ---- what is an error ---------------------------------------------------------------------------
 
-/// What is wrong with these, by the builder's own words; replacing says the same.
+/// The error of building with these exemptions. Replacing them gives the same error.
 fn fault(exempt: &[Exemption]) -> String {
     let built = build(exempt).unwrap_err();
     let handle = layer(&[]).handle();
@@ -177,7 +177,7 @@ fn an_endpoint_is_listed_once() {
         twice(Exemption::route("/health/live", OWED)),
         "exemptions: `/health/live` is exempt twice before routes: list it once"
     );
-    // The same paths under another name for the parameter: no router takes both.
+    // The same paths with another name for the parameter: no router accepts both.
     let error = fault(&[
         Exemption::route("/invoices/{id}", OWED),
         Exemption::route("/invoices/{number}", OWED),
@@ -219,7 +219,7 @@ fn exempting_calls_that_have_no_names_names_the_cure() {
             .replace_exemptions([call.clone()], "on-call", "drill")
     };
     assert_eq!(replace().unwrap_err().to_string(), cure);
-    // The cure works, and what has a path needs none.
+    // The cure works. An exemption by path needs no names.
     let _named = layer.named(|call: &Call| call.0);
     replace().unwrap();
     let path = Exemption::http_call("/v1/invoices/{id}", OWED);
@@ -272,7 +272,7 @@ async fn a_refused_replacement_leaves_the_old_ones_in_force() {
         matches!(wrong, Err(CommandError::Exemption(_))),
         "{wrong:?}"
     );
-    // Good exemptions by nobody, for nothing: refused as well.
+    // Valid exemptions without an actor or without a reason are refused as well.
     for (actor, reason) in [("", "drill"), ("on-call", " ")] {
         let wrong = handle.replace_exemptions([good.clone()], actor, reason);
         assert!(matches!(wrong, Err(CommandError::Text { .. })), "{wrong:?}");
@@ -286,7 +286,7 @@ async fn a_refused_replacement_leaves_the_old_ones_in_force() {
     assert_refused(billing.oneshot(CHARGE).await);
 }
 
-/// A partner that answers when the test says what.
+/// A partner that answers when the test says so.
 #[derive(Clone)]
 struct ByHand {
     calls: mpsc::UnboundedSender<oneshot::Sender<Result<(), PartnerError>>>,
@@ -325,7 +325,8 @@ async fn a_call_that_was_let_in_as_exempt_stays_so() {
     call.send(Ok(())).unwrap();
     invoice.await.unwrap().unwrap();
 
-    // The same while serving: let in uncounted, its failure does not count although nothing is exempt now.
+    // The same in `Serving`: a call that was let in uncounted does not count, although the
+    // exemption is gone when it fails.
     unhold(&handle);
     for (exempt, counts) in [
         (Exemption::call("invoice.read", OWED), 0),
@@ -375,7 +376,7 @@ async fn a_counted_exemption_counts_in_serving_and_only_there() {
     let billing = layer.layer(partner.clone());
     let invoice = async || drop(billing.clone().oneshot(INVOICE).await);
 
-    // In Serving it takes part in the decision.
+    // In `Serving` it takes part in the decision.
     partner.break_down();
     for _ in 0..3 {
         assert_serving(&handle);
@@ -384,7 +385,7 @@ async fn a_counted_exemption_counts_in_serving_and_only_there() {
     assert_eq!(assert_tripped(&handle).failed, 3);
     let tripped = handle.status();
 
-    // In Maintenance it passes as before, and moves nothing.
+    // In `Maintenance` it passes as before, and moves nothing.
     for _ in 0..3 {
         invoice().await;
     }
@@ -393,7 +394,7 @@ async fn a_counted_exemption_counts_in_serving_and_only_there() {
     assert_eq!(status.window, tripped.window);
     assert_eq!(status.causes, tripped.causes, "the wait goes on as it was");
 
-    // In Probing it neither proves the partner's recovery nor disproves it.
+    // In `Probing` it gives no evidence, for or against the partner.
     handle.probe_now("on-call", "drill").unwrap();
     let probing = handle.status();
     invoice().await;
@@ -498,7 +499,7 @@ fn a_table_of_nothing_is_a_table_all_the_same() {
     assert_eq!(table.to_json(), "[]\n");
 }
 
-/// What a reader of Markdown sees in the cells of one row.
+/// The text of each cell of a row, as a Markdown reader shows it.
 fn cells(row: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut chars = row.chars();
@@ -538,7 +539,7 @@ fn no_text_breaks_out_of_its_cell() {
 
 #[test]
 fn a_runbook_is_rewritten_when_the_environment_asks_for_it() {
-    // This test runs itself once more, as a process whose environment is its own.
+    // This test starts itself once more, as a process with an environment of its own.
     if let Ok(runbook) = std::env::var("THE_RUNBOOK") {
         let exempt = layer(&[Exemption::call("invoice.read", OWED)])
             .handle()

@@ -45,7 +45,7 @@ fn layer() -> MaintenanceLayer {
 
 // ---- around calls -------------------------------------------------------------------------------
 
-/// A client behind the layer, and the real server it calls.
+/// A client behind the layer, and the real server that it calls.
 struct Stack {
     handle: MaintenanceHandle,
     calls: Calls,
@@ -86,11 +86,11 @@ impl Stack {
         soon(self.calls.clone().oneshot(request)).await
     }
 
-    /// A call whose body is read; what came, or whether it was refused.
+    /// Makes a call and reads its body. Returns the status, or the error.
     async fn call(&self, method: Method) -> Result<StatusCode, Error<legacy::Error>> {
         let answer = self.send(method, "/v1/prices").await?;
         let status = answer.status();
-        // Broken off or not is the layer's matter here.
+        // The layer judges whether the body broke off.
         let _ = soon(Box::pin(answer.into_body()).collect()).await;
         Ok(status)
     }
@@ -160,10 +160,10 @@ async fn every_other_answer_is_a_success() {
 #[tokio::test]
 async fn a_retry_after_is_the_least_that_the_trip_waits() {
     for (asked, status, waits) in [
-        // As a failure itself, and as the neutral answer before others fail.
+        // A failure that asks for it, and a neutral answer that asks for it before others fail.
         (secs(1800), 503, secs(1800)),
         (secs(1800), 429, secs(1800)),
-        // Shorter than the wait, and longer than the longest one.
+        // Shorter than the wait, and longer than the longest wait.
         (secs(5), 503, secs(600)),
         (secs(86_400), 503, secs(3600)),
     ] {
@@ -199,14 +199,14 @@ async fn only_a_body_that_came_to_its_end_is_a_success() {
         .unwrap();
     let calls = || stack.handle.status().calls;
 
-    // Read to its end; in flight until then.
+    // A call is in flight until its body is read to the end.
     let answer = stack.send(Method::GET, "/").await.unwrap();
     assert_eq!((calls().in_flight(), calls().succeeded), (1, 0));
     let body = soon(Box::pin(answer.into_body()).collect()).await.unwrap();
     assert_eq!(body.to_bytes().len(), 8 << 20);
     assert_eq!((calls().in_flight(), calls().succeeded), (0, 1));
 
-    // Dropped unread, and amid the body: the reader's choice.
+    // Dropped unread, and dropped in the middle of the body: both are the reader's choice.
     drop(stack.send(Method::GET, "/").await.unwrap());
     let mut body = Box::pin(stack.send(Method::GET, "/").await.unwrap().into_body());
     soon(body.frame()).await.unwrap().unwrap();
@@ -216,7 +216,7 @@ async fn only_a_body_that_came_to_its_end_is_a_success() {
     assert_eq!((window.total, window.failed), (1, 0));
     assert_eq!((calls().in_flight(), calls().abandoned), (0, 2));
 
-    // Broken off: the partner's failure, which the reader sees too.
+    // Broken off by the partner: its failure, and the reader sees it too.
     stack.partner_is(Phase::ResetMidBody).await;
     let answer = stack.send(Method::GET, "/").await.unwrap();
     assert_eq!(answer.status(), 200, "it began well");
@@ -338,7 +338,7 @@ async fn ask(addr: SocketAddr, method: Method, path: &str) -> Response<Bytes> {
     collected(answer).await
 }
 
-/// Sends a request target as it is, which no well-behaved client would; returns the status.
+/// Sends a request target as it is, which no well-behaved client would do. Returns the status.
 async fn ask_raw(addr: SocketAddr, target: &str) -> u16 {
     let head = format!("GET {target} HTTP/1.1\r\nhost: billing\r\nconnection: close\r\n\r\n");
     let answer = exchange(addr, head).await;
@@ -346,7 +346,7 @@ async fn ask_raw(addr: SocketAddr, target: &str) -> u16 {
     status[..3].parse().unwrap()
 }
 
-/// Asserts that each of these targets is refused, or taken for no request at all.
+/// Asserts that each of these targets is refused, or is no valid request.
 async fn assert_no_way_through(addr: SocketAddr, targets: impl IntoIterator<Item = &str>) {
     for target in targets {
         let status = ask_raw(addr, target).await;
@@ -365,9 +365,9 @@ fn problem(answer: &Response<Bytes>) -> Value {
     serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
-/// What `Retry-After` says where nobody knows the end.
+/// The range of `Retry-After` where no end is known.
 const AROUND_30: std::ops::RangeInclusive<Duration> = secs(15)..=secs(45);
-/// What it says while the partner is being probed.
+/// The range of `Retry-After` while the partner is being probed.
 const AROUND_5: std::ops::RangeInclusive<Duration> = secs(2)..=secs(7);
 
 const OWED: &str = "customers may always see what they owe";
@@ -400,7 +400,7 @@ async fn a_refusal_says_all_that_a_client_needs() {
     for method in [Method::GET, Method::POST] {
         let answer = ask(addr, method, "/billing/prices").await;
         let hint = assert_refusal(&answer);
-        assert!(AROUND_30.contains(&hint), "around 30 where nobody knows");
+        assert!(AROUND_30.contains(&hint), "around 30 where no end is known");
         assert!(!answer.headers().contains_key("etag"));
         let problem = problem(&answer);
         assert_eq!(problem["type"], "about:blank");
@@ -437,7 +437,8 @@ async fn retry_after_is_between_half_and_the_whole_of_what_is_left() {
         .layer(layer.routes());
     let addr = serve(app).await;
     let handle = layer.handle();
-    // Real time goes on meanwhile: what was left before is the most, half of what is left after the least.
+    // Real time goes on meanwhile. The upper bound was read before the refusal, the lower one after
+    // it.
     let refusal_counts_down = async || {
         let left = || handle.status().retry_after.unwrap();
         for _ in 0..20 {
@@ -461,7 +462,10 @@ async fn retry_after_is_between_half_and_the_whole_of_what_is_left() {
     }
     hold(&handle);
     let answer = ask(addr, Method::GET, "/").await;
-    assert!(AROUND_30.contains(&assert_refusal(&answer)), "nobody knows");
+    assert!(
+        AROUND_30.contains(&assert_refusal(&answer)),
+        "no end is known"
+    );
     handle.release("on-call", "drill").unwrap();
 
     handle.trip("on-call", "drill").unwrap();
@@ -486,7 +490,7 @@ async fn exempt_is_what_the_router_says_nested_and_merged() {
     let within = Router::new()
         .route("/invoices/{id}", invoice)
         .route("/prices", get(async || "12 EUR"))
-        // Within the nest: `uri().path()` is `/invoices/7` here.
+        // Within the nest `uri().path()` is `/invoices/7`.
         .layer(layer.routes());
     let webhooks = Router::new().route("/webhooks", post(async || "noted").get(async || "none"));
     let versions = Router::new()
@@ -530,7 +534,7 @@ async fn exempt_is_what_the_router_says_nested_and_merged() {
         (Method::GET, "/api/v3/webhooks"),
         (Method::HEAD, "/billing/prices"),
     ];
-    // What only looks like an exempt path goes where the router sends it: to the fallback.
+    // Paths that only resemble an exempt one go where the router sends them: to the fallback.
     let lost = [
         "/invoices/7",
         "/whole/",
@@ -571,7 +575,7 @@ async fn exempt_is_what_the_router_says_nested_and_merged() {
 
 #[tokio::test]
 async fn a_pattern_is_the_whole_one_from_the_root() {
-    // As it is written inside the nest, it names nothing.
+    // As it is written inside the nest, the pattern matches nothing.
     let layer = exempting(&["/invoices/{id}", "/billing/{id}"]);
     let within = Router::new()
         .route("/invoices/{id}", get(async || "invoice"))
@@ -581,7 +585,7 @@ async fn a_pattern_is_the_whole_one_from_the_root() {
     assert_refusal(&ask(addr, Method::GET, "/billing/invoices/7").await);
 }
 
-/// Ways to write a path that some part of some stack takes for `/health/live` or `/billing/invoices/7`.
+/// Spellings that some part of some stack reads as `/health/live` or `/billing/invoices/7`.
 const SNEAKY: [&str; 15] = [
     "/health/../billing/prices",
     "/health/live/../../billing/prices",
@@ -612,7 +616,7 @@ async fn nobody_sneaks_past_the_router_as_an_exempt_endpoint() {
     let addr = serve(app).await;
     hold(&layer.handle());
     assert_no_way_through(addr, SNEAKY).await;
-    // The scheme and the host are none of the path.
+    // The scheme and the host are no part of the path.
     let exempt = [
         "/health/live",
         "http://elsewhere/health/live?x=/../y",
@@ -693,7 +697,7 @@ async fn without_a_router_the_path_decides_and_what_is_ambiguous_is_not_exempt()
 
 // ---- both ---------------------------------------------------------------------------------------
 
-/// Billing as an application has it: gated routes, and a partner that is called from a handler.
+/// Billing as an application has it: gated routes, and handlers that call the partner.
 struct Billing {
     handle: MaintenanceHandle,
     partner: Arc<PartnerServer>,
@@ -735,7 +739,7 @@ impl Billing {
             .route("/billing/prices", get(prices).post(prices))
             .route("/billing/invoices/{id}", get(async || "invoice"))
             .layer(layer.routes())
-            // The same handler, with nothing but the calls gated.
+            // The same handler, where only its calls are gated.
             .route("/ungated/prices", get(prices).post(prices))
             .with_state(shop);
         Self {
@@ -756,7 +760,7 @@ async fn both_placements_share_one_state() {
     let prices = async || billing.ask(Method::GET, "/billing/prices").await;
     assert_eq!(prices().await.status(), 200);
 
-    // The calls measure: three failures, although each request passed two gates.
+    // Only the calls measure: three failures, although each request passed two gates.
     soon(billing.partner.switch_to(Phase::failing(1.0)))
         .await
         .unwrap();
@@ -765,14 +769,14 @@ async fn both_placements_share_one_state() {
     }
     assert_eq!(assert_tripped(&billing.handle).failed, 3);
 
-    // The routes refuse, and the partner has its peace.
+    // The routes refuse, and the partner is not called.
     let calls = billing.partner.counts().calls;
     assert_refusal(&prices().await);
     let invoice = billing.ask(Method::GET, "/billing/invoices/7").await;
     assert_eq!(invoice.body(), "invoice");
     assert_eq!(billing.partner.counts().calls, calls);
 
-    // The routes take no probe slot: each read passes them, and is the one probe behind them.
+    // The routes take no probe slot: each read passes them, and its call is the one probe.
     soon(billing.partner.switch_to(Phase::Healthy))
         .await
         .unwrap();
@@ -796,7 +800,8 @@ async fn a_call_refused_in_a_handler_answers_like_a_refused_route() {
     hold(&billing.handle);
     let before_routes = billing.ask(Method::GET, "/billing/prices").await;
     let around_calls = billing.ask(Method::GET, "/ungated/prices").await;
-    // But for what is drawn anew each time, and for the route, which the handler's refusal does not know.
+    // Two members differ: the hint, which is random, and the route, which the handler's refusal
+    // does not know.
     let alike = |answer: &Response<Bytes>| {
         assert_refusal(answer);
         let mut problem = problem(answer);
@@ -817,7 +822,8 @@ async fn a_call_refused_in_a_handler_answers_like_a_refused_route() {
     assert_eq!(alike(&before_routes), alike(&around_calls));
 }
 
-/// A wall clock may be set to anything, and what cannot be written is written as the nearest that can.
+/// A wall clock may be set to any time. A time that cannot be written is written as the nearest one
+/// that can.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_under_an_odd_wall_clock_is_a_page_like_any_other() {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -844,7 +850,7 @@ async fn a_refusal_under_an_odd_wall_clock_is_a_page_like_any_other() {
     }
 }
 
-/// A layer of one's own within the stack: what it refuses never came to this partner.
+/// An inner layer of our own refuses: that call never came to this partner.
 #[tokio::test(start_paused = true)]
 async fn another_layers_refusal_from_within_is_no_failure_of_the_partner() {
     let within = MaintenanceLayer::new("the gateway's");

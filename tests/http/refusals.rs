@@ -1,4 +1,5 @@
-//! How a refusal looks: over every version of HTTP, to programs and to people, whatever operators write.
+//! The form of a refusal: over every version of HTTP, for programs and for people, whatever
+//! operators write.
 
 use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -22,7 +23,7 @@ use tower_maintenance::{
 
 use crate::support::hold;
 
-/// What a browser accepts.
+/// The `Accept` header of a browser.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 fn held(layer: &MaintenanceLayer) -> MaintenanceHandle {
@@ -31,7 +32,7 @@ fn held(layer: &MaintenanceLayer) -> MaintenanceHandle {
     handle
 }
 
-/// In memory, as any service of strings.
+/// A gate in memory, before a service of strings.
 fn gated(
     layer: &MaintenanceLayer,
     refusals: Refusals,
@@ -109,7 +110,7 @@ async fn every_shape_of_a_refusal_over_http_1_0_1_1_2_and_head() {
                 assert!(!fields.contains_key("etag"), "{told}");
                 let length: usize = fields["content-length"].parse().unwrap();
                 if method == "HEAD" {
-                    // As GET would say, and nothing after it.
+                    // As for GET, but without a body.
                     assert!(length > 100 && body.is_empty(), "{told}");
                 } else {
                     assert_eq!(length, body.len(), "{told}");
@@ -163,7 +164,7 @@ async fn a_refusal_is_marked_for_whoever_watches() {
 
 // ---- Retry-After --------------------------------------------------------------------------------
 
-/// How often each value of `Retry-After` is told.
+/// How often each value of `Retry-After` is sent.
 async fn hints(
     layer: &MaintenanceLayer,
     refusals: &Refusals,
@@ -185,7 +186,7 @@ async fn hints_of(
     bins
 }
 
-/// Every second from the least to the most is told, and none stands out.
+/// Asserts that every second of the range occurs, and none far more often than the others.
 fn assert_spread(bins: &BTreeMap<u64, usize>, expected: std::ops::RangeInclusive<u64>, told: &str) {
     let seconds: Vec<u64> = bins.keys().copied().collect();
     assert_eq!(seconds, expected.collect::<Vec<_>>(), "{told}");
@@ -198,7 +199,7 @@ fn assert_spread(bins: &BTreeMap<u64, usize>, expected: std::ops::RangeInclusive
     }
 }
 
-/// 10,000 refusals in one second: paused time stands still meanwhile.
+/// 10,000 refusals at one instant of paused time.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_refusals_in_one_second_do_not_come_back_in_one() {
     let layer = MaintenanceLayer::builder("zuora")
@@ -247,11 +248,11 @@ async fn retry_after_is_never_past_a_known_end() {
             "{held}: {bins:?}"
         );
     }
-    // A started second is not told in full.
+    // A second that has begun is not promised in full.
     advance(Duration::from_millis(3_600_000 - 1_500)).await;
     let bins = hints(&layer, &longest, 200).await;
     assert_eq!(bins.keys().collect::<Vec<_>>(), [&1, &2], "2.5 s are left");
-    // But for the last: who is told "0" asks again at once.
+    // Except for the last one: after a hint of 0 s a client asks again at once.
     advance(Duration::from_millis(2_000)).await;
     let bins = hints(&layer, &longest, 200).await;
     assert_eq!(bins.keys().collect::<Vec<_>>(), [&1]);
@@ -325,7 +326,7 @@ async fn the_page_promises_an_end_only_where_somebody_did() {
     let held = page(&layer, refusals.clone()).await;
     assert!(held.contains("We do not know yet") && !held.contains("Expected until"));
 
-    // A hold that ends while the layer is tripped beneath is no end of maintenance.
+    // The end of a hold over a trip is not the end of maintenance.
     let hold = Hold::new("on-call", "drill").for_at_most(Duration::from_secs(5));
     handle.engage(hold).unwrap();
     let over_a_trip = page(&layer, refusals.clone()).await;
@@ -335,7 +336,7 @@ async fn the_page_promises_an_end_only_where_somebody_did() {
     handle.clear("on-call", "drill").unwrap();
     let hold = Hold::new("on-call", "drill").for_at_most(HOUR).read_only();
     handle.engage(hold).unwrap();
-    // The paths view lets reads pass now: a write is refused.
+    // Reads pass before routes now, so a write is refused here.
     let writes = layer.paths().refusing(refusals);
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let request = Request::post("/billing/prices").header("accept", BROWSER);
@@ -364,7 +365,7 @@ async fn a_language_is_chosen_by_accept_language_and_english_is_built_in() {
             "Billing wird gewartet",
             "Rechnungen lesen",
         ),
-        // Another country's German rather than English, but only if that is not wanted more.
+        // German of another country before English, unless English is wanted more.
         (
             "de-CH;q=0.9, en;q=0.8",
             "de",
@@ -432,7 +433,7 @@ async fn the_page_is_replaced_by_a_template_or_by_a_closure() {
     let refusals = Refusals::new().page(|refusal| format!("<p>{}</p>", refusal.refused().cause()));
     assert_eq!(page(&layer, refusals).await, "<p>operator</p>");
 
-    // One that fails after all leaves the built-in page in its place, with all that belongs to it.
+    // A template that fails at run time is replaced by the built-in page, with all of its headers.
     let fails = "{% if component == 'zuora' %}{{ typo }}{% endif %}";
     let failing = Refusals::new().component("Billing").page_template(fails);
     let fallen_back = ask(&layer, failing.unwrap().component("zuora"), BROWSER).await;
@@ -464,7 +465,7 @@ async fn a_header_of_ones_own_is_sent_and_vary_is_added_to() {
     assert_eq!(vary, ["Accept, Accept-Language", "Origin"]);
 }
 
-/// Nothing that has to be fetched: the page stands alone.
+/// The page needs no other resource.
 #[tokio::test(start_paused = true)]
 async fn the_page_has_no_external_asset() {
     let layer = MaintenanceLayer::new("zuora");
@@ -485,7 +486,8 @@ async fn the_page_has_no_external_asset() {
 
 // ---- whatever operators write -------------------------------------------------------------------
 
-/// What each of them would do if it got out of its place: of a header, of a document, of a page, of JSON.
+/// Texts that would do harm if they got out of their place in a header, a document, a page, or
+/// JSON.
 const EVIL: [&str; 8] = [
     "a\r\nset-cookie: stolen=1",
     "a\n\n<script>alert(1)</script>",
@@ -504,7 +506,7 @@ async fn no_text_of_an_operator_gets_out_of_its_place() {
         let hold = Hold::new(evil, evil).with_message(evil);
         layer.handle().engage(hold).unwrap();
         let refusals = Refusals::new().component(evil).still_works([evil]);
-        // A link of such a scheme is refused when it is given; whatever else is a text.
+        // A link with such a scheme is an error when it is set. Any other contact is text.
         let refusals = refusals.clone().support(evil, evil).unwrap_or(refusals);
 
         let plain = MaintenanceLayer::new("zuora");
@@ -561,7 +563,7 @@ async fn no_text_of_an_operator_gets_out_of_its_place() {
     }
 }
 
-/// What comes from the request is the request's: nothing of it is shown on the page, and JSON escapes it.
+/// No text of a request is shown on the page, and JSON escapes it.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_request_is_reflected_into_the_page() {
     let layer = MaintenanceLayer::new("zuora");
@@ -753,7 +755,7 @@ async fn the_notices_script_is_asked_for_once() {
 
 // ---- classes ------------------------------------------------------------------------------------
 
-/// One layer at both placements: a read passes the routes, and the call that it makes.
+/// One layer at both placements: a read passes the routes, and so does the call that it makes.
 #[tokio::test]
 async fn under_a_read_only_hold_reads_pass_at_both_placements() {
     let layer = MaintenanceLayer::new("zuora");
@@ -818,7 +820,7 @@ async fn under_a_read_only_hold_reads_pass_at_both_placements() {
     assert_eq!((counts.reads, counts.refused, counts.admitted), (8, 7, 0));
 }
 
-/// A write by its class is no probe, whatever its method.
+/// A request whose class is write is no probe, whatever its method.
 #[tokio::test(start_paused = true)]
 async fn what_a_class_calls_a_write_is_no_probe() {
     let layer = MaintenanceLayer::new("zuora");
@@ -885,7 +887,7 @@ fn every_route_without_a_class_is_reported() {
     assert_eq!(layer.routes().unclassified(&Router::<()>::new()), [""; 0]);
 }
 
-/// A service with routes of its own, which no `MatchedPath` tells: its paths do.
+/// A service with routes of its own has no `MatchedPath`, so its paths decide.
 #[tokio::test]
 async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
     let legacy = || {

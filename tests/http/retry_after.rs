@@ -1,4 +1,4 @@
-//! How long a partner asks to be left alone, over real sockets: R10 while serving, R14 while probing.
+//! How long a partner asks to be left alone, over real sockets: R10 in `Serving`, R14 in `Probing`.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use tower_maintenance::{
 const WAIT: Duration = Duration::from_secs(600);
 const ASKED: Duration = Duration::from_secs(1800);
 
-/// What asks for [`ASKED`], each in its own way. The clock behind the dates stands wherever it likes.
+/// Headers that ask for [`ASKED`], each in its own way. The dates need not be near the real time.
 const ASKING: &[&[(&str, &str)]] = &[
     &[("retry-after", "1800")],
     &[
@@ -40,7 +40,7 @@ const ASKING: &[&[(&str, &str)]] = &[
     ],
 ];
 
-/// What asks for nothing.
+/// Headers that ask for nothing.
 const SILENT: &[&[(&str, &str)]] = &[
     &[],
     &[
@@ -85,7 +85,7 @@ impl Stack {
         }
     }
 
-    /// Lets the partner answer so, and asks it.
+    /// Makes a call that the partner answers so.
     async fn get(&self, status: u16, headers: &[(&'static str, &str)]) {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = headers.iter().map(|(name, value)| {
@@ -105,7 +105,7 @@ impl Stack {
         assert_probing(&self.handle);
     }
 
-    /// What is left of a wait that has just begun.
+    /// Asserts what is left of a wait that has just begun.
     fn assert_waits(&self, wait: Duration, what: &dyn std::fmt::Debug) {
         let left = self.handle.status().retry_after.unwrap();
         assert!(left <= wait && left > wait - CAP, "{what:?}: {left:?}");
@@ -130,7 +130,7 @@ async fn a_probe_that_is_asked_to_come_back_later_goes_back_to_maintenance_for_t
             assert_eq!(asked, Some(ASKED), "{headers:?}");
             stack.assert_waits(ASKED, headers);
 
-            // The waits have not grown by it: the next is the second one.
+            // The asked wait did not make the waits grow: the next is the second one.
             stack.probe_now();
             stack.get(500, &[]).await;
             stack.assert_waits(2 * WAIT, headers);

@@ -1,4 +1,4 @@
-//! The partner simulator keeps what its documentation promises.
+//! The partner simulator does what its documentation promises.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -316,14 +316,14 @@ mod plain_service {
         for (i, one) in runs.iter().enumerate() {
             for other in &runs[i + 1..] {
                 assert_ne!(one, other);
-                // Nor the same run some calls later.
+                // The run is not the same with an offset either.
                 assert!((1..10).all(|by| one[by..] != other[..200 - by]));
             }
         }
     }
 
     /// Pinned: a change of this line breaks the promise that a seed gives the same run in every
-    /// release, and somebody's test.
+    /// release, and so breaks users' tests.
     #[tokio::test(start_paused = true)]
     async fn a_seed_gives_the_same_run_in_every_release() {
         let script = Script::always(Phase::failing(0.5)).unwrap();
@@ -612,7 +612,7 @@ mod http_in_memory {
     async fn a_broken_body_promises_more_than_comes() {
         let partner = SimulatedPartner::healthy();
         partner.switch_to(Phase::ResetMidBody).unwrap();
-        // The last one is too short to be halved.
+        // The last body is too short to be halved.
         for good in ["0123456789", "ab", "a", ""] {
             let http = partner
                 .over_http()
@@ -778,7 +778,7 @@ mod server {
             serde_json::json!({"success": true, "path": "/v1/prices", "n": 1})
         );
 
-        // The keep-alive connection sees the new phases too.
+        // A connection that is kept alive sees the new phase too.
         partner
             .switch_to(Phase::failing(1.0).with_status(502))
             .unwrap();
@@ -885,7 +885,7 @@ mod server {
         }
         let (head, _) = get(&client, &server, "/").await.unwrap();
         assert_eq!(head.status, 200);
-        assert_eq!(server.counts().calls, 6, "nobody sees a refused connection");
+        assert_eq!(server.counts().calls, 6, "a refused connection is no call");
         soon(server.shutdown()).await.unwrap();
     }
 
@@ -925,7 +925,7 @@ mod server {
                     match connect(&server).await.map_err(|error| error.kind()) {
                         Ok(_) => return phase == open,
                         Err(io::ErrorKind::ConnectionRefused) => return phase == closed,
-                        // Connected in the very instant of closing.
+                        // The connection was accepted at the instant of closing.
                         Err(io::ErrorKind::ConnectionReset) => {}
                         Err(kind) => panic!("{kind}"),
                     }
@@ -933,7 +933,7 @@ mod server {
             };
             for _ in 0..2 {
                 let as_first = connects_as_in(first).await;
-                // On a machine so busy that the phase is over by now it proves nothing.
+                // On a machine so busy that the phase is over by now this proves nothing.
                 assert!(as_first || server.partner().elapsed() >= millis(200));
                 soon(async {
                     while !connects_as_in(then).await {
@@ -977,7 +977,7 @@ mod server {
         assert_eq!(head.status, 200);
     }
 
-    /// The kernel gives nobody a port that is bound, unless it is asked for by number.
+    /// The kernel assigns a bound port to no other socket, unless that asks for it by number.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn while_the_port_is_closed_it_stays_bound() {
@@ -1072,7 +1072,7 @@ mod server {
         assert_eq!((counts.dropped, counts.hung), (1, 0));
     }
 
-    /// Both ways to end a server leave neither port, nor connection, nor task.
+    /// After both ways to end a server, no port, connection or task is left.
     #[tokio::test]
     async fn a_server_that_ends_leaves_nothing_behind() {
         let before = alive_tasks();

@@ -1,4 +1,4 @@
-//! The partner's public status page: over a real socket, and in memory for what takes hours.
+//! The partner's public status page: over a real socket, and in memory where it takes hours.
 
 use std::{
     cell::{Cell, RefCell},
@@ -44,7 +44,7 @@ fn page(indicator: &str, description: &str) -> String {
 
 // ---- over a real socket -------------------------------------------------------------------------
 
-/// A page with an entity tag; what it answered is counted.
+/// A page with an entity tag, which counts its answers.
 #[derive(Debug, Clone, Default)]
 struct Page {
     tag: String,
@@ -87,7 +87,7 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
     let url = format!("http://{}/zuora/", serve(app).await);
 
     let handle = layer().handle();
-    // The shortest: the first reading comes within a second, the next at most 6 s after it.
+    // The shortest interval: the first reading comes within a second, the next at most 6 s later.
     let page = Statuspage::new(http_client(), &url).with_interval(secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
     let report = || handle.status().partner_says;
@@ -100,7 +100,7 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
         Some(&*format!("{url}api/v2/status.json"))
     );
     assert!(first.says.changed().is_some());
-    // A 304 confirms the word: it is the same, and was read later.
+    // A 304 confirms the last reading: its content is the same, and its time is later.
     until(|| report().is_some_and(|report| report.read > first.read)).await;
     assert_eq!(report().unwrap().says, first.says);
     let asked = shown.lock().unwrap().clone();
@@ -112,13 +112,13 @@ async fn a_page_that_did_not_change_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
-    // Bound, so that nobody else listens there meanwhile.
+    // The port is bound, so that no other process listens there meanwhile.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = bound.local_addr().unwrap();
     let handle = layer().handle();
     let page = Statuspage::new(http_client(), format!("http://{addr}"));
-    // So that the first reading comes within a second.
+    // The shortest interval, so that the first reading comes within a second.
     let page = page.with_interval(secs(5));
     let following = tokio::spawn(handle.follow_statuspage(page).unwrap());
     until(|| handle.status().partner_unreadable.is_some()).await;
@@ -138,7 +138,8 @@ async fn a_page_that_is_not_there_is_named_with_what_went_wrong() {
 
 type Text = Full<Bytes>;
 
-/// Follows a page that answers by `client` for a while from its first reading on; what the status says then.
+/// Follows a page that `client` answers, from its first reading on for `span`. Returns the status
+/// then.
 async fn followed<S, B>(handle: &MaintenanceHandle, client: S, span: Duration) -> Status
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = io::Error>,
@@ -310,7 +311,7 @@ async fn a_body_is_read_up_to_64_kib_and_no_further() {
         assert_eq!(status.partner_unreadable.is_none(), fits, "{length}");
 
         let handle = layer().handle();
-        // A body that does not say how long it is.
+        // A body that does not tell its length.
         let pieces = body.as_bytes().chunks(1000);
         let pieces = pieces.map(|piece| Step::Data(piece.to_vec().into()));
         let client = answering(200, || ScriptedBody::of(pieces.clone()));
@@ -384,7 +385,7 @@ async fn a_page_that_asks_to_be_left_alone_is() {
     let status = followed(&handle, client, secs(599)).await;
     assert_eq!(asked.get(), 1);
     assert!(status.partner_unreadable.is_some());
-    // And no longer than a fifth more.
+    // And at most a fifth longer.
     asked.set(0);
     followed(&handle, client, secs(721)).await;
     assert_eq!(asked.get(), 2);
@@ -392,7 +393,7 @@ async fn a_page_that_asks_to_be_left_alone_is() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_does_not_forget_what_was_read() {
-    // A word, an error, and then a 304: the word again.
+    // A reading, an error, and then a 304, which confirms the reading.
     let handle = layer().handle();
     let tags = RefCell::new(Vec::new());
     let client = service_fn(|request: Request<Empty<Bytes>>| {
@@ -420,7 +421,7 @@ async fn an_error_does_not_forget_what_was_read() {
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_no_layer_service_or_handle_is_left() {
-    // In whatever it is doing: before the first reading, in the midst of it, resting after it.
+    // In each of its states: before the first reading, in the middle of it, and resting after it.
     for stage in ["waiting", "reading", "resting"] {
         let layer = layer();
         let handle = layer.handle();
@@ -477,7 +478,7 @@ async fn it_does_nothing_before_it_is_polled_and_asks_within_a_fifth_of_the_inte
         assert!(timeout(fifth, following).await.is_err());
         firsts.push(asked.get().expect("it has asked") - polled);
     }
-    // Replicas that start together do not ask together.
+    // Replicas that start together do not read together.
     firsts.sort_unstable();
     firsts.dedup();
     assert!(firsts.len() >= 18, "{firsts:?}");
@@ -514,7 +515,7 @@ async fn what_the_page_says_anew_is_read_and_then_confirmed() {
     assert_eq!(handle.mode(), Mode::Serving);
 }
 
-/// The future is `Send` where client and bodies are: it can be spawned.
+/// The future is `Send` where the client and its bodies are: it can be spawned.
 #[test]
 fn it_can_be_spawned() {
     fn is_send(_: impl Future<Output = ()> + Send + 'static) {}

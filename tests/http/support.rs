@@ -1,8 +1,8 @@
-//! What several modules need.
+//! Helpers of several modules.
 
 use tower_maintenance::{Hold, MaintenanceHandle};
 
-/// An operator holds maintenance, without an end.
+/// Lets an operator hold maintenance, without an end.
 pub(crate) fn hold(handle: &MaintenanceHandle) {
     handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
 }

@@ -239,7 +239,7 @@ async fn a_read_that_waits_for_readiness_is_refused_when_the_hold_becomes_whole(
     let mut waiting = task::spawn(service.call("get prices"));
     assert_pending!(waiting.poll());
     handle.engage(Hold::new("on-call", "all of it")).unwrap();
-    assert!(waiting.is_woken(), "whoever waits is told");
+    assert!(waiting.is_woken(), "a waiting call is woken");
     slow.ready.store(true, Ordering::Relaxed);
     assert!(matches!(
         assert_ready_err!(waiting.poll()),

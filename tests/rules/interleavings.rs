@@ -512,7 +512,7 @@ impl Stack {
     }
 }
 
-// ---- who waits ----------------------------------------------------------------------------------
+// ---- waiters ------------------------------------------------------------------------------------
 
 /// A waker that knows whether it was woken since it was last asked.
 #[derive(Debug, Default)]
@@ -1002,7 +1002,7 @@ impl World {
                         !self.calls[index].line.reached.get()
                             || !self.calls[index].polled
                             || self.calls[index].bell.rang(),
-                        "the partner answered and nobody was woken"
+                        "the partner answered and the caller was not woken"
                     );
                     self.poll_call(index)?;
                 }
@@ -1055,7 +1055,7 @@ impl World {
                 if self.listener.is_some() {
                     // Status is read now; but a pending `recv` has moved time already (R11).
                     let known = self.busts.last().map_or(self.first, |bust| bust.generation);
-                    prop_assert_eq!(self.handle.status().generation, known, "nobody moved time");
+                    prop_assert_eq!(self.handle.status().generation, known, "time was not moved");
                 }
                 return self.look();
             }
@@ -1368,7 +1368,7 @@ impl World {
         Ok(())
     }
 
-    // ---- who listens ----------------------------------------------------------------------------
+    // ---- listeners ------------------------------------------------------------------------------
 
     /// Polls the listeners that were woken, and no others.
     fn listen(&mut self) {
@@ -1463,7 +1463,7 @@ impl World {
         prop_assert!(probing.in_flight <= probes);
         prop_assert!(probing.in_flight + probing.successes <= needed);
         let held = self.in_flight().filter(|era| *era == status.era).count();
-        prop_assert_eq!(probing.in_flight as usize, held, "slots and who holds them");
+        prop_assert_eq!(probing.in_flight as usize, held, "slots and their holders");
         let left = needed - probing.in_flight - probing.successes;
         prop_assert_eq!(probing.free, left.min(probes - probing.in_flight));
         Ok(())

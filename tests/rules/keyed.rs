@@ -142,7 +142,7 @@ impl Stack {
     }
 }
 
-// ---- who stays ----------------------------------------------------------------------------------
+// ---- keys that stay -----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_key_goes_and_one_that_is_used_stays() {
@@ -322,7 +322,10 @@ async fn further_keys_pass_unmeasured_and_take_a_place_when_one_is_free() {
     let mut stack = Stack::new(layer(2));
     let kept: Vec<_> = [1, 2].map(|key| stack.keys.handle(&key).unwrap()).into();
     for _ in 0..10 {
-        assert!(stack.call(3, Does::Badly), "nobody counts it, nobody trips");
+        assert!(
+            stack.call(3, Does::Badly),
+            "it is not counted, and trips no layer"
+        );
     }
     assert_eq!(stack.there(), [1, 2].into());
     assert_eq!(stack.keys.overflowed(), 10);
@@ -573,7 +576,7 @@ fn who_has_gone(model: &mut Model, there: &BTreeSet<Key>, now: Duration) -> Chec
     prop_assert!(there.len() <= MOST);
     prop_assert!(
         there.iter().all(|key| model.contains_key(key)),
-        "nobody asked for it"
+        "a key that was never asked for"
     );
     for (key, known) in model.iter() {
         prop_assert!(

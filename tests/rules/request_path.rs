@@ -365,7 +365,7 @@ async fn r04_poll_ready_is_ready_at_once_in_maintenance_and_probing() {
     assert_eq!(ready(rig.service.clone()), Some(true));
     rig.wait_out().await;
     assert_eq!(ready(rig.service.clone()), Some(true));
-    assert_eq!(rig.partner.polled(), before, "nobody asked the partner");
+    assert_eq!(rig.partner.polled(), before, "the partner was not polled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -604,7 +604,7 @@ async fn r05_a_drop_is_judged_by_its_own_holder_and_not_by_somebody_elses_panic(
     let call = rig.begin(read());
     assert!(panics(move || {
         let _dropped_while_unwinding = call;
-        panic!("somebody else's");
+        panic!("another part's");
     }));
     let counts = rig.handle.status().calls;
     assert_eq!((counts.abandoned, counts.failed), (1, 0));

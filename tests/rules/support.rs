@@ -92,7 +92,7 @@ pub(crate) enum Failed {
     Busy(u16, Duration),
     #[error("the partner was not ready")]
     Unready,
-    #[error("nobody can judge this")]
+    #[error("this cannot be judged")]
     Unjudgeable,
 }
 
@@ -718,7 +718,7 @@ impl Log {
         // cache of interests while other threads ask it, and now and then an event is lost.
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
-            tracing::subscriber::set_global_default(ToThisThread).expect("nobody else sets one");
+            tracing::subscriber::set_global_default(ToThisThread).expect("no other test sets one");
         });
         LISTENING.with_borrow_mut(|logs| logs.push(self.clone()));
         Listening

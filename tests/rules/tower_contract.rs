@@ -65,7 +65,7 @@ where
         let refused = timeout(secs(1), call).await.expect("a refusal never waits");
         assert!(is_refusal(refused.unwrap_err()));
     }
-    assert_eq!(partner.reached().len(), 10, "nobody got through");
+    assert_eq!(partner.reached().len(), 10, "no call got through");
 
     handle.release("on-call", "drill").unwrap();
     partner.becomes(Ready::Yes);
