@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use test_support::{alive_tasks, at_once, millis, now, secs, soon};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tower::{Service, ServiceExt};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
@@ -383,6 +383,7 @@ async fn who_is_not_polled_for_three_heartbeats_loses_its_place_and_harms_nobody
 async fn the_bound_holds_over_http2_for_streams_that_lost_their_place() {
     use hyper::{body::Incoming, client, server, service::service_fn};
     use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::time::timeout;
 
     const BOUND: usize = 10;
     let handle = handle();
