@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::{
+    base::moment::{Moment, Span},
+    base::one_line::OneLine,
+    base::spare,
     mode::{Cause, Mode},
-    moment::{Moment, Span},
-    text::OneLine,
-    thread,
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -76,7 +76,7 @@ impl Deref for Shown {
 impl Drop for Shown {
     #[inline(always)]
     fn drop(&mut self) {
-        thread::leave_notice(&mut self.0);
+        spare::leave_notice(&mut self.0);
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
+    base::moment::Span,
     mode::{Cause, Mode, Switches},
-    moment::Span,
     policy::{Rate, Window},
 };
 

@@ -10,9 +10,9 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    base::one_line::is_treacherous,
     endpoint::{Endpoint, Placement},
     error::ExemptionError,
-    text::is_treacherous,
 };
 
 /// An endpoint that passes in every mode, and why.

@@ -19,8 +19,8 @@
 //! pointer of its own, and is only ever too new.
 
 use crate::{
-    moment::Moment,
-    sync::{AtomicU64, Ordering},
+    base::loom_or_std::{AtomicU64, Ordering},
+    base::moment::Moment,
 };
 
 /// What the gate does with a request that is not exempt.

@@ -29,10 +29,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    clock::Clock,
-    moment::Moment,
-    sync::{AtomicU64, Ordering},
-    thread,
+    base::clock::Clock,
+    base::loom_or_std::{AtomicU64, Ordering},
+    base::moment::Moment,
+    base::spare,
 };
 
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
@@ -126,14 +126,14 @@ pub(crate) struct Bucket<L> {
 
 /// What a clock shows: an instant, which need not be put on the time line to be compared, or a moment on it.
 pub(crate) trait Look: Copy + PartialOrd {
-    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>>;
+    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>>;
     fn moment(self, clock: &Clock) -> Moment;
     fn at(moment: Moment, clock: &Clock) -> Option<Self>;
 }
 
 impl Look for Instant {
     #[inline]
-    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>> {
+    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>> {
         &here.bucket_by_instants
     }
 
@@ -149,7 +149,7 @@ impl Look for Instant {
 
 impl Look for Moment {
     #[inline]
-    fn bucket(here: &thread::Here) -> &Cell<Option<Bucket<Self>>> {
+    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>> {
         &here.bucket_by_moments
     }
 
@@ -206,7 +206,7 @@ impl Lanes {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        self.count_by(thread::number(), counter);
+        self.count_by(spare::number(), counter);
     }
 
     /// Counts one for the thread with this number, which is the caller's.
@@ -250,7 +250,7 @@ impl Lanes {
         // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
         let version = self.version.load(Ordering::Acquire);
         if let Some((number, Some(bucket))) =
-            thread::with(|here| (here.number(), L::bucket(here).get()))
+            spare::with(|here| (here.number(), L::bucket(here).get()))
             && bucket.version == version
             && bucket.era == era
             && look < bucket.to
@@ -289,7 +289,7 @@ impl Lanes {
                 base,
                 to,
             };
-            thread::with(|here| L::bucket(here).set(Some(bucket)));
+            spare::with(|here| L::bucket(here).set(Some(bucket)));
         }
         self.add(version, index)
     }
@@ -307,7 +307,7 @@ impl Lanes {
 
     /// Counts one in the bucket; says no if the slot cannot take it.
     fn add(&self, version: u64, index: u64) -> bool {
-        let slot = self.slot(thread::number(), index);
+        let slot = self.slot(spare::number(), index);
         let mut seen = Slot(slot.load(Ordering::Relaxed));
         while let Some(more) = seen.one_more(version, index & INDEX) {
             let swapped =
@@ -440,7 +440,7 @@ pub(crate) fn how_many() -> usize {
 /// Of things that there is one of for each lane, the one of this thread.
 #[inline]
 pub(crate) fn here<T>(each: &[T]) -> &T {
-    mine(each, thread::number())
+    mine(each, spare::number())
 }
 
 /// The one of the thread with this number.
@@ -456,7 +456,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     fn open(era: u32, width: u64) -> Open {
         Open {

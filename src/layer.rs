@@ -5,10 +5,11 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use tower::Layer;
 
 #[cfg(feature = "coarse-clock")]
-use crate::clock::CoarseClock;
+use crate::base::clock_coarse::CoarseClock;
 use crate::{
+    base::clock::{Clock, WallAnchor},
+    base::moment::Moment,
     calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
-    clock::{Clock, WallAnchor},
     error::BuildError,
     exempt::{CallNames, Exemption, Table},
     gate::MAX_GENERATION,
@@ -16,7 +17,6 @@ use crate::{
     local::Root,
     machine::Birth,
     mode::Switches,
-    moment::Moment,
     policy::Policy,
     service::Maintenance,
     shared::Parts,

@@ -136,8 +136,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+mod base;
 mod calls;
-mod clock;
 mod endpoint;
 mod episode;
 mod error;
@@ -155,24 +155,16 @@ mod listen;
 mod local;
 mod machine;
 mod mode;
-mod moment;
 mod parked;
 mod partner_says;
 mod ping;
 mod policy;
-#[cfg(test)]
-mod property;
 mod protocol;
-mod published;
-mod random;
 mod service;
 mod shared;
 mod signal;
 mod snapshot;
-mod sync;
 mod tally;
-mod text;
-mod thread;
 mod verdict;
 
 #[cfg(feature = "axum")]
@@ -181,8 +173,6 @@ mod axum;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(any(feature = "http", feature = "serde"))]
-mod rfc3339;
 #[cfg(feature = "rt")]
 mod rt;
 #[cfg(feature = "serde")]
@@ -195,7 +185,7 @@ pub mod testing;
 #[cfg(feature = "axum")]
 pub use crate::axum::{ByMatchedPath, Routes};
 #[cfg(feature = "coarse-clock")]
-pub use crate::clock::CoarseClock;
+pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
     endpoint::{Class, Endpoint, Placement},

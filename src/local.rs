@@ -17,12 +17,12 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    base::spare,
     lanes,
     machine::Role,
     protocol::Ticket,
     shared::{Parts, Shared},
     signal::Bulletin,
-    thread,
 };
 
 /// What views, services and handles hold on to.
@@ -58,7 +58,7 @@ impl Root {
     /// The ticket of a call that the gate lets through in this era of `Serving`.
     #[inline(always)]
     pub(crate) fn begin(&self, era: u32) -> Ticket {
-        let left = thread::with(|here| {
+        let left = spare::with(|here| {
             self.count_admitted(here.number());
             here.take_local()
         });
@@ -66,7 +66,7 @@ impl Root {
             Some(left) => self.local_from(left),
             None => {
                 // The thread ends.
-                self.count_admitted(thread::number());
+                self.count_admitted(spare::number());
                 self.another_local(None)
             }
         };
@@ -76,7 +76,7 @@ impl Root {
     /// For a call that begins on this thread.
     #[inline(always)]
     pub(crate) fn local(&self) -> Arc<Local> {
-        self.local_from(thread::with(thread::Here::take_local).flatten())
+        self.local_from(spare::with(spare::Here::take_local).flatten())
     }
 
     /// From what the last call on this thread left, if it was one through this layer.
@@ -92,7 +92,7 @@ impl Root {
     #[inline(never)]
     fn another_local(&self, left: Option<Arc<Local>>) -> Arc<Local> {
         if let Some(left) = left {
-            thread::leave_local(left);
+            spare::leave_local(left);
         }
         lanes::here(&self.locals).clone()
     }
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(freed.strong_count(), 0);
         drop(first);
         assert_eq!(kept.strong_count(), 1);
-        drop(thread::with(thread::Here::take_local));
+        drop(spare::with(spare::Here::take_local));
         assert_eq!(kept.strong_count(), 0);
     }
 

@@ -11,12 +11,12 @@ use std::{
 };
 
 use crate::{
+    base::moment::{Moment, Span},
+    base::one_line::is_treacherous,
     event::Rule,
     handle::MaintenanceHandle,
     mode::Mode,
-    moment::{Moment, Span},
     snapshot::Status,
-    text::is_treacherous,
 };
 
 /// How long a text from outside may be, in characters: it is held in memory and goes into logs.

@@ -16,12 +16,12 @@ use pin_project_lite::pin_project;
 use tokio::sync::watch;
 
 use crate::{
+    base::moment::Moment,
     handle::MaintenanceHandle,
     listen::next_news,
     local::Root,
     machine::{Ending, Role},
     mode::Mode,
-    moment::Moment,
     protocol::Holder,
     signal::Bulletin,
     verdict::{Outcome, Verdict},

@@ -8,8 +8,8 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    base::moment::{Span, nanos},
     error::PolicyError,
-    moment::{Span, nanos},
 };
 
 /// A share of calls, more than nothing and at most all: `Rate::percent(50.0)?`.

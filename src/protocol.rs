@@ -8,14 +8,14 @@
 use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
+    base::moment::Moment,
+    base::spare,
     endpoint::{Endpoint, Placement},
     error::Refused,
     gate::era_bits,
     local::Local,
     machine::{Ending, Role, Slot},
-    moment::Moment,
     shared::Admitted,
-    thread,
     verdict::{Outcome, Verdict},
 };
 
@@ -235,7 +235,7 @@ impl Ticket {
         let verdict = verdict.into();
         if let Some(shared) = self.shared.take() {
             shared.judged(self.terms.role(), self.terms.era(), verdict, self.began);
-            thread::leave_local(shared);
+            spare::leave_local(shared);
         }
     }
 
@@ -267,7 +267,7 @@ fn unsettled(shared: Arc<Local>, terms: Terms, began: Moment, heard: Moment) {
     let (took, quiet) = (now.since(began), now.since(heard));
     let ending = terms.holder().unsettled(took, quiet);
     shared.settle(terms.role(), terms.era(), ending, now);
-    thread::leave_local(shared);
+    spare::leave_local(shared);
 }
 
 impl Drop for Ticket {

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::{
+    base::rfc3339::rfc3339,
     endpoint::Placement,
     episode::Episode,
     event::{Event, EventKind, Evidence, Rule},
@@ -17,7 +18,6 @@ use crate::{
     mode::{Cause, Mode, Switches},
     partner_says::{Contradiction, PartnerReport, PartnerUnreadable},
     policy::Rate,
-    rfc3339::rfc3339,
     signal::CacheBust,
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     verdict::Outcome,

@@ -21,7 +21,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
+    base::loom_or_std::{Mutex, MutexGuard},
+    base::moment::{Moment, nanos},
+    base::one_line::OneLine,
+    base::published::Published,
+    base::spare,
     error::{CommandError, Notice, Refused},
     event::{Event, EventKind},
     exempt::{CallNames, Table},
@@ -30,14 +35,9 @@ use crate::{
     lanes::{Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
     mode::{Cause, Mode},
-    moment::{Moment, nanos},
     partner_says::{Heard, PartnerSays},
-    published::Published,
     signal::{Bulletin, CacheBust},
     snapshot::Status,
-    sync::{Mutex, MutexGuard},
-    text::OneLine,
-    thread,
     verdict::{Outcome, Verdict},
 };
 
@@ -358,7 +358,7 @@ impl Shared {
     /// Counts a refusal; returns what it says.
     #[inline(always)]
     fn refusing(&self) -> Arc<Notice> {
-        let notice = thread::with(|here| {
+        let notice = spare::with(|here| {
             self.lanes.count_by(here.number(), Counter::Refused);
             self.notice.get(here.take_notice())
         });
@@ -562,9 +562,9 @@ impl Shared {
     /// Looks at the exemptions in force, and leaves them to the next call on this thread.
     #[inline]
     pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
-        let table = self.exemptions.get(thread::take_exemptions());
+        let table = self.exemptions.get(spare::take_exemptions());
         let seen = look(&table);
-        thread::leave_exemptions(table);
+        spare::leave_exemptions(table);
         seen
     }
 

@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
+    base::moment::Span,
+    base::one_line::OneLine,
     episode::Episode,
     event::Evidence,
     mode::{Cause, Mode, Switches},
-    moment::Span,
     partner_says::{PartnerReport, PartnerUnreadable},
     policy::Rules,
     tally::Counts,
-    text::OneLine,
 };
 
 /// The state of a layer at one moment; its `Display` explains it in one sentence.

@@ -9,8 +9,8 @@
 //! nothing older than the window is ever counted; what is counted is at most one bucket short of it.
 
 use crate::{
+    base::moment::{Moment, nanos},
     lanes,
-    moment::{Moment, nanos},
     policy::Window,
 };
 

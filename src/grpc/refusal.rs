@@ -11,10 +11,10 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
+    base::moment::Span,
+    base::rfc3339::rfc3339,
     error::Refused,
     http::{delays, mark},
-    moment::Span,
-    rfc3339::rfc3339,
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
@@ -206,9 +206,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::moment::{Moment, nanos},
         error::Notice,
         mode::{Cause, Mode},
-        moment::{Moment, nanos},
     };
 
     /// Nearly the longest that anything is known to last.

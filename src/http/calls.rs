@@ -15,7 +15,7 @@ use super::{
     retry_after,
 };
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
     endpoint::{Class, Endpoint, Placement},
     error::{Error, Refused},
     protocol::{Protocol, Ticket},

@@ -250,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     fn find(path: &str) -> Option<usize> {
         compile(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])

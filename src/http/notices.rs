@@ -27,7 +27,7 @@ use super::{
     bust::is_known,
     refusal::{Refusals, RefusalsError},
 };
-use crate::{handle::MaintenanceHandle, mode::Mode, rfc3339::rfc3339, snapshot::Status};
+use crate::{base::rfc3339::rfc3339, handle::MaintenanceHandle, mode::Mode, snapshot::Status};
 
 /// How long an announcement may be, in bytes.
 const LONGEST_TEXT: usize = 2048;

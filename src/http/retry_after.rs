@@ -147,7 +147,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     const NOON: &str = "Wed, 31 Jul 2024 12:00:00 GMT";
 

@@ -47,7 +47,7 @@ macro_rules! setting_error {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                use $crate::text::OneLine;
+                use $crate::base::one_line::OneLine;
                 // Either may have come from outside.
                 write!(f, $shown, self.field, OneLine(&self.value), OneLine(&self.allowed))
             }

@@ -23,13 +23,13 @@ use tower::{BoxError, Service, ServiceExt, util::rng::Rng};
 
 use super::retry_after;
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
+    base::jitter::{Seeded, jittered, scaled, seeded},
+    base::moment::Span,
+    base::one_line::OneLine,
     handle::MaintenanceHandle,
-    moment::Span,
     partner_says::{Indicator, PartnerSays},
-    random::{Seeded, jittered, scaled, seeded},
     source::Notes,
-    text::OneLine,
 };
 
 /// More than any summary needs; a real one has 300 bytes.
@@ -500,7 +500,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     /// As status pages of Statuspage answer it.
     const PAGE: &str = r#"{

@@ -43,12 +43,12 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
+    base::moment::Moment,
     handle::MaintenanceHandle,
     journal::Journal,
     layer::MaintenanceLayer,
     mode::{Mode, Switches},
-    moment::Moment,
     shared::harmless,
 };
 

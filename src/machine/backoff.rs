@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    moment::Moment,
+    base::jitter::{Seeded, jittered, seeded},
+    base::moment::Moment,
     policy::Rules,
-    random::{Seeded, jittered, seeded},
 };
 
 /// Which wait comes next.

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    base::moment::Moment,
     event::Evidence,
     mode::{Cause, Mode},
-    moment::Moment,
 };
 
 /// An operator's hold as the machine keeps it.

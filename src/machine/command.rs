@@ -8,9 +8,9 @@ use super::{
     probing::Probing,
 };
 use crate::{
+    base::moment::Moment,
     error::CommandError,
     event::{EventKind, Evidence, Rule},
-    moment::Moment,
     policy::Rules,
     tally::{Counts, Tally},
 };

@@ -1,8 +1,8 @@
 //! Which rule fires on what a window holds (R9).
 
 use crate::{
+    base::moment::Moment,
     event::{Evidence, Rule},
-    moment::Moment,
     policy::Rules,
     tally::{Counts, Landing, Tally},
 };

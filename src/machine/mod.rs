@@ -35,13 +35,13 @@ pub(crate) use self::{
     request::{Asker, Ending, Role},
 };
 use crate::{
-    clock::WallAnchor,
+    base::clock::WallAnchor,
+    base::moment::{Moment, nanos},
     episode::Episode,
     event::{Event, EventKind, Evidence, Rule},
     gate::{self, Op},
     lanes::{Landed, Open as OpenLanes},
     mode::{Cause, Mode, Switches},
-    moment::{Moment, nanos},
     policy::Rules,
     snapshot::CallCounts,
     tally::{Counts, Landing, Tally},

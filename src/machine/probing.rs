@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    moment::{Moment, nanos},
+    base::moment::{Moment, nanos},
     policy::{Ramp, Trials, Window},
     tally::{Counts, Landing, Tally},
 };

@@ -2,8 +2,8 @@
 
 use super::{Machine, Passing, State, probing::Stage};
 use crate::{
+    base::moment::Moment,
     mode::Cause,
-    moment::Moment,
     snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
 };
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Machine, Shadow, Slot, State, judge::judge, probing::Stage};
 use crate::{
+    base::moment::Moment,
     event::{EventKind, Evidence, Rule},
     gate,
-    moment::Moment,
     tally::Landing,
     verdict::{Outcome, Verdict},
 };

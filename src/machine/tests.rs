@@ -525,7 +525,7 @@ fn in_order(events: &[Event]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(crate::property::cases(600))]
+    #![proptest_config(crate::base::property_cases::cases(600))]
 
     #[test]
     fn the_machine_does_what_the_design_says(

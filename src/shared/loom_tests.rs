@@ -6,7 +6,7 @@
 //!
 //! `.ci/break-loom` weakens what these rest on, one piece at a time, and shows that they fail.
 //!
-//! Loom explores what goes through `crate::sync`: the word, the deadline, the lock. tokio's and the
+//! Loom explores what goes through `crate::base::loom_or_std`: the word, the deadline, the lock. tokio's and the
 //! standard library's primitives are opaque to it, which is sound as long as nobody blocks in them
 //! across a switch; they order nothing that is asserted here.
 
@@ -17,7 +17,7 @@ use loom::{
 
 use super::*;
 use crate::{
-    clock::WallAnchor,
+    base::clock::WallAnchor,
     listen::CacheBusts,
     local::Root,
     machine::Passing,

@@ -1,7 +1,7 @@
 //! The window by its definition: a list that forgets nothing, read anew each time. For tests.
 
 use super::{Counts, Landing};
-use crate::{moment::Moment, policy::Window};
+use crate::{base::moment::Moment, policy::Window};
 
 /// Everything that ever landed, read by the definition of the window.
 #[derive(Debug, Clone)]

@@ -230,7 +230,7 @@ fn gap() -> impl Strategy<Value = (u64, u64)> {
 }
 
 proptest! {
-    #![proptest_config(crate::property::cases(400))]
+    #![proptest_config(crate::base::property_cases::cases(400))]
 
     #[test]
     fn a_window_holds_what_a_list_read_by_its_definition_holds(

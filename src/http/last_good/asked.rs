@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::directives::Directives;
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 /// Whose answer, of which resource. Compared field by field: nothing is joined, so nothing can be mistaken.
 // No `Debug`, here and below: it would show who asks, and by which credentials.

@@ -42,8 +42,8 @@ use super::{
     setting::setting_error,
 };
 use crate::{
+    base::moment::Moment,
     error::{Error, Refused},
-    moment::Moment,
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -31,7 +31,7 @@ use super::{
     asked::{Asked, Key},
     directives::{Directives, seconds},
 };
-use crate::{clock::Clock, http::prefix::AnswerPrefix, moment::Moment};
+use crate::{base::clock::Clock, base::moment::Moment, http::prefix::AnswerPrefix};
 
 /// How many sets of names a resource's answers may have in `Vary`: with `Origin` and without it, of an old release and a new one.
 const MOST_SETS: usize = 4;

@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();

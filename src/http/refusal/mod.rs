@@ -28,12 +28,12 @@ use self::{
 };
 use super::setting::setting_error;
 use crate::{
+    base::moment::Moment,
+    base::one_line::OneLine,
+    base::rfc3339::rfc3339,
     endpoint::Class,
     error::{Notice, Refused},
     mode::{Cause, Mode},
-    moment::Moment,
-    rfc3339::rfc3339,
-    text::OneLine,
 };
 
 /// What `Retry-After` says around under a hold without expiry: nobody knows, and half a minute is polite.

@@ -6,12 +6,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 #[cfg(feature = "coarse-clock")]
-mod coarse;
-#[cfg(feature = "coarse-clock")]
-pub use self::coarse::CoarseClock;
+use crate::base::clock_coarse::{self as coarse, CoarseClock};
 
 /// Reads the time line of one layer.
 #[derive(Debug, Clone, Copy)]

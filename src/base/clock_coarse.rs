@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coarsetime::Instant;
 
-use crate::moment::Moment;
+use crate::base::moment::Moment;
 
 /// Reads the coarse clock of the operating system in place of tokio's: on Linux `CLOCK_MONOTONIC_COARSE`.
 ///
@@ -38,15 +38,15 @@ impl CoarseClock {
 
 /// Where a time line began, on the coarse clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Origin(Instant);
+pub(crate) struct Origin(Instant);
 
 impl Origin {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(Instant::now_without_cache_update())
     }
 
     #[inline]
-    pub(super) fn moment(self) -> Moment {
+    pub(crate) fn moment(self) -> Moment {
         // Not `now`, which writes a line that all cores share.
         let since = Instant::now_without_cache_update().duration_since(self.0);
         Moment(since.as_nanos())

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{error::Notice, exempt::Table, lanes::Bucket, local::Local, moment::Moment};
+use crate::{base::moment::Moment, error::Notice, exempt::Table, lanes::Bucket, local::Local};
 
 thread_local! {
     // All in one, and with its number from the first look on: whether it is there is then all that is asked at each look.
