@@ -1,8 +1,8 @@
 //! How a request that is not exempt gets past the gate, at either placement.
 
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
     error::Refused,
+    facts::endpoint::{Class, Endpoint, Placement},
     gate::Op,
     local::Root,
     machine::Asker,

@@ -7,9 +7,9 @@ use axum::{
 use http::Request;
 
 use crate::{
-    endpoint::Placement,
     error::{Error, Refused},
     exempt::Exemption,
+    facts::endpoint::Placement,
     http::{
         BeforeRoutes,
         before::{Find, Found},

@@ -13,7 +13,7 @@ use crate::{
     base::moment::{Moment, Span},
     base::one_line::OneLine,
     base::spare,
-    mode::{Cause, Mode},
+    facts::mode::{Cause, Mode},
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.

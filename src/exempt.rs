@@ -11,8 +11,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     base::one_line::is_treacherous,
-    endpoint::{Endpoint, Placement},
     error::ExemptionError,
+    facts::endpoint::{Endpoint, Placement},
 };
 
 /// An endpoint that passes in every mode, and why.

@@ -15,10 +15,10 @@ use tower::Service;
 use crate::{
     admission::{Stay, admit},
     error::Refused,
+    facts::outcome::Outcome,
     local::Root,
     parked::Parked,
     protocol::{Holder, Protocol, Ticket},
-    verdict::Outcome,
 };
 
 pin_project! {

@@ -6,16 +6,16 @@ use std::{
 };
 
 use crate::{
-    episode::Episode,
     error::CommandError,
     exempt::{Exemption, ExemptionTable, Table},
+    facts::episode::Episode,
+    facts::mode::Mode,
+    facts::status::Status,
     journal::{Action, AuditEntry, Journal},
     listen::{CacheBusts, Events, next_news},
     local::Root,
     machine::{Command, Passing},
-    mode::Mode,
     policy::Policy,
-    snapshot::Status,
 };
 
 /// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.

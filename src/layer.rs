@@ -12,15 +12,15 @@ use crate::{
     calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     error::BuildError,
     exempt::{CallNames, Exemption, Table},
+    facts::mode::Switches,
+    facts::outcome::Verdict,
     gate::MAX_GENERATION,
     handle::MaintenanceHandle,
     local::Root,
     machine::Birth,
-    mode::Switches,
     policy::Policy,
     service::Maintenance,
     shared::Parts,
-    verdict::Verdict,
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.

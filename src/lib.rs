@@ -138,11 +138,9 @@
 mod admission;
 mod base;
 mod calls;
-mod endpoint;
-mod episode;
 mod error;
-mod event;
 mod exempt;
+mod facts;
 mod future;
 mod gate;
 pub mod guide;
@@ -154,18 +152,13 @@ mod layer;
 mod listen;
 mod local;
 mod machine;
-mod mode;
 mod parked;
-mod partner_says;
 mod ping;
 mod policy;
 mod protocol;
 mod service;
 mod shared;
-mod signal;
-mod snapshot;
 mod tally;
-mod verdict;
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -188,11 +181,18 @@ pub use crate::axum::{ByMatchedPath, Routes};
 pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::{
     calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-    endpoint::{Class, Endpoint, Placement},
-    episode::Episode,
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
-    event::{Event, EventKind, Evidence, Rule},
     exempt::{Exemption, ExemptionTable},
+    facts::endpoint::{Class, Endpoint, Placement},
+    facts::episode::Episode,
+    facts::event::{Event, EventKind, Evidence, Rule},
+    facts::mode::{Cause, Mode, Switches},
+    facts::outcome::{Outcome, Verdict},
+    facts::partner_word::{
+        Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable,
+    },
+    facts::recovery::CacheBust,
+    facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     future::ResponseFuture,
     handle::{Hold, MaintenanceHandle, Reach, Receipt},
     journal::{Action, AuditEntry},
@@ -201,15 +201,10 @@ pub use crate::{
     },
     layer::{Builder, MaintenanceLayer},
     listen::{CacheBusts, Events},
-    mode::{Cause, Mode, Switches},
-    partner_says::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
     ping::{CheckAnswer, Ping},
     policy::{Policy, Rate, Window},
     protocol::{Protocol, Ticket},
     service::Maintenance,
-    signal::CacheBust,
-    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
-    verdict::{Outcome, Verdict},
 };
 
 /// The README's examples, compiled and run.

@@ -11,10 +11,10 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    event::Event,
+    facts::event::Event,
+    facts::recovery::{Bulletin, CacheBust},
     journal::Journal,
     local::Root,
-    signal::{Bulletin, CacheBust},
 };
 
 /// Receives one [`CacheBust`] per episode.

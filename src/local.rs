@@ -18,11 +18,11 @@ use tokio::sync::watch;
 
 use crate::{
     base::spare,
+    facts::recovery::Bulletin,
     lanes,
     machine::Role,
     protocol::Ticket,
     shared::{Parts, Shared},
-    signal::Bulletin,
 };
 
 /// What views, services and handles hold on to.

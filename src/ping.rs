@@ -17,14 +17,14 @@ use tokio::sync::watch;
 
 use crate::{
     base::moment::Moment,
+    facts::mode::Mode,
+    facts::outcome::{Outcome, Verdict},
+    facts::recovery::Bulletin,
     handle::MaintenanceHandle,
     listen::next_news,
     local::Root,
     machine::{Ending, Role},
-    mode::Mode,
     protocol::Holder,
-    signal::Bulletin,
-    verdict::{Outcome, Verdict},
 };
 
 /// What a check may answer: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.

@@ -10,13 +10,13 @@ use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 use crate::{
     base::moment::Moment,
     base::spare,
-    endpoint::{Endpoint, Placement},
     error::Refused,
+    facts::endpoint::{Endpoint, Placement},
+    facts::outcome::{Outcome, Verdict},
     gate::era_bits,
     local::Local,
     machine::{Ending, Role, Slot},
     shared::Admitted,
-    verdict::{Outcome, Verdict},
 };
 
 /// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.

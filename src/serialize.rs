@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 use crate::{
     base::rfc3339::rfc3339,
-    endpoint::Placement,
-    episode::Episode,
-    event::{Event, EventKind, Evidence, Rule},
     exempt::{Exemption, ExemptionTable},
+    facts::endpoint::Placement,
+    facts::episode::Episode,
+    facts::event::{Event, EventKind, Evidence, Rule},
+    facts::mode::{Cause, Mode, Switches},
+    facts::outcome::Outcome,
+    facts::partner_word::{Contradiction, PartnerReport, PartnerUnreadable},
+    facts::recovery::CacheBust,
+    facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     journal::{Action, AuditEntry},
-    mode::{Cause, Mode, Switches},
-    partner_says::{Contradiction, PartnerReport, PartnerUnreadable},
     policy::Rate,
-    signal::CacheBust,
-    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
-    verdict::Outcome,
 };
 
 fn time(at: SystemTime) -> Value {

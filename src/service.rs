@@ -15,9 +15,9 @@ use tower::Service;
 
 use crate::{
     admission::{Request, Stay, admit},
-    endpoint::{Endpoint, Placement},
     error::Refused,
     exempt::Exemption,
+    facts::endpoint::{Endpoint, Placement},
     future::ResponseFuture,
     gate::Op,
     local::Root,

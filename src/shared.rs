@@ -28,17 +28,17 @@ use crate::{
     base::published::Published,
     base::spare,
     error::{CommandError, Notice, Refused},
-    event::{Event, EventKind},
     exempt::{CallNames, Table},
+    facts::event::{Event, EventKind},
+    facts::mode::{Cause, Mode},
+    facts::outcome::{Outcome, Verdict},
+    facts::partner_word::{Heard, PartnerSays},
+    facts::recovery::{Bulletin, CacheBust},
+    facts::status::Status,
     gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
     lanes::{Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
-    mode::{Cause, Mode},
-    partner_says::{Heard, PartnerSays},
-    signal::{Bulletin, CacheBust},
-    snapshot::Status,
-    verdict::{Outcome, Verdict},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.

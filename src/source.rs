@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
 use crate::{
+    facts::partner_word::{PartnerSays, plain},
+    facts::recovery::Bulletin,
     handle::MaintenanceHandle,
     local::Root,
-    partner_says::{PartnerSays, plain},
     ping::unless_gone,
-    signal::Bulletin,
 };
 
 /// Where a source notes what it reads. It knows the layer weakly and keeps nothing alive.

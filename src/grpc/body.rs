@@ -14,9 +14,9 @@ use pin_project_lite::pin_project;
 
 use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
+    facts::outcome::{Outcome, Verdict},
     http::measuring::{Measuring, Reading},
     protocol::Ticket,
-    verdict::{Outcome, Verdict},
 };
 
 pin_project! {

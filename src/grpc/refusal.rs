@@ -208,7 +208,7 @@ mod tests {
     use crate::{
         base::moment::{Moment, nanos},
         error::Notice,
-        mode::{Cause, Mode},
+        facts::mode::{Cause, Mode},
     };
 
     /// Nearly the longest that anything is known to last.

@@ -10,8 +10,8 @@ use super::{
     web::Form,
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
     error::Refused,
+    facts::endpoint::{Class, Endpoint, Placement},
     protocol::{Protocol, Ticket},
 };
 

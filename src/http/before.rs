@@ -10,8 +10,8 @@ use super::{
     refusal::{Asked, Refusals},
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
     error::Refused,
+    facts::endpoint::{Class, Endpoint, Placement},
     layer::MaintenanceLayer,
     protocol::{Protocol, Ticket},
 };

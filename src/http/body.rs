@@ -16,8 +16,8 @@ use super::{
     prefix::Gathering,
 };
 use crate::{
+    facts::outcome::{Outcome, Verdict},
     protocol::Ticket,
-    verdict::{Outcome, Verdict},
 };
 
 pin_project! {

@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use http::Method;
 
 use super::matcher::{BadPattern, Matcher, Readings, fold, is_ambiguous};
-use crate::{base::one_line::OneLine, endpoint::Class};
+use crate::{base::one_line::OneLine, facts::endpoint::Class};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
 ///

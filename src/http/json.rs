@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 
 use super::prefix::AnswerPrefix;
-use crate::verdict::{Outcome, Verdict};
+use crate::facts::outcome::{Outcome, Verdict};
 
 /// Judges answers by values in their JSON: rules in order, of which the first that matches decides.
 ///

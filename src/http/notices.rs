@@ -27,7 +27,9 @@ use super::{
     bust::is_known,
     refusal::{Refusals, RefusalsError},
 };
-use crate::{base::rfc3339::rfc3339, handle::MaintenanceHandle, mode::Mode, snapshot::Status};
+use crate::{
+    base::rfc3339::rfc3339, facts::mode::Mode, facts::status::Status, handle::MaintenanceHandle,
+};
 
 /// How long an announcement may be, in bytes.
 const LONGEST_TEXT: usize = 2048;

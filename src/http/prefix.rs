@@ -9,7 +9,7 @@ use bytes::Buf;
 use http::{HeaderMap, StatusCode};
 
 use super::calls::HttpCalls;
-use crate::verdict::{Outcome, Verdict};
+use crate::facts::outcome::{Outcome, Verdict};
 
 /// How much of a body a judge is shown at most, and by default: 64 KiB.
 pub(super) const MOST: usize = 64 * 1024;

@@ -27,8 +27,8 @@ use crate::{
     base::jitter::{Seeded, jittered, scaled, seeded},
     base::moment::Span,
     base::one_line::OneLine,
+    facts::partner_word::{Indicator, PartnerSays},
     handle::MaintenanceHandle,
-    partner_says::{Indicator, PartnerSays},
     source::Notes,
 };
 

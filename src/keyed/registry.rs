@@ -45,10 +45,10 @@ use arc_swap::ArcSwap;
 use crate::{
     base::clock::Clock,
     base::moment::Moment,
+    facts::mode::{Mode, Switches},
     handle::MaintenanceHandle,
     journal::Journal,
     layer::MaintenanceLayer,
-    mode::{Mode, Switches},
     shared::harmless,
 };
 

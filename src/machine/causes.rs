@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::moment::Moment,
-    event::Evidence,
-    mode::{Cause, Mode},
+    facts::event::Evidence,
+    facts::mode::{Cause, Mode},
 };
 
 /// An operator's hold as the machine keeps it.

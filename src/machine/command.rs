@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     error::CommandError,
-    event::{EventKind, Evidence, Rule},
+    facts::event::{EventKind, Evidence, Rule},
     policy::Rules,
     tally::{Counts, Tally},
 };

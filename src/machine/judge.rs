@@ -2,7 +2,7 @@
 
 use crate::{
     base::moment::Moment,
-    event::{Evidence, Rule},
+    facts::event::{Evidence, Rule},
     policy::Rules,
     tally::{Counts, Landing, Tally},
 };

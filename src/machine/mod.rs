@@ -37,13 +37,13 @@ pub(crate) use self::{
 use crate::{
     base::clock::WallAnchor,
     base::moment::{Moment, nanos},
-    episode::Episode,
-    event::{Event, EventKind, Evidence, Rule},
+    facts::episode::Episode,
+    facts::event::{Event, EventKind, Evidence, Rule},
+    facts::mode::{Cause, Mode, Switches},
+    facts::status::CallCounts,
     gate::{self, Op},
     lanes::{Landed, Open as OpenLanes},
-    mode::{Cause, Mode, Switches},
     policy::Rules,
-    snapshot::CallCounts,
     tally::{Counts, Landing, Tally},
 };
 

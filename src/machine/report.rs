@@ -3,8 +3,8 @@
 use super::{Machine, Passing, State, probing::Stage};
 use crate::{
     base::moment::Moment,
-    mode::Cause,
-    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    facts::mode::Cause,
+    facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
 };
 
 impl Machine {

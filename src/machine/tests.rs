@@ -9,8 +9,8 @@ use self::model::{Call, Model, NEVER, Numbers, SECOND, Stretch};
 use super::*;
 use crate::{
     error::CommandError,
+    facts::outcome::{Outcome, Verdict},
     policy::Window,
-    verdict::{Outcome, Verdict},
 };
 
 // ---- what happens ---------------------------------------------------------------------------------

@@ -18,10 +18,10 @@ use loom::{
 use super::*;
 use crate::{
     base::clock::WallAnchor,
+    facts::mode::Switches,
     listen::CacheBusts,
     local::Root,
     machine::Passing,
-    mode::Switches,
     policy::{Policy, Rate, Window},
 };
 

@@ -11,10 +11,10 @@ use tower::BoxError;
 
 use crate::{
     error::Refused,
-    event::{EventKind, Evidence},
+    facts::event::{EventKind, Evidence},
+    facts::mode::{Cause, Mode},
+    facts::status::Status,
     handle::MaintenanceHandle,
-    mode::{Cause, Mode},
-    snapshot::Status,
 };
 
 /// Asserts that requests pass.

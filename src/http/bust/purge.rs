@@ -12,7 +12,7 @@ use http::{
 use serde_json::json;
 
 use super::{CacheBustError, tags};
-use crate::signal::CacheBust;
+use crate::facts::recovery::CacheBust;
 
 const FASTLY_KEY: HeaderName = HeaderName::from_static("fastly-key");
 const FASTLY_SOFT_PURGE: HeaderName = HeaderName::from_static("fastly-soft-purge");

@@ -31,9 +31,9 @@ use crate::{
     base::moment::Moment,
     base::one_line::OneLine,
     base::rfc3339::rfc3339,
-    endpoint::Class,
     error::{Notice, Refused},
-    mode::{Cause, Mode},
+    facts::endpoint::Class,
+    facts::mode::{Cause, Mode},
 };
 
 /// What `Retry-After` says around under a hold without expiry: nobody knows, and half a minute is polite.

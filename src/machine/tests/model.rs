@@ -9,15 +9,15 @@ use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
     error::CommandError,
-    event::{Event, EventKind, Rule},
-    mode::{Cause, Mode},
+    facts::event::{Event, EventKind, Rule},
+    facts::mode::{Cause, Mode},
+    facts::outcome::Outcome,
+    facts::status::CallCounts,
     policy::{Policy, Rate, Rules, Window},
-    snapshot::CallCounts,
     tally::{
         Counts, Landing,
         naive::{Naive, all_abandoned},
     },
-    verdict::Outcome,
 };
 
 /// Later than everything.

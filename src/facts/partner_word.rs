@@ -13,10 +13,10 @@ use std::{
 use crate::{
     base::moment::{Moment, Span},
     base::one_line::is_treacherous,
-    event::Rule,
+    facts::event::Rule,
+    facts::mode::Mode,
+    facts::status::Status,
     handle::MaintenanceHandle,
-    mode::Mode,
-    snapshot::Status,
 };
 
 /// How long a text from outside may be, in characters: it is held in memory and goes into logs.

@@ -9,10 +9,10 @@ use std::{
 use crate::{
     base::moment::Span,
     base::one_line::OneLine,
-    episode::Episode,
-    event::Evidence,
-    mode::{Cause, Mode, Switches},
-    partner_says::{PartnerReport, PartnerUnreadable},
+    facts::episode::Episode,
+    facts::event::Evidence,
+    facts::mode::{Cause, Mode, Switches},
+    facts::partner_word::{PartnerReport, PartnerUnreadable},
     policy::Rules,
     tally::Counts,
 };

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use crate::{
-    event::Evidence,
-    mode::{Cause, Mode},
+    facts::event::Evidence,
+    facts::mode::{Cause, Mode},
 };
 
 /// From leaving `Serving` to returning to it: what began it, what happened, what it cost.

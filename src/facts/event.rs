@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     base::moment::Span,
-    mode::{Cause, Mode, Switches},
+    facts::mode::{Cause, Mode, Switches},
     policy::{Rate, Window},
 };
 
