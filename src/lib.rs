@@ -138,6 +138,7 @@
 mod admission;
 mod base;
 mod calls;
+mod counting;
 mod error;
 mod exempt;
 mod facts;
@@ -147,7 +148,6 @@ pub mod guide;
 mod handle;
 mod journal;
 mod keyed;
-mod lanes;
 mod layer;
 mod listen;
 mod local;
@@ -158,7 +158,6 @@ mod policy;
 mod protocol;
 mod service;
 mod shared;
-mod tally;
 
 #[cfg(feature = "axum")]
 mod axum;

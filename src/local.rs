@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 use crate::{
     base::spare,
+    counting::lanes,
     facts::recovery::Bulletin,
-    lanes,
     machine::Role,
     protocol::Ticket,
     shared::{Parts, Shared},

@@ -27,6 +27,7 @@ use crate::{
     base::one_line::OneLine,
     base::published::Published,
     base::spare,
+    counting::lanes::{Counter, Lanes},
     error::{CommandError, Notice, Refused},
     exempt::{CallNames, Table},
     facts::event::{Event, EventKind},
@@ -37,7 +38,6 @@ use crate::{
     facts::status::Status,
     gate::{Gate, Op, Word, era_bits},
     journal::{Action, AuditEntry, Journal},
-    lanes::{Counter, Lanes},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
 };
 

@@ -10,7 +10,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{base::moment::Moment, error::Notice, exempt::Table, lanes::Bucket, local::Local};
+use crate::{
+    base::moment::Moment, counting::lanes::Bucket, error::Notice, exempt::Table, local::Local,
+};
 
 thread_local! {
     // All in one, and with its number from the first look on: whether it is there is then all that is asked at each look.

@@ -9,12 +9,12 @@ use std::{
 use crate::{
     base::moment::Span,
     base::one_line::OneLine,
+    counting::window::Counts,
     facts::episode::Episode,
     facts::event::Evidence,
     facts::mode::{Cause, Mode, Switches},
     facts::partner_word::{PartnerReport, PartnerUnreadable},
     policy::Rules,
-    tally::Counts,
 };
 
 /// The state of a layer at one moment; its `Display` explains it in one sentence.

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     base::moment::Moment,
+    counting::window::{Counts, Tally},
     error::CommandError,
     facts::event::{EventKind, Evidence, Rule},
     policy::Rules,
-    tally::{Counts, Tally},
 };
 
 /// What an operator wants.

@@ -2,9 +2,9 @@
 
 use crate::{
     base::moment::Moment,
+    counting::window::{Counts, Landing, Tally},
     facts::event::{Evidence, Rule},
     policy::Rules,
-    tally::{Counts, Landing, Tally},
 };
 
 /// What fires when `landed` has landed in `window`: only what is bad is judged, never a good answer (R9).

@@ -37,14 +37,14 @@ pub(crate) use self::{
 use crate::{
     base::clock::WallAnchor,
     base::moment::{Moment, nanos},
+    counting::lanes::{Landed, Open as OpenLanes},
+    counting::window::{Counts, Landing, Tally},
     facts::episode::Episode,
     facts::event::{Event, EventKind, Evidence, Rule},
     facts::mode::{Cause, Mode, Switches},
     facts::status::CallCounts,
     gate::{self, Op},
-    lanes::{Landed, Open as OpenLanes},
     policy::Rules,
-    tally::{Counts, Landing, Tally},
 };
 
 /// How many mode changes an episode's timeline shows.

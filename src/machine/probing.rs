@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     base::moment::{Moment, nanos},
+    counting::window::{Counts, Landing, Tally},
     policy::{Ramp, Trials, Window},
-    tally::{Counts, Landing, Tally},
 };
 
 /// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Machine, Shadow, Slot, State, judge::judge, probing::Stage};
 use crate::{
     base::moment::Moment,
+    counting::window::Landing,
     facts::event::{EventKind, Evidence, Rule},
     facts::outcome::{Outcome, Verdict},
     gate,
-    tally::Landing,
 };
 
 /// What a call may do in `Probing`.

@@ -8,16 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
+    counting::window::{Counts, Landing},
+    counting::window_naive::{Naive, all_abandoned},
     error::CommandError,
     facts::event::{Event, EventKind, Rule},
     facts::mode::{Cause, Mode},
     facts::outcome::Outcome,
     facts::status::CallCounts,
     policy::{Policy, Rate, Rules, Window},
-    tally::{
-        Counts, Landing,
-        naive::{Naive, all_abandoned},
-    },
 };
 
 /// Later than everything.

@@ -5,8 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    naive::{Naive, all_abandoned},
-    *,
+    window::*,
+    window_naive::{Naive, all_abandoned},
+};
+use crate::{
+    base::moment::{Moment, nanos},
+    policy::Window,
 };
 
 const OK: Landing = Landing::Success { slow: false };

@@ -1,6 +1,6 @@
 //! The window by its definition: a list that forgets nothing, read anew each time. For tests.
 
-use super::{Counts, Landing};
+use super::window::{Counts, Landing};
 use crate::{base::moment::Moment, policy::Window};
 
 /// Everything that ever landed, read by the definition of the window.

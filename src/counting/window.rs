@@ -10,7 +10,7 @@
 
 use crate::{
     base::moment::{Moment, nanos},
-    lanes,
+    counting::lanes,
     policy::Window,
 };
 
@@ -376,8 +376,3 @@ impl TimeRing {
         self.ring.fill(Bucket::default());
     }
 }
-
-#[cfg(test)]
-pub(crate) mod naive;
-#[cfg(test)]
-mod tests;
