@@ -8,7 +8,7 @@ use http::Request;
 
 use crate::{
     error::{Error, Refused},
-    exempt::Exemption,
+    exemptions::Exemption,
     facts::endpoint::Placement,
     http::{
         BeforeRoutes,

@@ -13,12 +13,12 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Stay, admit},
+    call::admission::{Stay, admit},
+    call::protocol::{Holder, Protocol, Ticket},
+    call::wake_on_shut::Parked,
     error::Refused,
     facts::outcome::Outcome,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
+    state::root::Root,
 };
 
 pin_project! {

@@ -9,18 +9,18 @@ use crate::base::clock_coarse::CoarseClock;
 use crate::{
     base::clock::{Clock, WallAnchor},
     base::moment::Moment,
-    calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+    call::plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     error::BuildError,
-    exempt::{CallNames, Exemption, Table},
+    exemptions::{CallNames, Exemption, Table},
     facts::mode::Switches,
     facts::outcome::Verdict,
-    gate::MAX_GENERATION,
-    handle::MaintenanceHandle,
-    local::Root,
     machine::Birth,
+    operator::handle::MaintenanceHandle,
     policy::Policy,
     service::Maintenance,
-    shared::Parts,
+    state::Parts,
+    state::gate::MAX_GENERATION,
+    state::root::Root,
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.

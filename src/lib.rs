@@ -135,29 +135,21 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod admission;
 mod base;
-mod calls;
+mod call;
 mod counting;
 mod error;
-mod exempt;
+mod exemptions;
 mod facts;
 mod future;
-mod gate;
 pub mod guide;
-mod handle;
-mod journal;
 mod keyed;
 mod layer;
-mod listen;
-mod local;
 mod machine;
-mod parked;
-mod ping;
+mod operator;
 mod policy;
-mod protocol;
 mod service;
-mod shared;
+mod state;
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -167,10 +159,6 @@ pub mod grpc;
 pub mod http;
 #[cfg(feature = "rt")]
 mod rt;
-#[cfg(feature = "serde")]
-mod serialize;
-#[cfg(feature = "http")]
-mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -179,9 +167,10 @@ pub use crate::axum::{ByMatchedPath, Routes};
 #[cfg(feature = "coarse-clock")]
 pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::{
-    calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+    call::plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+    call::protocol::{Protocol, Ticket},
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
-    exempt::{Exemption, ExemptionTable},
+    exemptions::{Exemption, ExemptionTable},
     facts::endpoint::{Class, Endpoint, Placement},
     facts::episode::Episode,
     facts::event::{Event, EventKind, Evidence, Rule},
@@ -193,17 +182,16 @@ pub use crate::{
     facts::recovery::CacheBust,
     facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     future::ResponseFuture,
-    handle::{Hold, MaintenanceHandle, Reach, Receipt},
-    journal::{Action, AuditEntry},
     keyed::{
         KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, Own, View, Viewed,
     },
     layer::{Builder, MaintenanceLayer},
-    listen::{CacheBusts, Events},
-    ping::{CheckAnswer, Ping},
+    operator::handle::{Hold, MaintenanceHandle, Reach, Receipt},
+    operator::ping::{CheckAnswer, Ping},
+    operator::subscribe::{CacheBusts, Events},
     policy::{Policy, Rate, Window},
-    protocol::{Protocol, Ticket},
     service::Maintenance,
+    state::journal::{Action, AuditEntry},
 };
 
 /// The README's examples, compiled and run.

@@ -14,15 +14,15 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Request, Stay, admit},
+    call::admission::{Request, Stay, admit},
+    call::protocol::{Holder, Protocol, Ticket},
+    call::wake_on_shut::Parked,
     error::Refused,
-    exempt::Exemption,
+    exemptions::Exemption,
     facts::endpoint::{Endpoint, Placement},
     future::ResponseFuture,
-    gate::Op,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
+    state::gate::Op,
+    state::root::Root,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

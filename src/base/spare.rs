@@ -11,7 +11,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    base::moment::Moment, counting::lanes::Bucket, error::Notice, exempt::Table, local::Local,
+    base::moment::Moment, counting::lanes::Bucket, error::Notice, exemptions::Table,
+    state::root::Local,
 };
 
 thread_local! {

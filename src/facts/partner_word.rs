@@ -16,7 +16,7 @@ use crate::{
     facts::event::Rule,
     facts::mode::Mode,
     facts::status::Status,
-    handle::MaintenanceHandle,
+    operator::handle::MaintenanceHandle,
 };
 
 /// How long a text from outside may be, in characters: it is held in memory and goes into logs.

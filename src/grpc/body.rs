@@ -14,9 +14,9 @@ use pin_project_lite::pin_project;
 
 use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
+    call::protocol::Ticket,
     facts::outcome::{Outcome, Verdict},
     http::measuring::{Measuring, Reading},
-    protocol::Ticket,
 };
 
 pin_project! {

@@ -13,11 +13,11 @@ use super::{
     web, wire,
 };
 use crate::{
+    call::protocol::{Protocol, Ticket},
     error::Refused,
     facts::endpoint::{Class, Endpoint, Placement},
     facts::outcome::{Outcome, Verdict},
     http::HttpCalls,
-    protocol::{Protocol, Ticket},
 };
 
 /// Around a gRPC client; see [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) for

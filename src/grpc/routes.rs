@@ -10,9 +10,9 @@ use super::{
     web::Form,
 };
 use crate::{
+    call::protocol::{Protocol, Ticket},
     error::Refused,
     facts::endpoint::{Class, Endpoint, Placement},
-    protocol::{Protocol, Ticket},
 };
 
 /// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See

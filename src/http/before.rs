@@ -10,10 +10,10 @@ use super::{
     refusal::{Asked, Refusals},
 };
 use crate::{
+    call::protocol::{Protocol, Ticket},
     error::Refused,
     facts::endpoint::{Class, Endpoint, Placement},
     layer::MaintenanceLayer,
-    protocol::{Protocol, Ticket},
 };
 
 /// Before one's own HTTP service: gates only, refused with a 503; `F` tells which endpoint a request is for.

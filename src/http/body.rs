@@ -16,8 +16,8 @@ use super::{
     prefix::Gathering,
 };
 use crate::{
+    call::protocol::Ticket,
     facts::outcome::{Outcome, Verdict},
-    protocol::Ticket,
 };
 
 pin_project! {

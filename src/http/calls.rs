@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     base::clock::Clock,
+    call::protocol::{Protocol, Ticket},
     error::{Error, Refused},
     facts::endpoint::{Class, Endpoint, Placement},
     facts::outcome::{Outcome, Verdict},
-    protocol::{Protocol, Ticket},
 };
 
 /// Around an HTTP client; see [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls) for

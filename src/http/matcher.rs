@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{error::ExemptionError, exempt};
+use crate::{error::ExemptionError, exemptions};
 
 /// Finds the pattern a path matches.
 #[derive(Debug)]
@@ -53,10 +53,10 @@ impl Matcher {
     }
 }
 
-/// Compiles numbered patterns, for [`exempt::Exemption`].
+/// Compiles numbered patterns, for [`exemptions::Exemption`].
 pub(super) fn compile(
     patterns: &[(usize, &str)],
-) -> Result<Box<dyn exempt::Paths>, ExemptionError> {
+) -> Result<Box<dyn exemptions::Paths>, ExemptionError> {
     Ok(Box::new(Matcher::new(patterns.iter().copied())?))
 }
 
@@ -131,7 +131,7 @@ pub(super) fn fold(path: &str) -> String {
     }
 }
 
-impl exempt::Paths for Matcher {
+impl exemptions::Paths for Matcher {
     fn find(&self, path: &str) -> Option<usize> {
         self.find(path)
     }

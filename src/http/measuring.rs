@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use crate::{
+    call::protocol::{Holder, Ticket},
     facts::outcome::{Outcome, Verdict},
-    protocol::{Holder, Ticket},
 };
 
 /// What a protocol makes of a body. A judge of the user's may panic in any of it: the call is neutral then.

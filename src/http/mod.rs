@@ -89,7 +89,7 @@ pub use self::{
     retry_after::retry_after,
     statuspage::{Statuspage, StatuspageError},
 };
-use crate::{exempt::Exemption, facts::endpoint::Placement, layer::MaintenanceLayer};
+use crate::{exemptions::Exemption, facts::endpoint::Placement, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
     /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.

@@ -28,7 +28,8 @@ use super::{
     refusal::{Refusals, RefusalsError},
 };
 use crate::{
-    base::rfc3339::rfc3339, facts::mode::Mode, facts::status::Status, handle::MaintenanceHandle,
+    base::rfc3339::rfc3339, facts::mode::Mode, facts::status::Status,
+    operator::handle::MaintenanceHandle,
 };
 
 /// How long an announcement may be, in bytes.

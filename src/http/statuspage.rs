@@ -28,8 +28,8 @@ use crate::{
     base::moment::Span,
     base::one_line::OneLine,
     facts::partner_word::{Indicator, PartnerSays},
-    handle::MaintenanceHandle,
-    source::Notes,
+    operator::handle::MaintenanceHandle,
+    operator::partner_feed::Notes,
 };
 
 /// More than any summary needs; a real one has 300 bytes.

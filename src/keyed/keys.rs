@@ -3,7 +3,10 @@
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 use super::registry::Registry;
-use crate::{calls::Calls, facts::mode::Mode, facts::status::Status, handle::MaintenanceHandle};
+use crate::{
+    call::plain::Calls, facts::mode::Mode, facts::status::Status,
+    operator::handle::MaintenanceHandle,
+};
 
 /// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that outlives every service.
 ///

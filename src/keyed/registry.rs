@@ -46,10 +46,10 @@ use crate::{
     base::clock::Clock,
     base::moment::Moment,
     facts::mode::{Mode, Switches},
-    handle::MaintenanceHandle,
-    journal::Journal,
     layer::MaintenanceLayer,
-    shared::harmless,
+    operator::handle::MaintenanceHandle,
+    state::harmless,
+    state::journal::Journal,
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.

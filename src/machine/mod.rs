@@ -10,12 +10,12 @@
 //! however late somebody looks. Every entry point ticks first.
 
 mod backoff;
+mod calls;
 mod causes;
-mod command;
-mod judge;
+mod commands;
 mod probing;
 mod report;
-mod request;
+mod trip_rules;
 
 use std::{
     sync::Arc,
@@ -25,14 +25,14 @@ use std::{
 use self::{
     backoff::Backoff,
     causes::{Causes, Held, Trip},
-    judge::would_trip,
     probing::{Probing, Stage},
+    trip_rules::would_trip,
 };
 pub(crate) use self::{
+    calls::{Asker, Ending, Role},
     causes::Passing,
-    command::Command,
+    commands::Command,
     probing::Slot,
-    request::{Asker, Ending, Role},
 };
 use crate::{
     base::clock::WallAnchor,
@@ -43,8 +43,8 @@ use crate::{
     facts::event::{Event, EventKind, Evidence, Rule},
     facts::mode::{Cause, Mode, Switches},
     facts::status::CallCounts,
-    gate::{self, Op},
     policy::Rules,
+    state::gate::{self, Op},
 };
 
 /// How many mode changes an episode's timeline shows.

@@ -14,7 +14,7 @@ use crate::{
     facts::event::{EventKind, Evidence},
     facts::mode::{Cause, Mode},
     facts::status::Status,
-    handle::MaintenanceHandle,
+    operator::handle::MaintenanceHandle,
 };
 
 /// Asserts that requests pass.

@@ -34,7 +34,7 @@ pub use self::{
     service::{CacheBustFuture, CacheBusting},
 };
 use super::{matcher::Matcher, setting::setting_error};
-use crate::handle::MaintenanceHandle;
+use crate::operator::handle::MaintenanceHandle;
 
 pub(super) const HEADER: &str = "maintenance-generation";
 const COOKIE_NAME: &str = "maintenance-generation";

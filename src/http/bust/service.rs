@@ -26,7 +26,7 @@ use super::{
     cookies::{NamedCookie, Told, told},
     etag::{List, Salt, without_any_salt},
 };
-use crate::{error::Refused, handle::MaintenanceHandle, http::matcher::Matcher};
+use crate::{error::Refused, http::matcher::Matcher, operator::handle::MaintenanceHandle};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");

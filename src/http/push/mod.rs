@@ -30,7 +30,7 @@ use tower::{
 use self::room::{Full, Known, Room};
 pub use self::stream::EventStream;
 use super::{notices::script, setting::setting_error};
-use crate::{base::jitter::scaled, handle::MaintenanceHandle};
+use crate::{base::jitter::scaled, operator::handle::MaintenanceHandle};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx heeds it, and those who learnt from nginx.

@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use super::{Options, PushCounts, millis};
-use crate::{listen::CacheBusts, local::Root};
+use crate::{operator::subscribe::CacheBusts, state::root::Root};
 
 /// For how many heartbeats a subscriber may go unpolled.
 const PATIENCE: u64 = 3;

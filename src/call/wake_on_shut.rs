@@ -4,7 +4,7 @@ use std::{fmt, future::Future, pin::Pin, task::Context};
 
 use tokio::sync::futures::OwnedNotified;
 
-use crate::shared::Shared;
+use crate::state::Shared;
 
 /// A caller's place among those who are woken when the era ends.
 ///

@@ -17,14 +17,14 @@ use tokio::sync::watch;
 
 use crate::{
     base::moment::Moment,
+    call::protocol::Holder,
     facts::mode::Mode,
     facts::outcome::{Outcome, Verdict},
     facts::recovery::Bulletin,
-    handle::MaintenanceHandle,
-    listen::next_news,
-    local::Root,
     machine::{Ending, Role},
-    protocol::Holder,
+    operator::handle::MaintenanceHandle,
+    operator::subscribe::next_news,
+    state::root::Root,
 };
 
 /// What a check may answer: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.

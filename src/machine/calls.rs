@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Machine, Shadow, Slot, State, judge::judge, probing::Stage};
+use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge};
 use crate::{
     base::moment::Moment,
     counting::window::Landing,
     facts::event::{EventKind, Evidence, Rule},
     facts::outcome::{Outcome, Verdict},
-    gate,
+    state::gate,
 };
 
 /// What a call may do in `Probing`.

@@ -13,10 +13,10 @@ use crate::{
     error::Refused,
     facts::endpoint::{Endpoint, Placement},
     facts::outcome::{Outcome, Verdict},
-    gate::era_bits,
-    local::Local,
     machine::{Ending, Role, Slot},
-    shared::Admitted,
+    state::Admitted,
+    state::gate::era_bits,
+    state::root::Local,
 };
 
 /// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.

@@ -7,15 +7,15 @@ use std::{
 
 use crate::{
     error::CommandError,
-    exempt::{Exemption, ExemptionTable, Table},
+    exemptions::{Exemption, ExemptionTable, Table},
     facts::episode::Episode,
     facts::mode::Mode,
     facts::status::Status,
-    journal::{Action, AuditEntry, Journal},
-    listen::{CacheBusts, Events, next_news},
-    local::Root,
     machine::{Command, Passing},
+    operator::subscribe::{CacheBusts, Events, next_news},
     policy::Policy,
+    state::journal::{Action, AuditEntry, Journal},
+    state::root::Root,
 };
 
 /// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.

@@ -18,11 +18,11 @@ use tokio::sync::watch;
 
 use crate::{
     base::spare,
+    call::protocol::Ticket,
     counting::lanes,
     facts::recovery::Bulletin,
     machine::Role,
-    protocol::Ticket,
-    shared::{Parts, Shared},
+    state::{Parts, Shared},
 };
 
 /// What views, services and handles hold on to.

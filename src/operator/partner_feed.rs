@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use crate::{
     facts::partner_word::{PartnerSays, plain},
     facts::recovery::Bulletin,
-    handle::MaintenanceHandle,
-    local::Root,
-    ping::unless_gone,
+    operator::handle::MaintenanceHandle,
+    operator::ping::unless_gone,
+    state::root::Root,
 };
 
 /// Where a source notes what it reads. It knows the layer weakly and keeps nothing alive.

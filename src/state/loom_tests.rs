@@ -19,10 +19,10 @@ use super::*;
 use crate::{
     base::clock::WallAnchor,
     facts::mode::Switches,
-    listen::CacheBusts,
-    local::Root,
     machine::Passing,
+    operator::subscribe::CacheBusts,
     policy::{Policy, Rate, Window},
+    state::root::Root,
 };
 
 /// Runs `model` in every interleaving, unless `LOOM_MAX_PREEMPTIONS` bounds them.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     base::rfc3339::rfc3339,
-    exempt::{Exemption, ExemptionTable},
+    exemptions::{Exemption, ExemptionTable},
     facts::endpoint::Placement,
     facts::episode::Episode,
     facts::event::{Event, EventKind, Evidence, Rule},
@@ -19,8 +19,8 @@ use crate::{
     facts::partner_word::{Contradiction, PartnerReport, PartnerUnreadable},
     facts::recovery::CacheBust,
     facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
-    journal::{Action, AuditEntry},
     policy::Rate,
+    state::journal::{Action, AuditEntry},
 };
 
 fn time(at: SystemTime) -> Value {

@@ -8,6 +8,10 @@
 //! In that order, because a listener may be slow, may panic, and may look back in here: nothing of
 //! its kind ever runs under the lock.
 
+pub(crate) mod gate;
+pub(crate) mod journal;
+pub(crate) mod root;
+
 use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
     sync::{
@@ -29,16 +33,16 @@ use crate::{
     base::spare,
     counting::lanes::{Counter, Lanes},
     error::{CommandError, Notice, Refused},
-    exempt::{CallNames, Table},
+    exemptions::{CallNames, Table},
     facts::event::{Event, EventKind},
     facts::mode::{Cause, Mode},
     facts::outcome::{Outcome, Verdict},
     facts::partner_word::{Heard, PartnerSays},
     facts::recovery::{Bulletin, CacheBust},
     facts::status::Status,
-    gate::{Gate, Op, Word, era_bits},
-    journal::{Action, AuditEntry, Journal},
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
+    state::gate::{Gate, Op, Word, era_bits},
+    state::journal::{Action, AuditEntry, Journal},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.

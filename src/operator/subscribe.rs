@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::{
     facts::event::Event,
     facts::recovery::{Bulletin, CacheBust},
-    journal::Journal,
-    local::Root,
+    state::journal::Journal,
+    state::root::Root,
 };
 
 /// Receives one [`CacheBust`] per episode.

@@ -1,12 +1,12 @@
 //! How a request that is not exempt gets past the gate, at either placement.
 
 use crate::{
+    call::protocol::Ticket,
     error::Refused,
     facts::endpoint::{Class, Endpoint, Placement},
-    gate::Op,
-    local::Root,
     machine::Asker,
-    protocol::Ticket,
+    state::gate::Op,
+    state::root::Root,
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.

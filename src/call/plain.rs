@@ -5,10 +5,10 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
+    call::protocol::{Protocol, Ticket},
     error::{Error, Refused},
     facts::endpoint::{Class, Endpoint, Placement},
     facts::outcome::{Outcome, Verdict},
-    protocol::{Protocol, Ticket},
 };
 
 /// What to make of plain calls: their names, which may probe, and what their ends say.
