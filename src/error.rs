@@ -10,9 +10,11 @@ use std::{
 };
 
 use crate::{
-    base::moment::{Moment, Span},
-    base::one_line::OneLine,
-    base::spare,
+    base::{
+        moment::{Moment, Span},
+        one_line::OneLine,
+        spare,
+    },
     facts::mode::{Cause, Mode},
 };
 

@@ -13,9 +13,11 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    call::admission::{Stay, admit},
-    call::protocol::{Holder, Protocol, Ticket},
-    call::wake_on_shut::Parked,
+    call::{
+        admission::{Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
     error::Refused,
     facts::outcome::Outcome,
     state::root::Root,

@@ -7,20 +7,19 @@ use tower::Layer;
 #[cfg(feature = "coarse-clock")]
 use crate::base::clock_coarse::CoarseClock;
 use crate::{
-    base::clock::{Clock, WallAnchor},
-    base::moment::Moment,
+    base::{
+        clock::{Clock, WallAnchor},
+        moment::Moment,
+    },
     call::plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
-    facts::mode::Switches,
-    facts::outcome::Verdict,
+    facts::{mode::Switches, outcome::Verdict},
     machine::Birth,
     operator::handle::MaintenanceHandle,
     policy::Policy,
     service::Maintenance,
-    state::Parts,
-    state::gate::MAX_GENERATION,
-    state::root::Root,
+    state::{Parts, gate::MAX_GENERATION, root::Root},
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.

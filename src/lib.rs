@@ -151,8 +151,6 @@ mod policy;
 mod service;
 mod state;
 
-#[cfg(feature = "axum")]
-mod axum;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "http")]
@@ -162,33 +160,37 @@ mod rt;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-#[cfg(feature = "axum")]
-pub use crate::axum::{ByMatchedPath, Routes};
 #[cfg(feature = "coarse-clock")]
 pub use crate::base::clock_coarse::CoarseClock;
+#[cfg(feature = "axum")]
+pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
-    call::plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-    call::protocol::{Protocol, Ticket},
+    call::{
+        plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+        protocol::{Protocol, Ticket},
+    },
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
     exemptions::{Exemption, ExemptionTable},
-    facts::endpoint::{Class, Endpoint, Placement},
-    facts::episode::Episode,
-    facts::event::{Event, EventKind, Evidence, Rule},
-    facts::mode::{Cause, Mode, Switches},
-    facts::outcome::{Outcome, Verdict},
-    facts::partner_word::{
-        Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable,
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        episode::Episode,
+        event::{Event, EventKind, Evidence, Rule},
+        mode::{Cause, Mode, Switches},
+        outcome::{Outcome, Verdict},
+        partner_word::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
+        recovery::CacheBust,
+        status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
-    facts::recovery::CacheBust,
-    facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     future::ResponseFuture,
     keyed::{
         KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, Own, View, Viewed,
     },
     layer::{Builder, MaintenanceLayer},
-    operator::handle::{Hold, MaintenanceHandle, Reach, Receipt},
-    operator::ping::{CheckAnswer, Ping},
-    operator::subscribe::{CacheBusts, Events},
+    operator::{
+        handle::{Hold, MaintenanceHandle, Reach, Receipt},
+        ping::{CheckAnswer, Ping},
+        subscribe::{CacheBusts, Events},
+    },
     policy::{Policy, Rate, Window},
     service::Maintenance,
     state::journal::{Action, AuditEntry},

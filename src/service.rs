@@ -14,15 +14,16 @@ use std::{
 use tower::Service;
 
 use crate::{
-    call::admission::{Request, Stay, admit},
-    call::protocol::{Holder, Protocol, Ticket},
-    call::wake_on_shut::Parked,
+    call::{
+        admission::{Request, Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
     error::Refused,
     exemptions::Exemption,
     facts::endpoint::{Endpoint, Placement},
     future::ResponseFuture,
-    state::gate::Op,
-    state::root::Root,
+    state::{gate::Op, root::Root},
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

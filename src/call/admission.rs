@@ -5,8 +5,7 @@ use crate::{
     error::Refused,
     facts::endpoint::{Class, Endpoint, Placement},
     machine::Asker,
-    state::gate::Op,
-    state::root::Root,
+    state::{gate::Op, root::Root},
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.

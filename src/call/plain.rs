@@ -7,8 +7,10 @@ use tower::BoxError;
 use crate::{
     call::protocol::{Protocol, Ticket},
     error::{Error, Refused},
-    facts::endpoint::{Class, Endpoint, Placement},
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
 };
 
 /// What to make of plain calls: their names, which may probe, and what their ends say.

@@ -8,15 +8,14 @@
 use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
-    base::moment::Moment,
-    base::spare,
+    base::{moment::Moment, spare},
     error::Refused,
-    facts::endpoint::{Endpoint, Placement},
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        endpoint::{Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
     machine::{Ending, Role, Slot},
-    state::Admitted,
-    state::gate::era_bits,
-    state::root::Local,
+    state::{Admitted, gate::era_bits, root::Local},
 };
 
 /// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.

@@ -28,11 +28,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{
-    base::clock::Clock,
-    base::loom_or_std::{AtomicU64, Ordering},
-    base::moment::Moment,
-    base::spare,
+use crate::base::{
+    clock::Clock,
+    loom_or_std::{AtomicU64, Ordering},
+    moment::Moment,
+    spare,
 };
 
 /// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.

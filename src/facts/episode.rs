@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::{
-    facts::event::Evidence,
-    facts::mode::{Cause, Mode},
+use crate::facts::{
+    event::Evidence,
+    mode::{Cause, Mode},
 };
 
 /// From leaving `Serving` to returning to it: what began it, what happened, what it cost.

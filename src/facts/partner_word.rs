@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::{
-    base::moment::{Moment, Span},
-    base::one_line::is_treacherous,
-    facts::event::Rule,
-    facts::mode::Mode,
-    facts::status::Status,
+    base::{
+        moment::{Moment, Span},
+        one_line::is_treacherous,
+    },
+    facts::{event::Rule, mode::Mode, status::Status},
     operator::handle::MaintenanceHandle,
 };
 

@@ -7,13 +7,14 @@ use std::{
 };
 
 use crate::{
-    base::moment::Span,
-    base::one_line::OneLine,
+    base::{moment::Span, one_line::OneLine},
     counting::window::Counts,
-    facts::episode::Episode,
-    facts::event::Evidence,
-    facts::mode::{Cause, Mode, Switches},
-    facts::partner_word::{PartnerReport, PartnerUnreadable},
+    facts::{
+        episode::Episode,
+        event::Evidence,
+        mode::{Cause, Mode, Switches},
+        partner_word::{PartnerReport, PartnerUnreadable},
+    },
     policy::Rules,
 };
 

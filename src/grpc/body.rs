@@ -16,7 +16,7 @@ use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
     call::protocol::Ticket,
     facts::outcome::{Outcome, Verdict},
-    http::measuring::{Measuring, Reading},
+    http::calls::streamed::{Measuring, Reading},
 };
 
 pin_project! {
@@ -228,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::prefix::tests::Shy;
+    use crate::http::calls::answer_prefix::tests::Shy;
 
     proptest! {
         #[test]

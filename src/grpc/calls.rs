@@ -15,8 +15,10 @@ use super::{
 use crate::{
     call::protocol::{Protocol, Ticket},
     error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
     http::HttpCalls,
 };
 

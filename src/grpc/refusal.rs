@@ -11,8 +11,7 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
-    base::moment::Span,
-    base::rfc3339::rfc3339,
+    base::{moment::Span, rfc3339::rfc3339},
     error::Refused,
     http::{delays, mark},
 };

@@ -4,7 +4,8 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 use super::registry::Registry;
 use crate::{
-    call::plain::Calls, facts::mode::Mode, facts::status::Status,
+    call::plain::Calls,
+    facts::{mode::Mode, status::Status},
     operator::handle::MaintenanceHandle,
 };
 

@@ -43,13 +43,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    base::clock::Clock,
-    base::moment::Moment,
+    base::{clock::Clock, moment::Moment},
     facts::mode::{Mode, Switches},
     layer::MaintenanceLayer,
     operator::handle::MaintenanceHandle,
-    state::harmless,
-    state::journal::Journal,
+    state::{harmless, journal::Journal},
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.

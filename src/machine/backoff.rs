@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    base::jitter::{Seeded, jittered, seeded},
-    base::moment::Moment,
+    base::{
+        jitter::{Seeded, jittered, seeded},
+        moment::Moment,
+    },
     policy::Rules,
 };
 

@@ -6,8 +6,10 @@ use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge};
 use crate::{
     base::moment::Moment,
     counting::window::Landing,
-    facts::event::{EventKind, Evidence, Rule},
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        event::{EventKind, Evidence, Rule},
+        outcome::{Outcome, Verdict},
+    },
     state::gate,
 };
 

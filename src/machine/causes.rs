@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::moment::Moment,
-    facts::event::Evidence,
-    facts::mode::{Cause, Mode},
+    facts::{
+        event::Evidence,
+        mode::{Cause, Mode},
+    },
 };
 
 /// An operator's hold as the machine keeps it.

@@ -35,14 +35,20 @@ pub(crate) use self::{
     probing::Slot,
 };
 use crate::{
-    base::clock::WallAnchor,
-    base::moment::{Moment, nanos},
-    counting::lanes::{Landed, Open as OpenLanes},
-    counting::window::{Counts, Landing, Tally},
-    facts::episode::Episode,
-    facts::event::{Event, EventKind, Evidence, Rule},
-    facts::mode::{Cause, Mode, Switches},
-    facts::status::CallCounts,
+    base::{
+        clock::WallAnchor,
+        moment::{Moment, nanos},
+    },
+    counting::{
+        lanes::{Landed, Open as OpenLanes},
+        window::{Counts, Landing, Tally},
+    },
+    facts::{
+        episode::Episode,
+        event::{Event, EventKind, Evidence, Rule},
+        mode::{Cause, Mode, Switches},
+        status::CallCounts,
+    },
     policy::Rules,
     state::gate::{self, Op},
 };

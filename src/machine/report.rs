@@ -3,8 +3,10 @@
 use super::{Machine, Passing, State, probing::Stage};
 use crate::{
     base::moment::Moment,
-    facts::mode::Cause,
-    facts::status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    facts::{
+        mode::Cause,
+        status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    },
 };
 
 impl Machine {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
 use crate::{
-    facts::partner_word::{PartnerSays, plain},
-    facts::recovery::Bulletin,
-    operator::handle::MaintenanceHandle,
-    operator::ping::unless_gone,
+    facts::{
+        partner_word::{PartnerSays, plain},
+        recovery::Bulletin,
+    },
+    operator::{handle::MaintenanceHandle, ping::unless_gone},
     state::root::Root,
 };
 

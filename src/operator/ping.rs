@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use crate::{
     base::moment::Moment,
     call::protocol::Holder,
-    facts::mode::Mode,
-    facts::outcome::{Outcome, Verdict},
-    facts::recovery::Bulletin,
+    facts::{
+        mode::Mode,
+        outcome::{Outcome, Verdict},
+        recovery::Bulletin,
+    },
     machine::{Ending, Role},
-    operator::handle::MaintenanceHandle,
-    operator::subscribe::next_news,
+    operator::{handle::MaintenanceHandle, subscribe::next_news},
     state::root::Root,
 };
 

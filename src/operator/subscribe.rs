@@ -11,10 +11,11 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    facts::event::Event,
-    facts::recovery::{Bulletin, CacheBust},
-    state::journal::Journal,
-    state::root::Root,
+    facts::{
+        event::Event,
+        recovery::{Bulletin, CacheBust},
+    },
+    state::{journal::Journal, root::Root},
 };
 
 /// Receives one [`CacheBust`] per episode.

@@ -18,9 +18,9 @@
 //! must be seen together. The notice that refusals show is published before the word by an atomic
 //! pointer of its own, and is only ever too new.
 
-use crate::{
-    base::loom_or_std::{AtomicU64, Ordering},
-    base::moment::Moment,
+use crate::base::{
+    loom_or_std::{AtomicU64, Ordering},
+    moment::Moment,
 };
 
 /// What the gate does with a request that is not exempt.

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::SystemTime};
 
-use crate::{facts::episode::Episode, facts::event::Event};
+use crate::facts::{episode::Episode, event::Event};
 
 const EVENTS: usize = 512;
 const COMMANDS: usize = 256;

@@ -25,24 +25,30 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    base::clock::Clock,
-    base::loom_or_std::{Mutex, MutexGuard},
-    base::moment::{Moment, nanos},
-    base::one_line::OneLine,
-    base::published::Published,
-    base::spare,
+    base::{
+        clock::Clock,
+        loom_or_std::{Mutex, MutexGuard},
+        moment::{Moment, nanos},
+        one_line::OneLine,
+        published::Published,
+        spare,
+    },
     counting::lanes::{Counter, Lanes},
     error::{CommandError, Notice, Refused},
     exemptions::{CallNames, Table},
-    facts::event::{Event, EventKind},
-    facts::mode::{Cause, Mode},
-    facts::outcome::{Outcome, Verdict},
-    facts::partner_word::{Heard, PartnerSays},
-    facts::recovery::{Bulletin, CacheBust},
-    facts::status::Status,
+    facts::{
+        event::{Event, EventKind},
+        mode::{Cause, Mode},
+        outcome::{Outcome, Verdict},
+        partner_word::{Heard, PartnerSays},
+        recovery::{Bulletin, CacheBust},
+        status::Status,
+    },
     machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
-    state::gate::{Gate, Op, Word, era_bits},
-    state::journal::{Action, AuditEntry, Journal},
+    state::{
+        gate::{Gate, Op, Word, era_bits},
+        journal::{Action, AuditEntry, Journal},
+    },
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.

@@ -11,9 +11,11 @@ use tower::BoxError;
 
 use crate::{
     error::Refused,
-    facts::event::{EventKind, Evidence},
-    facts::mode::{Cause, Mode},
-    facts::status::Status,
+    facts::{
+        event::{EventKind, Evidence},
+        mode::{Cause, Mode},
+        status::Status,
+    },
     operator::handle::MaintenanceHandle,
 };
 

@@ -8,13 +8,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
-    counting::window::{Counts, Landing},
-    counting::window_naive::{Naive, all_abandoned},
+    counting::{
+        window::{Counts, Landing},
+        window_naive::{Naive, all_abandoned},
+    },
     error::CommandError,
-    facts::event::{Event, EventKind, Rule},
-    facts::mode::{Cause, Mode},
-    facts::outcome::Outcome,
-    facts::status::CallCounts,
+    facts::{
+        event::{Event, EventKind, Rule},
+        mode::{Cause, Mode},
+        outcome::Outcome,
+        status::CallCounts,
+    },
     policy::{Policy, Rate, Rules, Window},
 };
 

@@ -4,10 +4,10 @@
 //! while the gate does nothing. It learns of a recovery from the published generation alone: no task, nothing to miss, and
 //! no lock but at the moment when a hold or a wait has run out and nobody has looked yet.
 
-mod clearing;
+mod cdn_purge;
+mod clear_site_data;
 mod cookies;
 mod etag;
-mod purge;
 mod service;
 mod tags;
 
@@ -24,16 +24,16 @@ use http::{HeaderName, request::Parts};
 use tower::Layer;
 
 pub(super) use self::etag::is_known;
-use self::{
-    clearing::{Limit, Secure, directives},
-    service::Rules,
-};
 pub use self::{
+    cdn_purge::CdnPurge,
     cookies::NamedCookie,
-    purge::CdnPurge,
     service::{CacheBustFuture, CacheBusting},
 };
-use super::{matcher::Matcher, setting::setting_error};
+use self::{
+    clear_site_data::{Limit, Secure, directives},
+    service::Rules,
+};
+use super::{routes::path_pattern::Matcher, setting_error::setting_error};
 use crate::operator::handle::MaintenanceHandle;
 
 pub(super) const HEADER: &str = "maintenance-generation";

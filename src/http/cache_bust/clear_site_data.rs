@@ -18,7 +18,7 @@ use http::{
 };
 
 use super::CacheBustError;
-use crate::{base::clock::Clock, base::moment::Moment};
+use crate::base::{clock::Clock, moment::Moment};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -4,11 +4,16 @@ use std::{fmt, sync::Arc};
 
 use http::{Method, Request, Response};
 
-use super::{
-    classes::{ClassError, Classes, RouteClasses, by_method, stricter},
-    matcher::{BadPattern, Readings},
-    refusal::{Asked, Refusals},
+#[cfg(feature = "axum")]
+pub(crate) mod axum;
+pub(crate) mod path_pattern;
+pub(crate) mod route_classes;
+
+use self::{
+    path_pattern::{BadPattern, Readings},
+    route_classes::{ClassError, Classes, RouteClasses, by_method, stricter},
 };
+use super::refusal::{Asked, Refusals};
 use crate::{
     call::protocol::{Protocol, Ticket},
     error::Refused,

@@ -22,11 +22,13 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{
-    clearing::{Clearing, Limit, Secure},
+    clear_site_data::{Clearing, Limit, Secure},
     cookies::{NamedCookie, Told, told},
     etag::{List, Salt, without_any_salt},
 };
-use crate::{error::Refused, http::matcher::Matcher, operator::handle::MaintenanceHandle};
+use crate::{
+    error::Refused, http::routes::path_pattern::Matcher, operator::handle::MaintenanceHandle,
+};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");

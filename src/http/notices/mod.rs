@@ -24,11 +24,12 @@ use tower::{
 };
 
 use super::{
-    bust::is_known,
+    cache_bust::is_known,
     refusal::{Refusals, RefusalsError},
 };
 use crate::{
-    base::rfc3339::rfc3339, facts::mode::Mode, facts::status::Status,
+    base::rfc3339::rfc3339,
+    facts::{mode::Mode, status::Status},
     operator::handle::MaintenanceHandle,
 };
 

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
 
-use super::matcher::{BadPattern, Matcher, Readings, fold, is_ambiguous};
+use super::path_pattern::{BadPattern, Matcher, Readings, fold, is_ambiguous};
 use crate::{base::one_line::OneLine, facts::endpoint::Class};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
@@ -138,7 +138,7 @@ impl OfRoute {
 }
 
 /// The one of the two that lets less pass.
-pub(super) fn stricter(one: Class, other: Class) -> Class {
+pub(in crate::http) fn stricter(one: Class, other: Class) -> Class {
     if strictness(other) > strictness(one) {
         other
     } else {

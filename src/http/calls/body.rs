@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::{
-    measuring::{Measuring, Reading},
-    prefix::Gathering,
+    answer_prefix::Gathering,
+    streamed::{Measuring, Reading},
 };
 use crate::{
     call::protocol::Ticket,

@@ -8,11 +8,11 @@ use std::{fmt, io::IoSlice, sync::Arc};
 use bytes::Buf;
 use http::{HeaderMap, StatusCode};
 
-use super::calls::HttpCalls;
+use super::HttpCalls;
 use crate::facts::outcome::{Outcome, Verdict};
 
 /// How much of a body a judge is shown at most, and by default: 64 KiB.
-pub(super) const MOST: usize = 64 * 1024;
+pub(in crate::http) const MOST: usize = 64 * 1024;
 
 /// What a judge of bodies is shown of an answer: its head, and the beginning of its body.
 #[derive(Clone, Copy)]
@@ -83,10 +83,10 @@ impl fmt::Debug for AnswerPrefix<'_> {
 }
 
 /// What judges the beginning of a body.
-pub(super) type JudgePrefix = dyn Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync;
+pub(in crate::http) type JudgePrefix = dyn Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync;
 
 /// A prefix being gathered for its judge.
-pub(super) struct Gathering {
+pub(in crate::http) struct Gathering {
     judge: Arc<JudgePrefix>,
     status: StatusCode,
     headers: HeaderMap,
@@ -98,7 +98,7 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// `hint` is how long the body will be, as far as it tells.
-    pub(super) fn new(
+    pub(in crate::http) fn new(
         judge: Arc<JudgePrefix>,
         status: StatusCode,
         headers: HeaderMap,
@@ -117,7 +117,7 @@ impl Gathering {
     }
 
     /// Copies what there is still room for; the frame itself is left as it is.
-    pub(super) fn copy(&mut self, data: &impl Buf) {
+    pub(in crate::http) fn copy(&mut self, data: &impl Buf) {
         if self.torn {
             return;
         }
@@ -145,12 +145,12 @@ impl Gathering {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::http) fn is_full(&self) -> bool {
         self.torn || self.bytes.len() >= self.limit
     }
 
     /// Asks the judge, at the body's end or before it.
-    pub(super) fn verdict(self, ended: bool) -> Option<Verdict> {
+    pub(in crate::http) fn verdict(self, ended: bool) -> Option<Verdict> {
         let Self {
             judge,
             status,
@@ -170,7 +170,7 @@ impl Gathering {
 }
 
 /// What a judge says, with what the head adds to it.
-pub(super) fn ask(judge: &JudgePrefix, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
+pub(in crate::http) fn ask(judge: &JudgePrefix, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
     let verdict = judge(answer)?;
     // As beside a 503: whoever says "too many requests" with a 200 may say until when in the same header.
     let asked = HttpCalls::by_status(StatusCode::SERVICE_UNAVAILABLE, answer.headers).retry_after;

@@ -7,19 +7,26 @@ use http_body::Body;
 
 use tower::BoxError;
 
-use super::{
+pub(crate) mod answer_prefix;
+pub(crate) mod body;
+pub(crate) mod json_answer;
+pub(crate) mod retry_after;
+pub(crate) mod streamed;
+
+use self::{
+    answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
     body::Measured,
-    classes::by_method,
-    json::JsonAnswer,
-    prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
-    retry_after,
+    json_answer::JsonAnswer,
 };
+use super::routes::route_classes::by_method;
 use crate::{
     base::clock::Clock,
     call::protocol::{Protocol, Ticket},
     error::{Error, Refused},
-    facts::endpoint::{Class, Endpoint, Placement},
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
 };
 
 /// Around an HTTP client; see [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls) for

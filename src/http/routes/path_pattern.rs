@@ -8,13 +8,13 @@ use crate::{error::ExemptionError, exemptions};
 
 /// Finds the pattern a path matches.
 #[derive(Debug)]
-pub(super) struct Matcher(matchit::Router<usize>);
+pub(in crate::http) struct Matcher(matchit::Router<usize>);
 
 /// A pattern that the router would not take, and why.
 #[derive(Debug)]
-pub(super) struct BadPattern {
-    pub(super) pattern: String,
-    pub(super) why: String,
+pub(in crate::http) struct BadPattern {
+    pub(in crate::http) pattern: String,
+    pub(in crate::http) why: String,
 }
 
 impl From<BadPattern> for ExemptionError {
@@ -25,7 +25,7 @@ impl From<BadPattern> for ExemptionError {
 
 impl Matcher {
     /// Compiles numbered patterns.
-    pub(super) fn new<'p>(
+    pub(in crate::http) fn new<'p>(
         patterns: impl IntoIterator<Item = (usize, &'p str)>,
     ) -> Result<Self, BadPattern> {
         let mut router = matchit::Router::new();
@@ -46,7 +46,7 @@ impl Matcher {
 
     /// The number of the pattern that `path` matches; none if it is ambiguous.
     #[inline]
-    pub(super) fn find(&self, path: &str) -> Option<usize> {
+    pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let found = self.0.at(path).ok()?;
         // Asked only then: most paths match nothing.
         (!is_ambiguous(path)).then_some(*found.value)
@@ -54,7 +54,7 @@ impl Matcher {
 }
 
 /// Compiles numbered patterns, for [`exemptions::Exemption`].
-pub(super) fn compile(
+pub(in crate::http) fn compile(
     patterns: &[(usize, &str)],
 ) -> Result<Box<dyn exemptions::Paths>, ExemptionError> {
     Ok(Box::new(Matcher::new(patterns.iter().copied())?))
@@ -62,7 +62,7 @@ pub(super) fn compile(
 
 /// Numbered patterns, for who must know which one is meant whoever reads the path.
 #[derive(Debug)]
-pub(super) struct Readings {
+pub(in crate::http) struct Readings {
     /// By the number of a pattern.
     strict: Matcher,
     /// As [`fold`] leaves them, by their place in `spellings`.
@@ -72,7 +72,7 @@ pub(super) struct Readings {
 }
 
 impl Readings {
-    pub(super) fn new<'p>(
+    pub(in crate::http) fn new<'p>(
         patterns: impl Iterator<Item = (usize, &'p str)> + Clone,
     ) -> Result<Self, BadPattern> {
         let strict = Matcher::new(patterns.clone())?;
@@ -97,7 +97,7 @@ impl Readings {
     }
 
     /// The number of the pattern that `path` matches; none if it is ambiguous, or who reads leniently would choose another.
-    pub(super) fn find(&self, path: &str) -> Option<usize> {
+    pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let number = self.strict.find(path)?;
         let alike = &self.spellings[self.lenient.find(&fold(path))?];
         alike.contains(&number).then_some(number)
@@ -121,7 +121,7 @@ fn unnamed(pattern: &str) -> String {
 }
 
 /// A path, or a pattern, as one who reads leniently takes it.
-pub(super) fn fold(path: &str) -> String {
+pub(in crate::http) fn fold(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
     if folded.is_empty() {
@@ -139,7 +139,7 @@ impl exemptions::Paths for Matcher {
 
 /// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
 #[inline]
-pub(super) fn is_ambiguous(path: &str) -> bool {
+pub(in crate::http) fn is_ambiguous(path: &str) -> bool {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return true; // `*`, or the authority of a CONNECT

@@ -21,15 +21,16 @@ use http_body::Body;
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt, util::rng::Rng};
 
-use super::retry_after;
+use super::calls::retry_after;
 use crate::{
-    base::clock::Clock,
-    base::jitter::{Seeded, jittered, scaled, seeded},
-    base::moment::Span,
-    base::one_line::OneLine,
+    base::{
+        clock::Clock,
+        jitter::{Seeded, jittered, scaled, seeded},
+        moment::Span,
+        one_line::OneLine,
+    },
     facts::partner_word::{Indicator, PartnerSays},
-    operator::handle::MaintenanceHandle,
-    operator::partner_feed::Notes,
+    operator::{handle::MaintenanceHandle, partner_feed::Notes},
 };
 
 /// More than any summary needs; a real one has 300 bytes.

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::Value;
 
-use super::prefix::AnswerPrefix;
+use super::answer_prefix::AnswerPrefix;
 use crate::facts::outcome::{Outcome, Verdict};
 
 /// Judges answers by values in their JSON: rules in order, of which the first that matches decides.

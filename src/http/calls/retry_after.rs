@@ -55,7 +55,10 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// [`retry_after`], for which the wall clock is read only if a date needs it.
-pub(super) fn asked(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
+pub(in crate::http) fn asked(
+    headers: &HeaderMap,
+    now: impl Fn() -> SystemTime,
+) -> Option<Duration> {
     let reference = || date_of(headers).unwrap_or_else(&now);
     let values = headers.get_all(RETRY_AFTER).iter();
     let by_retry_after = values.filter_map(|value| one_retry_after(value, reference));

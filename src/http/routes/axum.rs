@@ -11,9 +11,8 @@ use crate::{
     exemptions::Exemption,
     facts::endpoint::Placement,
     http::{
-        BeforeRoutes,
-        before::{Find, Found},
-        refusal,
+        BeforeRoutes, refusal,
+        routes::{Find, Found},
     },
     layer::MaintenanceLayer,
 };
