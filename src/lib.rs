@@ -169,16 +169,19 @@ pub use crate::{
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
         protocol::{Protocol, Ticket},
     },
-    error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
-    exemptions::{Exemption, ExemptionTable},
+    error::{BuildError, CommandError},
+    exemptions::{Exemption, ExemptionError, ExemptionTable},
     facts::{
+        audit::{Action, AuditEntry},
         endpoint::{Class, Endpoint, Placement},
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         outcome::{Outcome, Verdict},
         partner_word::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
         recovery::CacheBust,
+        refused::{Error, Refused},
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
     future::ResponseFuture,
@@ -191,9 +194,8 @@ pub use crate::{
         ping::{CheckAnswer, Ping},
         subscribe::{CacheBusts, Events},
     },
-    policy::{Policy, Rate, Window},
+    policy::{Policy, Rate, Window, error::PolicyError},
     service::Maintenance,
-    state::journal::{Action, AuditEntry},
 };
 
 /// The README's examples, compiled and run.

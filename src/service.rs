@@ -19,9 +19,11 @@ use crate::{
         protocol::{Holder, Protocol, Ticket},
         wake_on_shut::Parked,
     },
-    error::Refused,
     exemptions::Exemption,
-    facts::endpoint::{Endpoint, Placement},
+    facts::{
+        endpoint::{Endpoint, Placement},
+        refused::Refused,
+    },
     future::ResponseFuture,
     state::{gate::Op, root::Root},
 };

@@ -2,8 +2,10 @@
 
 use crate::{
     call::protocol::Ticket,
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
     machine::Asker,
     state::{gate::Op, root::Root},
 };

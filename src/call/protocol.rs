@@ -9,10 +9,10 @@ use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
     base::{moment::Moment, spare},
-    error::Refused,
     facts::{
         endpoint::{Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::Refused,
     },
     machine::{Ending, Role, Slot},
     state::{Admitted, gate::era_bits, root::Local},

@@ -11,7 +11,7 @@ use crate::{
     counting::window::Counts,
     facts::{
         episode::Episode,
-        event::Evidence,
+        evidence::Evidence,
         mode::{Cause, Mode, Switches},
         partner_word::{PartnerReport, PartnerUnreadable},
     },

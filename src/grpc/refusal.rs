@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{moment::Span, rfc3339::rfc3339},
-    error::Refused,
+    facts::refused::Refused,
     http::{delays, mark},
 };
 
@@ -206,8 +206,10 @@ mod tests {
     use super::*;
     use crate::{
         base::moment::{Moment, nanos},
-        error::Notice,
-        facts::mode::{Cause, Mode},
+        facts::{
+            mode::{Cause, Mode},
+            refused::Notice,
+        },
     };
 
     /// Nearly the longest that anything is known to last.

@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     call::protocol::{Protocol, Ticket},
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
 };
 
 /// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See

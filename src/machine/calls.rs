@@ -7,7 +7,8 @@ use crate::{
     base::moment::Moment,
     counting::window::Landing,
     facts::{
-        event::{EventKind, Evidence, Rule},
+        event::EventKind,
+        evidence::{Evidence, Rule},
         outcome::{Outcome, Verdict},
     },
     state::gate,

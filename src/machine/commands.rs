@@ -11,7 +11,10 @@ use crate::{
     base::moment::Moment,
     counting::window::{Counts, Tally},
     error::CommandError,
-    facts::event::{EventKind, Evidence, Rule},
+    facts::{
+        event::EventKind,
+        evidence::{Evidence, Rule},
+    },
     policy::Rules,
 };
 

@@ -45,7 +45,8 @@ use crate::{
     },
     facts::{
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         status::CallCounts,
     },

@@ -3,7 +3,7 @@
 use crate::{
     base::moment::Moment,
     counting::window::{Counts, Landing, Tally},
-    facts::event::{Evidence, Rule},
+    facts::evidence::{Evidence, Rule},
     policy::Rules,
 };
 

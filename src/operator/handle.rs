@@ -8,14 +8,16 @@ use std::{
 use crate::{
     error::CommandError,
     exemptions::{Exemption, ExemptionTable, Table},
-    facts::{episode::Episode, mode::Mode, status::Status},
+    facts::{
+        audit::{Action, AuditEntry},
+        episode::Episode,
+        mode::Mode,
+        status::Status,
+    },
     machine::{Command, Passing},
     operator::subscribe::{CacheBusts, Events, next_news},
     policy::Policy,
-    state::{
-        journal::{Action, AuditEntry, Journal},
-        root::Root,
-    },
+    state::{journal::Journal, root::Root},
 };
 
 /// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.

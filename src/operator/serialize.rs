@@ -12,9 +12,11 @@ use crate::{
     base::rfc3339::rfc3339,
     exemptions::{Exemption, ExemptionTable},
     facts::{
+        audit::{Action, AuditEntry},
         endpoint::Placement,
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         outcome::Outcome,
         partner_word::{Contradiction, PartnerReport, PartnerUnreadable},
@@ -22,7 +24,6 @@ use crate::{
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
     policy::Rate,
-    state::journal::{Action, AuditEntry},
 };
 
 fn time(at: SystemTime) -> Value {

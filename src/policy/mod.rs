@@ -5,11 +5,13 @@
 //! [`MaintenanceHandle::replace_policy`](crate::MaintenanceHandle::replace_policy): several fields
 //! only make sense together. Every refusal names the field, the value and what would be allowed.
 
+pub(crate) mod error;
+
 use std::{fmt, time::Duration};
 
 use crate::{
     base::moment::{Span, nanos},
-    error::PolicyError,
+    policy::error::PolicyError,
 };
 
 /// A share of calls, more than nothing and at most all: `Rate::percent(50.0)?`.

@@ -14,7 +14,8 @@ use crate::{
     },
     error::CommandError,
     facts::{
-        event::{Event, EventKind, Rule},
+        event::{Event, EventKind},
+        evidence::Rule,
         mode::{Cause, Mode},
         outcome::Outcome,
         status::CallCounts,
