@@ -190,11 +190,13 @@ pub use crate::{
     },
     layer::{Builder, MaintenanceLayer},
     operator::{
-        handle::{Hold, MaintenanceHandle, Reach, Receipt},
+        handle::MaintenanceHandle,
+        hold::Hold,
         ping::{CheckAnswer, Ping},
+        receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
     },
-    policy::{Policy, Rate, Window, error::PolicyError},
+    policy::{Policy, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,
 };
 

@@ -25,7 +25,8 @@ use crate::{
         refused::Refused,
     },
     future::ResponseFuture,
-    state::{gate::Op, root::Root},
+    machine::word::Op,
+    state::root::Root,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

@@ -6,8 +6,8 @@ use crate::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,
     },
-    machine::Asker,
-    state::{gate::Op, root::Root},
+    machine::{Asker, word::Op},
+    state::root::Root,
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.

@@ -14,8 +14,8 @@ use crate::{
         outcome::{Outcome, Verdict},
         refused::Refused,
     },
-    machine::{Ending, Role, Slot},
-    state::{Admitted, gate::era_bits, root::Local},
+    machine::{Ending, Role, Slot, word::era_bits},
+    state::{Admitted, root::Local},
 };
 
 /// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.

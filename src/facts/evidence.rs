@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     base::moment::Span,
-    policy::{Rate, Window},
+    policy::{rate::Rate, window::Window},
 };
 
 /// What the layer tripped on, in numbers; its `Display` is one half-sentence.

@@ -15,7 +15,7 @@ use crate::{
         event::EventKind,
         evidence::{Evidence, Rule},
     },
-    policy::Rules,
+    policy::rules::Rules,
 };
 
 /// What an operator wants.

@@ -4,7 +4,7 @@ use crate::{
     base::moment::Moment,
     counting::window::{Counts, Landing, Tally},
     facts::evidence::{Evidence, Rule},
-    policy::Rules,
+    policy::rules::Rules,
 };
 
 /// What fires when `landed` has landed in `window`: only what is bad is judged, never a good answer (R9).

@@ -23,7 +23,7 @@ use crate::{
         recovery::CacheBust,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
-    policy::Rate,
+    policy::rate::Rate,
 };
 
 fn time(at: SystemTime) -> Value {

@@ -46,11 +46,11 @@ use crate::{
         refused::{Notice, Refused},
         status::Status,
     },
-    machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
-    state::{
-        gate::{Gate, Op, Word, era_bits},
-        journal::Journal,
+    machine::{
+        Asker, Birth, Command, Ending, Machine, Role, Traffic,
+        word::{Op, Word, era_bits},
     },
+    state::{gate::Gate, journal::Journal},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.

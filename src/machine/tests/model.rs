@@ -20,7 +20,7 @@ use crate::{
         outcome::Outcome,
         status::CallCounts,
     },
-    policy::{Policy, Rate, Rules, Window},
+    policy::{Policy, rate::Rate, rules::Rules, window::Window},
 };
 
 /// Later than everything.
