@@ -13,12 +13,13 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Stay, admit},
-    error::Refused,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
-    verdict::Outcome,
+    call::{
+        admission::{Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
+    facts::{outcome::Outcome, refused::Refused},
+    state::root::Root,
 };
 
 pin_project! {

@@ -14,15 +14,19 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Request, Stay, admit},
-    endpoint::{Endpoint, Placement},
-    error::Refused,
-    exempt::Exemption,
+    call::{
+        admission::{Request, Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
+    exemptions::Exemption,
+    facts::{
+        endpoint::{Endpoint, Placement},
+        refused::Refused,
+    },
     future::ResponseFuture,
-    gate::Op,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
+    machine::word::Op,
+    state::root::Root,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

@@ -13,11 +13,13 @@ use super::{
     web, wire,
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
-    error::Refused,
+    call::protocol::{Protocol, Ticket},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+        refused::Refused,
+    },
     http::HttpCalls,
-    protocol::{Protocol, Ticket},
-    verdict::{Outcome, Verdict},
 };
 
 /// Around a gRPC client; see [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) for

@@ -11,10 +11,9 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
-    error::Refused,
+    base::{moment::Span, rfc3339::rfc3339},
+    facts::refused::Refused,
     http::{delays, mark},
-    moment::Span,
-    rfc3339::rfc3339,
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
@@ -206,9 +205,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        error::Notice,
-        mode::{Cause, Mode},
-        moment::{Moment, nanos},
+        base::moment::{Moment, nanos},
+        facts::{
+            mode::{Cause, Mode},
+            refused::Notice,
+        },
     };
 
     /// Nearly the longest that anything is known to last.

@@ -10,9 +10,11 @@ use super::{
     web::Form,
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
-    error::Refused,
-    protocol::{Protocol, Ticket},
+    call::protocol::{Protocol, Ticket},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
 };
 
 /// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    moment::Moment,
-    policy::Rules,
-    random::{Seeded, jittered, seeded},
+    base::{
+        jitter::{Seeded, jittered, seeded},
+        moment::Moment,
+    },
+    policy::rules::Rules,
 };
 
 /// Which wait comes next.

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    moment::{Moment, nanos},
-    policy::{Ramp, Trials, Window},
-    tally::{Counts, Landing, Tally},
+    base::moment::{Moment, nanos},
+    counting::window::{Counts, Landing, Tally},
+    policy::{
+        rules::{Ramp, Trials},
+        window::Window,
+    },
 };
 
 /// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.

@@ -10,11 +10,14 @@ use http::{Response, StatusCode, header};
 use tower::BoxError;
 
 use crate::{
-    error::Refused,
-    event::{EventKind, Evidence},
-    handle::MaintenanceHandle,
-    mode::{Cause, Mode},
-    snapshot::Status,
+    facts::{
+        event::EventKind,
+        evidence::Evidence,
+        mode::{Cause, Mode},
+        refused::Refused,
+        status::Status,
+    },
+    operator::handle::MaintenanceHandle,
 };
 
 /// Asserts that requests pass.

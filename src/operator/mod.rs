@@ -1,0 +1,11 @@
+//! What an operator may do and see.
+
+pub(crate) mod handle;
+pub(crate) mod hold;
+#[cfg(feature = "http")]
+pub(crate) mod partner_feed;
+pub(crate) mod ping;
+pub(crate) mod receipt;
+#[cfg(feature = "serde")]
+mod serialize;
+pub(crate) mod subscribe;

@@ -1,0 +1,64 @@
+//! The published word: what the gate does, in which era, at which generation.
+//!
+//! The lock around the machine owns the state; this is its published copy, written in one place
+//! ([`Gate::publish_while_locked`]) so that serving and refusing need no lock.
+//!
+//! # Orderings
+//!
+//! *Who writes*: whoever holds the machine's lock, so there is one writer at a time.
+//! *Who reads*: every call.
+//!
+//! `deadline` is written before `word` (Release) and read after it (Acquire): a reader that sees a
+//! word sees the deadline that was published with it, or a later one. Were the word stored Relaxed,
+//! a refusal could read a new word beside the old deadline, "never", and go on refusing after the
+//! wait is over for as long as nobody else looks. A *later* deadline beside an older word is
+//! harmless: whoever finds a deadline passed asks the machine, which knows.
+//!
+//! *Why not stronger*: nothing orders the gate against a second atomic; one word carries all that
+//! must be seen together. The notice that refusals show is published before the word by an atomic
+//! pointer of its own, and is only ever too new.
+
+use crate::{
+    base::{
+        loom_or_std::{AtomicU64, Ordering},
+        moment::Moment,
+    },
+    machine::word::Word,
+};
+
+/// The word and the next deadline, on a line of their own: every call reads them, and what lies beside them is written.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Gate {
+    word: AtomicU64,
+    deadline: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(word: Word) -> Self {
+        Self {
+            word: AtomicU64::new(word.0),
+            deadline: AtomicU64::new(Moment::NEVER.0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&self) -> Word {
+        // Acquire: pairs with the Release in `publish_while_locked`, so that `deadline` is at least as new.
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The next deadline; to be read after the word that sent the caller here.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Moment {
+        // Relaxed: ordered by the Acquire of the word that was read before.
+        Moment(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Publishes what the machine decided. A plain store will do: the lock makes the caller the only writer.
+    pub(crate) fn publish_while_locked(&self, word: Word, deadline: Moment) {
+        self.deadline.store(deadline.0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `read`.
+        self.word.store(word.0, Ordering::Release);
+    }
+}
