@@ -510,7 +510,7 @@ async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive_tasks() {
+async fn a_stream_ends_with_the_layer_and_keeps_nothing_alive() {
     let layer = layer(BORN);
     let push = Push::new(&layer.handle());
     let mut events = layer.handle().events();
