@@ -1,21 +1,27 @@
-//! No call takes more instructions than was committed: `--check-instructions`, and `--write-instructions` for a
-//! baseline that is to change.
+//! The committed number of instructions for each case: `--check-instructions` fails where a call takes
+//! more, and `--write-instructions` writes the numbers anew. Both are of the default release profile.
 //!
-//! Instructions, because they repeat: the same build gives the same count to a tenth of a percent, on a busy
-//! machine too. What moves them without a change here is another compiler, another C library's copying, another
-//! seed of a hash map: some two percent. A clock read, a lock, a reference count or a lost inlining is far more
-//! than [`TOLERANCE`].
+//! Instructions, because they repeat: the same build gives the same count to a tenth of a percent,
+//! also on a busy machine. Another compiler, another C library's copying, or another seed of a hash
+//! map moves them by some two percent. A clock read, a lock, a reference count or a lost inlining
+//! moves them by far more than [`TOLERANCE`].
 
 use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Value, json};
 
-use crate::{cases::DOES_NOTHING, instructions, measure::Effort, ours::NAME};
+use crate::{
+    cases::DOES_NOTHING, instructions, machine::has_test_util, measure::Effort, ours::NAME,
+};
 
 pub(crate) const CHECK: &str = "--check-instructions";
 pub(crate) const WRITE: &str = "--write-instructions";
 
-const CASES: [&str; 8] = [
+const CASES: [&str; 12] = [
+    "waiting",
+    "waiting_coarse",
+    "waiting_http",
+    "cold",
     "admitted",
     "admitted_coarse",
     "refused",
@@ -25,17 +31,17 @@ const CASES: [&str; 8] = [
     "axum",
     SERVED,
 ];
-/// Of a request to a server only what is beyond a layer that does nothing is kept, counted in the same run: 4 % of the whole,
-/// which would be lost in any tolerance.
+/// For a request to a server the difference to a layer that does nothing is committed, counted in the
+/// same run: it is 4 % of the whole, less than any tolerance.
 const SERVED: &str = "axum_served";
-/// By how much more a case may count than the baseline says.
+/// The share by which a case may count more than the baseline says.
 const TOLERANCE: f64 = 0.05;
-/// The same of a difference, in which what another C library's allocator does with other sizes weighs more.
+/// The same for a difference, in which another C library's allocator weighs more.
 const TOLERANCE_OF_DIFFERENCE: f64 = 0.15;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 const REWRITE: &str = "cargo run --release -p peers -- --write-instructions";
 
-/// What was counted, and by which compiler and for which processors.
+/// The counts, their compiler and their target.
 #[derive(Debug, PartialEq)]
 struct Baseline {
     rustc: String,
@@ -48,6 +54,11 @@ impl Baseline {
     fn counted() -> Result<Self, String> {
         if cfg!(debug_assertions) {
             return Err(format!("not a release build: {REWRITE} is one"));
+        }
+        if has_test_util() {
+            return Err(format!(
+                "built with tokio's feature `test-util`, which users do not have: {REWRITE} is not"
+            ));
         }
         if !instructions::can_be_counted() {
             return Err(
@@ -103,7 +114,8 @@ impl Baseline {
         })
     }
 
-    /// The lines about each case, and whether all is well. Made by another compiler, they are warnings.
+    /// A line for each case, and whether all is well. Against another compiler's baseline too many
+    /// instructions are only a warning.
     fn compare(&self, counted: &Self) -> (Vec<String>, bool) {
         let mut lines = Vec::new();
         let mut too_many = 0;

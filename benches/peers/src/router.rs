@@ -8,6 +8,7 @@ use tower::{Layer, Service, ServiceExt, layer::util::Identity};
 use tower_maintenance::{Exemption, MaintenanceLayer};
 
 use crate::{
+    partner::AtOnce,
     served,
     subject::{Answer, Caller, Subject, finished},
 };
@@ -32,7 +33,7 @@ where
     fn call(&mut self, _: u64) -> Answer {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.path.clone();
-        let Ok(response) = finished(pin!(self.router.clone().oneshot(request)));
+        let Ok(response) = finished::<AtOnce, _>(pin!(self.router.clone().oneshot(request)));
         assert!(response.status().is_success(), "{}", response.status());
         Answer::Passed
     }
