@@ -1,5 +1,5 @@
-//! What one call costs on one thread, each case beside its baseline. With `--all-features` also by the coarse clock, over HTTP, and
-//! through an axum router.
+//! The cost of one call on one thread, each case beside its baseline. With `--all-features` also by
+//! the coarse clock, over HTTP, and through an axum router.
 #![allow(missing_docs, reason = "criterion's macros make items without docs")]
 
 mod support;
@@ -35,7 +35,7 @@ fn exempted(c: &mut Criterion) {
     group.finish();
 }
 
-/// Answered at the second poll.
+/// A call that is answered at the second poll.
 fn pending(c: &mut Criterion) {
     let mut group = c.benchmark_group("gate/pending");
     group.bench_function("bare", |b| b.iter(|| assert!(call_later(&mut Later))));
@@ -46,7 +46,8 @@ fn pending(c: &mut Criterion) {
     group.finish();
 }
 
-/// One of a thousand keys; beside it a layer without keys. `benches/keyed.rs` has more.
+/// A call of one of a thousand keys, beside one through a layer without keys. `benches/keyed.rs`
+/// has more.
 fn keyed(c: &mut Criterion) {
     let mut group = c.benchmark_group("gate/keyed");
     let mut service = serving();
@@ -89,7 +90,8 @@ fn http(c: &mut Criterion) {
     group.finish();
 }
 
-/// A request through a router: alone, with a layer that does nothing, and with this one before the routes.
+/// A request through a router alone, with a layer that does nothing, and with this one before the
+/// routes.
 #[cfg(feature = "axum")]
 fn axum(c: &mut Criterion) {
     use ::axum::{Router, routing::get};
@@ -110,7 +112,7 @@ fn axum(c: &mut Criterion) {
     group.finish();
 }
 
-/// Where a case needs a feature that is not enabled.
+/// Defines a case as empty where its feature is not enabled.
 macro_rules! left_out {
     ($($feature:literal: $case:ident),*) => {
         $(#[cfg(not(feature = $feature))]

@@ -1,6 +1,7 @@
-//! What a key costs: bytes, making one, and a call of a known key beside one through an unkeyed layer.
+//! The cost of a key: its bytes, the time to make one, and a call of a known key beside one through
+//! an unkeyed layer.
 //!
-//! `cargo bench --bench keyed` measures 100,000 keys; `-- 1000` so many.
+//! `cargo bench --bench keyed` measures 100,000 keys; `-- 1000` measures 1,000.
 
 #[path = "support/alloc.rs"]
 mod alloc;
@@ -15,7 +16,7 @@ use tower_maintenance::{Hold, KeyedLayer, KeyedMaintenance, MaintenanceLayer};
 const ROUNDS: usize = 15;
 const CALLS: u64 = 200_000;
 
-/// Spreads calls over the keys so that the next is never the neighbour.
+/// Spreads calls over the keys, so that the next call is never of the neighbouring key.
 fn key(call: u64, keys: u64) -> u64 {
     call.wrapping_mul(0x9E37_79B9_7F4A_7C15) % keys
 }
@@ -53,7 +54,7 @@ fn timed(f: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// The median of the rounds, in nanoseconds a call; a round makes `CALLS` of them.
+/// The median of the rounds in nanoseconds per call. A round makes `CALLS` calls.
 fn nanos(mut call: impl FnMut(u64) -> bool) -> f64 {
     rounds(|| {
         for n in 0..CALLS {
@@ -68,7 +69,7 @@ fn rounds(mut round: impl FnMut()) -> f64 {
     rounds[ROUNDS / 2].as_nanos() as f64 / CALLS as f64
 }
 
-/// Both threads call at once, each as `f` is told.
+/// The same of two threads at once. `f` maps a thread and a call to the key.
 fn two_threads<S: Service<u64> + Clone + Send>(
     service: &S,
     f: impl Fn(u64, u64) -> u64 + Sync,
@@ -90,7 +91,7 @@ fn two_threads<S: Service<u64> + Clone + Send>(
 fn main() {
     let asked = std::env::args().nth(1).and_then(|keys| keys.parse().ok());
     let keys: u64 = asked.unwrap_or(100_000);
-    // Run under callgrind: `-- KEYS instructions CASE CALLS`.
+    // For callgrind: `-- KEYS instructions CASE CALLS`.
     if std::env::args().nth(2).as_deref() == Some("instructions") {
         return instructions(keys);
     }
@@ -135,7 +136,7 @@ fn main() {
     let plain = nanos(|_| call(&mut unkeyed));
     let hot = nanos(|_| call_key(&mut keyed, 7));
     let few = nanos(|n| call_key(&mut keyed, key(n, 64.min(keys))));
-    // As many unkeyed layers, found by index: what the processor's caches cost without any look-up.
+    // As many unkeyed layers, found by index: the cost of the processor's caches without a look-up.
     let cold_plain = nanos(|n| call(&mut kept[key(n, layers) as usize]));
     let cold_some = nanos(|n| call_key(&mut keyed, key(n, layers)));
     let cold = nanos(|n| call_key(&mut keyed, key(n, keys)));
@@ -160,10 +161,10 @@ fn main() {
     println!("\n| one call, refused under a hold | ns |\n|---|---|");
     println!("| unkeyed | {plain:.1} |\n| one key | {hot:.1} |");
     let listing = timed(|| assert_eq!(layer.keys().not_serving().count(), 1));
-    println!("\nlisting who is not serving: {listing:.1?}");
+    println!("\nlisting the keys that are not serving: {listing:.1?}");
 }
 
-/// So many calls and nothing else: the difference of two runs under callgrind is what they cost.
+/// Makes this number of calls: the difference of two runs under callgrind is the cost of the calls.
 fn instructions(keys: u64) {
     let mut args = std::env::args().skip(3);
     let case = args.next().unwrap_or_default();

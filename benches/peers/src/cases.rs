@@ -19,7 +19,8 @@ pub(crate) const CALLS_BEFORE: u64 = 10_000;
 /// The same where breakers are called in turn: 20 for each.
 const COLD_CALLS_BEFORE: u64 = 20 * cold::BREAKERS as u64;
 
-/// Requests to a server before it is measured. Few, because the layer before its routes has no window.
+/// Requests to a server before it is measured. They are few, because a layer before routes has no
+/// window.
 const REQUESTS_BEFORE: u64 = 200;
 
 /// The layer beside which ours stands before an axum router's routes.
@@ -182,7 +183,7 @@ impl Entry {
         match subject.answer(GOOD) {
             answer if answer == expected => Ok(subject),
             answer => Err(format!(
-                "{}: a good call {answer:?}, not {expected:?}",
+                "{}: a good call is {answer:?}, not {expected:?}",
                 self.name
             )),
         }
@@ -206,12 +207,12 @@ pub(crate) const fn bare<P: Partner>() -> Breaker {
     Breaker::flat("bare", |_| Box::new(Tower::<_, P>::new(P::NEW)))
 }
 
-/// Ours and every peer around the partner `P`, by the clock that each has if nothing is said.
+/// Ours and every peer around the partner `P`, each with its default clock.
 fn exact<P: Partner>() -> Vec<(Breaker, Role)> {
     with_peers(load_shed::<P>(), ours::<P>(), peers::<P>())
 }
 
-/// The same by a coarser clock, where a crate lets the user choose one.
+/// The same with a coarser clock, where a crate lets the user choose one.
 fn coarse<P: Partner>() -> Vec<(Breaker, Role)> {
     with_peers(load_shed::<P>(), ours_coarse::<P>(), coarse_peers::<P>())
 }
@@ -241,7 +242,7 @@ impl Case {
     }
 }
 
-/// The cases whose subjects are compared call by call on one thread. The calls that wait lead.
+/// The cases of one call on one thread. The calls that wait come first.
 pub(crate) fn cases() -> Vec<Case> {
     let (at_once, later) = (Entry::bare::<AtOnce>, Entry::bare::<SecondPoll>);
     let in_turn = Entry::bare_in_turn::<SecondPoll>();

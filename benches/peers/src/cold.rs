@@ -1,5 +1,5 @@
-//! Many breakers, called in turn: when a call comes, its breaker's cache lines and whatever the
-//! thread keeps of its last breaker are another breaker's.
+//! Many breakers, called in turn. The cache lines of a breaker, and the state that a thread keeps
+//! of its last breaker, are gone when its next call comes.
 
 use crate::{
     partner::GOOD,
@@ -25,12 +25,12 @@ impl InTurn {
 }
 
 impl Subject for InTurn {
-    /// The answer on which all breakers agree. Where they differ, some have tripped or recovered and
-    /// others have not, and the answer is `Failed`.
+    /// The answer of all breakers. If they differ, because only some have tripped or recovered, the
+    /// answer is `Failed`.
     fn answer(&mut self, request: u64) -> Answer {
         let mut answers = self.subjects.iter_mut().map(|one| one.answer(request));
         let first = answers.next().unwrap_or(Answer::Failed);
-        // Each is asked, whatever the others say.
+        // `count`, because every breaker is called, also after one that differs.
         match answers.filter(|answer| *answer != first).count() {
             0 => first,
             _ => Answer::Failed,

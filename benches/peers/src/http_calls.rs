@@ -164,9 +164,9 @@ pub(crate) fn exempt_under_hold() -> Box<dyn Subject> {
     over_http(layer.http_calls().layer(HttpPartner))
 }
 
-// ---- a call that waits ----------------------------------------------------------------------------
+// ---- a call that waits -------------------------------------------------------------------------
 
-/// An HTTP partner whose headers, and each frame of its body, are ready at the second poll.
+/// An HTTP partner. The headers and each frame of the body are ready at the second poll.
 #[derive(Debug, Clone, Copy)]
 struct WaitingPartner;
 
@@ -230,7 +230,7 @@ impl Body for TwoFrames {
         })
     }
 
-    /// As a client's body knows it from `content-length`.
+    /// A client's body knows its end from `content-length`.
     #[inline]
     fn is_end_stream(&self) -> bool {
         self.read == FRAMES
@@ -265,7 +265,7 @@ where
     }
 }
 
-/// Reads a body whose frames are ready at the second poll, and returns their number.
+/// Reads a body to its end, each frame ready at the second poll, and returns the number of frames.
 #[inline]
 fn read_to_end<B: Body<Data = Bytes>>(body: B) -> u8 {
     let mut body = pin!(body);

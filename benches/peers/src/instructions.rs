@@ -1,8 +1,8 @@
 //! Instructions per call, counted by callgrind in a process of its own, which runs this program's
 //! hidden command `instructions CASE SUBJECT BEFORE CALLS`.
 //!
-//! The difference of two runs is the cost of the calls alone. It does not contain the kernel and the
-//! vdso: valgrind has the kernel read the clock, so a read costs more than its instructions here say.
+//! The difference of two runs is the cost of the calls alone. The kernel and the vdso are not in
+//! it: under valgrind the kernel reads the clock, so a read costs more than its instructions say.
 
 use std::{
     env,
@@ -77,7 +77,7 @@ fn entry(case: &str, subject: &str) -> Result<Entry, String> {
         .filter(|known| known.name == case)
         .flat_map(|case| case.entries)
         .find(|entry| entry.name == subject)
-        .ok_or_else(|| format!("there is no `{subject}` in a case `{case}`"))
+        .ok_or_else(|| format!("no subject `{subject}` in a case `{case}`"))
 }
 
 fn count(program: &Path, jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
@@ -136,7 +136,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     };
     let number = |text: &str| {
         text.parse::<u64>()
-            .map_err(|error| format!("`{text}` is no number of calls: {error}"))
+            .map_err(|error| format!("`{text}` is not a number of calls: {error}"))
     };
     let (before, calls) = (number(before)?, number(calls)?);
     let entry = entry(case, subject)?;

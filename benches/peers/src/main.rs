@@ -8,11 +8,11 @@
 //! The cases, and what the calls of each do:
 //!
 //! - `waiting`: they pass, and are answered at the second poll, as every call over a network is
-//!   answered at a later one. Every breaker has just tripped and recovered, and has 10,000 calls
+//!   answered at a later poll. Every breaker has just tripped and recovered, and has 10,000 calls
 //!   behind it.
 //! - `waiting_coarse`: the same with a coarser clock, where a crate lets the user choose one.
-//! - `waiting_http`: HTTP calls that pass. The headers are waited for, and then each of the two frames
-//!   of the body. `bare` is the client alone. No peer follows a body, so none stands beside.
+//! - `waiting_http`: HTTP calls that pass. The headers are waited for, and then each of the two
+//!   frames of the body. `bare` is the client alone. No peer follows a body, so none stands beside.
 //! - `cold`: as `waiting`, through 1,000 breakers in turn, each with 20 calls behind it. `bare` is
 //!   1,000 partners in turn.
 //! - `refused`: they are refused by a breaker that failing calls have tripped. Its wait is pending.
@@ -25,27 +25,29 @@
 //!   partner.
 //! - `axum`: requests through an axum router with the layer before its routes. `bare` is the router
 //!   without; a layer that does nothing stands beside.
-//! - `axum_served`: the same in a real server, over a connection that is kept, on one core. The kernel
-//!   takes most of the time.
+//! - `axum_served`: the same in a real server, over a connection that is kept, on one core. The
+//!   kernel takes most of the time.
 //! - `growth`: as `waiting`, with larger windows, subscribers, readers.
-//! - `two_threads`: two threads on one layer against one, by wall clock. `bare` shows the limit of the
-//!   machine, at most 2. `alone` is the share of time in which only one of them ran, 0 where the
-//!   machine is idle.
+//! - `two_threads`: two threads on one layer against one, by wall clock. `bare` shows the limit of
+//!   the machine, at most 2. `alone` is the share of time in which only one of them ran, 0 where
+//!   the machine is idle.
 //! - `memory`: the bytes of one layer; no calls are timed.
 //!
 //! The partner is always ready. A call goes from `poll_ready` to the answer on one thread. Only
 //! `waiting_http` is in a tokio runtime, because a body that is waited for has a timer there. Every
 //! breaker must first trip and recover; one that does not ends the program.
 //!
-//! Subjects of a case are measured in turns, many short times each, and the median counts. All cases
-//! run five times, each time with new subjects, and the medians of the five are printed. A ratio is
-//! taken within a run. Nanoseconds move with other load on the machine; instructions hardly do.
+//! Subjects of a case are measured in turns, many short times each, and the median counts. All
+//! cases run five times, each time with new subjects, and the medians of the five are printed. A
+//! ratio is taken within a run. Nanoseconds move with other load on the machine; instructions
+//! hardly do.
 //!
-//! Instructions are counted in this build, by cargo's default release profile, and in one by fat LTO
-//! in one codegen unit (profile `release-lto`), which this program lets cargo make. Neither has
-//! tokio's feature `test-util`. Every breaker is used with two partners here, so the compiler inlines
-//! less of it than in a program with one: recloser counts 252 instructions in `waiting` without the
-//! at-once cases, 276 with them. A program that calls several services is compiled in the same way.
+//! Instructions are counted in this build, by cargo's default release profile, and in one by fat
+//! LTO in one codegen unit (profile `release-lto`), which this program lets cargo make. Neither has
+//! tokio's feature `test-util`. Every breaker is used with two partners here, so the compiler
+//! inlines less of it than in a program with one: recloser counts 252 instructions in `waiting`
+//! without the at-once cases, 276 with them. A program that calls several services is compiled in
+//! the same way.
 //!
 //! JSON: `{case: {subject: {ns, ratio_to_bare, ratio_to_best_peer, instructions, instructions_lto,
 //! allocations}}}`, each of one call; unknown values are null. `growth` has `{"tower-maintenance":
@@ -132,7 +134,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
                 println!("{USAGE}");
                 return Ok(());
             }
-            unknown => return Err(format!("what is `{unknown}`?\n{USAGE}")),
+            unknown => return Err(format!("unknown argument `{unknown}`\n{USAGE}")),
         }
     }
     let report = measured(effort)?;
@@ -149,10 +151,12 @@ fn run(arguments: &[String]) -> Result<(), String> {
 
 fn measured(effort: Effort) -> Result<Report, String> {
     if cfg!(debug_assertions) {
-        eprintln!("peers: not a release build: the numbers say nothing");
+        eprintln!("peers: not a release build: its numbers mean nothing");
     }
     if machine::has_test_util() {
-        eprintln!("peers: built with tokio's feature `test-util`: users have other numbers");
+        eprintln!(
+            "peers: built with tokio's feature `test-util`: a user's build has other numbers"
+        );
     }
     let machine = Machine::here();
     // First, so that no memory of an earlier case is freed meanwhile.
@@ -182,7 +186,7 @@ fn measured(effort: Effort) -> Result<Report, String> {
     })
 }
 
-/// The instructions of each case as far as they can be counted, and what is left out.
+/// The instructions of each case, and the counts that are missing with the reason.
 fn counted(cases: &[Case], effort: Effort) -> Result<(Vec<Instructions>, Vec<String>), String> {
     let mut all: Vec<_> = cases.iter().map(|_| Instructions::default()).collect();
     if !instructions::can_be_counted() {

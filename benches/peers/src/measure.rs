@@ -8,14 +8,14 @@ use crate::{
     subject::{Cost, Subject},
 };
 
-/// How much time is spent.
+/// The effort of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     /// Runs over all cases, each with subjects of its own. The median of the runs counts.
     pub(crate) runs: usize,
     /// Rounds over the subjects of a case in one run. The median of the rounds counts.
     pub(crate) rounds: usize,
-    /// How long one subject is measured in one round.
+    /// The time for which one subject is measured in one round.
     pub(crate) slice: Duration,
     /// Rounds with one thread and with two in one run.
     pub(crate) thread_rounds: usize,
@@ -48,11 +48,11 @@ impl Effort {
     };
 }
 
-/// The largest number of calls measured in a run where a call grows with those before it: a fifth of
-/// the window.
+/// The largest number of calls measured in a run where a call grows with those before it. It is a
+/// fifth of the window.
 pub(crate) const MOST_THAT_GROW: u64 = CALLS_BEFORE / 5;
 
-/// What one call costs in one run.
+/// The cost of one call in one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallCost {
     pub(crate) ns: f64,

@@ -23,8 +23,8 @@ pub(crate) struct Memory {
 
 pub(crate) fn measured() -> Vec<Memory> {
     let mut all = Vec::new();
-    // A thread may keep the state of the last layer that it called through. A call through this one,
-    // before each count, makes it the last.
+    // A thread may keep the state of the last layer that it called through. A call through this
+    // layer makes it the last one before bytes are counted.
     let mut aside = (ours::<AtOnce>().build)(LONG);
     for shape in SHAPES {
         let before = alloc::bytes();

@@ -149,8 +149,8 @@ impl MaybeRefusal for tower::BoxError {
 
 // ---- tower-resilience-circuitbreaker ------------------------------------------------------------
 
-// It boxes its futures, and clones its name for an event at each step, with listeners or without. It
-// has a rule for a rate or one for failures in a row, not both. The rate is the one with a window.
+// It boxes its futures, and clones its name for an event at each step, also without listeners. It
+// has a rule for a rate or one for failures in a row, not both. Only the rate has a window.
 
 fn tower_resilience(wait: Duration) -> CircuitBreakerConfigBuilder<DefaultClassifier> {
     CircuitBreakerLayer::builder()
@@ -196,8 +196,8 @@ impl MaybeRefusal for CircuitBreakerError<Failed> {
 
 /// A tower service that needs a runtime where threads meet: its lock wakes the tasks that wait for
 /// it, and it sleeps on tokio's timer when a try of the lock fails. The thread that waits for the
-/// lock parks, which is expensive; a runtime with other tasks would run those instead. On one thread
-/// it is called as all others are.
+/// lock parks, which is expensive; a runtime with other tasks would run those instead. On one
+/// thread it is called as all others are.
 #[derive(Debug)]
 struct OnRuntime<S, P> {
     tower: Tower<S, P>,
@@ -250,8 +250,8 @@ where
                 let answer: Answer = match poll_fn(|cx| service.poll_ready(cx)).await {
                     Ok(()) => {
                         let mut future = pin!(service.call(black_box(GOOD)));
-                        // The runtime sees only the waits for the lock: the partner's is over at
-                        // the next poll, as it is for all others.
+                        // Polled again at once where the partner is pending, as all other peers
+                        // are. The runtime sees the waits for the lock.
                         let answered =
                             |cx: &mut Context<'_>| polled(future.as_mut(), cx, P::ANSWERS_AT_POLL);
                         poll_fn(answered).await.into()
@@ -387,7 +387,7 @@ where
 {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        // It takes a future, so the partner's is made before the breaker is asked, also for a refusal.
+        // The partner's future is an argument, so it is made for a refusal too.
         finished::<P, _>(pin!(self.breaker.call(self.partner.call(request)))).into()
     }
 }
@@ -424,7 +424,7 @@ struct Reclosing<P> {
 impl<P: Partner> Caller for Reclosing<P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        // As for failsafe, the partner's future is made before the breaker is asked.
+        // As for failsafe, the partner's future is made for a refusal too.
         finished::<P, _>(pin!(self.breaker.call(self.partner.call(request)))).into()
     }
 }
@@ -437,8 +437,8 @@ impl MaybeRefusal for recloser::Error<Failed> {
 
 // ---- circuitbreaker-rs --------------------------------------------------------------------------
 
-/// Its default policy has both our rules. It has no window: it counts since the circuit last closed.
-/// Its policy with a window of time is never told of a call, and cannot trip.
+/// Its default policy has both our rules. It has no window: it counts since the circuit last
+/// closed. Its policy with a window of time is never told of a call, and cannot trip.
 fn circuitbreaker_rs<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let breaker = CircuitBreaker::<DefaultPolicy, Failed>::builder()
         .failure_threshold(RATE)

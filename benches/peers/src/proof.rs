@@ -1,4 +1,4 @@
-//! The proof that a subject does its work: it is shown to trip and to recover before it is measured.
+//! The proof that a subject works: it is shown to trip and to recover before it is measured.
 
 use std::{
     thread::sleep,
@@ -25,13 +25,13 @@ pub(crate) fn trip(name: &str, subject: &mut dyn Subject) -> Result<(), String> 
     let tripped = (0..MOST_FAILURES).any(|_| subject.answer(BAD) == Answer::Refused);
     if !tripped {
         return Err(format!(
-            "{name} is no breaker as configured: {MOST_FAILURES} failing calls in a row did not trip it"
+            "{name} does not trip: it let {MOST_FAILURES} failing calls in a row through"
         ));
     }
     match subject.answer(GOOD) {
         Answer::Refused => Ok(()),
         answer => Err(format!(
-            "{name} does not stay tripped: the call after a refusal {answer:?}, not Refused"
+            "{name} does not stay tripped: the call after a refusal is {answer:?}, not Refused"
         )),
     }
 }
@@ -116,10 +116,7 @@ mod tests {
         let never = tripped("never", |_| Box::new(RefusesFrom(u32::MAX)));
         assert_eq!(
             never.map(drop),
-            Err(
-                "never is no breaker as configured: 200 failing calls in a row did not trip it"
-                    .into()
-            )
+            Err("never does not trip: it let 200 failing calls in a row through".into())
         );
     }
 

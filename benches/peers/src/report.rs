@@ -40,7 +40,8 @@ pub(crate) struct Instructions {
 }
 
 impl Rows {
-    /// From the costs of each run. Each ratio is one within a run, and the median of the runs counts.
+    /// From the costs of each run. A ratio is taken within a run, and the median of the runs
+    /// counts.
     pub(crate) fn new(case: &Case, runs: &[Vec<CallCost>], instructions: &Instructions) -> Self {
         let to_least = |number: usize, role: Role| {
             let ratios = runs.iter().map(|run| {
@@ -96,7 +97,7 @@ pub(crate) fn threads(runs: &[Vec<State>]) -> Vec<State> {
     states.collect()
 }
 
-/// Everything.
+/// All measurements.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
@@ -105,7 +106,7 @@ pub(crate) struct Report {
     pub(crate) growth: Rows,
     pub(crate) two_threads: Vec<State>,
     pub(crate) memory: Vec<Memory>,
-    /// What is missing, and why.
+    /// The parts that are missing, each with the reason.
     pub(crate) left_out: Vec<String>,
 }
 

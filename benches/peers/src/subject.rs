@@ -79,7 +79,7 @@ pub(crate) fn finished<P: Partner, F: Future>(future: Pin<&mut F>) -> F::Output 
     }
 }
 
-/// Makes a service ready whose partner always is.
+/// Polls a service until it is ready, which is at once if its partner is ready.
 #[inline]
 pub(crate) fn ready<R, S: Service<R>>(service: &mut S) -> Result<(), S::Error> {
     match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
@@ -189,7 +189,7 @@ where
     }
 }
 
-/// How a breaker is built. Only the time for which it refuses before it lets a probe through varies.
+/// Builds a breaker that refuses for `wait` before it lets a probe through.
 pub(crate) type Build = fn(wait: Duration) -> Box<dyn Subject>;
 
 /// A subject that refuses calls when the partner is down.

@@ -16,13 +16,14 @@ use crate::{
     subject::{Breaker, Cost, Subject},
 };
 
-/// The largest number of rounds where a call grows with those before it: each is of few calls then.
+/// The largest number of rounds where a call grows with those before it.
 const MOST_ROUNDS_THAT_GROW: usize = 24;
-/// How long one thread works in a round. Short, so that some rounds get both processors throughout.
+/// The time for which one thread works in a round. It is short, so that some rounds get both
+/// processors throughout.
 const SLICE: Duration = Duration::from_micros(500);
-/// One round in this many counts: those whose threads ran together longest.
+/// One round in this number counts: those in which both threads ran together longest.
 const BEST_OF: usize = 10;
-/// But no fewer rounds than these count.
+/// The least number of rounds that count.
 const FEWEST: usize = 5;
 
 /// Wall time per call with one thread and with two on one layer. The calls of both threads count.
@@ -68,7 +69,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<State>, String> {
     Ok(states.collect())
 }
 
-/// Without `tower::load_shed`, which shares nothing between threads.
+/// All breakers. `tower::load_shed` is left out, because its threads share no state.
 fn breakers<P: Partner>() -> impl Iterator<Item = Breaker> {
     [ours::<P>()].into_iter().chain(peers::<P>())
 }
@@ -204,7 +205,7 @@ impl Wall {
 struct Stretch {
     begin: Instant,
     end: Instant,
-    /// How long the thread waited for a processor meanwhile.
+    /// The time for which the thread waited for a processor meanwhile.
     waited: Duration,
 }
 
@@ -214,8 +215,8 @@ impl Stretch {
     }
 }
 
-/// How long this thread has waited for a processor since it began. Waiting for a lock is not counted.
-/// It is known on Linux only, and zero elsewhere.
+/// The time for which this thread has waited for a processor since it began, without the waits for
+/// locks. Only Linux reports it; elsewhere it is zero.
 fn waited_for_a_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
@@ -224,7 +225,7 @@ fn waited_for_a_processor() -> Duration {
 
 /// The largest age of the sign of life of a thread that is running now.
 const FRESH: Duration = Duration::from_micros(5);
-/// How long threads wait until the machine runs all of them at once.
+/// The time for which threads wait until the machine runs all of them at once.
 const MEETING: Duration = Duration::from_millis(20);
 
 /// Waits until all threads are running, each on a processor of its own. A barrier would not do: a
@@ -244,7 +245,7 @@ fn meet(base: Instant, signs: &[AtomicU64], me: usize) {
     }
 }
 
-/// Makes the calls of one thread, which is in a round with others.
+/// Makes the calls of one thread of a round, and returns how many passed.
 fn stretch(service: &mut dyn Subject, calls: u64, meet: impl FnOnce()) -> (Stretch, u64) {
     // Sets up what a thread needs once.
     service.run_beside_others(0);

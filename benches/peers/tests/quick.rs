@@ -16,7 +16,7 @@ const BREAKERS: [&str; 8] = [
     "tower-resilience-circuitbreaker (time)",
 ];
 
-/// Runs the program where it finds no valgrind: counting takes minutes in a build without optimisation.
+/// Runs the program where it finds no valgrind: counting takes minutes in a debug build.
 fn peers(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_peers"))
         .args(arguments)
@@ -145,7 +145,7 @@ fn an_unknown_argument_is_named() {
     let output = peers(&["--quik"]);
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("what is `--quik`?"), "{said}");
+    assert!(said.contains("unknown argument `--quik`"), "{said}");
 }
 
 #[test]
@@ -164,6 +164,6 @@ fn the_program_is_built_without_test_util_of_tokio() {
     let features = tree("peers", "normal,features");
     assert!(features.contains("tokio feature \"time\""), "{features}");
     assert!(!features.contains("test-util"), "{features}");
-    // The root package's tests ask for it, and it shows.
+    // The root package's tests ask for it, so it would show.
     assert!(tree("tower-maintenance", "all,features").contains("tokio feature \"test-util\""));
 }
