@@ -6,15 +6,19 @@ mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{Bare, Later, call, call_later, exempt, held, later, serving, tripped};
-use tower::Layer;
+use tower::{Layer, Service};
 use tower_maintenance::{KeyedLayer, MaintenanceLayer};
 
-fn admitted(c: &mut Criterion) {
-    let mut group = c.benchmark_group("gate/admitted");
+/// Calls that pass through `service`, beside those to the bare partner.
+fn passing(c: &mut Criterion, case: &str, name: &str, mut service: impl Service<u64>) {
+    let mut group = c.benchmark_group(case);
     group.bench_function("bare", |b| b.iter(|| assert!(call(&mut Bare))));
-    let mut service = serving();
-    group.bench_function("maintenance", |b| b.iter(|| assert!(call(&mut service))));
+    group.bench_function(name, |b| b.iter(|| assert!(call(&mut service))));
     group.finish();
+}
+
+fn admitted(c: &mut Criterion) {
+    passing(c, "gate/admitted", "maintenance", serving());
 }
 
 fn refused(c: &mut Criterion) {
@@ -28,11 +32,7 @@ fn refused(c: &mut Criterion) {
 }
 
 fn exempted(c: &mut Criterion) {
-    let mut group = c.benchmark_group("gate/exempt");
-    group.bench_function("bare", |b| b.iter(|| assert!(call(&mut Bare))));
-    let mut service = exempt();
-    group.bench_function("one_of_1000", |b| b.iter(|| assert!(call(&mut service))));
-    group.finish();
+    passing(c, "gate/exempt", "one_of_1000", exempt());
 }
 
 /// A call that is answered at the second poll.

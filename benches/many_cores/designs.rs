@@ -151,44 +151,18 @@ impl Lists {
         turn(core, call, self.partners)
     }
 
+    /// The lines of a partner's layer.
+    fn lines_of(&self, partner: usize) -> Lines {
+        Lines(partner * Lines::each(self.lanes))
+    }
+
     /// Appends the accesses of a core's `call`th call, the first access last.
     pub(crate) fn list(&mut self, core: usize, call: usize, out: &mut Vec<Access>) {
         let partner = self.partner(core, call);
-        let of = |partner: usize| Lines(partner * Lines::each(self.lanes));
-        let (lines, lane) = (of(partner), core % self.lanes);
+        let (lines, lane) = (self.lines_of(partner), core % self.lanes);
         out.push(Access::Work(self.work));
         match self.design {
-            Design::Ours(ours) => {
-                let left = std::mem::replace(&mut self.left[core], partner);
-                if ours == Ours::CloneEach {
-                    // One update for the clone, one for its drop.
-                    out.extend([Access::Update(lines.root()); 2]);
-                }
-                out.extend([lines.root(), lines.gate(), lines.opening()].map(Access::Read));
-                let [local, references] = lines.local(lane);
-                out.push(Access::Read(local));
-                if left != partner {
-                    // The core keeps another layer's state: it drops that one and takes this one.
-                    out.push(Access::Update(references));
-                    if left != usize::MAX {
-                        out.push(Access::Update(of(left).local(lane)[1]));
-                    }
-                }
-                // The first thread of a lane owns its counters; later ones share them.
-                out.push(if core < self.lanes {
-                    Access::Write(lines.counters(lane))
-                } else {
-                    Access::Update(lines.counters(lane))
-                });
-                let nth = call.wrapping_add(core.wrapping_mul(7919));
-                let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
-                if fails || std::mem::replace(&mut self.closed[partner], false) {
-                    self.closed[partner] = fails;
-                    self.locked(lines, fails, out);
-                } else {
-                    out.push(Access::Update(lines.slots(lane)));
-                }
-            }
+            Design::Ours(ours) => self.list_ours(ours, core, call, out),
             Design::OneCounter => {
                 out.extend([Access::Read(lines.gate()), Access::Update(lines.opening())]);
             }
@@ -207,6 +181,40 @@ impl Lists {
                     Access::Lock(lines.gate()),
                 ]);
             }
+        }
+    }
+
+    fn list_ours(&mut self, ours: Ours, core: usize, call: usize, out: &mut Vec<Access>) {
+        let partner = self.partner(core, call);
+        let (lines, lane) = (self.lines_of(partner), core % self.lanes);
+        let left = std::mem::replace(&mut self.left[core], partner);
+        if ours == Ours::CloneEach {
+            // One update for the clone, one for its drop.
+            out.extend([Access::Update(lines.root()); 2]);
+        }
+        out.extend([lines.root(), lines.gate(), lines.opening()].map(Access::Read));
+        let [local, references] = lines.local(lane);
+        out.push(Access::Read(local));
+        if left != partner {
+            // The core keeps another layer's state: it drops that one and takes this one.
+            out.push(Access::Update(references));
+            if left != usize::MAX {
+                out.push(Access::Update(self.lines_of(left).local(lane)[1]));
+            }
+        }
+        // The first thread of a lane owns its counters; later ones share them.
+        out.push(if core < self.lanes {
+            Access::Write(lines.counters(lane))
+        } else {
+            Access::Update(lines.counters(lane))
+        });
+        let nth = call.wrapping_add(core.wrapping_mul(7919));
+        let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
+        if fails || std::mem::replace(&mut self.closed[partner], false) {
+            self.closed[partner] = fails;
+            self.locked(lines, fails, out);
+        } else {
+            out.push(Access::Update(lines.slots(lane)));
         }
     }
 

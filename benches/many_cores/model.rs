@@ -140,39 +140,54 @@ impl Machine {
             let Some(access) = self.cores[core].rest.pop() else {
                 continue;
             };
-            match access {
-                Access::Work(ns) => self.cores[core].now += ns,
-                Access::Read(line) => self.read(core, line),
-                Access::Write(line) => self.write(core, line, self.costs.hit),
-                Access::Update(line) => self.write(core, line, self.costs.update),
-                Access::Lock(line) => {
-                    self.write(core, line, self.costs.update);
-                    let lock = self.locks.entry(line).or_default();
-                    if lock.is_taken {
-                        lock.waiting.push_back(core);
-                        continue;
-                    }
-                    lock.is_taken = true;
-                }
-                Access::Unlock(line) => {
-                    self.write(core, line, self.costs.update);
-                    let released = self.cores[core].now;
-                    let lock = self.locks.entry(line).or_default();
-                    match lock.waiting.pop_front() {
-                        None => lock.is_taken = false,
-                        Some(waiter) => {
-                            let since = self.cores[waiter].now.max(released);
-                            self.cores[waiter].now = since;
-                            self.write(waiter, line, self.costs.update);
-                            next.push(key(self.cores[waiter].now, waiter));
-                        }
-                    }
-                }
+            for runs in self.access(core, access).into_iter().flatten() {
+                next.push(key(self.cores[runs].now, runs));
             }
-            next.push(key(self.cores[core].now, core));
         }
         let of = |core: &Core| (core.now - core.measured_from) / calls as f64;
         self.cores.iter().map(of).sum::<f64>() / self.cores.len() as f64
+    }
+
+    /// Makes one access, and returns the cores that run on: the core itself unless it waits for a
+    /// lock, and the core that it lets into one.
+    fn access(&mut self, core: usize, access: Access) -> [Option<usize>; 2] {
+        let mut let_in = None;
+        match access {
+            Access::Work(ns) => self.cores[core].now += ns,
+            Access::Read(line) => self.read(core, line),
+            Access::Write(line) => self.write(core, line, self.costs.hit),
+            Access::Update(line) => self.write(core, line, self.costs.update),
+            Access::Lock(line) => {
+                self.write(core, line, self.costs.update);
+                let lock = self.locks.entry(line).or_default();
+                if lock.is_taken {
+                    lock.waiting.push_back(core);
+                    return [None, None];
+                }
+                lock.is_taken = true;
+            }
+            Access::Unlock(line) => {
+                self.write(core, line, self.costs.update);
+                let_in = self.unlock(core, line);
+            }
+        }
+        [let_in, Some(core)]
+    }
+
+    /// Gives the lock to the core that has waited longest, if one waits.
+    fn unlock(&mut self, core: usize, line: Line) -> Option<usize> {
+        let released = self.cores[core].now;
+        let lock = self.locks.entry(line).or_default();
+        let waiter = lock.waiting.pop_front();
+        match waiter {
+            None => lock.is_taken = false,
+            Some(waiter) => {
+                let since = self.cores[waiter].now.max(released);
+                self.cores[waiter].now = since;
+                self.write(waiter, line, self.costs.update);
+            }
+        }
+        waiter
     }
 
     /// Puts the line into the core's cache, and returns whether it was there.

@@ -148,9 +148,15 @@ pub mod http {
 /// stays a call: the bare service would vanish.
 #[inline(never)]
 pub fn call<S: Service<u64>>(service: &mut S) -> bool {
+    called(service, 7)
+}
+
+/// The same with any request, inlined.
+#[inline(always)]
+pub fn called<S: Service<u64>>(service: &mut S, request: u64) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut cx).is_ready());
-    match pin!(service.call(black_box(7))).poll(&mut cx) {
+    match pin!(service.call(black_box(request))).poll(&mut cx) {
         Poll::Ready(answer) => answer.is_ok(),
         Poll::Pending => unreachable!("the inner service answers at once"),
     }

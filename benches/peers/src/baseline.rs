@@ -32,8 +32,8 @@ const CASES: [&str; 12] = [
     "axum",
     SERVED,
 ];
-/// For a request to a server only the difference to a layer that does nothing is committed. It is 4
-/// % of the whole, which any tolerance would hide.
+/// For a request to a server only the difference to a layer that does nothing is committed. It is
+/// 4 % of the whole, which any tolerance would hide.
 const SERVED: &str = "axum_served";
 /// The share by which a case may count more than the baseline says.
 const TOLERANCE: f64 = 0.05;

@@ -254,27 +254,14 @@ pub(crate) fn cases() -> Vec<Case> {
             coarse::<SecondPoll>(),
             Entry::serving,
         ),
-        Case::new(
+        http(
             "waiting_http",
-            [
-                Entry::plain("bare", Role::Bare, http_calls::bare_waiting),
-                Entry::plain(NAME, Role::Ours, http_calls::waiting),
-            ],
+            http_calls::bare_waiting,
+            http_calls::waiting,
         ),
         Case::of("cold", in_turn, exact::<SecondPoll>(), Entry::in_turn),
         Case::of("refused", at_once(), exact::<AtOnce>(), Entry::tripped),
-        Case::new(
-            "refused_held",
-            [
-                at_once(),
-                Entry::held(NAME, Role::Ours, ours::held::<AtOnce>),
-                Entry::held(
-                    peers::<AtOnce>()[0].name,
-                    Role::Peer,
-                    tower_resilience_held::<AtOnce>,
-                ),
-            ],
-        ),
+        refused_held(),
         Case::of("admitted", at_once(), exact::<AtOnce>(), Entry::serving),
         Case::of(
             "admitted_coarse",
@@ -282,17 +269,39 @@ pub(crate) fn cases() -> Vec<Case> {
             coarse::<AtOnce>(),
             Entry::serving,
         ),
-        Case::new(
-            "http",
-            [
-                Entry::plain("bare", Role::Bare, http_calls::bare),
-                Entry::plain(NAME, Role::Ours, http_calls::passing),
-            ],
-        ),
+        http("http", http_calls::bare, http_calls::passing),
         exempt(),
         through_axum("axum", Through::Oneshot, CALLS_BEFORE),
         through_axum("axum_served", Through::Server, REQUESTS_BEFORE),
     ]
+}
+
+/// No peer stands beside it: none follows a body.
+fn http(
+    name: &'static str,
+    bare: fn() -> Box<dyn Subject>,
+    ours: fn() -> Box<dyn Subject>,
+) -> Case {
+    let entries = [
+        Entry::plain("bare", Role::Bare, bare),
+        Entry::plain(NAME, Role::Ours, ours),
+    ];
+    Case::new(name, entries)
+}
+
+/// Of the peers only this one can be held open.
+fn refused_held() -> Case {
+    let held = Entry::held(
+        peers::<AtOnce>()[0].name,
+        Role::Peer,
+        tower_resilience_held::<AtOnce>,
+    );
+    let entries = [
+        Entry::bare::<AtOnce>(),
+        Entry::held(NAME, Role::Ours, ours::held::<AtOnce>),
+        held,
+    ];
+    Case::new("refused_held", entries)
 }
 
 fn exempt() -> Case {

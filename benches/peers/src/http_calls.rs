@@ -100,11 +100,8 @@ pub(crate) fn bare() -> Box<dyn Subject> {
 
 /// HTTP calls that pass and are judged by the head alone, because the answer has no body.
 pub(crate) fn passing() -> Box<dyn Subject> {
-    over_http(
-        MaintenanceLayer::new("partner")
-            .http_calls()
-            .layer(HttpPartner),
-    )
+    let layer = MaintenanceLayer::new("partner").http_calls();
+    over_http(layer.layer(HttpPartner))
 }
 
 /// The matcher that the layer uses, and the partner: an exempt call needs both.
@@ -320,9 +317,6 @@ pub(crate) fn bare_waiting() -> Box<dyn Subject> {
 
 /// HTTP calls that are waited for, and judged at the end of their body.
 pub(crate) fn waiting() -> Box<dyn Subject> {
-    streamed(
-        MaintenanceLayer::new("partner")
-            .http_calls()
-            .layer(WaitingPartner),
-    )
+    let layer = MaintenanceLayer::new("partner").http_calls();
+    streamed(layer.layer(WaitingPartner))
 }

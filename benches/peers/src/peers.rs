@@ -344,6 +344,34 @@ where
     }
 }
 
+/// The variant of an error that is a refusal.
+macro_rules! refuses_with {
+    ($error:ty, $refusal:ident) => {
+        impl MaybeRefusal for $error {
+            fn is_refusal(&self) -> bool {
+                matches!(self, Self::$refusal)
+            }
+        }
+    };
+}
+
+/// A breaker that wraps a call's future, and the partner that makes it.
+#[derive(Clone)]
+struct Around<B, P> {
+    breaker: B,
+    partner: P,
+}
+
+impl<B, P: Partner> Around<B, P>
+where
+    Self: Caller,
+{
+    fn boxed(breaker: B) -> Box<dyn Subject> {
+        let partner = P::NEW;
+        Box::new(Self { breaker, partner })
+    }
+}
+
 // ---- failsafe -----------------------------------------------------------------------------------
 
 /// It has both our rules. Its rate is that of a moving average, and is not judged before a whole
@@ -360,27 +388,10 @@ fn failsafe<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let breaker = failsafe::Config::new()
         .failure_policy(rate.or_else(in_a_row))
         .build();
-    Box::new(Failsafe {
-        breaker,
-        partner: P::NEW,
-    })
+    Around::<_, P>::boxed(breaker)
 }
 
-struct Failsafe<Policy, P> {
-    breaker: StateMachine<Policy, ()>,
-    partner: P,
-}
-
-impl<Policy, P: Partner> Clone for Failsafe<Policy, P> {
-    fn clone(&self) -> Self {
-        Self {
-            breaker: self.breaker.clone(),
-            partner: self.partner,
-        }
-    }
-}
-
-impl<Policy, P> Caller for Failsafe<Policy, P>
+impl<Policy, P> Caller for Around<StateMachine<Policy, ()>, P>
 where
     Policy: FailurePolicy + Send + Sync + 'static,
     P: Partner,
@@ -392,11 +403,7 @@ where
     }
 }
 
-impl MaybeRefusal for failsafe::Error<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Rejected)
-    }
-}
+refuses_with!(failsafe::Error<Failed>, Rejected);
 
 // ---- recloser -----------------------------------------------------------------------------------
 
@@ -409,19 +416,10 @@ fn recloser<P: Partner>(wait: Duration) -> Box<dyn Subject> {
         .half_open_len(SUCCESSES as usize)
         .open_wait(wait)
         .build();
-    Box::new(Reclosing {
-        breaker: AsyncRecloser::from(breaker),
-        partner: P::NEW,
-    })
+    Around::<_, P>::boxed(AsyncRecloser::from(breaker))
 }
 
-#[derive(Debug, Clone)]
-struct Reclosing<P> {
-    breaker: AsyncRecloser,
-    partner: P,
-}
-
-impl<P: Partner> Caller for Reclosing<P> {
+impl<P: Partner> Caller for Around<AsyncRecloser, P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
         // As for failsafe, the partner's future is made for a refusal too.
@@ -429,11 +427,7 @@ impl<P: Partner> Caller for Reclosing<P> {
     }
 }
 
-impl MaybeRefusal for recloser::Error<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Rejected)
-    }
-}
+refuses_with!(recloser::Error<Failed>, Rejected);
 
 // ---- circuitbreaker-rs --------------------------------------------------------------------------
 
@@ -448,27 +442,10 @@ fn circuitbreaker_rs<P: Partner>(wait: Duration) -> Box<dyn Subject> {
         .probe_interval(SUCCESSES)
         .cooldown(wait)
         .build();
-    Box::new(CircuitBreakerRs {
-        breaker,
-        partner: P::NEW,
-    })
+    Around::<_, P>::boxed(breaker)
 }
 
-struct CircuitBreakerRs<P> {
-    breaker: CircuitBreaker<DefaultPolicy, Failed>,
-    partner: P,
-}
-
-impl<P: Partner> Clone for CircuitBreakerRs<P> {
-    fn clone(&self) -> Self {
-        Self {
-            breaker: self.breaker.clone(),
-            partner: self.partner,
-        }
-    }
-}
-
-impl<P: Partner> Caller for CircuitBreakerRs<P> {
+impl<P: Partner> Caller for Around<CircuitBreaker<DefaultPolicy, Failed>, P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
         let mut partner = self.partner;
@@ -476,8 +453,4 @@ impl<P: Partner> Caller for CircuitBreakerRs<P> {
     }
 }
 
-impl MaybeRefusal for BreakerError<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Open)
-    }
-}
+refuses_with!(BreakerError<Failed>, Open);
