@@ -198,13 +198,13 @@ fn cell(number: Option<f64>, decimals: usize) -> String {
 fn table_of_rows(out: &mut String, case: &Rows) {
     let _ = writeln!(
         out,
-        "{:<40} {:>10} {:>9} {:>11} {:>12} {:>12} {:>7}",
+        "{:<42} {:>10} {:>9} {:>11} {:>12} {:>12} {:>7}",
         case.case, "ns/call", "x bare", "x best peer", "instructions", "by fat LTO", "allocs"
     );
     for row in &case.rows {
         let _ = writeln!(
             out,
-            "  {:<38} {:>10} {:>9} {:>11} {:>12} {:>12} {:>7}",
+            "  {:<40} {:>10} {:>9} {:>11} {:>12} {:>12} {:>7}",
             row.name,
             cell(Some(row.ns), 1),
             cell(row.to_bare, 1),
@@ -220,7 +220,7 @@ fn table_of_rows(out: &mut String, case: &Rows) {
 fn table_of_threads(out: &mut String, state: &State) {
     let _ = writeln!(
         out,
-        "{:<40} {:>10} {:>9} {:>11} {:>12}",
+        "{:<42} {:>10} {:>9} {:>11} {:>12}",
         format!("two_threads, {}", state.name),
         "one: ns",
         "two: ns",
@@ -230,7 +230,7 @@ fn table_of_threads(out: &mut String, state: &State) {
     for (name, threads) in &state.subjects {
         let _ = writeln!(
             out,
-            "  {name:<38} {:>10.1} {:>9.1} {:>11.2} {:>12.2}",
+            "  {name:<40} {:>10.1} {:>9.1} {:>11.2} {:>12.2}",
             threads.one,
             threads.two,
             threads.speedup(),
@@ -243,13 +243,13 @@ fn table_of_threads(out: &mut String, state: &State) {
 fn table_of_memory(out: &mut String, layers: &[Memory]) {
     let _ = writeln!(
         out,
-        "{:<40} {:>26} {:>10} {:>10} {:>10}",
+        "{:<42} {:>26} {:>10} {:>10} {:>10}",
         "memory of one layer (bytes)", "", "built", "filled", "by calls"
     );
     for layer in layers {
         let _ = writeln!(
             out,
-            "  {:<38} {:>26} {:>10} {:>10} {:>10}",
+            "  {:<40} {:>26} {:>10} {:>10} {:>10}",
             layer.name, layer.window, layer.built, layer.filled, layer.calls
         );
     }
