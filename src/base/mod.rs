@@ -12,4 +12,5 @@ pub(crate) mod property_cases;
 pub(crate) mod published;
 #[cfg(any(feature = "http", feature = "serde"))]
 pub(crate) mod rfc3339;
+pub(crate) mod span;
 pub(crate) mod spare;

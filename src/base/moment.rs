@@ -4,7 +4,7 @@
 //! since the layer was built. A `u64` of them lasts 584 years, fits an atomic, and saturates where a
 //! `std::time::Instant` would panic.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Nanoseconds since the layer was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,38 +43,9 @@ pub(crate) fn nanos(span: Duration) -> u64 {
     nanos.unwrap_or(u64::MAX)
 }
 
-/// A span for people: `30 s`, `1.5 s`, `250 ms`, `7 ns`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (value, unit) = if self.0.is_zero() || self.0 >= Duration::from_secs(1) {
-            (self.0.as_secs_f64(), "s")
-        } else if self.0 >= Duration::from_millis(1) {
-            (self.0.as_secs_f64() * 1e3, "ms")
-        } else {
-            return write!(f, "{} ns", self.0.as_nanos());
-        };
-        // One decimal at most, and none that says nothing.
-        let value = (value * 10.0).round() / 10.0;
-        write!(f, "{value} {unit}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_span_reads_as_people_write_it() {
-        let shown = |millis| Span(Duration::from_millis(millis)).to_string();
-        assert_eq!(shown(30_000), "30 s");
-        assert_eq!(shown(1_540), "1.5 s");
-        assert_eq!(shown(250), "250 ms");
-        assert_eq!(shown(0), "0 s");
-        assert_eq!(Span(Duration::from_nanos(1)).to_string(), "1 ns");
-    }
 
     #[test]
     fn a_moment_saturates() {

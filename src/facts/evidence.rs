@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    base::moment::Span,
+    base::span::Span,
     policy::{rate::Rate, window::Window},
 };
 

@@ -11,10 +11,7 @@ use std::{
 };
 
 use crate::{
-    base::{
-        moment::{Moment, Span},
-        one_line::is_treacherous,
-    },
+    base::{moment::Moment, one_line::is_treacherous, span::Span},
     facts::{evidence::Rule, mode::Mode, status::Status},
     operator::handle::MaintenanceHandle,
 };

@@ -10,11 +10,7 @@ use std::{
 };
 
 use crate::{
-    base::{
-        moment::{Moment, Span},
-        one_line::OneLine,
-        spare,
-    },
+    base::{moment::Moment, one_line::OneLine, span::Span, spare},
     facts::mode::{Cause, Mode},
 };
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    base::{moment::Span, one_line::OneLine},
+    base::{one_line::OneLine, span::Span},
     facts::{
         episode::Episode,
         evidence::Evidence,

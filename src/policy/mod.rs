@@ -13,7 +13,7 @@ pub(crate) mod window;
 use std::time::Duration;
 
 use crate::{
-    base::moment::{Span, nanos},
+    base::{moment::nanos, span::Span},
     policy::{
         error::PolicyError,
         rate::Rate,

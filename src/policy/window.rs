@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::base::moment::Span;
+use crate::base::span::Span;
 
 /// Over what the failure rate is read: the last calls, or the calls of the last minute.
 ///
