@@ -11,9 +11,8 @@ use std::{
 };
 
 use crate::{
-    base::{moment::Moment, one_line::is_treacherous, span::Span},
-    facts::{evidence::Rule, mode::Mode, status::Status},
-    operator::handle::MaintenanceHandle,
+    base::{moment::Moment, one_line::is_treacherous},
+    facts::mode::Mode,
 };
 
 /// How long a text from outside may be, in characters: it is held in memory and goes into logs.
@@ -88,7 +87,8 @@ impl fmt::Display for Indicator {
     }
 }
 
-/// What the partner says of itself, for [`MaintenanceHandle::partner_says`].
+/// What the partner says of itself, for
+/// [`MaintenanceHandle::partner_says`](crate::MaintenanceHandle::partner_says).
 ///
 /// Texts are made safe to show: control characters and invisible ones become blanks, and what is
 /// longer than 256 characters is cut.
@@ -208,7 +208,7 @@ pub(crate) fn plain(text: &str) -> Arc<str> {
     line.into()
 }
 
-/// The partner's last word and how it stands to what was measured; part of [`Status`].
+/// The partner's last word and how it stands to what was measured; part of [`Status`](crate::Status).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PartnerReport {
@@ -243,25 +243,21 @@ pub enum Contradiction {
 }
 
 impl Contradiction {
-    fn between(says: Indicator, status: &Status) -> Option<Self> {
-        // A trip by command says nothing about what was measured.
-        let tripped = status
-            .evidence
-            .is_some_and(|evidence| evidence.rule != Rule::Command);
+    fn between(says: Indicator, seen: Seen) -> Option<Self> {
         // Outside Serving the window is of another time.
-        let rate = match status.mode {
-            Mode::Serving => status.window.failure_rate,
+        let rate = match seen.mode {
+            Mode::Serving => seen.failure_rate,
             Mode::Maintenance | Mode::Probing => None,
         };
         match (says, rate) {
-            (Indicator::Operational, _) if tripped || status.shadow.is_some() => {
+            (Indicator::Operational, _) if seen.tripped || seen.shadow => {
                 Some(Self::OperationalYetTripped)
             }
             (Indicator::Operational, Some(failure_rate)) if failure_rate >= YET_FAILING => {
                 Some(Self::OperationalYetFailing { failure_rate })
             }
             (says, Some(failure_rate))
-                if says.is_outage() && status.shadow.is_none() && failure_rate < YET_WELL =>
+                if says.is_outage() && !seen.shadow && failure_rate < YET_WELL =>
             {
                 Some(Self::OutageYetServing { failure_rate })
             }
@@ -282,7 +278,7 @@ impl fmt::Display for Contradiction {
     }
 }
 
-/// That the partner's word could not be read the last time; part of [`Status`].
+/// That the partner's word could not be read the last time; part of [`Status`](crate::Status).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartnerUnreadable {
@@ -292,28 +288,16 @@ pub struct PartnerUnreadable {
     pub at: SystemTime,
 }
 
-impl Status {
-    pub(crate) fn explain_partner(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(report) = &self.partner_says {
-            let says = &report.says;
-            if report.stale {
-                write!(
-                    f,
-                    "; the partner said {} ago (stale): {says}",
-                    Span(report.age)
-                )?;
-            } else {
-                write!(f, "; the partner says: {says}")?;
-            }
-            if let Some(contradiction) = report.contradiction {
-                write!(f, ", but {contradiction}")?;
-            }
-        }
-        match &self.partner_unreadable {
-            Some(unreadable) => write!(f, "; its word cannot be read: {}", unreadable.error),
-            None => Ok(()),
-        }
-    }
+/// What was measured here, to be compared with the partner's word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) mode: Mode,
+    /// The share of failures in the window; `None` below `min_calls`.
+    pub(crate) failure_rate: Option<f64>,
+    /// Whether a rule has tripped the layer. A trip by command is no measurement.
+    pub(crate) tripped: bool,
+    /// Whether a rule would have tripped it, but for dry run or bypass.
+    pub(crate) shadow: bool,
 }
 
 /// What was heard last; kept beside the machine.
@@ -352,67 +336,31 @@ impl Heard {
             .is_some_and(|(it, _)| &**it == error)
     }
 
-    /// Adds it to the status of `now`.
-    pub(crate) fn add_to(&self, status: &mut Status, now: Moment) {
-        let wall = |at: Moment| status.at.checked_sub(now.since(at)).unwrap_or(status.at);
-        let unreadable = self.unreadable.as_ref();
-        let unreadable = unreadable.map(|(error, at)| PartnerUnreadable {
+    /// The last word as it stands to what was `seen` here at `now`, which is `at` on the wall clock.
+    pub(crate) fn report(&self, seen: Seen, now: Moment, at: SystemTime) -> Option<PartnerReport> {
+        let (says, read) = self.word.as_ref()?;
+        let age = now.since(*read);
+        let stale = age > says.fresh_for;
+        let contradiction = Contradiction::between(says.indicator, seen);
+        Some(PartnerReport {
+            says: says.clone(),
+            read: earlier(at, age),
+            age,
+            stale,
+            contradiction: contradiction.filter(|_| !stale),
+        })
+    }
+
+    /// Why the word could not be read the last time, told at `now`, which is `at` on the wall clock.
+    pub(crate) fn unreadable(&self, now: Moment, at: SystemTime) -> Option<PartnerUnreadable> {
+        let (error, noted) = self.unreadable.as_ref()?;
+        Some(PartnerUnreadable {
             error: error.clone(),
-            at: wall(*at),
-        });
-        let says = self.word.as_ref().map(|(says, read)| {
-            let age = now.since(*read);
-            let stale = age > says.fresh_for;
-            let contradiction = Contradiction::between(says.indicator, status);
-            PartnerReport {
-                says: says.clone(),
-                read: wall(*read),
-                age,
-                stale,
-                contradiction: contradiction.filter(|_| !stale),
-            }
-        });
-        status.partner_says = says;
-        status.partner_unreadable = unreadable;
+            at: earlier(at, now.since(*noted)),
+        })
     }
 }
 
-impl MaintenanceHandle {
-    /// Notes what the partner says of itself, to be shown in the [`Status`] beside what was measured.
-    ///
-    /// It is information and no command: whatever it says, no mode changes, nothing is refused for it,
-    /// and the audit trail does not hold it. The last word replaces the one before, and stands for a
-    /// reading now: note it again when it was read again unchanged. `http::Statuspage` is a source.
-    ///
-    /// ```
-    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerSays};
-    ///
-    /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.partner_says(PartnerSays::new(Indicator::Critical, "Major System Outage"));
-    /// assert_eq!(handle.mode(), Mode::Serving);
-    /// assert_eq!(
-    ///     handle.status().to_string(),
-    ///     "zuora is serving: no calls in 60 s; the partner says: Major System Outage (critical)"
-    /// );
-    /// ```
-    pub fn partner_says(&self, says: PartnerSays) {
-        self.shared().partner_says(says);
-    }
-
-    /// Notes that the partner's word could not be read and why, until it is read again. What it said
-    /// before stays, and ages. The text is made safe to show, as in [`PartnerSays`].
-    ///
-    /// ```
-    /// use tower_maintenance::MaintenanceLayer;
-    ///
-    /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.partner_unreadable("status.zuora.com: connection refused");
-    /// assert_eq!(
-    ///     handle.status().to_string(),
-    ///     "zuora is serving: no calls in 60 s; its word cannot be read: status.zuora.com: connection refused"
-    /// );
-    /// ```
-    pub fn partner_unreadable(&self, error: &str) {
-        self.shared().partner_unreadable(plain(error));
-    }
+fn earlier(at: SystemTime, age: Duration) -> SystemTime {
+    at.checked_sub(age).unwrap_or(at)
 }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use crate::{
-    base::{one_line::OneLine, span::Span},
+    base::{moment::Moment, one_line::OneLine, span::Span},
     facts::{
         episode::Episode,
-        evidence::Evidence,
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
-        partner_word::{PartnerReport, PartnerUnreadable},
+        partner_word::{Heard, PartnerReport, PartnerUnreadable, Seen},
     },
 };
 
@@ -205,6 +205,20 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    /// Adds what was heard of the partner up to `now`, the moment at which the status was read.
+    pub(crate) fn add_partners_word(&mut self, heard: &Heard, now: Moment) {
+        // A trip by command says nothing about what was measured.
+        let by_rule = |evidence: &Evidence| evidence.rule != Rule::Command;
+        let seen = Seen {
+            mode: self.mode,
+            failure_rate: self.window.failure_rate,
+            tripped: self.evidence.as_ref().is_some_and(by_rule),
+            shadow: self.shadow.is_some(),
+        };
+        self.partner_says = heard.report(seen, now, self.at);
+        self.partner_unreadable = heard.unreadable(now, self.at);
+    }
+
     fn explain_causes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, cause) in self.causes.iter().enumerate() {
             if index > 0 {
@@ -263,6 +277,28 @@ impl Status {
         }
         match &self.shadow {
             Some(shadow) => write!(f, "; would be in maintenance: {}", shadow.evidence),
+            None => Ok(()),
+        }
+    }
+
+    fn explain_partner(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(report) = &self.partner_says {
+            let says = &report.says;
+            if report.stale {
+                write!(
+                    f,
+                    "; the partner said {} ago (stale): {says}",
+                    Span(report.age)
+                )?;
+            } else {
+                write!(f, "; the partner says: {says}")?;
+            }
+            if let Some(contradiction) = report.contradiction {
+                write!(f, ", but {contradiction}")?;
+            }
+        }
+        match &self.partner_unreadable {
+            Some(unreadable) => write!(f, "; its word cannot be read: {}", unreadable.error),
             None => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
         audit::{Action, AuditEntry},
         episode::Episode,
         mode::Mode,
+        partner_word::{PartnerSays, plain},
         status::Status,
     },
     machine::Command,
@@ -430,6 +431,46 @@ impl MaintenanceHandle {
     /// Waits, windows and leases do not care; what is displayed does. The generation never goes back.
     pub fn wall_clock_stepped(&self, now: SystemTime) {
         self.shared.locked(|machine| machine.wall_clock_reads(now));
+    }
+
+    // ---- the partner's word
+
+    /// Notes what the partner says of itself, to be shown in the [`Status`] beside what was measured.
+    ///
+    /// It is information and no command: whatever it says, no mode changes, nothing is refused for it,
+    /// and the audit trail does not hold it. The last word replaces the one before, and stands for a
+    /// reading now: note it again when it was read again unchanged. `http::Statuspage` is a source.
+    ///
+    /// ```
+    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerSays};
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// handle.partner_says(PartnerSays::new(Indicator::Critical, "Major System Outage"));
+    /// assert_eq!(handle.mode(), Mode::Serving);
+    /// assert_eq!(
+    ///     handle.status().to_string(),
+    ///     "zuora is serving: no calls in 60 s; the partner says: Major System Outage (critical)"
+    /// );
+    /// ```
+    pub fn partner_says(&self, says: PartnerSays) {
+        self.shared.partner_says(says);
+    }
+
+    /// Notes that the partner's word could not be read and why, until it is read again. What it said
+    /// before stays, and ages. The text is made safe to show, as in [`PartnerSays`].
+    ///
+    /// ```
+    /// use tower_maintenance::MaintenanceLayer;
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// handle.partner_unreadable("status.zuora.com: connection refused");
+    /// assert_eq!(
+    ///     handle.status().to_string(),
+    ///     "zuora is serving: no calls in 60 s; its word cannot be read: status.zuora.com: connection refused"
+    /// );
+    /// ```
+    pub fn partner_unreadable(&self, error: &str) {
+        self.shared.partner_unreadable(plain(error));
     }
 
     pub(crate) fn shared(&self) -> &Arc<Root> {

@@ -514,7 +514,7 @@ impl Shared {
     }
 
     fn with_partners_word(&self, mut status: Status, now: Moment) -> Status {
-        self.heard.load().add_to(&mut status, now);
+        status.add_partners_word(&self.heard.load(), now);
         status
     }
 
