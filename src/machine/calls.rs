@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
+use super::{
+    Machine, Shadow, Slot, State,
+    probing::Stage,
+    trip_rules::{evidence, judge},
+    word::era_bits,
+};
 use crate::{
     base::moment::Moment,
     counting::window::Landing,
@@ -193,8 +198,7 @@ impl Machine {
         let proven = slots.successes >= probing.trials.needed;
         probing.record(landing, at);
         if let Some(retry_after) = asked {
-            let evidence =
-                self.probe_evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
+            let evidence = self.evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
             let wait = retry_after.min(self.rules.longest_wait);
             self.trip(evidence, Some(wait), at);
             return;
@@ -202,7 +206,7 @@ impl Machine {
         match landing {
             Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
-                let evidence = self.probe_evidence(Rule::ProbeFailed, verdict.code, at);
+                let evidence = self.evidence(Rule::ProbeFailed, verdict.code, at);
                 self.trip(evidence, None, at);
             }
             Landing::Success { .. } if proven => self.proven(at),
@@ -250,18 +254,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn probe_evidence(
-        &self,
-        rule: Rule,
-        last_code: Option<u16>,
-        at: Moment,
-    ) -> Evidence {
-        let counts = self.live_counts(at);
-        Evidence {
-            rule,
-            total: counts.total,
-            failed: counts.failed,
-            last_code,
-        }
+    pub(super) fn evidence(&self, rule: Rule, last_code: Option<u16>, at: Moment) -> Evidence {
+        evidence(rule, self.live_counts(at), last_code)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::signature::Signature;
 use crate::{
     base::moment::Moment,
     facts::{
@@ -13,8 +14,7 @@ use crate::{
 /// An operator's hold as the machine keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Held {
-    pub(crate) actor: Arc<str>,
-    pub(crate) reason: Arc<str>,
+    pub(crate) by: Signature,
     pub(crate) since: Moment,
     /// [`Moment::NEVER`] for a hold without expiry.
     pub(crate) until: Moment,
@@ -33,8 +33,7 @@ pub(crate) enum Passing {
 /// A trip and its wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Trip {
-    pub(crate) actor: Arc<str>,
-    pub(crate) reason: Arc<str>,
+    pub(crate) by: Signature,
     pub(crate) evidence: Evidence,
     pub(crate) since: Moment,
     /// When the wait is over; beneath a hold it runs on unseen.

@@ -16,6 +16,7 @@ mod commands;
 mod episodes;
 mod probing;
 mod report;
+mod signature;
 mod trip_rules;
 pub(crate) mod word;
 
@@ -35,8 +36,9 @@ use self::{
 pub(crate) use self::{
     calls::{Asker, Ending, Role},
     causes::Passing,
-    commands::Command,
+    commands::{Command, Engagement},
     probing::Slot,
+    signature::{Signature, check_text},
 };
 use crate::{
     base::{
@@ -234,7 +236,7 @@ impl Machine {
                 Stage::Trials(slots) if slots.lease_end() <= at => {
                     let lease = probing.trials.lease;
                     probing.record(Landing::Failure { slow: false }, at);
-                    let evidence = self.probe_evidence(Rule::ProbeHung { lease }, None, at);
+                    let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);
                     self.trip(evidence, None, at);
                 }
                 Stage::Trials(slots) => {
@@ -287,21 +289,13 @@ impl Machine {
     fn trip(&mut self, evidence: Evidence, wait: Option<Duration>, at: Moment) {
         self.forget_old_trips(at);
         let wait = wait.unwrap_or_else(|| self.backoff.next(&self.rules, at));
-        let reason = evidence.to_string().into();
-        self.trip_for(AUTOMATIC.into(), reason, evidence, wait, at);
+        let by = Signature::automatic(evidence.to_string());
+        self.trip_for(by, evidence, wait, at);
     }
 
-    fn trip_for(
-        &mut self,
-        actor: Arc<str>,
-        reason: Arc<str>,
-        evidence: Evidence,
-        wait: Duration,
-        at: Moment,
-    ) {
+    fn trip_for(&mut self, by: Signature, evidence: Evidence, wait: Duration, at: Moment) {
         self.causes.tripped = Some(Trip {
-            actor,
-            reason,
+            by,
             evidence,
             since: at,
             until: at.after(wait),
@@ -539,9 +533,6 @@ impl Machine {
         });
     }
 }
-
-/// Who trips when a rule does.
-const AUTOMATIC: &str = "tower-maintenance";
 
 impl Serving {
     fn new(rules: &Rules) -> Self {

@@ -60,16 +60,16 @@ impl Machine {
     fn cause_reports(&self) -> Vec<CauseReport> {
         let held = self.causes.operator.as_ref().map(|held| CauseReport {
             cause: Cause::Operator,
-            actor: held.actor.clone(),
-            reason: held.reason.clone(),
+            actor: held.by.actor.clone(),
+            reason: held.by.reason.clone(),
             since: self.wall.at(held.since),
             until: held.until.known().map(|until| self.wall.at(until)),
             read_only: held.passing == Passing::Reads,
         });
         let tripped = self.causes.tripped.as_ref().map(|trip| CauseReport {
             cause: Cause::Tripped,
-            actor: trip.actor.clone(),
-            reason: trip.reason.clone(),
+            actor: trip.by.actor.clone(),
+            reason: trip.by.reason.clone(),
             since: self.wall.at(trip.since),
             until: trip.until.known().map(|until| self.wall.at(until)),
             read_only: false,

@@ -176,8 +176,12 @@ fn ending() -> impl Strategy<Value = Ending> {
     ]
 }
 
+fn signature() -> Signature {
+    Signature::new("on-call", "ticket 4711").expect("a valid signature")
+}
+
 fn engage(expiry: Option<u64>, reads: bool) -> Command {
-    Command::Engage {
+    Command::Engage(Engagement {
         expiry: expiry.map(Duration::from_nanos),
         passing: if reads {
             Passing::Reads
@@ -185,7 +189,7 @@ fn engage(expiry: Option<u64>, reads: bool) -> Command {
             Passing::Nothing
         },
         message: None,
-    }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -324,13 +328,19 @@ impl Pair {
             Step::Switch { dry_run, bypass } => {
                 let (dry_run, bypass) = (*dry_run, *bypass);
                 let now_bypass = model.bypass;
-                self.command(Command::DryRun(dry_run), |model| {
-                    model.switch(dry_run, now_bypass)
-                })?;
+                let command = if dry_run {
+                    Command::DryRun
+                } else {
+                    Command::Arm
+                };
+                self.command(command, |model| model.switch(dry_run, now_bypass))?;
                 self.compare()?;
-                self.command(Command::Bypass(bypass), |model| {
-                    model.switch(dry_run, bypass)
-                })?;
+                let command = if bypass {
+                    Command::Bypass
+                } else {
+                    Command::EndBypass
+                };
+                self.command(command, |model| model.switch(dry_run, bypass))?;
             }
             Step::Replace(numbers) => self.replace(Numbers::clone(numbers))?,
             Step::Retune {
@@ -363,8 +373,7 @@ impl Pair {
         command: Command,
         expected: impl FnOnce(&mut Model) -> Result<bool, CommandError>,
     ) -> Result<(), TestCaseError> {
-        let (actor, reason) = ("somebody".into(), "because".into());
-        let answer = self.machine.command(command, &actor, &reason);
+        let answer = self.machine.command(command, &signature());
         prop_assert_eq!(answer, expected(&mut self.model));
         Ok(())
     }
@@ -628,10 +637,11 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answ
         Step::ProbeNow => Command::ProbeNow,
         Step::Clear => Command::Clear,
         Step::Reset => Command::Reset,
-        Step::Switch { dry_run, .. } => Command::DryRun(*dry_run),
+        Step::Switch { dry_run: true, .. } => Command::DryRun,
+        Step::Switch { dry_run: false, .. } => Command::Arm,
         Step::Replace(numbers) => Command::ReplacePolicy(Box::new(numbers.rules())),
     };
     // An error is an answer too: both give the same, or their states differ.
-    let _ = machine.command(command, &"somebody".into(), &"because".into());
+    let _ = machine.command(command, &signature());
     Answer::Other
 }

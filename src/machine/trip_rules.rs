@@ -25,12 +25,17 @@ pub(super) fn judge(
     };
     let counts = window.counts(at);
     let rule = fired(rules, counts, failed, slow, abandoned)?;
-    Some(Evidence {
+    Some(evidence(rule, counts, last_code))
+}
+
+/// The evidence of a trip by `rule`, with the numbers it was decided on.
+pub(super) fn evidence(rule: Rule, counts: Counts, last_code: Option<u16>) -> Evidence {
+    Evidence {
         rule,
         total: counts.total,
         failed: counts.failed,
         last_code,
-    })
+    }
 }
 
 /// Whether any rule would fire on what the window holds.

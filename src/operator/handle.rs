@@ -1,21 +1,18 @@
 //! What an operator may do and see.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     error::CommandError,
     exemptions::{Exemption, ExemptionTable, Table},
     facts::{
-        audit::{Action, AuditEntry},
+        audit::AuditEntry,
         episode::Episode,
         mode::Mode,
         partner_word::{PartnerSays, plain},
         status::Status,
     },
-    machine::Command,
+    machine::{Command, Signature},
     operator::{
         hold::Hold,
         receipt::Receipt,
@@ -24,11 +21,6 @@ use crate::{
     policy::Policy,
     state::{journal::Journal, root::Root},
 };
-
-/// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.
-const LONGEST_ACTOR: usize = 256;
-const LONGEST_REASON: usize = 2048;
-const LONGEST_MESSAGE: usize = 2048;
 
 /// The operator's side of a layer: a cheap clone, usable from any thread, that outlives every service.
 ///
@@ -75,22 +67,8 @@ impl MaintenanceHandle {
     ///
     /// If actor, reason or message is empty or too long, or the expiry is zero.
     pub fn engage(&self, hold: Hold) -> Result<Receipt, CommandError> {
-        if hold.expiry == Some(Duration::ZERO) {
-            return Err(CommandError::NoTime);
-        }
-        if let Some(message) = &hold.message {
-            check_text("message", message, LONGEST_MESSAGE)?;
-        }
-        self.command(
-            Action::Engage,
-            Command::Engage {
-                expiry: hold.expiry,
-                passing: hold.passing,
-                message: hold.message,
-            },
-            hold.actor,
-            hold.reason,
-        )
+        let (command, by) = hold.into_command()?;
+        self.command(command, by)
     }
 
     /// Ends the operator's hold, and nothing else: if the layer is tripped beneath it, that shows again.
@@ -103,12 +81,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Release,
-            Command::Release,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Release, Signature::new(actor, reason)?)
     }
 
     /// Ends the operator's hold and leaves through `Probing`: the partner must prove itself first.
@@ -122,12 +95,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::ReleaseVerified,
-            Command::ReleaseVerified,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::ReleaseVerified, Signature::new(actor, reason)?)
     }
 
     /// Trips as if a rule had fired, with the next wait; called while a wait is running it restarts that wait.
@@ -142,7 +110,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Trip, Command::Trip, actor.into(), reason.into())
+        self.command(Command::Trip, Signature::new(actor, reason)?)
     }
 
     /// Ends the wait of a trip, so that probing begins now (beneath a hold: when the hold ends).
@@ -155,12 +123,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::ProbeNow,
-            Command::ProbeNow,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::ProbeNow, Signature::new(actor, reason)?)
     }
 
     /// Ends a trip and the operator's hold without any proof, and lets the waits start anew.
@@ -173,7 +136,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Clear, Command::Clear, actor.into(), reason.into())
+        self.command(Command::Clear, Signature::new(actor, reason)?)
     }
 
     /// [`clear`](Self::clear), and in every mode forgets what the window holds: a new era begins.
@@ -186,7 +149,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Reset, Command::Reset, actor.into(), reason.into())
+        self.command(Command::Reset, Signature::new(actor, reason)?)
     }
 
     /// Begins dry run: rules judge and tell, but do not act. A trip in force ends.
@@ -199,12 +162,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::DryRun,
-            Command::DryRun(true),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::DryRun, Signature::new(actor, reason)?)
     }
 
     /// Ends dry run: from now on the rules act.
@@ -217,12 +175,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Arm,
-            Command::DryRun(false),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Arm, Signature::new(actor, reason)?)
     }
 
     /// Begins bypass: nothing is refused, not even under a hold. A trip in force ends; a hold shows
@@ -236,12 +189,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Bypass,
-            Command::Bypass(true),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Bypass, Signature::new(actor, reason)?)
     }
 
     /// Ends bypass.
@@ -254,12 +202,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::EndBypass,
-            Command::Bypass(false),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::EndBypass, Signature::new(actor, reason)?)
     }
 
     /// Replaces the policy while running.
@@ -278,10 +221,8 @@ impl MaintenanceHandle {
     ) -> Result<Receipt, CommandError> {
         let rules = Box::new(policy.rules()?);
         self.command(
-            Action::ReplacePolicy,
             Command::ReplacePolicy(rules),
-            actor.into(),
-            reason.into(),
+            Signature::new(actor, reason)?,
         )
     }
 
@@ -297,35 +238,22 @@ impl MaintenanceHandle {
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
         let table = Table::new(exemptions.into_iter().collect(), self.shared.call_names())?;
-        self.carry_out(
-            Action::ReplaceExemptions,
-            Command::ReplaceExemptions,
-            Some(table),
-            actor.into(),
-            reason.into(),
-        )
+        let by = Signature::new(actor, reason)?;
+        self.carry_out(Command::ReplaceExemptions, Some(table), by)
     }
 
-    fn command(
-        &self,
-        action: Action,
-        command: Command,
-        actor: Arc<str>,
-        reason: Arc<str>,
-    ) -> Result<Receipt, CommandError> {
-        self.carry_out(action, command, None, actor, reason)
+    fn command(&self, command: Command, by: Signature) -> Result<Receipt, CommandError> {
+        self.carry_out(command, None, by)
     }
 
     fn carry_out(
         &self,
-        action: Action,
         command: Command,
         table: Option<Table>,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        by: Signature,
     ) -> Result<Receipt, CommandError> {
-        check_texts(&actor, &reason)?;
-        let (changed, status) = self.shared.command(action, command, table, actor, reason)?;
+        let action = command.action();
+        let (changed, status) = self.shared.command(command, table, by)?;
         Ok(Receipt {
             action,
             changed,
@@ -476,25 +404,4 @@ impl MaintenanceHandle {
     pub(crate) fn shared(&self) -> &Arc<Root> {
         &self.shared
     }
-}
-
-fn check_texts(actor: &str, reason: &str) -> Result<(), CommandError> {
-    check_text("actor", actor, LONGEST_ACTOR)?;
-    check_text("reason", reason, LONGEST_REASON)
-}
-
-fn check_text(field: &'static str, text: &str, most: usize) -> Result<(), CommandError> {
-    let length = if text.trim().is_empty() {
-        0
-    } else {
-        text.len()
-    };
-    if (1..=most).contains(&length) {
-        return Ok(());
-    }
-    Err(CommandError::Text {
-        field,
-        length,
-        most,
-    })
 }

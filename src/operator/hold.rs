@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::machine::Passing;
+use crate::{
+    error::CommandError,
+    machine::{Command, Engagement, Passing, Signature, check_text},
+};
+
+/// How long a message may be, in bytes: each refusal and each status shows it.
+const LONGEST_MESSAGE: usize = 2048;
 
 /// An operator's hold: who, why, and for how long at most.
 ///
@@ -16,11 +22,11 @@ use crate::machine::Passing;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a hold does nothing until `engage`"]
 pub struct Hold {
-    pub(super) actor: Arc<str>,
-    pub(super) reason: Arc<str>,
-    pub(super) expiry: Option<Duration>,
-    pub(super) passing: Passing,
-    pub(super) message: Option<Arc<str>>,
+    actor: Arc<str>,
+    reason: Arc<str>,
+    expiry: Option<Duration>,
+    passing: Passing,
+    message: Option<Arc<str>>,
 }
 
 impl Hold {
@@ -85,5 +91,21 @@ impl Hold {
             message: Some(message.into()),
             ..self
         }
+    }
+    /// The command that engages the hold, and its signature; all of it checked.
+    pub(super) fn into_command(self) -> Result<(Command, Signature), CommandError> {
+        if self.expiry == Some(Duration::ZERO) {
+            return Err(CommandError::NoTime);
+        }
+        if let Some(message) = &self.message {
+            check_text("message", message, LONGEST_MESSAGE)?;
+        }
+        let engagement = Engagement {
+            expiry: self.expiry,
+            passing: self.passing,
+            message: self.message,
+        };
+        let by = Signature::new(self.actor, self.reason)?;
+        Ok((Command::Engage(engagement), by))
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     error::CommandError,
     exemptions::{CallNames, Table},
     facts::{
-        audit::{Action, AuditEntry},
+        audit::AuditEntry,
         event::{Event, EventKind},
         mode::{Cause, Mode},
         outcome::{Outcome, Verdict},
@@ -47,7 +47,7 @@ use crate::{
         status::Status,
     },
     machine::{
-        Asker, Birth, Command, Ending, Machine, Role, Traffic,
+        Asker, Birth, Command, Ending, Machine, Role, Signature, Traffic,
         word::{Op, Word, era_bits},
     },
     state::{gate::Gate, journal::Journal},
@@ -479,15 +479,14 @@ impl Shared {
     /// Carries out a command; `table` are the exemptions that it puts in force.
     pub(crate) fn command(
         &self,
-        action: Action,
         command: Command,
         table: Option<Table>,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        by: Signature,
     ) -> Result<(bool, Status), CommandError> {
         let now = self.now();
+        let action = command.action();
         let (changed, status) = self.locked_at(now, |machine| {
-            let changed = machine.command(command, &actor, &reason)?;
+            let changed = machine.command(command, &by)?;
             // Under the lock, so that the last in the audit trail is the one in force.
             if let Some(table) = table {
                 self.exemptions.publish(Arc::new(table));
@@ -495,8 +494,8 @@ impl Shared {
             let entry = AuditEntry {
                 number: 0,
                 at: machine.wall_now(),
-                actor,
-                reason,
+                actor: by.actor,
+                reason: by.reason,
                 action,
                 changed,
             };

@@ -84,8 +84,7 @@ impl Told {
     }
 
     fn command(&mut self, command: Command) -> Result<bool, CommandError> {
-        self.machine
-            .command(command, &"on-call".into(), &"ticket 4711".into())
+        self.machine.command(command, &signature())
     }
 
     fn ok(&mut self, command: Command) {
@@ -230,10 +229,10 @@ fn a_trip_beneath_a_hold_finds_the_serving_that_was() {
         told.look(at(10));
         told.prove();
         if beneath_bypass {
-            told.ok(Command::Bypass(true));
+            told.ok(Command::Bypass);
             told.engage();
             told.look(at(20));
-            told.ok(Command::Bypass(false));
+            told.ok(Command::EndBypass);
         } else {
             told.look(at(20));
             told.engage();
@@ -398,7 +397,7 @@ fn the_shadow_of_a_trip_out_of_a_long_serving_waits_the_base_wait() {
     told.fail();
     told.look(at(10));
     told.prove();
-    told.ok(Command::DryRun(true));
+    told.ok(Command::DryRun);
     told.look(at(20));
     told.fail();
     // The trips of long ago once showed in it.
@@ -413,7 +412,7 @@ fn a_shadow_ends_when_a_new_policy_would_not_trip() {
         .with_min_calls(10);
     for replacement in [retuned, policy().with_window(Window::calls(20))] {
         let mut told = Told::new(&policy());
-        told.ok(Command::DryRun(true));
+        told.ok(Command::DryRun);
         told.fail();
         told.look(at(10));
         assert!(told.shadow().is_some(), "a rule would still trip");
@@ -430,7 +429,7 @@ fn a_shadow_ends_when_a_new_policy_would_not_trip() {
 #[test]
 fn a_shadow_ends_before_a_real_episode_begins() {
     let mut told = Told::new(&policy());
-    told.ok(Command::DryRun(true));
+    told.ok(Command::DryRun);
     told.fail();
     told.events();
     told.engage();
@@ -472,9 +471,8 @@ fn the_generation_is_the_wall_clock_s_or_one_more() {
 #[test]
 fn the_largest_generation_stays() {
     let mut machine = birth_at(MAX_GENERATION);
-    let (actor, reason) = ("on-call".into(), "drill".into());
     for command in [super::engage(None, false), Command::Release] {
-        machine.command(command, &actor, &reason).unwrap();
+        machine.command(command, &signature()).unwrap();
     }
     assert_eq!(machine.generation(), MAX_GENERATION);
 }
