@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
-    Machine, Shadow, Slot, State,
-    probing::Stage,
-    trip_rules::{evidence, judge},
-    word::era_bits,
-};
+use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
     counting::window::Landing,
     facts::{
         event::EventKind,
-        evidence::{Evidence, Rule},
+        evidence::Rule,
         outcome::{Outcome, Verdict},
     },
 };
@@ -74,9 +69,7 @@ impl Machine {
                     } else {
                         return None;
                     };
-                    if let Some(open) = &mut self.episode {
-                        open.episode.probes += 1;
-                    }
+                    self.episodes.note_probe();
                     Some(Role::Probe(slot))
                 }
             },
@@ -142,35 +135,14 @@ impl Machine {
 
     fn settle_plain(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
         self.heed_retry_after(verdict, at);
-        let trips = self.trips_before(at);
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        if let Landing::Failure { .. } | Landing::Hung { .. } = landing {
-            serving.last_code = verdict.code;
+        match serving.record(landing, verdict.code, &self.rules, at) {
+            Some(evidence) if self.switches.armed() => self.trip(evidence, None, at),
+            Some(evidence) if serving.shadow.is_none() => self.begin_shadow(evidence, at),
+            Some(_) | None => self.end_shadow_if_over(at),
         }
-        serving.window.record(landing, at);
-        let last_code = serving.last_code;
-        if let Some(evidence) = judge(&self.rules, &serving.window, landing, last_code, at) {
-            if self.switches.armed() {
-                self.trip(evidence, None, at);
-                return;
-            }
-            if serving.shadow.is_none() {
-                let wait = self.backoff.preview(&self.rules, trips, at);
-                let until = at.after(wait);
-                serving.shadow = Some(Shadow {
-                    since: at,
-                    evidence,
-                    wait,
-                    until,
-                    look_at: until,
-                });
-                self.tell(at, EventKind::WouldHaveTripped { evidence, wait });
-                return;
-            }
-        }
-        self.end_shadow_if_over(at);
     }
 
     fn settle_probe(&mut self, slot: Slot, landing: Landing, verdict: Verdict, at: Moment) {
@@ -234,6 +206,29 @@ impl Machine {
         self.reconcile(at);
     }
 
+    /// What time alone does to the probes and to a ramp.
+    pub(super) fn probing_falls_due(&mut self, at: Moment) {
+        let State::Probing(probing) = &mut self.state else {
+            return;
+        };
+        match &mut probing.stage {
+            Stage::Trials(slots) if slots.lease_end() <= at => {
+                let lease = probing.trials.lease;
+                probing.record(Landing::Failure { slow: false }, at);
+                let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);
+                self.trip(evidence, None, at);
+            }
+            Stage::Trials(slots) => {
+                slots.warned = true;
+                self.tell(at, EventKind::WaitingForProbe);
+            }
+            Stage::Ramp(_) => {
+                self.causes.tripped = None;
+                self.reconcile(at);
+            }
+        }
+    }
+
     fn settle_ramp(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
         self.heed_retry_after(verdict, at);
         let State::Probing(probing) = &mut self.state else {
@@ -252,9 +247,5 @@ impl Machine {
         if let Some(span) = verdict.retry_after {
             self.backoff.partner_asked(span, &self.rules, at);
         }
-    }
-
-    pub(super) fn evidence(&self, rule: Rule, last_code: Option<u16>, at: Moment) -> Evidence {
-        evidence(rule, self.live_counts(at), last_code)
     }
 }

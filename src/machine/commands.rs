@@ -202,10 +202,7 @@ impl Machine {
         self.tell(at, EventKind::WindowReset);
         self.end_shadow(at);
         match &mut self.state {
-            State::Serving(serving) => {
-                serving.window.clear();
-                serving.last_code = None;
-            }
+            State::Serving(serving) => serving.clear(),
             State::Maintenance { frozen, .. } => *frozen = Counts::default(),
             // `clear` came before: nothing is left to probe for. A later cause may hold; then the probes begin anew.
             State::Probing(probing) => {

@@ -1,10 +1,14 @@
 //! The state as operators see it.
 
-use super::{Machine, Passing, State, probing::Stage};
+use std::time::SystemTime;
+
+use super::{Machine, Passing, State, causes::Held, probing::Stage, word::Op};
 use crate::{
     base::moment::Moment,
     counting::window::Counts,
     facts::{
+        episode::Episode,
+        event::Event,
         mode::Cause,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
@@ -12,6 +16,94 @@ use crate::{
 };
 
 impl Machine {
+    /// What the gate is to do until the next deadline.
+    pub(crate) fn op(&self) -> Op {
+        match self.state {
+            State::Serving(_) if self.next_deadline() == Moment::NEVER => Op::Serve,
+            State::Serving(_) => Op::ServeUntil,
+            State::Maintenance { .. } => Op::Refuse,
+            State::Probing(_) => Op::Ask,
+        }
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Takes over the place of another machine, whose generation was `floor` (R17).
+    pub(crate) fn generation_at_least(&mut self, floor: u64) {
+        self.generation = self.generation.max(floor);
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The cause to name.
+    pub(crate) fn first_cause(&self) -> Option<Cause> {
+        self.causes.first()
+    }
+
+    /// The operator's hold.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.causes.operator.as_ref()
+    }
+
+    /// When the gate shut.
+    pub(crate) fn shut_since(&self) -> SystemTime {
+        let began = self.episodes.began();
+        began.unwrap_or_else(|| self.wall.at(self.since))
+    }
+
+    /// Until when the gate stays shut at least; [`Moment::NEVER`] if nobody knows.
+    pub(crate) fn known_end(&self) -> Moment {
+        match self.state {
+            State::Maintenance { .. } => self.causes.known_end(),
+            State::Serving(_) | State::Probing(_) => Moment::NEVER,
+        }
+    }
+
+    /// When maintenance will be over, where somebody said so; [`Moment::NEVER`] otherwise.
+    pub(crate) fn promised_end(&self) -> Moment {
+        match self.state {
+            State::Maintenance { .. } => self.causes.promised_end(),
+            State::Serving(_) | State::Probing(_) => Moment::NEVER,
+        }
+    }
+
+    /// Whether the gate lets reads pass, and nothing else.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(
+            self.state,
+            State::Maintenance {
+                passing: Passing::Reads,
+                ..
+            }
+        )
+    }
+
+    pub(crate) fn wall_at(&self, moment: Moment) -> SystemTime {
+        self.wall.at(moment)
+    }
+
+    /// What happened since this was last asked.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The episodes that ended since this was last asked.
+    pub(crate) fn take_ended(&mut self) -> Vec<Episode> {
+        self.episodes.take_ended()
+    }
+
+    pub(crate) fn wall_now(&self) -> SystemTime {
+        self.wall.at(self.now)
+    }
+
     pub(crate) fn status(&self) -> Status {
         let at = self.now;
         let until = self.known_end();
@@ -49,7 +141,7 @@ impl Machine {
                 ..self.calls
             },
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
-            episode: self.episode.as_ref().map(|open| open.so_far(self.traffic)),
+            episode: self.episodes.so_far(self.traffic),
             pings: self.pings,
             // Not the machine's to know: `Shared` adds them.
             partner_says: None,

@@ -3,13 +3,18 @@
 mod model;
 mod promises;
 
+use std::time::Duration;
+
 use proptest::{prelude::*, test_runner::TestCaseError};
 
 use self::model::{Call, Model, NEVER, Numbers, SECOND, Stretch};
-use super::*;
+use super::{word::Op, *};
 use crate::{
     error::CommandError,
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        mode::Cause,
+        outcome::{Outcome, Verdict},
+    },
     policy::window::Window,
 };
 

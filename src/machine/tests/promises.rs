@@ -1,7 +1,10 @@
 //! One promise of the machine a test; what the model found once is among them.
 
-use super::{episodes::TIMELINE_ROWS, *};
-use crate::policy::{Policy, rate::Rate};
+use super::{super::episodes::TIMELINE_ROWS, *};
+use crate::{
+    facts::evidence::Rule,
+    policy::{Policy, rate::Rate},
+};
 
 fn policy() -> Policy {
     Policy::new(Window::calls(10), Rate::HALF)
