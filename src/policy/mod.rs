@@ -10,7 +10,7 @@ pub(crate) mod rate;
 pub(crate) mod rules;
 pub(crate) mod window;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     base::{moment::nanos, span::Span},
@@ -276,17 +276,40 @@ impl Policy {
 
     /// The policy as the machine keeps it: checked, and filled up.
     pub(crate) fn rules(&self) -> Result<Rules, PolicyError> {
+        self.check_window()?;
+        self.check_that_a_rule_is_on()?;
+        self.check_spans()?;
+        let longest_wait = self.check_waits()?;
+        let trials = self.check_trials()?;
+        Ok(Rules {
+            window: self.window,
+            min_calls: self.min_calls.into(),
+            failure_rate: self.failure_rate,
+            consecutive: self.consecutive.map(u64::from),
+            slow_calls: self.slow_calls,
+            abandoned_all: self.abandoned_all,
+            hang_limit: self.hang_limit,
+            wait: self.wait,
+            wait_factor: self.wait_factor,
+            longest_wait,
+            jitter: self.jitter,
+            trials,
+            ping_every: self.ping_every,
+        })
+    }
+
+    /// Checks the window, and that it can hold what is judged in it.
+    fn check_window(&self) -> Result<(), PolicyError> {
         match self.window {
             Window::Calls(size) => {
-                within("window", u64::from(size), 1..=10_000_000, "calls")?;
-                self.fits("min_calls", self.min_calls, size)?;
-                if let Some(run) = self.consecutive {
-                    self.fits("consecutive_failures", run, size)?;
-                }
+                within("window", size, 1..=10_000_000, " calls")?;
+                let of = ", the size of the window";
+                within("min_calls", self.min_calls, 1..=size, of)?;
+                within_if("consecutive_failures", self.consecutive, 1..=size, of)
             }
             Window::Time { length, buckets } => {
                 positive("window", length)?;
-                within("window buckets", u64::from(buckets), 1..=3600, "buckets")?;
+                within("window buckets", buckets, 1..=3600, " buckets")?;
                 if nanos(length) < u64::from(buckets) {
                     return Err(PolicyError::new(
                         "window",
@@ -294,43 +317,43 @@ impl Policy {
                         "at least a nanosecond a bucket",
                     ));
                 }
-                within(
-                    "min_calls",
-                    u64::from(self.min_calls),
-                    1..=u64::from(u32::MAX),
-                    "calls",
-                )?;
-                if let Some(run) = self.consecutive {
-                    within(
-                        "consecutive_failures",
-                        u64::from(run),
-                        1..=u64::from(u32::MAX),
-                        "failures",
-                    )?;
-                }
+                within("min_calls", self.min_calls, 1..=u32::MAX, " calls")?;
+                within_if(
+                    "consecutive_failures",
+                    self.consecutive,
+                    1..=u32::MAX,
+                    " failures",
+                )
             }
         }
-        if self.failure_rate.is_none()
-            && self.consecutive.is_none()
-            && self.slow_calls.is_none()
-            && !self.abandoned_all
+    }
+
+    fn check_that_a_rule_is_on(&self) -> Result<(), PolicyError> {
+        if self.failure_rate.is_some()
+            || self.consecutive.is_some()
+            || self.slow_calls.is_some()
+            || self.abandoned_all
         {
-            return Err(PolicyError::new(
-                "rules",
-                "all off".into(),
-                "at least one of failure_rate, consecutive_failures, slow_calls, abandoned_all on",
-            ));
+            return Ok(());
         }
-        if let Some(slow) = self.slow_calls {
-            positive("slow_calls", slow.longer_than)?;
-        }
+        Err(PolicyError::new(
+            "rules",
+            "all off".into(),
+            "at least one of failure_rate, consecutive_failures, slow_calls, abandoned_all on",
+        ))
+    }
+
+    fn check_spans(&self) -> Result<(), PolicyError> {
+        positive_if("slow_calls", self.slow_calls.map(|slow| slow.longer_than))?;
         positive("hang_limit", self.hang_limit)?;
         positive("wait", self.wait)?;
         positive("lease", self.lease)?;
         positive("ping_every", self.ping_every)?;
-        if let Some(ramp) = self.ramp {
-            positive("ramp", ramp)?;
-        }
+        positive_if("ramp", self.ramp)
+    }
+
+    /// Checks how waits grow; returns the longest.
+    fn check_waits(&self) -> Result<Duration, PolicyError> {
         // Written so that NaN fails, here and below.
         if !(self.wait_factor >= 1.0 && self.wait_factor.is_finite()) {
             return Err(PolicyError::new(
@@ -339,9 +362,8 @@ impl Policy {
                 "1 or more, and finite",
             ));
         }
-        let longest_wait = self
-            .longest_wait
-            .unwrap_or_else(|| self.wait.max(Duration::from_secs(300)));
+        let by_default = || self.wait.max(Duration::from_secs(300));
+        let longest_wait = self.longest_wait.unwrap_or_else(by_default);
         if longest_wait < self.wait {
             return Err(PolicyError::new(
                 "longest wait",
@@ -356,48 +378,27 @@ impl Policy {
                 "0 to less than 1",
             ));
         }
-        within("probes", u64::from(self.probes), 1..=10_000, "probes")?;
-        within(
-            "successes_needed",
-            u64::from(self.successes_needed),
-            1..=10_000,
-            "successes",
-        )?;
-        Ok(Rules {
-            window: self.window,
-            min_calls: u64::from(self.min_calls),
-            failure_rate: self.failure_rate,
-            consecutive: self.consecutive.map(u64::from),
-            slow_calls: self.slow_calls,
-            abandoned_all: self.abandoned_all,
-            hang_limit: self.hang_limit,
-            wait: self.wait,
-            wait_factor: self.wait_factor,
-            longest_wait,
-            jitter: self.jitter,
-            trials: Trials {
-                probes: self.probes,
-                needed: self.successes_needed,
-                lease: self.lease,
-                ramp: self.ramp.map(|duration| Ramp {
-                    duration,
-                    start: self.ramp_start,
-                }),
-            },
-            ping_every: self.ping_every,
-        })
+        Ok(longest_wait)
     }
 
-    /// Refuses what a window of `size` calls could never hold.
-    fn fits(&self, field: &'static str, value: u32, size: u32) -> Result<(), PolicyError> {
-        if (1..=size).contains(&value) {
-            return Ok(());
-        }
-        Err(PolicyError::new(
-            field,
-            value.to_string(),
-            format!("1 to {size}, the size of the window"),
-        ))
+    /// Checks what proves a recovery.
+    fn check_trials(&self) -> Result<Trials, PolicyError> {
+        within("probes", self.probes, 1..=10_000, " probes")?;
+        within(
+            "successes_needed",
+            self.successes_needed,
+            1..=10_000,
+            " successes",
+        )?;
+        Ok(Trials {
+            probes: self.probes,
+            needed: self.successes_needed,
+            lease: self.lease,
+            ramp: self.ramp.map(|duration| Ramp {
+                duration,
+                start: self.ramp_start,
+            }),
+        })
     }
 }
 
@@ -412,11 +413,16 @@ fn positive(field: &'static str, span: Duration) -> Result<(), PolicyError> {
     Ok(())
 }
 
+fn positive_if(field: &'static str, span: Option<Duration>) -> Result<(), PolicyError> {
+    span.map_or(Ok(()), |span| positive(field, span))
+}
+
+/// Checks that `value` is in the range that is `allowed`; `of` completes the sentence.
 fn within(
     field: &'static str,
-    value: u64,
-    allowed: std::ops::RangeInclusive<u64>,
-    unit: &str,
+    value: u32,
+    allowed: RangeInclusive<u32>,
+    of: &str,
 ) -> Result<(), PolicyError> {
     if allowed.contains(&value) {
         return Ok(());
@@ -425,6 +431,15 @@ fn within(
     Err(PolicyError::new(
         field,
         value.to_string(),
-        format!("{least} to {most} {unit}"),
+        format!("{least} to {most}{of}"),
     ))
+}
+
+fn within_if(
+    field: &'static str,
+    value: Option<u32>,
+    allowed: RangeInclusive<u32>,
+    of: &str,
+) -> Result<(), PolicyError> {
+    value.map_or(Ok(()), |value| within(field, value, allowed, of))
 }
