@@ -493,19 +493,7 @@ impl Model {
         }
         let frozen = self.counts();
         if from == Mode::Serving {
-            if self.hold.is_some() {
-                // A trip beneath the hold finds the `Serving` that was.
-                self.trips = self.trips_so_far();
-            }
-            self.end_shadow();
-            self.episodes += 1;
-            self.episode = Some(self.episodes);
-            let cause = if self.hold.is_some() {
-                Cause::Operator
-            } else {
-                Cause::Tripped
-            };
-            self.tell(Told::EpisodeBegan(self.episodes, cause));
+            self.leave_serving();
         }
         self.stretch = match to {
             Mode::Serving => Stretch::serving(self.numbers.window),
@@ -532,6 +520,22 @@ impl Model {
             self.generation = by_clock.max(self.generation + 1);
             self.tell(Told::Recovered(episode, self.generation));
         }
+    }
+
+    fn leave_serving(&mut self) {
+        if self.hold.is_some() {
+            // A trip beneath the hold finds the `Serving` that was.
+            self.trips = self.trips_so_far();
+        }
+        self.end_shadow();
+        self.episodes += 1;
+        self.episode = Some(self.episodes);
+        let cause = if self.hold.is_some() {
+            Cause::Operator
+        } else {
+            Cause::Tripped
+        };
+        self.tell(Told::EpisodeBegan(self.episodes, cause));
     }
 
     fn trip(&mut self, fired: Vec<Fired>, wait: u64) {
