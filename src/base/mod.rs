@@ -1,4 +1,4 @@
-//! What everything else stands on: time, text and memory tricks that know nothing of maintenance.
+//! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]

@@ -1,8 +1,8 @@
-//! A point on the layer's one time line.
+//! A point on the layer's time line.
 //!
-//! The machine, the tally and the gate never see a clock: they are given [`Moment`]s, nanoseconds
-//! since the layer was built. A `u64` of them lasts 584 years, fits an atomic, and saturates where a
-//! `std::time::Instant` would panic.
+//! The machine, the window and the gate never read a clock. They are given [`Moment`]s, which count
+//! nanoseconds since the layer was built. A `u64` of nanoseconds lasts 584 years and fits an
+//! atomic. Its arithmetic saturates where that of `std::time::Instant` would panic.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ pub(crate) struct Moment(pub(crate) u64);
 impl Moment {
     /// When the layer was built.
     pub(crate) const ORIGIN: Self = Self(0);
-    /// Later than everything: a deadline that is not there.
+    /// Later than every other moment: stands for a deadline that does not exist.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// This moment plus `span`; a span that does not fit gives [`Moment::NEVER`].
+    /// Returns this moment plus `span`. A sum that does not fit is [`Moment::NEVER`].
     #[inline]
     pub(crate) fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
-    /// The time since `earlier`; zero if `earlier` is later.
+    /// Returns the time since `earlier`; zero if `earlier` is the later of the two.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment itself, unless it is [`Moment::NEVER`].
+    /// Returns the moment; `None` for [`Moment::NEVER`].
     #[inline]
     pub(crate) fn known(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }
 }
 
-/// `span` in nanoseconds; one longer than 584 years saturates.
+/// Converts `span` to nanoseconds. A span longer than 584 years saturates.
 #[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
     let seconds = span.as_secs().checked_mul(1_000_000_000);

@@ -1,8 +1,8 @@
-//! A span of time as people write it.
+//! A duration as text for people.
 
 use std::{fmt, time::Duration};
 
-/// A span for people: `30 s`, `1.5 s`, `250 ms`, `7 ns`.
+/// Shows a duration in one unit: `30 s`, `1.5 s`, `250 ms`, `7 ns`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -15,7 +15,7 @@ impl fmt::Display for Span {
         } else {
             return write!(f, "{} ns", self.0.as_nanos());
         };
-        // One decimal at most, and none that says nothing.
+        // Rounded to one decimal. The formatter leaves a trailing `.0` out.
         let value = (value * 10.0).round() / 10.0;
         write!(f, "{value} {unit}")
     }
