@@ -227,11 +227,11 @@ fn r22_bad_exemptions_are_an_error() {
     };
     assert_eq!(
         built(&[Exemption::call("", "why")]),
-        "exemptions: the around calls exemption number 1 has no name: give the endpoint's name or pattern"
+        "exemptions: exemption 1 (around calls) has no name: give the name or the pattern of the endpoint"
     );
     assert_eq!(
         built(&[Exemption::call("invoice.read", " ")]),
-        "exemptions: the exemption of `invoice.read` has no reason: say why maintenance must not touch it"
+        "exemptions: the exemption of `invoice.read` has no reason: say why maintenance must not affect it"
     );
     let twice = Exemption::call("invoice.read", "why");
     assert_eq!(
