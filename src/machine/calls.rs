@@ -1,4 +1,4 @@
-//! The request path: admission, and what the end of a call changes.
+//! The calls: admission, and what the end of a call changes.
 
 use std::time::Duration;
 
@@ -13,41 +13,42 @@ use crate::{
     },
 };
 
-/// What a call may do in `Probing`.
+/// The kind of a call that asks for admission: it matters in `Probing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// A customer's call that may probe.
     Eligible,
-    /// A customer's call that may not.
+    /// A customer's call that may not probe.
     Ineligible,
-    /// A customer's call that passes in `Serving` alone, a ramp included.
+    /// A customer's call that passes in `Serving` only: it may not probe and has no part in a ramp.
     Barred,
     /// A synthetic ping.
     Ping,
 }
 
-/// What an admitted call is to the machine.
+/// How the machine counts an admitted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Counts in the window of `Serving`.
+    /// The call counts in the window of `Serving`.
     Plain,
-    /// Holds a slot.
+    /// The call is a probe and holds a slot.
     Probe(Slot),
-    /// Counts in the window of the ramp.
+    /// The call counts in the window of the ramp.
     Ramp,
 }
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
-    /// With a verdict, after so long.
+    /// The call got a verdict. `took` is how long it took.
     Judged { verdict: Verdict, took: Duration },
-    /// Dropped after nothing had come from the partner for so long (R6).
+    /// The call was dropped. `quiet` is how long nothing had come from the partner (R6).
     Dropped { quiet: Duration },
 }
 
 impl Machine {
-    /// Asks for admission around calls to the partner, at a moment that was ticked to.
+    /// Admits a call to the partner, or refuses it with `None`. The caller has ticked to the
+    /// current moment.
     pub(crate) fn admit(&mut self, asker: Asker) -> Option<Role> {
         let now = self.now;
         let pinged = self.pings > 0;
@@ -56,19 +57,18 @@ impl Machine {
             State::Maintenance { .. } => None,
             State::Probing(probing) => match &mut probing.stage {
                 Stage::Ramp(_) if asker == Asker::Barred => None,
-                // Every other call takes part in a ramp, whether it may probe or not (R15).
+                // All other calls take part in a ramp, whether they may probe or not (R15).
                 Stage::Ramp(climb) => climb.draw(now).then_some(Role::Ramp),
                 Stage::Trials(_) => {
-                    let may = match asker {
+                    let may_probe = match asker {
                         Asker::Eligible => !pinged,
                         Asker::Ineligible | Asker::Barred => false,
                         Asker::Ping => true,
                     };
-                    let slot = if may {
-                        probing.take_slot(now)?
-                    } else {
+                    if !may_probe {
                         return None;
-                    };
+                    }
+                    let slot = probing.take_slot(now)?;
                     self.episodes.note_probe();
                     Some(Role::Probe(slot))
                 }
@@ -76,7 +76,7 @@ impl Machine {
         }
     }
 
-    /// Whether the gate before one's own routes lets a request through; it never takes a slot (R13).
+    /// Whether a view before routes lets a request pass. Such a view never takes a slot (R13).
     pub(crate) fn lets_through(&self, asker: Asker) -> bool {
         match &self.state {
             State::Serving(_) => true,
@@ -88,7 +88,8 @@ impl Machine {
         }
     }
 
-    /// Ends a call that was admitted in `era`; the ticket guarantees that this happens once (R5).
+    /// Ends a call that was admitted in `era`. The call's ticket guarantees that this happens once
+    /// (R5).
     pub(crate) fn settle(&mut self, role: Role, era: u32, ending: Ending) {
         let at = self.now;
         let landing = self.landing(ending);
@@ -98,7 +99,7 @@ impl Machine {
             Landing::Neutral => self.calls.neutral += 1,
             Landing::Abandoned => self.calls.abandoned += 1,
         }
-        // A late answer says nothing about a later era (R8).
+        // A late answer is no evidence about a later era (R8).
         if era != era_bits(self.era) {
             self.calls.late += 1;
             return;
@@ -152,24 +153,17 @@ impl Machine {
         let Stage::Trials(slots) = &mut probing.stage else {
             return;
         };
-        // A slot that is not taken any more belongs to a lease that ended: the era would have ended with it.
+        // A probe whose lease ended no longer holds its slot. The end of the lease also ended the
+        // era, so the era check in `settle` has already sorted that probe out.
         if !slots.give_back(slot, at) {
             return;
         }
-        let asked = verdict.retry_after.filter(|span| !span.is_zero());
-        let asked = asked.filter(|_| {
-            verdict.outcome != Outcome::Success && matches!(verdict.code, None | Some(429 | 503))
-        });
-        match landing {
-            Landing::Success { .. } => slots.successes += 1,
-            Landing::Failure { .. }
-            | Landing::Hung { .. }
-            | Landing::Neutral
-            | Landing::Abandoned => {}
+        if let Landing::Success { .. } = landing {
+            slots.successes += 1;
         }
         let proven = slots.successes >= probing.trials.needed;
         probing.record(landing, at);
-        if let Some(retry_after) = asked {
+        if let Some(retry_after) = pause_asked(verdict) {
             let evidence = self.evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
             let wait = retry_after.min(self.rules.longest_wait);
             self.trip(evidence, Some(wait), at);
@@ -186,7 +180,7 @@ impl Machine {
         }
     }
 
-    /// The last needed success landed; nothing is in flight (R12).
+    /// Ends the trials after the last needed success. Nothing is in flight (R12).
     fn proven(&mut self, at: Moment) {
         self.backoff.partner_is_back();
         let State::Probing(probing) = &mut self.state else {
@@ -206,7 +200,7 @@ impl Machine {
         self.reconcile(at);
     }
 
-    /// What time alone does to the probes and to a ramp.
+    /// Applies a deadline of `Probing`: a lease, the warning, or the end of the ramp.
     pub(super) fn probing_falls_due(&mut self, at: Moment) {
         let State::Probing(probing) = &mut self.state else {
             return;
@@ -248,4 +242,11 @@ impl Machine {
             self.backoff.partner_asked(span, &self.rules, at);
         }
     }
+}
+
+/// Returns how long the partner asked not to be called, if the verdict on a probe says so (R14).
+fn pause_asked(verdict: Verdict) -> Option<Duration> {
+    let asks =
+        verdict.outcome != Outcome::Success && matches!(verdict.code, None | Some(429 | 503));
+    verdict.retry_after.filter(|span| asks && !span.is_zero())
 }

@@ -1,4 +1,4 @@
-//! What operators want, and what it changes (R19, R20, R23).
+//! The commands of operators, and what each of them changes (R19, R20, R23).
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     policy::rules::Rules,
 };
 
-/// An operator's command, with what the machine needs to carry it out.
+/// A command of an operator, with the data that the machine needs for it.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     Engage(Engagement),
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     ReplaceExemptions,
 }
 
-/// How an operator wants maintenance to be held.
+/// The properties of a hold to engage.
 #[derive(Debug, Clone)]
 pub(crate) struct Engagement {
     pub(crate) expiry: Option<Duration>,
@@ -44,7 +44,7 @@ pub(crate) struct Engagement {
 }
 
 impl Command {
-    /// The verb, as the audit trail shows it.
+    /// Returns the verb that the audit trail shows.
     pub(crate) fn action(&self) -> Action {
         match self {
             Self::Engage(_) => Action::Engage,
@@ -147,7 +147,8 @@ impl Machine {
         Ok(true)
     }
 
-    /// Ends the hold and leaves a trip whose wait is over: a new one, unless there is one beneath the hold.
+    /// Ends the hold and leaves a trip whose wait is over: the one beneath the hold, or else a new
+    /// one.
     fn release_verified(&mut self, by: &Signature, at: Moment) -> Result<bool, CommandError> {
         self.needs_no_bypass()?;
         self.end_hold(at)?;
@@ -167,7 +168,8 @@ impl Machine {
     fn trip_by_command(&mut self, by: &Signature, at: Moment) -> Result<bool, CommandError> {
         self.needs_no_bypass()?;
         let evidence = self.evidence(Rule::Command, None, at);
-        // A running wait is begun again, not grown: the partner has not failed once more.
+        // A wait that is running starts again with the same length: the partner has not failed
+        // again.
         let trip = self.causes.tripped.as_ref();
         let running = trip.filter(|trip| at < trip.until).map(|trip| trip.wait);
         self.forget_old_trips(at);
@@ -204,7 +206,8 @@ impl Machine {
         match &mut self.state {
             State::Serving(serving) => serving.clear(),
             State::Maintenance { frozen, .. } => *frozen = Counts::default(),
-            // `clear` came before: nothing is left to probe for. A later cause may hold; then the probes begin anew.
+            // After `clear` no cause is left that leads to `Probing`. A further cause could: then
+            // the probes start again.
             State::Probing(probing) => {
                 *probing = Probing::begin(probing.trials, self.rules.wait, at);
             }
@@ -212,7 +215,7 @@ impl Machine {
         true
     }
 
-    /// Sets both switches. Rules that may not act leave no trip behind.
+    /// Sets both switches. Rules that do not act leave no trip in force.
     fn switch(&mut self, switches: Switches, at: Moment) -> bool {
         if self.switches == switches {
             return false;
@@ -240,7 +243,7 @@ impl Machine {
             serving.window = Tally::new(self.rules.window);
         }
         self.tell(at, EventKind::PolicyReplaced);
-        // Under the new thresholds, or with an empty window, no rule may trip any more.
+        // With the new thresholds, or with an empty window, perhaps no rule would trip.
         self.end_shadow_if_over(at);
         true
     }

@@ -1,4 +1,4 @@
-//! Episodes: from leaving `Serving` to returning to it.
+//! The episodes: periods from leaving `Serving` to the return to it.
 
 use std::time::SystemTime;
 
@@ -8,10 +8,10 @@ use crate::facts::{
     mode::{Cause, Mode},
 };
 
-/// How many mode changes an episode's timeline shows.
+/// How many mode changes the timeline of an episode keeps.
 pub(super) const TIMELINE_ROWS: usize = 64;
 
-/// What passed by without the lock: counted outside, read here.
+/// The requests that passed or were refused without the lock. The caller of `tick` counts them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
     pub(crate) admitted: u64,
@@ -21,10 +21,11 @@ pub(crate) struct Traffic {
     pub(crate) reads: u64,
 }
 
-/// The episode under way, and those that ended since they were last asked for.
+/// The episode under way, and those that ended since the last [`take_ended`](Self::take_ended).
 #[derive(Debug, Default)]
 pub(super) struct Episodes {
     open: Option<Open>,
+    /// The number of episodes so far.
     begun: u64,
     ended: Vec<Episode>,
 }
@@ -32,12 +33,12 @@ pub(super) struct Episodes {
 #[derive(Debug)]
 struct Open {
     episode: Episode,
-    /// What had passed by when it began.
+    /// The traffic at its beginning.
     before: Traffic,
 }
 
 impl Episodes {
-    /// Begins an episode; returns its number.
+    /// Begins an episode. Returns its number.
     pub(super) fn begin(&mut self, at: SystemTime, traffic: Traffic) -> u64 {
         self.begun += 1;
         let episode = Episode {
@@ -60,7 +61,7 @@ impl Episodes {
         self.begun
     }
 
-    /// Adds to the episode what holds now.
+    /// Adds the active causes to the episode.
     pub(super) fn note_causes(&mut self, causes: &Causes) {
         let Some(Open { episode, .. }) = &mut self.open else {
             return;
@@ -94,7 +95,7 @@ impl Episodes {
         }
     }
 
-    /// Ends the episode under way; returns its number.
+    /// Ends the episode under way. Returns its number.
     pub(super) fn end(&mut self, at: SystemTime, generation: u64, traffic: Traffic) -> Option<u64> {
         let episode = self.open.take()?.so_far(traffic);
         let id = episode.id;
@@ -106,17 +107,17 @@ impl Episodes {
         Some(id)
     }
 
-    /// The episode under way, with what has passed by until now.
+    /// Returns the episode under way, with the traffic up to now.
     pub(super) fn so_far(&self, traffic: Traffic) -> Option<Episode> {
         self.open.as_ref().map(|open| open.so_far(traffic))
     }
 
-    /// When the episode under way began.
+    /// Returns when the episode under way began.
     pub(super) fn began(&self) -> Option<SystemTime> {
         self.open.as_ref().map(|open| open.episode.began)
     }
 
-    /// The episodes that ended since this was last asked.
+    /// Returns the episodes that ended since the last call.
     pub(super) fn take_ended(&mut self) -> Vec<Episode> {
         std::mem::take(&mut self.ended)
     }

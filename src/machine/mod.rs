@@ -1,13 +1,15 @@
-//! The state machine: pure, clock-free, and the only place that decides.
+//! The state machine. It takes every decision about the mode, and it is pure.
 //!
-//! Why pure: whether maintenance begins or ends is worth money, so it must be possible to replay and
-//! to model. Time comes in as [`Moment`]s, what happened goes out as [`Event`] values; there is no
-//! clock, atomic, runtime, log or user's closure in here, and no failure.
+//! Why it is pure: the beginning and the end of maintenance cost money, so the decisions must be
+//! reproducible and comparable with a model. Time comes in as [`Moment`]s and changes go out as
+//! [`Event`] values. The machine contains no clock, atomic, runtime, log or closure of a user, and
+//! it cannot fail.
 //!
-//! How: a set of [`Causes`] is all that anybody may change. [`Machine::reconcile`] derives the mode
-//! from it and is the only place that moves from one [`State`] to another; each move begins an era.
-//! [`Machine::tick`] moves time: what fell due is applied in order, each at the moment it fell due,
-//! however late somebody looks. Every entry point ticks first.
+//! How it works: the mode is derived from the set of [`Causes`] and from bypass. Commands and trips
+//! change these and then call [`Machine::reconcile`], the only function that moves from one [`State`]
+//! to another. Each move begins an era. [`Machine::tick`] advances time: it applies all deadlines that
+//! have passed, in order, each at the moment at which it was due. The caller of every other method
+//! ticks first.
 
 mod backoff;
 mod calls;
@@ -57,19 +59,19 @@ use crate::{
     policy::rules::Rules,
 };
 
-/// What one mode needs; a deadline without maintenance cannot be written.
+/// The mode, with the data that only this mode needs.
 #[derive(Debug)]
 enum State {
     Serving(Serving),
-    /// With what the window held when it was left.
     Maintenance {
+        /// The counts of the window at the beginning of the mode.
         frozen: Counts,
         passing: Passing,
     },
     Probing(Probing),
 }
 
-/// Who began a machine, and with what.
+/// The arguments of [`Machine::new`].
 #[derive(Debug)]
 pub(crate) struct Birth {
     pub(crate) partner: Arc<str>,
@@ -86,7 +88,7 @@ pub(crate) struct Machine {
     partner: Arc<str>,
     rules: Rules,
     wall: WallAnchor,
-    /// The latest moment seen: time never goes back.
+    /// The latest moment of all ticks: time never goes back.
     now: Moment,
     switches: Switches,
     causes: Causes,
@@ -100,7 +102,7 @@ pub(crate) struct Machine {
     pings: u32,
     calls: CallCounts,
     traffic: Traffic,
-    /// What had passed by when the mode began.
+    /// The traffic at the beginning of the mode.
     entry: Traffic,
     events: Vec<Event>,
     told: u64,
@@ -142,7 +144,7 @@ impl Machine {
 
     // ---- time -------------------------------------------------------------------------------
 
-    /// Takes note of what passed by, and applies everything that fell due up to `now`, in order (R11).
+    /// Notes the traffic, and applies all deadlines up to `now` in order (R11).
     pub(crate) fn tick(&mut self, now: Moment, traffic: Traffic) {
         self.traffic = traffic;
         let now = now.max(self.now);
@@ -157,13 +159,13 @@ impl Machine {
         self.now = now;
     }
 
-    /// When time alone will change something; [`Moment::NEVER`] if it will not.
+    /// Returns when time alone changes something; [`Moment::NEVER`] if it does not.
     pub(crate) fn next_deadline(&self) -> Moment {
         let held = self.causes.operator.as_ref();
         let tripped = self.causes.tripped.as_ref();
         let state = match &self.state {
             State::Serving(serving) => serving.next_deadline(),
-            // Beneath a hold the wait runs on, but its end changes nothing.
+            // Beneath a hold the wait continues, but its end changes nothing.
             State::Maintenance { .. } if held.is_some() => Moment::NEVER,
             State::Maintenance { .. } => tripped.map_or(Moment::NEVER, |trip| trip.until),
             State::Probing(probing) => probing.next_deadline(),
@@ -186,7 +188,8 @@ impl Machine {
         }
     }
 
-    /// How successes may be counted without asking here: only while they change nothing but a number.
+    /// Returns how successes may be counted without the lock; `None` while a success changes more
+    /// than a count.
     pub(crate) fn lanes(&self) -> Option<OpenLanes> {
         let State::Serving(serving) = &self.state else {
             return None;
@@ -203,8 +206,8 @@ impl Machine {
         })
     }
 
-    /// Takes note of successes that were counted so. They count in the window that they were counted for, if it
-    /// is still there (R8).
+    /// Takes successes over that were counted without the lock. They go into the window that they
+    /// were counted for, if it still exists (R8).
     pub(crate) fn landed(&mut self, landed: Landed) {
         self.calls.succeeded += landed.successes;
         let now = self.now;
@@ -220,7 +223,7 @@ impl Machine {
 
     // ---- entering and leaving ---------------------------------------------------------------
 
-    /// The mode that the causes and the bypass make.
+    /// Returns the mode that follows from the causes and from bypass.
     fn derived(&self, at: Moment) -> Mode {
         if self.switches.bypass {
             Mode::Serving
@@ -237,7 +240,8 @@ impl Machine {
         }
     }
 
-    /// Moves to the mode that the causes make, if it is another: the only place that changes the state.
+    /// Moves to the mode that follows from the causes, if it is a different one. Only this function
+    /// changes the mode.
     fn reconcile(&mut self, at: Moment) {
         let (from, to) = (self.mode(), self.derived(at));
         if from == to {
@@ -248,7 +252,7 @@ impl Machine {
         let counts = self.live_counts(at);
         if from == Mode::Serving {
             if self.causes.operator.is_some() {
-                // A trip beneath the hold finds the `Serving` that was.
+                // A trip beneath the hold follows the `Serving` that ends here.
                 self.forget_old_trips(at);
             }
             self.end_shadow(at);
@@ -277,8 +281,8 @@ impl Machine {
         }
     }
 
-    /// What passes changed within maintenance: a new era, so that no read which waits for the partner is let
-    /// through on terms that are over.
+    /// Begins a new era if a hold starts or stops to let reads pass. So a read that waits for the
+    /// inner service is decided again under the new hold.
     fn note_passing(&mut self) {
         let now = self.causes.passing();
         if let State::Maintenance { passing, .. } = &mut self.state
@@ -298,7 +302,7 @@ impl Machine {
     }
 
     fn end_episode(&mut self, at: Moment) {
-        // A wall clock that stepped back, or stands still, does not take the generation with it (R17).
+        // The generation grows even if the wall clock stepped back or stands still (R17).
         let generation = self.wall.millis(at).max(self.generation + 1);
         let generation = generation.min(MAX_GENERATION);
         let wall = self.wall.at(at);
@@ -315,9 +319,9 @@ impl Machine {
         );
     }
 
-    // ---- what is told from outside ----------------------------------------------------------
+    // ---- pings, wall clock, events ----------------------------------------------------------
 
-    /// A synthetic ping began: while one lives customers do not probe.
+    /// Notes a synthetic ping. While one is alive, requests of customers do not probe.
     pub(crate) fn ping_began(&mut self) {
         self.pings = self.pings.saturating_add(1);
     }
@@ -330,7 +334,7 @@ impl Machine {
         self.wall = WallAnchor::so_that(self.now, wall);
     }
 
-    /// The numbers to show: live in `Serving` and `Probing`, frozen in `Maintenance`.
+    /// Returns the counts to show: live in `Serving` and `Probing`, frozen in `Maintenance`.
     fn live_counts(&self, at: Moment) -> Counts {
         match &self.state {
             State::Serving(serving) => serving.window.counts(at),

@@ -1,4 +1,4 @@
-//! The state as operators see it.
+//! What the gate, the notice and the status read from a machine.
 
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Machine {
-    /// What the gate is to do until the next deadline.
+    /// Returns what the gate does until the next deadline.
     pub(crate) fn op(&self) -> Op {
         match self.state {
             State::Serving(_) if self.next_deadline() == Moment::NEVER => Op::Serve,
@@ -34,7 +34,7 @@ impl Machine {
         self.generation
     }
 
-    /// Takes over the place of another machine, whose generation was `floor` (R17).
+    /// Raises the generation to `floor`, that of the machine which this one replaces (R17).
     pub(crate) fn generation_at_least(&mut self, floor: u64) {
         self.generation = self.generation.max(floor);
     }
@@ -43,23 +43,23 @@ impl Machine {
         &self.rules
     }
 
-    /// The cause to name.
+    /// Returns the cause that determines the mode.
     pub(crate) fn first_cause(&self) -> Option<Cause> {
         self.causes.first()
     }
 
-    /// The operator's hold.
+    /// Returns the operator's hold.
     pub(crate) fn held(&self) -> Option<&Held> {
         self.causes.operator.as_ref()
     }
 
-    /// When the gate shut.
+    /// Returns when the gate shut: the beginning of the episode, or of the mode without an episode.
     pub(crate) fn shut_since(&self) -> SystemTime {
         let began = self.episodes.began();
         began.unwrap_or_else(|| self.wall.at(self.since))
     }
 
-    /// Until when the gate stays shut at least; [`Moment::NEVER`] if nobody knows.
+    /// Returns until when the gate stays shut at least; [`Moment::NEVER`] if that is unknown.
     pub(crate) fn known_end(&self) -> Moment {
         match self.state {
             State::Maintenance { .. } => self.causes.known_end(),
@@ -67,7 +67,7 @@ impl Machine {
         }
     }
 
-    /// When maintenance will be over, where somebody said so; [`Moment::NEVER`] otherwise.
+    /// Returns when maintenance ends; [`Moment::NEVER`] if that is unknown.
     pub(crate) fn promised_end(&self) -> Moment {
         match self.state {
             State::Maintenance { .. } => self.causes.promised_end(),
@@ -75,7 +75,7 @@ impl Machine {
         }
     }
 
-    /// Whether the gate lets reads pass, and nothing else.
+    /// Whether the gate lets reads pass and refuses all else that is not exempt.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(
             self.state,
@@ -90,12 +90,12 @@ impl Machine {
         self.wall.at(moment)
     }
 
-    /// What happened since this was last asked.
+    /// Returns the events since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// The episodes that ended since this was last asked.
+    /// Returns the episodes that ended since the last call.
     pub(crate) fn take_ended(&mut self) -> Vec<Episode> {
         self.episodes.take_ended()
     }
@@ -143,7 +143,7 @@ impl Machine {
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
             episode: self.episodes.so_far(self.traffic),
             pings: self.pings,
-            // Not the machine's to know: `Shared` adds them.
+            // The machine does not know the partner's statement: the caller adds it.
             partner_says: None,
             partner_unreadable: None,
         }

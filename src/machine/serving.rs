@@ -1,4 +1,4 @@
-//! What `Serving` keeps: the window, and the shadow of an episode that is not real.
+//! The data of `Serving`: the window, and the shadow episode under dry run or bypass.
 
 use std::time::Duration;
 
@@ -18,14 +18,15 @@ pub(super) struct Serving {
     pub(super) shadow: Option<Shadow>,
 }
 
-/// An episode that dry run or bypass kept from being real.
+/// A shadow episode: a trip that dry run or bypass kept from taking effect.
 #[derive(Debug)]
 pub(super) struct Shadow {
     pub(super) since: Moment,
     pub(super) evidence: Evidence,
     pub(super) wait: Duration,
     until: Moment,
-    /// When it may end without anybody calling: the end of its wait, then whenever the window lets go.
+    /// When time alone may end it: at the end of its wait, and then whenever outcomes leave the
+    /// window.
     look_at: Moment,
 }
 
@@ -38,13 +39,13 @@ impl Serving {
         }
     }
 
-    /// When time alone will change something here.
+    /// Returns when time alone changes something.
     pub(super) fn next_deadline(&self) -> Moment {
         let shadow = self.shadow.as_ref();
         shadow.map_or(Moment::NEVER, |shadow| shadow.look_at)
     }
 
-    /// Counts what landed; returns the evidence if a rule fires on it.
+    /// Records an outcome. Returns the evidence if a rule fires on it.
     pub(super) fn record(
         &mut self,
         landing: Landing,
@@ -59,7 +60,7 @@ impl Serving {
         judge(rules, &self.window, landing, self.last_code, at)
     }
 
-    /// Forgets every outcome; the shadow stays.
+    /// Forgets all outcomes. The shadow episode stays.
     pub(super) fn clear(&mut self) {
         self.window.clear();
         self.last_code = None;
@@ -76,7 +77,8 @@ impl Serving {
         });
     }
 
-    /// Ends the shadow if its wait is over and no rule would trip; says whether it did.
+    /// Ends the shadow episode if its wait is over and no rule would trip. Returns whether it
+    /// ended.
     pub(super) fn end_shadow_if_over(&mut self, rules: &Rules, at: Moment) -> bool {
         let Some(shadow) = &mut self.shadow else {
             return false;

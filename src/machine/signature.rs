@@ -1,10 +1,10 @@
-//! Who gives a command, and why.
+//! The actor of a change and the reason for it.
 
 use std::sync::Arc;
 
 use crate::error::CommandError;
 
-/// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.
+/// The largest actor and the largest reason in bytes. They bound the memory of the audit trail.
 const LONGEST_ACTOR: usize = 256;
 const LONGEST_REASON: usize = 2048;
 
@@ -19,7 +19,7 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    /// An operator's signature, checked.
+    /// Checks and builds the signature of an operator.
     pub(crate) fn new(
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
@@ -30,7 +30,7 @@ impl Signature {
         Ok(Self { actor, reason })
     }
 
-    /// The signature of a trip that a rule decided.
+    /// Builds the signature of a trip that a rule decided.
     pub(super) fn automatic(reason: String) -> Self {
         Self {
             actor: AUTOMATIC.into(),

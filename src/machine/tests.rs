@@ -1,4 +1,4 @@
-//! The machine by its rules, and against a naive model of the design.
+//! The machine's promises one by one, and the machine against a naive model of the design.
 
 mod model;
 mod pair;
@@ -36,7 +36,7 @@ fn birth(numbers: &Numbers, generation: Option<u64>) -> Machine {
     })
 }
 
-/// Checks what must hold of all the events that a machine ever told.
+/// Checks all events of a machine: their numbers, their order, and one recovery per episode.
 fn in_order(events: &[Event]) -> Result<(), TestCaseError> {
     let (mut mode, mut open, mut ended, mut generation) = (Mode::Serving, None, 0, 0);
     let mut shadow = false;
@@ -71,7 +71,7 @@ fn in_order(events: &[Event]) -> Result<(), TestCaseError> {
             _ => {}
         }
     }
-    // Serving again is when the signal fires, not later.
+    // The recovery is told when the mode is `Serving` again, not later.
     prop_assert_eq!(open.is_some(), mode != Mode::Serving);
     Ok(())
 }
@@ -106,11 +106,11 @@ proptest! {
         for step in &steps {
             let to = match *step {
                 Step::Advance(Span::Nanos(nanos)) => now + nanos,
-                // Far beyond many deadlines, those in between included.
+                // Far enough to pass several deadlines at once.
                 Step::Advance(Span::Due(off)) => now + 40 * SECOND + off.unsigned_abs(),
                 _ => now,
             };
-            // `often` is looked at in between, and at every deadline.
+            // `often` also ticks in between, and at every deadline.
             let mut look = now;
             while look < to {
                 let by = (to - now) / 7 + 1;
@@ -163,7 +163,7 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answ
         Step::PingEnded => machine.ping_ended(),
         _ => {
             if let Some(command) = step.command() {
-                // An error is an answer too: both give the same, or their states differ.
+                // An error is ignored: if only one machine returns it, their states differ.
                 let _ = machine.command(command, &signature());
             }
         }

@@ -1,4 +1,4 @@
-//! Trips, and the shadows of those that dry run or bypass keep from being real.
+//! Trips, and the shadow episodes that stand for them under dry run or bypass.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Machine {
-    /// Trips on `evidence`; `wait` is given where the partner itself said how long (R14).
+    /// Trips on `evidence`. `wait` is given if the partner said how long to wait (R14).
     pub(super) fn trip(&mut self, evidence: Evidence, wait: Option<Duration>, at: Moment) {
         self.forget_old_trips(at);
         let wait = wait.unwrap_or_else(|| self.backoff.next(&self.rules, at));
@@ -38,7 +38,8 @@ impl Machine {
         self.reconcile(at);
     }
 
-    /// The trips that one at `at` finds behind it: none once `Serving` has lasted a base wait (R10).
+    /// Returns the number of trips that a trip at `at` follows. It is 0 if `Serving` has lasted one
+    /// base wait (R10).
     pub(super) fn trips_before(&self, at: Moment) -> u32 {
         if matches!(self.state, State::Serving(_)) && at.since(self.since) >= self.rules.wait {
             0
@@ -47,17 +48,19 @@ impl Machine {
         }
     }
 
+    /// Makes the next wait the base wait again, if `Serving` has lasted one base wait.
     pub(super) fn forget_old_trips(&mut self, at: Moment) {
         if self.trips_before(at) == 0 {
             self.backoff.start_anew();
         }
     }
 
+    /// Combines a rule with the live counts.
     pub(super) fn evidence(&self, rule: Rule, last_code: Option<u16>, at: Moment) -> Evidence {
         evidence(rule, self.live_counts(at), last_code)
     }
 
-    /// Begins the shadow of an episode that dry run or bypass keeps from being real.
+    /// Begins a shadow episode in place of a trip.
     pub(super) fn begin_shadow(&mut self, evidence: Evidence, at: Moment) {
         let trips = self.trips_before(at);
         let wait = self.backoff.preview(&self.rules, trips, at);
@@ -67,6 +70,7 @@ impl Machine {
         self.tell(at, EventKind::WouldHaveTripped { evidence, wait });
     }
 
+    /// Ends the shadow episode if its wait is over and no rule would trip.
     pub(super) fn end_shadow_if_over(&mut self, at: Moment) {
         if let State::Serving(serving) = &mut self.state
             && serving.end_shadow_if_over(&self.rules, at)
@@ -75,7 +79,7 @@ impl Machine {
         }
     }
 
-    /// Ends the shadow, if there is one, whatever the rules would say.
+    /// Ends the shadow episode, if there is one, even if a rule would trip.
     pub(super) fn end_shadow(&mut self, at: Moment) {
         if let State::Serving(serving) = &mut self.state
             && serving.shadow.take().is_some()

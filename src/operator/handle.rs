@@ -57,7 +57,7 @@ impl MaintenanceHandle {
         self.shared.partner()
     }
 
-    // ---- verbs --------------------------------------------------------------------------------
+    // ---- verbs ------------------------------------------------------------------------------
 
     /// Puts the layer into maintenance until [`release`](Self::release), or until the hold expires.
     ///
@@ -261,7 +261,7 @@ impl MaintenanceHandle {
         })
     }
 
-    // ---- looking ------------------------------------------------------------------------------
+    // ---- looking ----------------------------------------------------------------------------
 
     /// The state at this moment; looking moves time.
     #[must_use]
@@ -361,7 +361,7 @@ impl MaintenanceHandle {
         self.shared.locked(|machine| machine.wall_clock_reads(now));
     }
 
-    // ---- the partner's word
+    // ---- the partner's word -----------------------------------------------------------------
 
     /// Notes what the partner says of itself, to be shown in the [`Status`] beside what was measured.
     ///

@@ -1,4 +1,4 @@
-//! A machine beside its model: each step is done to both, and both are compared.
+//! A machine beside its model. Each step is done to both, and then both are compared.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ impl Pair {
         self.compare()
     }
 
-    /// Moves time in both to where `step` happens.
+    /// Advances time in both to the moment of `step`.
     fn advance(&mut self, step: &Step) {
         let to = match *step {
             Step::Advance(Span::Nanos(nanos)) => self.model.now.saturating_add(nanos),
@@ -221,7 +221,7 @@ impl Pair {
         Ok(())
     }
 
-    /// The model may number its eras differently, but they end when those of the machine do.
+    /// Compares where eras end. The model may number them differently.
     fn compare_eras(&mut self) -> Checked {
         let (machine, model) = (&self.machine, &self.model);
         let eras = std::mem::replace(&mut self.eras, (machine.era(), model.era));

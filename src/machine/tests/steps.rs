@@ -1,4 +1,4 @@
-//! What may happen to a machine, drawn at random.
+//! Random steps: the calls, commands and passages of time that the property tests draw.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Advance(Span),
-    /// A reader whose clock stands earlier looks.
+    /// A tick at a moment in the past: two threads may read the clock in one order and tick in the
+    /// other.
     LookBack,
     Admit(Asker),
     Settle(prop::sample::Index, Ending),
@@ -33,7 +34,7 @@ pub(super) enum Step {
         bypass: bool,
     },
     Replace(Box<Numbers>),
-    /// The same policy with other thresholds: the window keeps its shape.
+    /// Replaces the policy by one with other thresholds and the same window.
     Retune {
         min_calls: u32,
         rate: Option<u32>,
@@ -53,7 +54,8 @@ pub(super) enum Span {
 }
 
 impl Step {
-    /// The command of this step, if it is one; of a [`Step::Switch`] the first of its two.
+    /// Returns the command of this step, if it is one. A [`Step::Switch`] has two: this is the
+    /// first.
     pub(super) fn command(&self) -> Option<Command> {
         Some(match self {
             Self::Engage(expiry, reads) => engage(*expiry, *reads),
@@ -182,7 +184,7 @@ fn ending() -> impl Strategy<Value = Ending> {
         1 => (0_u64..=20).prop_map(|seconds| Some(Duration::from_secs(seconds))),
         1 => Just(Some(Duration::MAX)),
     ];
-    // One nanosecond below a whole second, exactly on it, and one above: the limits are whole seconds.
+    // One nanosecond below, exactly on and one above a whole second: the limits are whole seconds.
     let took = || {
         (0_u64..=6, 0_u64..=2).prop_map(|(seconds, nanos)| {
             Duration::from_nanos((seconds * SECOND + nanos).saturating_sub(1))
