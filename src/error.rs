@@ -17,7 +17,9 @@ pub enum BuildError {
     Generation(u64),
 }
 
-/// A command that was not carried out. Nothing changed.
+/// A command that was not carried out.
+///
+/// Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {

@@ -29,7 +29,9 @@ impl fmt::Display for Placement {
     }
 }
 
-/// What a request does to the data behind it. A read-only hold decides by it.
+/// What a request does to the data behind it.
+///
+/// A read-only hold decides by it.
 ///
 /// A request that must pass always has an [`Exemption`](crate::Exemption) instead of a class,
 /// because an exemption has a reason.
@@ -87,7 +89,9 @@ pub struct Endpoint<'r> {
 }
 
 impl<'r> Endpoint<'r> {
-    /// Builds an endpoint without a name and a path. It is never exempt.
+    /// Builds an endpoint without a name and a path.
+    ///
+    /// It is never exempt.
     #[must_use]
     pub fn unnamed(may_probe: bool) -> Self {
         Self {
@@ -122,7 +126,9 @@ impl<'r> Endpoint<'r> {
         self.name.is_some() || self.path.is_some()
     }
 
-    /// Sets the class. Default: [`Class::Write`].
+    /// Sets the class.
+    ///
+    /// Default: [`Class::Write`].
     #[must_use]
     pub fn with_class(self, class: Class) -> Self {
         Self { class, ..self }

@@ -54,7 +54,9 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The two switches of a layer. They are independent of the causes.
+/// The two switches of a layer.
+///
+/// They are independent of the causes.
 ///
 /// While one of them is on, the rules are evaluated but do not act. Instead of a trip they open a
 /// *shadow* episode, which refuses nothing. With both on, the layer behaves as with bypass alone.

@@ -44,7 +44,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Sets the code of the protocol. Default: `None`.
+    /// Sets the code of the protocol.
+    ///
+    /// Default: `None`.
     #[must_use]
     pub fn with_code(self, code: u16) -> Self {
         Self {
@@ -53,7 +55,9 @@ impl Verdict {
         }
     }
 
-    /// Sets how long the partner asked not to be called. Default: `None`.
+    /// Sets how long the partner asked not to be called.
+    ///
+    /// Default: `None`.
     #[must_use]
     pub fn with_retry_after(self, span: Duration) -> Self {
         Self {

@@ -115,7 +115,9 @@ pub struct PartnerSays {
 }
 
 impl PartnerSays {
-    /// Builds a statement. An empty `description` becomes the name of the indicator.
+    /// Builds a statement.
+    ///
+    /// An empty `description` becomes the name of the indicator.
     pub fn new(indicator: Indicator, description: &str) -> Self {
         let mut description = plain(description);
         if description.is_empty() {
@@ -130,13 +132,17 @@ impl PartnerSays {
         }
     }
 
-    /// Sets where the statement was read. Default: unknown.
+    /// Sets where the statement was read.
+    ///
+    /// Default: unknown.
     pub fn with_source(self, source: &str) -> Self {
         let source = Some(plain(source)).filter(|source| !source.is_empty());
         Self { source, ..self }
     }
 
-    /// Sets when the partner last changed the statement. Default: unknown.
+    /// Sets when the partner last changed the statement.
+    ///
+    /// Default: unknown.
     pub fn changed_at(self, at: SystemTime) -> Self {
         Self {
             changed: Some(at),
@@ -144,8 +150,9 @@ impl PartnerSays {
         }
     }
 
-    /// Sets how long the statement counts as current after it was read. Default: 5 min, which is
-    /// five readings of a page that is read once a minute.
+    /// Sets how long the statement counts as current after it was read.
+    ///
+    /// Default: 5 min, which is five readings of a page that is read once a minute.
     pub fn fresh_for(self, span: Duration) -> Self {
         Self {
             fresh_for: span,

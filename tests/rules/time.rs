@@ -93,7 +93,7 @@ fn r22_a_bad_policy_is_an_error_that_names_field_value_and_allowed_range() {
         ),
         (
             policy().with_window(Window::time(NANO).in_buckets(2)),
-            "window is 1 ns: allowed is at least a nanosecond a bucket",
+            "window is 1 ns: allowed is at least one nanosecond per bucket",
         ),
         (
             policy().with_min_calls(0),
