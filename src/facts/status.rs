@@ -312,7 +312,7 @@ impl Status {
             }
         }
         match &self.partner_unreadable {
-            Some(unreadable) => write!(f, "; its word cannot be read: {}", unreadable.error),
+            Some(unreadable) => write!(f, "; its own status cannot be read: {}", unreadable.error),
             None => Ok(()),
         }
     }
