@@ -12,7 +12,7 @@ pub struct AuditEntry {
     pub number: u64,
     /// When it was carried out.
     pub at: SystemTime,
-    /// The operator who gave it, 1 to 256 bytes.
+    /// The operator that gave it, 1 to 256 bytes.
     pub actor: Arc<str>,
     /// Why it was given, 1 to 2048 bytes.
     pub reason: Arc<str>,

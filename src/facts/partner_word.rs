@@ -1,7 +1,7 @@
 //! The partner's own statement about its state, shown beside what the layer measured.
 //!
 //! A statement is information and never a command, because a status page is written by people,
-//! comes late, and describes the customers of another service. So it changes no mode, begins no
+//! comes late, and describes the experience of other customers. So it changes no mode, begins no
 //! episode and is not in the audit trail. The layer keeps it beside the machine, and only the
 //! status shows it.
 

@@ -45,8 +45,8 @@ pub struct Status {
     pub since: SystemTime,
     /// The causes of maintenance. The first one determines the mode, unless bypass is on.
     pub causes: Vec<CauseReport>,
-    /// Whether reads pass although the mode is `Maintenance`: a [read-only
-    /// hold](crate::Hold::read_only).
+    /// Whether reads pass although the mode is `Maintenance`, under a
+    /// [read-only hold](crate::Hold::read_only).
     pub read_only: bool,
     /// The message for customers that the operator's hold carries.
     pub message: Option<Arc<str>>,
@@ -179,8 +179,8 @@ pub struct CallCounts {
     pub neutral: u64,
     /// Calls that their callers dropped before there was evidence.
     pub abandoned: u64,
-    /// Calls that ended after the era in which they began. They changed nothing but these counts,
-    /// in which they stand once more by their outcome.
+    /// Calls that ended after the era in which they began. Each is also counted by its outcome, but it
+    /// changed nothing else.
     pub late: u64,
     /// Requests that were refused, at both placements.
     pub refused: u64,

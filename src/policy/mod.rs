@@ -29,7 +29,7 @@ use crate::{
 /// | window | 60 s in 10 buckets | shows a trend, and forgets one bad minute |
 /// | failure rate | 50 % of at least 10 calls | two failures of three calls are no outage |
 /// | consecutive failures | 5 | at night, too few calls come for a rate |
-/// | slow calls | off | what is slow differs from partner to partner |
+/// | slow calls | off | the limit differs from partner to partner |
 /// | hang limit | 5 s | a caller that leaves earlier may only be impatient |
 /// | wait | 30 s, doubling to 5 min | gives the partner time to recover |
 /// | jitter | 20 % | replicas do not all probe at the same time |
@@ -170,8 +170,8 @@ impl Policy {
 
     /// Sets the share of slow calls in the window that trips.
     ///
-    /// A call is slow if it took strictly longer than `longer_than`. Default: off, because what is
-    /// slow differs from partner to partner.
+    /// A call is slow if it took strictly longer than `longer_than`. Default: off, because the
+    /// limit differs from partner to partner.
     #[must_use]
     pub fn with_slow_calls(self, longer_than: Duration, rate: Rate) -> Self {
         Self {
