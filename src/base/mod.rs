@@ -14,3 +14,4 @@ pub(crate) mod published;
 pub(crate) mod rfc3339;
 pub(crate) mod span;
 pub(crate) mod spare;
+pub(crate) mod thread_number;

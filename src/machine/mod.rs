@@ -48,7 +48,7 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
-        lanes::{Landed, Open as OpenLanes},
+        landed::{Landed, Open as OpenLanes},
         window::Counts,
     },
     facts::{
