@@ -103,7 +103,6 @@
 //! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
 //! | `coarse-clock` | `Builder::clock`: the operating system's coarse clock in place of tokio's, for a fifth of its cost |
 //! | `last-good` | while in maintenance, reads that were opted in are answered from the partner's last good answers: `tower_maintenance::http::LastGoodLayer`; implies `axum`, to tell nested routers apart |
-//! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
 //! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
 //!
@@ -183,8 +182,6 @@ pub mod grpc;
 pub mod http;
 #[cfg(any(feature = "http", feature = "serde"))]
 mod rfc3339;
-#[cfg(feature = "rt")]
-mod rt;
 #[cfg(feature = "serde")]
 mod serialize;
 #[cfg(feature = "http")]
