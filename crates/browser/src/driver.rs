@@ -171,7 +171,7 @@ pub(crate) fn find(program: &str, path: &OsStr) -> Result<PathBuf, Error> {
         .find(executable)
         .ok_or_else(|| {
             Error::new(format!(
-                "no program `{program}` in PATH ({}); run `crates/browser/setup`, or as root \
+                "no program `{program}` in PATH ({}); run `crates/setup`, or as root \
              `apt-get install -y chromium chromium-driver`",
                 path.display()
             ))
@@ -190,7 +190,7 @@ mod tests {
         for part in [
             "`chromium`",
             "/nowhere",
-            "crates/browser/setup",
+            "crates/setup",
             "apt-get install -y chromium chromium-driver",
         ] {
             assert!(error.contains(part), "{part}: {error}");
