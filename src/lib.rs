@@ -106,6 +106,12 @@
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
 //! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
 //!
+//! # Rust version
+//!
+//! Rust 1.88. This is the least version that the language, clippy's lint `incompatible_msrv` and the
+//! dependencies' own `rust-version` allow, with all features. It is checked by these, and not by a
+//! build with that toolchain.
+//!
 //! # Limits
 //!
 //! - **Per process.** Each replica measures and gates for itself, and forgets its state when it ends. The generation
