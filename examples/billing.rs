@@ -28,7 +28,7 @@
 //! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
 //! | `--ramp 20` | for 20 s after the partner has proved itself a growing share of all requests is let in: load the page again and again, or ask by curl. Only then the tabs are told |
 //!
-//! `browser/tests/incident.rs` does so in a real browser.
+//! `crates/browser/tests/incident.rs` does so in a real browser.
 //!
 //! # With curl
 //!

@@ -308,7 +308,7 @@ pub mod coming_from {}
 /// }
 /// ```
 ///
-/// The recipes below are compiled and tested with the real crates in `observability/` of the repository, each beside a
+/// The recipes below are compiled and tested with the real crates in `crates/observability/` of the repository, each beside a
 /// control that shows the noise without it. They are to be copied.
 ///
 /// # Logs: tower-http

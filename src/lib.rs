@@ -103,9 +103,14 @@
 //! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
 //! | `coarse-clock` | `Builder::clock`: the operating system's coarse clock in place of tokio's, for a fifth of its cost |
 //! | `last-good` | while in maintenance, reads that were opted in are answered from the partner's last good answers: `tower_maintenance::http::LastGoodLayer`; implies `axum`, to tell nested routers apart |
-//! | `rt` | `Ping::spawn` |
 //! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
 //! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
+//!
+//! # Rust version
+//!
+//! Rust 1.88. This is the least version that the language, clippy's lint `incompatible_msrv` and the
+//! dependencies' own `rust-version` allow, with all features. It is checked by these, and not by a
+//! build with that toolchain.
 //!
 //! # Limits
 //!
@@ -155,8 +160,6 @@ mod state;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "rt")]
-mod rt;
 #[cfg(feature = "testing")]
 pub mod testing;
 

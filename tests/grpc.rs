@@ -1,4 +1,4 @@
-//! gRPC in memory, on paused time: what an answer says, and when the call ends. With tonic: the member `grpc-tests`.
+//! gRPC in memory, on paused time: what an answer says, and when the call ends. With tonic: `crates/grpc`.
 #![cfg(feature = "grpc")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 

@@ -196,7 +196,10 @@ fn message(refused: &Refused) -> String {
 
 /// As much of a text as fits [`LONGEST_TEXT`].
 fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+    // `str::floor_char_boundary` needs Rust 1.91.
+    let longest = text.len().min(LONGEST_TEXT);
+    let end = (0..=longest).rfind(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]

@@ -80,12 +80,16 @@ impl MaintenanceHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::new("zuora");
     /// let handle = layer.handle();
-    /// // Somewhere a request to the partner's health endpoint:
-    /// tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
+    /// // The check is usually a request to the partner's health endpoint.
+    /// let ping = tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
     ///
     /// handle.trip("on-call", "drill")?;
     /// handle.wait_until_serving().await;
     /// assert_eq!(handle.mode(), Mode::Serving);
+    ///
+    /// // Without a layer, a service or a handle the task ends. To end it earlier: `ping.abort()`.
+    /// drop((layer, handle));
+    /// ping.await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -50,9 +50,7 @@ impl Baseline {
             return Err(format!("not a release build: {REWRITE} is one"));
         }
         if !instructions::can_be_counted() {
-            return Err(
-                "counting instructions needs valgrind: `benches/peers/setup` installs it".into(),
-            );
+            return Err("counting instructions needs valgrind: `crates/setup` installs it".into());
         }
         let mut counted = instructions::each(&CASES.map(|case| (case, NAME)), Effort::FULL)?;
         let beside = instructions::each(&[(SERVED, DOES_NOTHING)], Effort::FULL)?;

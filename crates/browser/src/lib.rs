@@ -4,11 +4,11 @@
 //! events and timers, and no model of a browser has them all.
 //!
 //! Needs Debian's packages `chromium` and `chromium-driver`, and for [`Browser::axe`] the npm package
-//! `axe-core`; `browser/setup` installs what is missing. Where one is missing, the tests fail and say so;
+//! `axe-core`; `crates/setup` installs what is missing. Where one is missing, the tests fail and say so;
 //! none is skipped. They are `#[ignore = "needs chromium"]`, so that `cargo test` runs everywhere:
 //!
 //! ```sh
-//! browser/setup && cargo test -p browser-tests -- --include-ignored
+//! crates/setup && cargo test -p browser-tests -- --include-ignored
 //! ```
 //!
 //! ```no_run
@@ -354,7 +354,7 @@ impl Browser {
     /// inside frames.
     ///
     /// axe-core is read from the path in the environment variable `AXE_MIN_JS`, or else from
-    /// `browser/node_modules/axe-core/axe.min.js`.
+    /// `crates/browser/node_modules/axe-core/axe.min.js`.
     ///
     /// # Errors
     ///
@@ -574,7 +574,7 @@ fn read_axe(elsewhere: Option<PathBuf>) -> Result<String, Error> {
     });
     fs::read_to_string(&path).map_err(|error| {
         Error::new(format!(
-            "axe-core is missing: cannot read {}: {error}; run `browser/setup`, or `npm ci` in `browser/`, \
+            "axe-core is missing: cannot read {}: {error}; run `crates/setup`, or `npm ci` in `crates/browser/`, \
              or name another axe.min.js in {AXE}",
             path.display()
         ))
@@ -592,7 +592,7 @@ mod tests {
             .to_string();
         for part in [
             "/nowhere/axe.min.js",
-            "browser/setup",
+            "crates/setup",
             "npm ci",
             "AXE_MIN_JS",
         ] {

@@ -25,6 +25,13 @@ use crate::{CAP, Error};
 /// What chromedriver says when it listens; a number and a full stop follow.
 const LISTENS: &str = "ChromeDriver was started successfully on port ";
 
+/// What chromedriver's log contains when its port is taken.
+const PORT_IS_TAKEN: &str = "Address already in use";
+
+/// How often chromedriver is started until its port is free. It takes a free port of one of IPv4 and
+/// IPv6, and needs the same port of the other, which another program may have.
+const ATTEMPTS: u32 = 5;
+
 /// How much of chromedriver's log an error quotes.
 const QUOTED_LINES: usize = 20;
 
@@ -38,6 +45,23 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) async fn start(program: &Path) -> Result<Self, Error> {
+        let mut attempt = 1;
+        loop {
+            let mut driver = Self::launch(program)?;
+            match driver.listening().await {
+                Ok(port) => {
+                    driver.port = port;
+                    return Ok(driver);
+                }
+                Err(_) if attempt < ATTEMPTS && driver.log().contains(PORT_IS_TAKEN) => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn launch(program: &Path) -> Result<Self, Error> {
         // Short, for Chromium puts sockets into it: their paths have at most 107 bytes.
         let directory = tempfile::Builder::new().prefix("browser-").tempdir();
         let directory =
@@ -52,13 +76,11 @@ impl Driver {
             .process_group(0)
             .spawn();
         let keeper = keeper.map_err(|error| Error::new(format!("cannot start bash: {error}")))?;
-        let mut driver = Self {
+        Ok(Self {
             keeper,
             directory: directory.keep(),
             port: 0,
-        };
-        driver.port = driver.listening().await?;
-        Ok(driver)
+        })
     }
 
     /// Waits until chromedriver says which free port it took.
@@ -171,7 +193,7 @@ pub(crate) fn find(program: &str, path: &OsStr) -> Result<PathBuf, Error> {
         .find(executable)
         .ok_or_else(|| {
             Error::new(format!(
-                "no program `{program}` in PATH ({}); run `browser/setup`, or as root \
+                "no program `{program}` in PATH ({}); run `crates/setup`, or as root \
              `apt-get install -y chromium chromium-driver`",
                 path.display()
             ))
@@ -190,11 +212,46 @@ mod tests {
         for part in [
             "`chromium`",
             "/nowhere",
-            "browser/setup",
+            "crates/setup",
             "apt-get install -y chromium chromium-driver",
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
+    }
+
+    /// Starts a script in place of chromedriver. The script finds its port taken `taken` times, and
+    /// listens after that. Returns the port, and how often the script was started.
+    async fn started(taken: usize) -> (Result<u16, Error>, usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("chromedriver");
+        let starts = directory.path().join("starts");
+        let script = format!(
+            "#!/bin/bash\n\
+             echo >>'{starts}'\n\
+             mapfile -t starts <'{starts}'\n\
+             if [ ${{#starts[@]}} -le {taken} ]; then\n\
+               echo 'bind() failed: {PORT_IS_TAKEN} (98)' >&2; exit 1\n\
+             fi\n\
+             echo '{LISTENS}4711.'; exec tail -f /dev/null\n",
+            starts = starts.display()
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let port = Driver::start(&program).await.map(|driver| driver.port);
+        (port, fs::read_to_string(&starts).unwrap().lines().count())
+    }
+
+    #[tokio::test]
+    async fn chromedriver_is_started_again_when_its_port_is_taken() {
+        let (port, starts) = started(1).await;
+        assert_eq!((port.unwrap(), starts), (4711, 2));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_always_taken_is_an_error() {
+        let (port, starts) = started(100).await;
+        assert!(port.unwrap_err().to_string().contains(PORT_IS_TAKEN));
+        assert_eq!(starts, ATTEMPTS as usize);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tower_maintenance::{Hold, MaintenanceLayer};
 
 /// The text of `guide::watching`.
 fn watching() -> String {
-    let guide = include_str!("../../src/guide.rs");
+    let guide = include_str!("../../../src/guide.rs");
     let (before, _) = guide.split_once("\npub mod watching {}").unwrap();
     let page = before.rsplit_once("\n\n///").unwrap().1;
     let lines = page.lines().map(|line| {
