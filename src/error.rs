@@ -10,10 +10,12 @@ use std::{
 };
 
 use crate::{
-    mode::{Cause, Mode},
-    moment::{Moment, Span},
-    text::OneLine,
-    thread,
+    base::{
+        moment::{Moment, Span},
+        one_line::OneLine,
+        spare,
+    },
+    facts::mode::{Cause, Mode},
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -76,7 +78,7 @@ impl Deref for Shown {
 impl Drop for Shown {
     #[inline(always)]
     fn drop(&mut self) {
-        thread::leave_notice(&mut self.0);
+        spare::leave_notice(&mut self.0);
     }
 }
 

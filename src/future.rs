@@ -13,12 +13,14 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Stay, admit},
+    call::{
+        admission::{Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
     error::Refused,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
-    verdict::Outcome,
+    facts::outcome::Outcome,
+    state::root::Root,
 };
 
 pin_project! {

@@ -5,22 +5,21 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use tower::Layer;
 
 #[cfg(feature = "coarse-clock")]
-use crate::clock::CoarseClock;
+use crate::base::clock_coarse::CoarseClock;
 use crate::{
-    calls::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
-    clock::{Clock, WallAnchor},
+    base::{
+        clock::{Clock, WallAnchor},
+        moment::Moment,
+    },
+    call::plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     error::BuildError,
-    exempt::{CallNames, Exemption, Table},
-    gate::MAX_GENERATION,
-    handle::MaintenanceHandle,
-    local::Root,
+    exemptions::{CallNames, Exemption, Table},
+    facts::{mode::Switches, outcome::Verdict},
     machine::Birth,
-    mode::Switches,
-    moment::Moment,
+    operator::handle::MaintenanceHandle,
     policy::Policy,
     service::Maintenance,
-    shared::Parts,
-    verdict::Verdict,
+    state::{Parts, gate::MAX_GENERATION, root::Root},
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.

@@ -135,91 +135,65 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod admission;
-mod calls;
-mod clock;
-mod endpoint;
-mod episode;
+mod base;
+mod call;
+mod counting;
 mod error;
-mod event;
-mod exempt;
+mod exemptions;
+mod facts;
 mod future;
-mod gate;
 pub mod guide;
-mod handle;
-mod journal;
 mod keyed;
-mod lanes;
 mod layer;
-mod listen;
-mod local;
 mod machine;
-mod mode;
-mod moment;
-mod parked;
-mod partner_says;
-mod ping;
+mod operator;
 mod policy;
-#[cfg(test)]
-mod property;
-mod protocol;
-mod published;
-mod random;
 mod service;
-mod shared;
-mod signal;
-mod snapshot;
-mod sync;
-mod tally;
-mod text;
-mod thread;
-mod verdict;
+mod state;
 
-#[cfg(feature = "axum")]
-mod axum;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(any(feature = "http", feature = "serde"))]
-mod rfc3339;
 #[cfg(feature = "rt")]
 mod rt;
-#[cfg(feature = "serde")]
-mod serialize;
-#[cfg(feature = "http")]
-mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-#[cfg(feature = "axum")]
-pub use crate::axum::{ByMatchedPath, Routes};
 #[cfg(feature = "coarse-clock")]
-pub use crate::clock::CoarseClock;
+pub use crate::base::clock_coarse::CoarseClock;
+#[cfg(feature = "axum")]
+pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
-    calls::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-    endpoint::{Class, Endpoint, Placement},
-    episode::Episode,
+    call::{
+        plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+        protocol::{Protocol, Ticket},
+    },
     error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
-    event::{Event, EventKind, Evidence, Rule},
-    exempt::{Exemption, ExemptionTable},
+    exemptions::{Exemption, ExemptionTable},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        episode::Episode,
+        event::{Event, EventKind, Evidence, Rule},
+        mode::{Cause, Mode, Switches},
+        outcome::{Outcome, Verdict},
+        partner_word::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
+        recovery::CacheBust,
+        status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    },
     future::ResponseFuture,
-    handle::{Hold, MaintenanceHandle, Reach, Receipt},
-    journal::{Action, AuditEntry},
     keyed::{
         KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, Own, View, Viewed,
     },
     layer::{Builder, MaintenanceLayer},
-    listen::{CacheBusts, Events},
-    mode::{Cause, Mode, Switches},
-    partner_says::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
-    ping::{CheckAnswer, Ping},
+    operator::{
+        handle::{Hold, MaintenanceHandle, Reach, Receipt},
+        ping::{CheckAnswer, Ping},
+        subscribe::{CacheBusts, Events},
+    },
     policy::{Policy, Rate, Window},
-    protocol::{Protocol, Ticket},
     service::Maintenance,
-    signal::CacheBust,
-    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
-    verdict::{Outcome, Verdict},
+    state::journal::{Action, AuditEntry},
 };
 
 /// The README's examples, compiled and run.

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio::task::JoinHandle;
 
-use crate::ping::Ping;
+use crate::operator::ping::Ping;
 
 impl<F> Ping<F>
 where

@@ -14,15 +14,16 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Request, Stay, admit},
-    endpoint::{Endpoint, Placement},
+    call::{
+        admission::{Request, Stay, admit},
+        protocol::{Holder, Protocol, Ticket},
+        wake_on_shut::Parked,
+    },
     error::Refused,
-    exempt::Exemption,
+    exemptions::Exemption,
+    facts::endpoint::{Endpoint, Placement},
     future::ResponseFuture,
-    gate::Op,
-    local::Root,
-    parked::Parked,
-    protocol::{Holder, Protocol, Ticket},
+    state::{gate::Op, root::Root},
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

@@ -14,9 +14,9 @@ use pin_project_lite::pin_project;
 
 use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
-    http::measuring::{Measuring, Reading},
-    protocol::Ticket,
-    verdict::{Outcome, Verdict},
+    call::protocol::Ticket,
+    facts::outcome::{Outcome, Verdict},
+    http::calls::streamed::{Measuring, Reading},
 };
 
 pin_project! {
@@ -228,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::prefix::tests::Shy;
+    use crate::http::calls::answer_prefix::tests::Shy;
 
     proptest! {
         #[test]

@@ -13,11 +13,13 @@ use super::{
     web, wire,
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
+    call::protocol::{Protocol, Ticket},
     error::Refused,
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
     http::HttpCalls,
-    protocol::{Protocol, Ticket},
-    verdict::{Outcome, Verdict},
 };
 
 /// Around a gRPC client; see [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) for

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use crate::endpoint::{Class, Endpoint};
+use crate::facts::endpoint::{Class, Endpoint};
 
 /// A method that is none, or of which two things are said that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

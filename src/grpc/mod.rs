@@ -98,7 +98,7 @@ pub use self::{
     refusal::{DOMAIN, DelayError, REASON, refusal},
     routes::GrpcRoutes,
 };
-use crate::{exempt::Exemption, layer::MaintenanceLayer};
+use crate::{exemptions::Exemption, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
     /// A view around a gRPC client's channel: calls are judged by `grpc-status`, refusals are answers.

@@ -11,10 +11,9 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
+    base::{moment::Span, rfc3339::rfc3339},
     error::Refused,
     http::{delays, mark},
-    moment::Span,
-    rfc3339::rfc3339,
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
@@ -206,9 +205,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::moment::{Moment, nanos},
         error::Notice,
-        mode::{Cause, Mode},
-        moment::{Moment, nanos},
+        facts::mode::{Cause, Mode},
     };
 
     /// Nearly the longest that anything is known to last.

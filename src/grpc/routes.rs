@@ -10,9 +10,9 @@ use super::{
     web::Form,
 };
 use crate::{
-    endpoint::{Class, Endpoint, Placement},
+    call::protocol::{Protocol, Ticket},
     error::Refused,
-    protocol::{Protocol, Ticket},
+    facts::endpoint::{Class, Endpoint, Placement},
 };
 
 /// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See

@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{http::prefix::tests::Shy, property::cases};
+    use crate::{base::property_cases::cases, http::calls::answer_prefix::tests::Shy};
 
     fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

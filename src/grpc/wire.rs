@@ -200,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::property::cases;
+    use crate::base::property_cases::cases;
 
     fn with(name: HeaderName, value: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -47,22 +47,15 @@
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
 
-pub(crate) mod before;
-mod body;
-mod bust;
-mod calls;
-mod classes;
-mod json;
+mod cache_bust;
+pub(crate) mod calls;
 #[cfg(feature = "last-good")]
 mod last_good;
-mod matcher;
-pub(crate) mod measuring;
 mod notices;
-pub(crate) mod prefix;
 mod push;
 mod refusal;
-mod retry_after;
-mod setting;
+pub(crate) mod routes;
+mod setting_error;
 mod statuspage;
 
 #[cfg(feature = "last-good")]
@@ -72,24 +65,29 @@ pub use self::last_good::{
 };
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{delays, mark};
+use self::routes::path_pattern;
 pub use self::{
-    before::{BeforeRoutes, ByPath, Paths},
-    body::Measured,
-    bust::{
+    cache_bust::{
         CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
         CacheBusting, CdnPurge, NamedCookie,
     },
-    calls::{BoxedHttpCalls, HttpCalls},
-    classes::{ClassError, RouteClasses},
-    json::{JsonAnswer, JsonScalar, PointerError},
+    calls::{
+        BoxedHttpCalls, HttpCalls,
+        answer_prefix::AnswerPrefix,
+        body::Measured,
+        json_answer::{JsonAnswer, JsonScalar, PointerError},
+        retry_after::retry_after,
+    },
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
-    prefix::AnswerPrefix,
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
-    retry_after::retry_after,
+    routes::{
+        BeforeRoutes, ByPath, Paths,
+        route_classes::{ClassError, RouteClasses},
+    },
     statuspage::{Statuspage, StatuspageError},
 };
-use crate::{endpoint::Placement, exempt::Exemption, layer::MaintenanceLayer};
+use crate::{exemptions::Exemption, facts::endpoint::Placement, layer::MaintenanceLayer};
 
 impl<P> MaintenanceLayer<P> {
     /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.
@@ -185,12 +183,12 @@ impl Exemption {
     /// Exempts one of our own routes, written as the router writes it: `/billing/invoices/{id}`.
     #[must_use]
     pub fn route(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::BeforeRoutes, pattern, why, matcher::compile)
+        Self::pattern(Placement::BeforeRoutes, pattern, why, path_pattern::compile)
     }
 
     /// Exempts calls to paths of the partner, in the router's pattern syntax: `/v1/invoices/{id}`.
     #[must_use]
     pub fn http_call(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::AroundCalls, pattern, why, matcher::compile)
+        Self::pattern(Placement::AroundCalls, pattern, why, path_pattern::compile)
     }
 }

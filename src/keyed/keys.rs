@@ -3,7 +3,11 @@
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 use super::registry::Registry;
-use crate::{calls::Calls, handle::MaintenanceHandle, mode::Mode, snapshot::Status};
+use crate::{
+    call::plain::Calls,
+    facts::{mode::Mode, status::Status},
+    operator::handle::MaintenanceHandle,
+};
 
 /// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that outlives every service.
 ///

@@ -17,7 +17,7 @@ pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
 };
-use crate::{calls::Calls, layer::MaintenanceLayer};
+use crate::{call::plain::Calls, layer::MaintenanceLayer};
 
 /// 10,000 keys take 43 MB with two cores; see [`KeyedBuilder::max_keys`].
 const MAX_KEYS: usize = 10_000;

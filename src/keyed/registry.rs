@@ -43,13 +43,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    clock::Clock,
-    handle::MaintenanceHandle,
-    journal::Journal,
+    base::{clock::Clock, moment::Moment},
+    facts::mode::{Mode, Switches},
     layer::MaintenanceLayer,
-    mode::{Mode, Switches},
-    moment::Moment,
-    shared::harmless,
+    operator::handle::MaintenanceHandle,
+    state::{harmless, journal::Journal},
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.

@@ -18,8 +18,8 @@ use super::{
     sealed::View,
 };
 use crate::{
+    call::protocol::{Holder, Protocol, Ticket},
     future::ResponseFuture,
-    protocol::{Holder, Protocol, Ticket},
     service::{Pass, gate},
 };
 

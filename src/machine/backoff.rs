@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    moment::Moment,
+    base::{
+        jitter::{Seeded, jittered, seeded},
+        moment::Moment,
+    },
     policy::Rules,
-    random::{Seeded, jittered, seeded},
 };
 
 /// Which wait comes next.

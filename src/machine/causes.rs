@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    event::Evidence,
-    mode::{Cause, Mode},
-    moment::Moment,
+    base::moment::Moment,
+    facts::{
+        event::Evidence,
+        mode::{Cause, Mode},
+    },
 };
 
 /// An operator's hold as the machine keeps it.

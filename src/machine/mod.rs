@@ -10,12 +10,12 @@
 //! however late somebody looks. Every entry point ticks first.
 
 mod backoff;
+mod calls;
 mod causes;
-mod command;
-mod judge;
+mod commands;
 mod probing;
 mod report;
-mod request;
+mod trip_rules;
 
 use std::{
     sync::Arc,
@@ -25,26 +25,32 @@ use std::{
 use self::{
     backoff::Backoff,
     causes::{Causes, Held, Trip},
-    judge::would_trip,
     probing::{Probing, Stage},
+    trip_rules::would_trip,
 };
 pub(crate) use self::{
+    calls::{Asker, Ending, Role},
     causes::Passing,
-    command::Command,
+    commands::Command,
     probing::Slot,
-    request::{Asker, Ending, Role},
 };
 use crate::{
-    clock::WallAnchor,
-    episode::Episode,
-    event::{Event, EventKind, Evidence, Rule},
-    gate::{self, Op},
-    lanes::{Landed, Open as OpenLanes},
-    mode::{Cause, Mode, Switches},
-    moment::{Moment, nanos},
+    base::{
+        clock::WallAnchor,
+        moment::{Moment, nanos},
+    },
+    counting::{
+        lanes::{Landed, Open as OpenLanes},
+        window::{Counts, Landing, Tally},
+    },
+    facts::{
+        episode::Episode,
+        event::{Event, EventKind, Evidence, Rule},
+        mode::{Cause, Mode, Switches},
+        status::CallCounts,
+    },
     policy::Rules,
-    snapshot::CallCounts,
-    tally::{Counts, Landing, Tally},
+    state::gate::{self, Op},
 };
 
 /// How many mode changes an episode's timeline shows.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    moment::{Moment, nanos},
+    base::moment::{Moment, nanos},
+    counting::window::{Counts, Landing, Tally},
     policy::{Ramp, Trials, Window},
-    tally::{Counts, Landing, Tally},
 };
 
 /// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.

@@ -2,9 +2,11 @@
 
 use super::{Machine, Passing, State, probing::Stage};
 use crate::{
-    mode::Cause,
-    moment::Moment,
-    snapshot::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    base::moment::Moment,
+    facts::{
+        mode::Cause,
+        status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+    },
 };
 
 impl Machine {

@@ -9,8 +9,8 @@ use self::model::{Call, Model, NEVER, Numbers, SECOND, Stretch};
 use super::*;
 use crate::{
     error::CommandError,
+    facts::outcome::{Outcome, Verdict},
     policy::Window,
-    verdict::{Outcome, Verdict},
 };
 
 // ---- what happens ---------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ fn in_order(events: &[Event]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(crate::property::cases(600))]
+    #![proptest_config(crate::base::property_cases::cases(600))]
 
     #[test]
     fn the_machine_does_what_the_design_says(

@@ -11,10 +11,12 @@ use tower::BoxError;
 
 use crate::{
     error::Refused,
-    event::{EventKind, Evidence},
-    handle::MaintenanceHandle,
-    mode::{Cause, Mode},
-    snapshot::Status,
+    facts::{
+        event::{EventKind, Evidence},
+        mode::{Cause, Mode},
+        status::Status,
+    },
+    operator::handle::MaintenanceHandle,
 };
 
 /// Asserts that requests pass.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::exempt::ExemptionTable;
+use crate::exemptions::ExemptionTable;
 
 /// What stands before the table in a file that says more than the table.
 const BEGIN: &str = "<!-- exempt endpoints: begin -->";

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::{
-    asked::Asked,
+    request_key::Asked,
     store::{Head, Store},
 };
 

@@ -4,9 +4,9 @@
 //! `Age`, but that somebody sees what is another's; so whatever might be personal is left alone until the user of this
 //! crate says who asks, and what cannot be understood is not kept.
 
-mod asked;
 mod body;
 mod directives;
+mod request_key;
 mod store;
 
 use std::{
@@ -32,18 +32,18 @@ use tower::{BoxError, Layer, Service};
 
 pub use self::body::LastGoodBody;
 use self::{
-    asked::{Asked, KEYED},
     body::Copying,
+    request_key::{Asked, KEYED},
     store::{Good, Kept, Limits, Store},
 };
 use super::{
-    matcher::{BadPattern, Matcher},
-    prefix::AnswerPrefix,
-    setting::setting_error,
+    calls::answer_prefix::AnswerPrefix,
+    routes::path_pattern::{BadPattern, Matcher},
+    setting_error::setting_error,
 };
 use crate::{
+    base::moment::Moment,
     error::{Error, Refused},
-    moment::Moment,
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -28,10 +28,13 @@ use moka::{
 
 use super::{
     LastGoodCounts,
-    asked::{Asked, Key},
     directives::{Directives, seconds},
+    request_key::{Asked, Key},
 };
-use crate::{clock::Clock, http::prefix::AnswerPrefix, moment::Moment};
+use crate::{
+    base::{clock::Clock, moment::Moment},
+    http::calls::answer_prefix::AnswerPrefix,
+};
 
 /// How many sets of names a resource's answers may have in `Vary`: with `Origin` and without it, of an old release and a new one.
 const MOST_SETS: usize = 4;
@@ -598,7 +601,7 @@ fn is_left_out(name: &HeaderName) -> bool {
         || text.ends_with("cache-control")
         || text.starts_with("proxy-")
         // Of a time before the recovery that this answer may outlive.
-        || text == crate::http::bust::HEADER
+        || text == crate::http::cache_bust::HEADER
         || matches!(
             text,
             "age"

@@ -4,8 +4,8 @@
 //! ([WHATWG HTML](https://html.spec.whatwg.org/multipage/server-sent-events.html)) rather than web sockets: plain HTTP, one way is enough, and
 //! browsers reconnect by themselves and say what they heard last.
 
-mod room;
 mod stream;
+mod subscribers;
 
 use std::{
     convert::Infallible,
@@ -27,10 +27,10 @@ use tower::{
     util::rng::{HasherRng, Rng},
 };
 
-use self::room::{Full, Known, Room};
 pub use self::stream::EventStream;
-use super::{notices::script, setting::setting_error};
-use crate::{handle::MaintenanceHandle, random::scaled};
+use self::subscribers::{Full, Known, Room};
+use super::{notices::script, setting_error::setting_error};
+use crate::{base::jitter::scaled, operator::handle::MaintenanceHandle};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx heeds it, and those who learnt from nginx.

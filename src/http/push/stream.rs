@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::room::Subscription;
+use super::subscribers::Subscription;
 
 /// The body of a subscriber's answer: events as they come; made by [`PushEvents`](super::PushEvents).
 ///

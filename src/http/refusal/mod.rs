@@ -1,6 +1,6 @@
 //! How a refusal looks over HTTP: a problem document for programs, a page for people.
 
-mod accepts;
+mod negotiate;
 mod page;
 mod texts;
 
@@ -23,17 +23,17 @@ use tower::util::rng::{HasherRng, Rng};
 
 pub use self::texts::PageTexts;
 use self::{
-    accepts::{Form, language},
+    negotiate::{Form, language},
     page::Template,
 };
-use super::setting::setting_error;
+use super::setting_error::setting_error;
 use crate::{
-    endpoint::Class,
+    base::{moment::Moment, one_line::OneLine, rfc3339::rfc3339},
     error::{Notice, Refused},
-    mode::{Cause, Mode},
-    moment::Moment,
-    rfc3339::rfc3339,
-    text::OneLine,
+    facts::{
+        endpoint::Class,
+        mode::{Cause, Mode},
+    },
 };
 
 /// What `Retry-After` says around under a hold without expiry: nobody knows, and half a minute is polite.
@@ -436,7 +436,7 @@ impl Refusals {
         headers: &HeaderMap,
         refused: Refused,
     ) -> Response<B> {
-        let class = super::classes::by_method(method);
+        let class = super::routes::route_classes::by_method(method);
         self.answer(
             &Asked {
                 method,

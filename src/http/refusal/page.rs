@@ -9,7 +9,7 @@ use http::HeaderValue;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use super::{Refusal, RefusalsError};
-use crate::rfc3339::rfc3339;
+use crate::base::rfc3339::rfc3339;
 
 const BUILT_IN: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Hold, calls::Calls};
+use crate::{Hold, call::plain::Calls};
 
 /// Lets go of keys as soon as two sweeps have come by: what takes minutes outside happens all the time.
 fn hasty(max_keys: usize, made: Arc<AtomicU64>) -> Registry<u32, Calls> {

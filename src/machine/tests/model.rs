@@ -7,17 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::{Asker, Ending};
 use crate::{
-    error::CommandError,
-    event::{Event, EventKind, Rule},
-    mode::{Cause, Mode},
-    moment::Moment,
-    policy::{Policy, Rate, Rules, Window},
-    snapshot::CallCounts,
-    tally::{
-        Counts, Landing,
-        naive::{Naive, all_abandoned},
+    base::moment::Moment,
+    counting::{
+        window::{Counts, Landing},
+        window_naive::{Naive, all_abandoned},
     },
-    verdict::Outcome,
+    error::CommandError,
+    facts::{
+        event::{Event, EventKind, Rule},
+        mode::{Cause, Mode},
+        outcome::Outcome,
+        status::CallCounts,
+    },
+    policy::{Policy, Rate, Rules, Window},
 };
 
 /// Later than everything.
@@ -167,7 +169,7 @@ pub(super) enum Told {
 impl Told {
     /// Whether `event` is what was expected.
     pub(super) fn is(&self, event: &Event) -> bool {
-        let nanos = |span: &Duration| crate::moment::nanos(*span);
+        let nanos = |span: &Duration| crate::base::moment::nanos(*span);
         match (self, &event.kind) {
             (Self::Mode(a, b), EventKind::ModeChanged { from, to }) => (a, b) == (from, to),
             (Self::Tripped(fired, expected), EventKind::Tripped { evidence, wait })
@@ -647,7 +649,7 @@ impl Model {
         }
         let (asked, outcome, code) = match ending {
             Ending::Judged { verdict, .. } => {
-                let asked = verdict.retry_after.map_or(0, crate::moment::nanos);
+                let asked = verdict.retry_after.map_or(0, crate::base::moment::nanos);
                 (asked, Some(verdict.outcome), verdict.code)
             }
             Ending::Dropped { .. } => (0, None, None),

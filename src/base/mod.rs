@@ -1,0 +1,15 @@
+//! What everything else stands on: time, text and memory tricks that know nothing of maintenance.
+
+pub(crate) mod clock;
+#[cfg(feature = "coarse-clock")]
+pub(crate) mod clock_coarse;
+pub(crate) mod jitter;
+pub(crate) mod loom_or_std;
+pub(crate) mod moment;
+pub(crate) mod one_line;
+#[cfg(test)]
+pub(crate) mod property_cases;
+pub(crate) mod published;
+#[cfg(any(feature = "http", feature = "serde"))]
+pub(crate) mod rfc3339;
+pub(crate) mod spare;

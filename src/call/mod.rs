@@ -1,0 +1,6 @@
+//! One call: asked, let in, judged.
+
+pub(crate) mod admission;
+pub(crate) mod plain;
+pub(crate) mod protocol;
+pub(crate) mod wake_on_shut;

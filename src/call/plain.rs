@@ -1,0 +1,346 @@
+//! The ready-made protocols around plain calls: any `Result`, judged by a [`Judge`].
+
+use std::error::Error as StdError;
+
+use tower::BoxError;
+
+use crate::{
+    call::protocol::{Protocol, Ticket},
+    error::{Error, Refused},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        outcome::{Outcome, Verdict},
+    },
+};
+
+/// What to make of plain calls: their names, which may probe, and what their ends say.
+///
+/// Every method has a default, so that a judge says only what it knows better. Closures are enough
+/// for one of them: [`named`](crate::MaintenanceLayer::named),
+/// [`judged_by`](crate::MaintenanceLayer::judged_by), [`may_probe`](crate::MaintenanceLayer::may_probe),
+/// [`reads`](crate::MaintenanceLayer::reads).
+///
+/// ```
+/// use tower_maintenance::{Judge, MaintenanceLayer, Outcome, Verdict};
+///
+/// enum Declined { CardExpired, PartnerDown }
+/// struct Charge { read_only: bool }
+///
+/// #[derive(Debug, Clone, Copy)]
+/// struct Billing;
+///
+/// impl Judge<Charge, (), Declined> for Billing {
+///     fn may_probe(&self, charge: &Charge) -> bool {
+///         charge.read_only // a charge is not a probe
+///     }
+///     fn verdict(&self, result: Result<&(), &Declined>) -> Verdict {
+///         match result {
+///             Ok(()) | Err(Declined::CardExpired) => Outcome::Success.into(), // the partner answered
+///             Err(Declined::PartnerDown) => Outcome::Failure.into(),
+///         }
+///     }
+/// }
+///
+/// let layer = MaintenanceLayer::new("zuora").judged(Billing);
+/// # let _ = layer;
+/// assert_eq!(Billing.verdict(Err(&Declined::CardExpired)).outcome, Outcome::Success);
+/// ```
+pub trait Judge<Req, T, E>: Clone {
+    /// The endpoint's name; without one it is never exempt. Default: none.
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        let _ = request;
+        None
+    }
+
+    /// Whether the request may be used as a probe. Default: every request.
+    fn may_probe(&self, request: &Req) -> bool {
+        let _ = request;
+        true
+    }
+
+    /// What the request does: a read-only hold lets reads pass. Default: [`Class::Write`], since nobody knows.
+    fn class(&self, request: &Req) -> Class {
+        let _ = request;
+        Class::Write
+    }
+
+    /// What the end of the call says about the partner. Default: `Ok` is a success, `Err` a failure.
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        match result {
+            Ok(_) => Outcome::Success.into(),
+            Err(_) => Outcome::Failure.into(),
+        }
+    }
+}
+
+/// Judges by the defaults: no names, every call may probe, `Ok` is a success and `Err` a failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plain;
+
+impl<Req, T, E> Judge<Req, T, E> for Plain {}
+
+/// A judge that gets its names from a closure.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<F, J> {
+    name: F,
+    judge: J,
+}
+
+impl<F, J, Req, T, E> Judge<Req, T, E> for Named<F, J>
+where
+    F: for<'r> Fn(&'r Req) -> &'r str + Clone,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        Some((self.name)(request))
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+}
+
+/// A judge that gets its verdicts from a closure.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgedBy<F, J> {
+    verdict: F,
+    judge: J,
+}
+
+impl<F, J, V, Req, T, E> Judge<Req, T, E> for JudgedBy<F, J>
+where
+    F: Fn(Result<&T, &E>) -> V + Clone,
+    V: Into<Verdict>,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        (self.verdict)(result).into()
+    }
+}
+
+/// A judge that learns from a closure which requests may probe.
+#[derive(Debug, Clone, Copy)]
+pub struct MayProbe<F, J> {
+    may_probe: F,
+    judge: J,
+}
+
+impl<F, J, Req, T, E> Judge<Req, T, E> for MayProbe<F, J>
+where
+    F: Fn(&Req) -> bool + Clone,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        (self.may_probe)(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+}
+
+/// A judge that learns from a closure which requests read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reads<F, J> {
+    reads: F,
+    judge: J,
+}
+
+impl<F, J, Req, T, E> Judge<Req, T, E> for Reads<F, J>
+where
+    F: Fn(&Req) -> bool + Clone,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        if (self.reads)(request) {
+            Class::Read
+        } else {
+            self.judge.class(request)
+        }
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+}
+
+/// Around calls, any `Result`: a refusal is [`Error::Refused`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Calls<J = Plain>(pub(crate) J);
+
+/// Around calls in stacks whose errors are [`BoxError`] (timeout, buffer, retry): a refusal is found
+/// by [`Refused::find`].
+///
+/// A refusal that comes up from *within* the stack (another layer's) is no failure of this partner, and neutral.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoxedCalls<J = Plain>(pub(crate) J);
+
+impl<J> Calls<J> {
+    /// Calls judged by `judge`.
+    pub const fn new(judge: J) -> Self {
+        Self(judge)
+    }
+
+    pub(crate) fn named<F>(self, name: F) -> Calls<Named<F, J>> {
+        Calls(Named {
+            name,
+            judge: self.0,
+        })
+    }
+
+    pub(crate) fn judged_by<F>(self, verdict: F) -> Calls<JudgedBy<F, J>> {
+        Calls(JudgedBy {
+            verdict,
+            judge: self.0,
+        })
+    }
+
+    pub(crate) fn may_probe<F>(self, may_probe: F) -> Calls<MayProbe<F, J>> {
+        Calls(MayProbe {
+            may_probe,
+            judge: self.0,
+        })
+    }
+
+    pub(crate) fn reads<F>(self, reads: F) -> Calls<Reads<F, J>> {
+        Calls(Reads {
+            reads,
+            judge: self.0,
+        })
+    }
+
+    pub(crate) fn boxed(self) -> BoxedCalls<J> {
+        BoxedCalls(self.0)
+    }
+}
+
+#[inline]
+fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> Endpoint<'r> {
+    Endpoint {
+        name: judge.name(request),
+        path: None,
+        may_probe: judge.may_probe(request),
+        class: judge.class(request),
+    }
+}
+
+impl<J, Req, T, E> Protocol<Req, T, E> for Calls<J>
+where
+    J: Judge<Req, T, E>,
+{
+    const PLACEMENT: Placement = Placement::AroundCalls;
+    type Response = T;
+    type Error = Error<E>;
+
+    #[inline]
+    fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r> {
+        endpoint(&self.0, request)
+    }
+
+    #[inline]
+    fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<T, Error<E>> {
+        // Each in its own arm, where most judges have but one verdict to give.
+        match result {
+            Ok(answer) => {
+                if ticket.is_measured() {
+                    ticket.settle(self.0.verdict(Ok(&answer)));
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                if ticket.is_measured() {
+                    ticket.settle(self.0.verdict(Err(&error)));
+                }
+                Err(Error::Inner(error))
+            }
+        }
+    }
+
+    #[inline]
+    fn refuse(&self, _: Req, refused: Refused) -> Result<T, Error<E>> {
+        Err(Error::Refused(refused))
+    }
+
+    fn unready(&self, error: E) -> Error<E> {
+        Error::Inner(error)
+    }
+}
+
+impl<J, Req, T, E> Protocol<Req, T, E> for BoxedCalls<J>
+where
+    J: Judge<Req, T, BoxError>,
+    E: Into<BoxError>,
+{
+    const PLACEMENT: Placement = Placement::AroundCalls;
+    type Response = T;
+    type Error = BoxError;
+
+    #[inline]
+    fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r> {
+        endpoint(&self.0, request)
+    }
+
+    fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<T, BoxError> {
+        let result = result.map_err(Into::into);
+        if ticket.is_measured() {
+            let refused = result
+                .as_ref()
+                .err()
+                .and_then(|error: &BoxError| Refused::find(as_error(error)));
+            let verdict = match refused {
+                Some(_) => Outcome::Neutral.into(),
+                None => self.0.verdict(result.as_ref()),
+            };
+            ticket.settle(verdict);
+        }
+        result
+    }
+
+    fn refuse(&self, _: Req, refused: Refused) -> Result<T, BoxError> {
+        Err(refused.into())
+    }
+
+    fn unready(&self, error: E) -> BoxError {
+        error.into()
+    }
+}
+
+fn as_error(error: &BoxError) -> &(dyn StdError + 'static) {
+    &**error
+}

@@ -1,0 +1,52 @@
+//! Waking callers who wait for the inner service's readiness when the gate shuts on them (R3).
+
+use std::{fmt, future::Future, pin::Pin, task::Context};
+
+use tokio::sync::futures::OwnedNotified;
+
+use crate::state::Shared;
+
+/// A caller's place among those who are woken when the era ends.
+///
+/// Boxed: it must not move, and the path of those who wait may allocate.
+#[derive(Default)]
+pub(crate) struct Parked(Option<Pin<Box<OwnedNotified>>>);
+
+impl Parked {
+    /// Gives the place up.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        if self.0.is_some() {
+            self.0 = None;
+        }
+    }
+
+    /// Has the caller woken when the era ends, as long as `admitted` holds; says whether it does.
+    pub(crate) fn while_admitted(
+        &mut self,
+        shared: &Shared,
+        cx: &mut Context<'_>,
+        admitted: impl Fn() -> bool,
+    ) -> bool {
+        loop {
+            let era_ends = self.0.get_or_insert_with(|| Box::pin(shared.era_ends()));
+            // Registered first, looked at again after: no era can end unseen in between.
+            let woken = era_ends.as_mut().poll(cx).is_ready();
+            if !admitted() {
+                self.0 = None;
+                return false;
+            }
+            if !woken {
+                return true;
+            }
+            // An era ended and the caller may stay all the same (a reset while serving): wait for the next.
+            self.0 = None;
+        }
+    }
+}
+
+impl fmt::Debug for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Parked").field(&self.0.is_some()).finish()
+    }
+}

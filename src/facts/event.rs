@@ -1,0 +1,227 @@
+//! What happened: events for whoever listens, and the evidence behind them.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    base::moment::Span,
+    facts::mode::{Cause, Mode, Switches},
+    policy::{Rate, Window},
+};
+
+/// Something that happened to the layer's state, at the instant it fell due.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Numbers the events of one layer from 1 on, without gaps.
+    pub number: u64,
+    /// When it fell due, however late somebody looked.
+    pub at: SystemTime,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The mode changed. Comes after the event that says why.
+    #[non_exhaustive]
+    ModeChanged {
+        /// The mode that ended.
+        from: Mode,
+        /// The mode that began.
+        to: Mode,
+    },
+    /// The layer tripped.
+    #[non_exhaustive]
+    Tripped {
+        /// What it tripped on.
+        evidence: Evidence,
+        /// How long until the first probe.
+        wait: Duration,
+    },
+    /// An operator's hold began, or replaced the one before.
+    #[non_exhaustive]
+    HoldEngaged {
+        /// Who.
+        actor: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+        /// Until when at most.
+        until: Option<SystemTime>,
+        /// Whether reads pass.
+        read_only: bool,
+    },
+    /// The operator's hold ended.
+    #[non_exhaustive]
+    HoldEnded {
+        /// Whether by itself.
+        expired: bool,
+    },
+    /// `Serving` was left: an episode began.
+    #[non_exhaustive]
+    EpisodeBegan {
+        /// The episode's number, from 1 on.
+        episode: u64,
+        /// What began it.
+        cause: Cause,
+    },
+    /// `Serving` is back: the episode ended. Once per episode.
+    #[non_exhaustive]
+    Recovered {
+        /// The episode that ended.
+        episode: u64,
+        /// The new generation.
+        generation: u64,
+    },
+    /// A whole wait passed in `Probing` without a request that may probe.
+    WaitingForProbe,
+    /// The probes succeeded; traffic grows for `duration` before it is let through whole.
+    #[non_exhaustive]
+    RampBegan {
+        /// How long until all of it passes.
+        duration: Duration,
+    },
+    /// A rule would have tripped, but for dry run or bypass.
+    #[non_exhaustive]
+    WouldHaveTripped {
+        /// What it would have tripped on.
+        evidence: Evidence,
+        /// How long it would have waited.
+        wait: Duration,
+    },
+    /// The shadow of an episode that dry run or bypass kept from being real ended.
+    ShadowEnded,
+    /// Dry run or bypass was switched.
+    #[non_exhaustive]
+    Switched {
+        /// How they stand now.
+        switches: Switches,
+    },
+    /// The policy was replaced.
+    PolicyReplaced,
+    /// The exemptions were replaced.
+    ExemptionsReplaced,
+    /// The window was emptied by `reset`.
+    WindowReset,
+}
+
+/// What the layer tripped on, in numbers; its `Display` is one half-sentence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Evidence {
+    /// The rule that fired.
+    pub rule: Rule,
+    /// Calls in the window at that moment.
+    pub total: u64,
+    /// Failures among them.
+    pub failed: u64,
+    /// The code of the last failure, where the protocol has codes.
+    pub last_code: Option<u16>,
+}
+
+/// Which rule fired.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The failure rate reached its threshold.
+    #[non_exhaustive]
+    FailureRate {
+        /// The threshold.
+        threshold: Rate,
+        /// What the rate was read from.
+        window: Window,
+    },
+    /// Too many failures in a row.
+    #[non_exhaustive]
+    ConsecutiveFailures {
+        /// How many it were.
+        run: u64,
+    },
+    /// The share of slow calls reached its threshold.
+    #[non_exhaustive]
+    SlowCalls {
+        /// How many were slow.
+        slow: u64,
+        /// What slow means: strictly longer than this.
+        longer_than: Duration,
+        /// The threshold.
+        threshold: Rate,
+    },
+    /// Every call in the window was abandoned by its caller.
+    #[non_exhaustive]
+    AbandonedAll {
+        /// How many.
+        abandoned: u64,
+    },
+    /// A probe failed.
+    ProbeFailed,
+    /// A probe hung for its whole lease.
+    #[non_exhaustive]
+    ProbeHung {
+        /// The lease.
+        lease: Duration,
+    },
+    /// A probe was answered with the wish to be left alone.
+    #[non_exhaustive]
+    PartnerAsked {
+        /// For how long.
+        retry_after: Duration,
+    },
+    /// Somebody called [`trip`](crate::MaintenanceHandle::trip), or released verified.
+    Command,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            Rule::FailureRate { threshold, window } => match window {
+                Window::Calls(_) => write!(
+                    f,
+                    "{} of the last {} calls failed, threshold {threshold}",
+                    self.failed, self.total
+                )?,
+                Window::Time { .. } => write!(
+                    f,
+                    "{} of {} calls failed in {window}, threshold {threshold}",
+                    self.failed, self.total
+                )?,
+            },
+            Rule::ConsecutiveFailures { run } => write!(f, "{run} calls failed in a row")?,
+            Rule::SlowCalls {
+                slow,
+                longer_than,
+                threshold,
+            } => {
+                write!(
+                    f,
+                    "{slow} of {} calls took longer than {}, threshold {threshold}",
+                    self.total,
+                    Span(longer_than)
+                )?;
+            }
+            Rule::AbandonedAll { abandoned } => {
+                return write!(
+                    f,
+                    "{abandoned} calls were given up by their callers and none came to an end"
+                );
+            }
+            Rule::ProbeFailed => f.write_str("a probe failed")?,
+            Rule::ProbeHung { lease } => return write!(f, "a probe hung for {}", Span(lease)),
+            Rule::PartnerAsked { retry_after } => write!(
+                f,
+                "the partner asked to be left alone for {}",
+                Span(retry_after)
+            )?,
+            Rule::Command => return f.write_str("by command"),
+        }
+        match self.last_code {
+            Some(code) => write!(f, ", last: {code}"),
+            None => Ok(()),
+        }
+    }
+}

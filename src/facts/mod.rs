@@ -1,0 +1,10 @@
+//! Values that people see: plain data, with neither clock nor lock.
+
+pub(crate) mod endpoint;
+pub(crate) mod episode;
+pub(crate) mod event;
+pub(crate) mod mode;
+pub(crate) mod outcome;
+pub(crate) mod partner_word;
+pub(crate) mod recovery;
+pub(crate) mod status;

@@ -1,0 +1,705 @@
+//! Judging answers by what their JSON says, for partners that fail with a 200.
+//!
+//! A pointer is followed through the bytes as they stand, and the parser stops as soon as the value is
+//! read: what lies behind it may be cut off, broken, or hostile, and costs nothing. What is passed over
+//! on the way is skipped without being built up.
+
+use std::{fmt, sync::Arc};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
+use serde_json::Value;
+
+use super::answer_prefix::AnswerPrefix;
+use crate::facts::outcome::{Outcome, Verdict};
+
+/// Judges answers by values in their JSON: rules in order, of which the first that matches decides.
+///
+/// Where no rule matches, and where the body is no JSON as far as the value (it is cut off
+/// before, compressed, nested deeper than 127, not UTF-8), nothing is said, and the status decides. Given to
+/// [`HttpCalls::judged_by_json`](super::HttpCalls::judged_by_json). Of a key that comes twice the first
+/// counts.
+///
+/// As an example Zuora, whose answers say `"success": false` under a 200, with a code of eight digits
+/// that ends in two for the category. Its newer answers give the categories a status besides, and this is
+/// how that status would be judged:
+///
+/// ```
+/// use tower_maintenance::{MaintenanceLayer, Outcome, http::{HttpCalls, JsonAnswer}};
+///
+/// let category = |wanted: &'static [u64]| move |code| wanted.contains(&(code % 100));
+/// let zuora = JsonAnswer::new()
+///     // Permission, authentication, too many requests: ours, like 401, 403 and 429.
+///     .when_code("/reasons/0/code", category(&[10, 11, 70]), Outcome::Neutral)?
+///     // A field is wrong or missing, a rule forbids it, it is not there, somebody else has locked it: answered.
+///     .when_code("/reasons/0/code", category(&[20, 21, 22, 23, 30, 40, 45, 50, 90]), Outcome::Success)?
+///     // An internal (60) or a temporary (61) error, a gateway behind it (99), or what nobody knows.
+///     .failure_when("/success", false)?;
+///
+/// let outcome = |body: &str| zuora.verdict(body.as_bytes()).map(|verdict| verdict.outcome);
+/// assert_eq!(outcome(r#"{"success": true, "id": "A-1"}"#), None); // the status decides
+/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 53100061}]}"#), Some(Outcome::Failure));
+/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 53100320}]}"#), Some(Outcome::Success));
+/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 90000011}]}"#), Some(Outcome::Neutral));
+/// assert_eq!(outcome(r#"{"success": false, "rea"#), Some(Outcome::Failure)); // cut off, and yet said
+///
+/// let view = MaintenanceLayer::new("zuora").speaking(HttpCalls::new().judged_by_json(zuora));
+/// # let _ = view;
+/// # Ok::<(), tower_maintenance::http::PointerError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "it judges nothing until it is given to `HttpCalls`"]
+pub struct JsonAnswer {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    pointer: Pointer,
+    test: Test,
+    outcome: Outcome,
+}
+
+#[derive(Clone)]
+enum Test {
+    OneOf(Vec<JsonScalar>),
+    Code(Arc<dyn Fn(u64) -> bool + Send + Sync>),
+}
+
+impl JsonAnswer {
+    /// Without rules: nothing is said of any answer.
+    pub const fn new() -> Self {
+        Self { rules: Vec::new() }
+    }
+
+    /// Adds a rule: where the value at `pointer` is `value`, the call is `outcome`.
+    ///
+    /// # Errors
+    ///
+    /// If `pointer` is no JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    pub fn when(
+        self,
+        pointer: &str,
+        value: impl Into<JsonScalar>,
+        outcome: Outcome,
+    ) -> Result<Self, PointerError> {
+        self.codes(pointer, [value], outcome)
+    }
+
+    /// Adds a rule: where the value at `pointer` is `value`, the call has failed.
+    ///
+    /// # Errors
+    ///
+    /// If `pointer` is no JSON pointer.
+    pub fn failure_when(
+        self,
+        pointer: &str,
+        value: impl Into<JsonScalar>,
+    ) -> Result<Self, PointerError> {
+        self.when(pointer, value, Outcome::Failure)
+    }
+
+    /// Adds a rule: where the value at `pointer` is one of these, the call is `outcome`.
+    ///
+    /// ```
+    /// use tower_maintenance::{Outcome, http::JsonAnswer};
+    ///
+    /// let judge = JsonAnswer::new().codes("/error/code", ["maintenance", "overloaded"], Outcome::Failure)?;
+    /// let verdict = judge.verdict(br#"{"error": {"code": "overloaded"}}"#);
+    /// assert_eq!(verdict.unwrap().outcome, Outcome::Failure);
+    ///
+    /// let error = judge.codes("error/code", [7], Outcome::Failure).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "JSON pointer `error/code`: it must be empty or begin with `/`, as in `/error/code`"
+    /// );
+    /// # Ok::<(), tower_maintenance::http::PointerError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `pointer` is no JSON pointer.
+    pub fn codes<V: Into<JsonScalar>>(
+        self,
+        pointer: &str,
+        values: impl IntoIterator<Item = V>,
+        outcome: Outcome,
+    ) -> Result<Self, PointerError> {
+        let values = values.into_iter().map(Into::into).collect();
+        self.rule(pointer, Test::OneOf(values), outcome)
+    }
+
+    /// Adds a rule: where the value at `pointer` is a whole number, not negative, for which `is` holds,
+    /// the call is `outcome`. For codes that tell by some of their digits.
+    ///
+    /// # Errors
+    ///
+    /// If `pointer` is no JSON pointer.
+    pub fn when_code(
+        self,
+        pointer: &str,
+        is: impl Fn(u64) -> bool + Send + Sync + 'static,
+        outcome: Outcome,
+    ) -> Result<Self, PointerError> {
+        self.rule(pointer, Test::Code(Arc::new(is)), outcome)
+    }
+
+    fn rule(mut self, pointer: &str, test: Test, outcome: Outcome) -> Result<Self, PointerError> {
+        self.rules.push(Rule {
+            pointer: Pointer::parse(pointer)?,
+            test,
+            outcome,
+        });
+        Ok(self)
+    }
+
+    /// What the rules say of this body, if it is all there is.
+    #[must_use]
+    pub fn verdict(&self, body: &[u8]) -> Option<Verdict> {
+        self.look(body)
+    }
+
+    /// What the rules say of the beginning of an answer's body.
+    #[must_use]
+    pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
+        let bytes = answer.bytes();
+        if answer.is_whole() {
+            return self.look(bytes);
+        }
+        // A number that ends with the prefix may go on behind it: 53100061 is not 531.
+        let part_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        let before = bytes.iter().rposition(|byte| !part_of_number(byte));
+        let (rest, tail) = bytes.split_at(before.map_or(0, |last| last + 1));
+        // Numbers begin so; the `e` of `false` is none.
+        let halved = tail.starts_with(b"-") || tail.first().is_some_and(u8::is_ascii_digit);
+        self.look(if halved { rest } else { bytes })
+    }
+
+    fn look(&self, bytes: &[u8]) -> Option<Verdict> {
+        // Some write one, though none belongs there (RFC 8259, 8.1).
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        // Rules about one value stand together, as a rule: it is looked for once.
+        let mut last: Option<(&Pointer, Option<JsonScalar>)> = None;
+        for rule in &self.rules {
+            let found = match last.take() {
+                Some((pointer, found)) if *pointer == rule.pointer => found,
+                _ => rule.pointer.find(bytes),
+            };
+            if found.as_ref().is_some_and(|found| rule.test.holds(found)) {
+                return Some(rule.outcome.into());
+            }
+            last = Some((&rule.pointer, found));
+        }
+        None
+    }
+}
+
+impl Test {
+    fn holds(&self, found: &JsonScalar) -> bool {
+        match self {
+            Self::OneOf(values) => values.contains(found),
+            Self::Code(is) => match found.0 {
+                Scalar::Whole(number) => u64::try_from(number).is_ok_and(|code| is(code)),
+                Scalar::Bool(_) | Scalar::Number(_) | Scalar::Text(_) => false,
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OneOf(values) => f.debug_tuple("OneOf").field(values).finish(),
+            Self::Code(_) => f.debug_tuple("Code").finish_non_exhaustive(),
+        }
+    }
+}
+
+// ---- values ---------------------------------------------------------------------------------------
+
+/// A value that a [`JsonAnswer`] compares with: `true`, `4711`, `"overloaded"`.
+///
+/// Numbers are compared as numbers, so 7 is 7.0; a number is never a text, nor `1` `true`. Fractions are compared as
+/// serde_json reads them, which may be off in the last bit: codes are better whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonScalar(Scalar);
+
+#[derive(Debug, Clone)]
+enum Scalar {
+    Bool(bool),
+    Whole(i128),
+    Number(f64),
+    Text(String),
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Whole(a), Self::Whole(b)) => a == b,
+            (Self::Number(a), Self::Number(b)) => a == b,
+            (Self::Whole(whole), Self::Number(number))
+            | (Self::Number(number), Self::Whole(whole)) => *whole as f64 == *number,
+            _ => false,
+        }
+    }
+}
+
+impl JsonScalar {
+    fn of(value: Value) -> Option<Self> {
+        Some(Self(match value {
+            Value::Bool(is) => Scalar::Bool(is),
+            Value::String(text) => Scalar::Text(text),
+            Value::Number(number) => {
+                let whole = number.as_u64().map(i128::from);
+                match whole.or_else(|| number.as_i64().map(i128::from)) {
+                    Some(whole) => Scalar::Whole(whole),
+                    None => Scalar::Number(number.as_f64()?),
+                }
+            }
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        }))
+    }
+}
+
+macro_rules! scalar_from {
+    ($($from:ty => $variant:ident),* $(,)?) => {$(
+        impl From<$from> for JsonScalar {
+            fn from(value: $from) -> Self {
+                Self(Scalar::$variant(value.into()))
+            }
+        }
+    )*};
+}
+
+scalar_from! {
+    bool => Bool,
+    u16 => Whole,
+    u32 => Whole,
+    u64 => Whole,
+    i32 => Whole,
+    i64 => Whole,
+    f64 => Number,
+    &str => Text,
+    String => Text,
+}
+
+// ---- pointers -------------------------------------------------------------------------------------
+
+/// A string that is no JSON pointer (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("JSON pointer `{pointer}`: {fault}")]
+pub struct PointerError {
+    pointer: String,
+    fault: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pointer(Vec<String>);
+
+impl Pointer {
+    fn parse(pointer: &str) -> Result<Self, PointerError> {
+        let refused = |fault| PointerError {
+            pointer: pointer.to_owned(),
+            fault,
+        };
+        if pointer.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let Some(rest) = pointer.strip_prefix('/') else {
+            return Err(refused(format!(
+                "it must be empty or begin with `/`, as in `/{pointer}`"
+            )));
+        };
+        let mut after_tilde = pointer.split('~').skip(1);
+        if after_tilde.any(|rest| !rest.starts_with(['0', '1'])) {
+            return Err(refused(
+                "`~` must be followed by 0, for `~` itself, or by 1, for `/`".to_owned(),
+            ));
+        }
+        // In this order: `~01` is `~1`, not `/`.
+        let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");
+        Ok(Self(rest.split('/').map(unescaped).collect()))
+    }
+
+    /// The value it points at, if the bytes are JSON up to there and it is neither null, list nor object.
+    fn find(&self, bytes: &[u8]) -> Option<JsonScalar> {
+        let mut found = None;
+        let follow = Follow {
+            path: &self.0,
+            found: &mut found,
+        };
+        // Ends in an error by design: see `Follow`. One that it did not ask for has left nothing behind.
+        let _ = follow.deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+        JsonScalar::of(found?)
+    }
+}
+
+/// Follows a path, and leaves what stands at its end in `found`.
+///
+/// When the path is decided it ends the parsing with an error, the only way out that does not read the
+/// rest of the lists and objects it stands in.
+struct Follow<'p> {
+    path: &'p [String],
+    found: &'p mut Option<Value>,
+}
+
+impl<'de> DeserializeSeed<'de> for Follow<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if !self.path.is_empty() {
+            return deserializer.deserialize_any(self);
+        }
+        *self.found = Some(serde::Deserialize::deserialize(deserializer)?);
+        Err(D::Error::custom("found"))
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Follow<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list or an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((key, path)) = self.path.split_first() else {
+            return Err(A::Error::custom("the path ends here"));
+        };
+        while let Some(is_it) = map.next_key_seed(IsKey(key))? {
+            if is_it {
+                let found = self.found;
+                map.next_value_seed(Follow { path, found })?;
+                return Err(A::Error::custom("the key leads nowhere"));
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Some((token, path)) = self.path.split_first() else {
+            return Err(A::Error::custom("the path ends here"));
+        };
+        let Some(index) = index(token) else {
+            return Err(A::Error::custom("no index"));
+        };
+        for _ in 0..index {
+            if list.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(());
+            }
+        }
+        let found = self.found;
+        list.next_element_seed(Follow { path, found })?;
+        Err(A::Error::custom("the index leads nowhere"))
+    }
+}
+
+/// An index as it must be written: without a sign, without leading zeros.
+fn index(token: &str) -> Option<usize> {
+    let plain = token.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain || (token.len() > 1 && token.starts_with('0')) {
+        return None;
+    }
+    token.parse().ok()
+}
+
+/// Reads a key, and says whether it is this one; nothing is kept of it.
+struct IsKey<'p>(&'p str);
+
+impl<'de> DeserializeSeed<'de> for IsKey<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl serde::de::Visitor<'_> for IsKey<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(pointer: &str, body: &[u8]) -> Option<JsonScalar> {
+        Pointer::parse(pointer).unwrap().find(body)
+    }
+
+    fn outcome(judge: &JsonAnswer, body: &[u8]) -> Option<Outcome> {
+        judge.verdict(body).map(|verdict| verdict.outcome)
+    }
+
+    /// Zuora's, short.
+    fn judge() -> JsonAnswer {
+        JsonAnswer::new()
+            .when_code("/reasons/0/code", |code| code % 100 == 20, Outcome::Success)
+            .and_then(|judge| judge.failure_when("/success", false))
+            .unwrap()
+    }
+
+    fn outcome_of_prefix(judge: &JsonAnswer, bytes: &[u8]) -> Option<Outcome> {
+        let headers = HeaderMap::new();
+        let verdict = judge.judge(&AnswerPrefix::cut(StatusCode::OK, &headers, bytes));
+        verdict.map(|verdict| verdict.outcome)
+    }
+
+    #[test]
+    fn a_pointer_finds_what_rfc_6901_says() {
+        let body = br#"{
+            "foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5,
+            "k\"l": 6, " ": 7, "m~n": 8, "~1": 9, "null": null, "01": 10, "deep": {"01": [[false]]}
+        }"#;
+        for (pointer, wanted) in [
+            ("/foo/0", Some("bar".into())),
+            ("/foo/1", Some("baz".into())),
+            ("/", Some(0.into())),
+            ("/a~1b", Some(1.into())),
+            ("/c%d", Some(2.into())),
+            ("/e^f", Some(3.into())),
+            ("/g|h", Some(4.into())),
+            ("/i\\j", Some(5.into())),
+            ("/k\"l", Some(6.into())),
+            ("/ ", Some(7.into())),
+            ("/m~0n", Some(8.into())),
+            ("/~01", Some(9.into())),
+            ("/01", Some(10.into())),
+            ("/deep/01/0/0", Some(false.into())),
+            ("", None),
+            ("/foo", None),
+            ("/null", None),
+            ("/foo/2", None),
+            ("/foo/-", None),
+            ("/foo/00", None),
+            ("/foo/+1", None),
+            ("/foo/0/0", None),
+            ("/foo/99999999999999999999999", None),
+            ("/foo/", None),
+            ("/nowhere/at/all", None),
+        ] {
+            assert_eq!(found(pointer, body), wanted, "{pointer}");
+        }
+        assert_eq!(found("", b"true"), Some(true.into()));
+        assert_eq!(found("/0", b"[4.5]"), Some(4.5.into()));
+    }
+
+    #[test]
+    fn a_bad_pointer_is_an_error_that_names_it() {
+        for (pointer, fault) in [
+            (
+                "success",
+                "it must be empty or begin with `/`, as in `/success`",
+            ),
+            (
+                "#/success",
+                "it must be empty or begin with `/`, as in `/#/success`",
+            ),
+            (
+                "/a~2b",
+                "`~` must be followed by 0, for `~` itself, or by 1, for `/`",
+            ),
+            (
+                "/a~",
+                "`~` must be followed by 0, for `~` itself, or by 1, for `/`",
+            ),
+            (
+                "/a~~0",
+                "`~` must be followed by 0, for `~` itself, or by 1, for `/`",
+            ),
+        ] {
+            let error = JsonAnswer::new().failure_when(pointer, true).unwrap_err();
+            let told = format!("JSON pointer `{pointer}`: {fault}");
+            assert_eq!(error.to_string(), told);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let judge = JsonAnswer::new()
+            .codes("/code", [1, 2], Outcome::Neutral)
+            .and_then(|judge| judge.codes("/code", [2, 3], Outcome::Failure))
+            .and_then(|judge| judge.when("/text", "down", Outcome::Failure))
+            .and_then(|judge| judge.when("/code", 4.0, Outcome::Success))
+            .unwrap();
+        for (body, wanted) in [
+            (r#"{"code": 1}"#, Some(Outcome::Neutral)),
+            (r#"{"code": 2}"#, Some(Outcome::Neutral)),
+            (r#"{"code": 3}"#, Some(Outcome::Failure)),
+            (r#"{"code": 4}"#, Some(Outcome::Success)),
+            (r#"{"code": 4e0, "text": "up"}"#, Some(Outcome::Success)),
+            (r#"{"code": 4, "text": "down"}"#, Some(Outcome::Failure)),
+            (r#"{"code": "1"}"#, None),
+            (r#"{"code": true}"#, None),
+            (r#"{"code": -1}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(outcome(&judge, body.as_bytes()), wanted, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_comes_twice_the_first_counts() {
+        let twice = br#"{"success": false, "success": true}"#;
+        assert_eq!(outcome(&judge(), twice), Some(Outcome::Failure));
+        let twice = br#"{"a": {}, "a": {"b": 1}}"#;
+        assert_eq!(found("/a/b", twice), None);
+    }
+
+    #[test]
+    fn a_number_that_the_cut_has_halved_is_not_read() {
+        let body = br#"{"success": false, "reasons": [{"code": 53100061}]}"#;
+        let comma = body.iter().position(|byte| *byte == b',').unwrap();
+        for end in 0..body.len() {
+            // `...20` is nowhere in it, whatever the cut leaves.
+            let wanted = (end >= comma).then_some(Outcome::Failure);
+            assert_eq!(outcome_of_prefix(&judge(), &body[..end]), wanted, "{end}");
+        }
+        let halved = br#"{"reasons": [{"code": 53100320"#;
+        assert_eq!(outcome_of_prefix(&judge(), halved), None);
+        assert_eq!(
+            outcome(&judge(), halved),
+            Some(Outcome::Success),
+            "as a whole"
+        );
+        assert_eq!(
+            outcome_of_prefix(&judge(), br#"{"reasons": [{"code": 53100320,"#),
+            Some(Outcome::Success)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_nothing() {
+        let deep = |n: usize| [vec![b'['; n], vec![b']'; n]].concat();
+        let before = |junk: &[u8]| [br#"{"junk": "#, junk, br#", "success": false}"#].concat();
+        let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xabV*.MNN-.V\xb2JK\xcc)N\xad\x05\x00";
+        for (body, wanted) in [
+            (&b""[..], None),
+            (b"<html>503</html>", None),
+            (gzip, None),
+            (b"\xff\xfe{\x00}\x00", None),
+            (b"{\"success\": fals", None),
+            (b"{\"success\": \"\xff\"}", None),
+            (b"{success: false}", None),
+            (b"\xef\xbb\xbf{\"success\": false}", Some(Outcome::Failure)),
+            // Skipped without being built up, however deep; what breaks the grammar ends it.
+            (&before(&deep(30_000)), Some(Outcome::Failure)),
+            (&before(&vec![b'['; 30_000]), None),
+            (&before(b"1e999999"), Some(Outcome::Failure)),
+            (&before(&vec![b'9'; 60_000]), Some(Outcome::Failure)),
+            (&before(b"\"\\ud800\""), Some(Outcome::Failure)),
+            (&before(b"nil"), None),
+        ] {
+            let start = String::from_utf8_lossy(&body[..body.len().min(40)]);
+            assert_eq!(outcome(&judge(), body), wanted, "{start}");
+        }
+        // At the place itself, where it must be read.
+        for code in [
+            "1e999999",
+            "-1",
+            "1.5",
+            "\"53100020\"",
+            "null",
+            "{}",
+            &"9".repeat(60_000),
+        ] {
+            let body = format!(r#"{{"reasons": [{{"code": {code}}}]}}"#);
+            assert_eq!(
+                outcome(&judge(), body.as_bytes()),
+                None,
+                "{}",
+                &code[..4.min(code.len())]
+            );
+        }
+        assert_eq!(found("/0", &deep(30_000)), None);
+        let pointer = "/0".repeat(10_000);
+        assert_eq!(found(&pointer, &deep(30_000)), None);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e9..1e9).prop_map(Value::from),
+            "[a-b~/\\PC]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::hash_map("[ab~/01]{0,2}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_the_whole_document_holds_there(
+            document in json(),
+            pointer in "(/([ab/01]|~0|~1){0,2}){0,4}",
+            pretty in any::<bool>(),
+        ) {
+            let text = if pretty {
+                serde_json::to_vec_pretty(&document)
+            } else {
+                serde_json::to_vec(&document)
+            };
+            let text = text.unwrap();
+            // As serde_json reads it: a fraction need not be the one that was written, to the last bit.
+            let document: Value = serde_json::from_slice(&text).unwrap();
+            let there = document.pointer(&pointer).cloned().and_then(JsonScalar::of);
+            prop_assert_eq!(found(&pointer, &text), there);
+        }
+
+        #[test]
+        fn a_cut_takes_words_away_and_never_changes_them(
+            before in json(),
+            code in any::<u64>(),
+            after in json(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let document = serde_json::json!({ "a": before, "m": [before, { "code": code }], "z": after });
+            let text = serde_json::to_vec(&document).unwrap();
+            let judge = JsonAnswer::new()
+                .codes("/m/1/code", [code], Outcome::Success)
+                .and_then(|judge| judge.when_code("/m/1/code", |_| true, Outcome::Failure))
+                .unwrap();
+            prop_assert_eq!(outcome(&judge, &text), Some(Outcome::Success));
+            // Far away, and around the number itself.
+            let digits = format!("\"code\":{code}");
+            let at = text.windows(digits.len()).position(|part| part == digits.as_bytes()).unwrap();
+            for end in (at..at + digits.len() + 2).chain([cut.index(text.len() + 1)]) {
+                let said = outcome_of_prefix(&judge, &text[..end]);
+                let there = end > at + digits.len();
+                prop_assert_eq!(said, there.then_some(Outcome::Success), "{}", end);
+            }
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..2000),
+                proptest::collection::vec(prop::sample::select(&b"[]{}\":,-+.eE0129truefalsnu\\ \xff\x1f"[..]), 0..2000),
+            ],
+            pointer in "(/([a-c01]|~0|~1){0,3}){0,5}",
+        ) {
+            let judge = judge().when(&pointer, "a", Outcome::Failure).unwrap();
+            let _ = judge.verdict(&body);
+            let _ = outcome_of_prefix(&judge, &body);
+        }
+    }
+}

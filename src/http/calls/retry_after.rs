@@ -1,0 +1,425 @@
+//! How long a partner asks to be left alone, read from the headers of an answer.
+//!
+//! Whatever stands there was written by somebody else, perhaps while falling over. So everything is
+//! read by its grammar and nothing is guessed: what cannot be read asks for nothing.
+
+use std::time::{Duration, SystemTime};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{DATE, RETRY_AFTER},
+};
+use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
+
+/// The longest span that is read, 68 years: what RFC 9111, 1.2.2, takes a number for that is too large.
+const LONGEST: Duration = Duration::from_secs(1 << 31);
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// How long the partner asks to be left alone, by the headers of an answer; `None` if it does not ask.
+///
+/// | header | asks for |
+/// |---|---|
+/// | `Retry-After: 120` | 120 s |
+/// | `Retry-After: Wed, 31 Jul 2024 20:57:00 GMT` | the time until then, by the answer's own `Date`; by `now` only where there is none |
+/// | `RateLimit: "default";r=0;t=30` | 30 s, as nothing remains; also in the older form `limit=100, remaining=0, reset=30` |
+/// | `RateLimit-Remaining: 0` and `RateLimit-Reset: 30` | 30 s, as nothing remains |
+///
+/// The first kind that stands there and can be read decides, in this order: `Retry-After` goes before the
+/// rest even where it asks for nothing. Of several values of one kind the longest counts. Zero and a
+/// date in the past ask for nothing. A number too large, or a date too far, is 2³¹ s (68 years); the
+/// layer waits no longer than the policy's longest wait anyway.
+///
+/// `X-RateLimit-Reset` is not read: some mean seconds by it, some an instant.
+///
+/// [`HttpCalls::by_status`](super::HttpCalls::by_status) uses it for every answer that is no success. It is
+/// public for those who judge by [their own rules](super::HttpCalls::judged_by).
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use http::{HeaderMap, header::{DATE, RETRY_AFTER}};
+/// use tower_maintenance::http::retry_after;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert(DATE, "Wed, 31 Jul 2024 20:05:00 GMT".parse()?);
+/// headers.insert(RETRY_AFTER, "Wed, 31 Jul 2024 20:57:00 GMT".parse()?);
+/// // Whatever our own clock says.
+/// assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH), Some(Duration::from_secs(52 * 60)));
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    asked(headers, || now)
+}
+
+/// [`retry_after`], for which the wall clock is read only if a date needs it.
+pub(in crate::http) fn asked(
+    headers: &HeaderMap,
+    now: impl Fn() -> SystemTime,
+) -> Option<Duration> {
+    let reference = || date_of(headers).unwrap_or_else(&now);
+    let values = headers.get_all(RETRY_AFTER).iter();
+    let by_retry_after = values.filter_map(|value| one_retry_after(value, reference));
+    let asked = by_retry_after
+        .max()
+        .or_else(|| by_rate_limit(headers))
+        .or_else(|| by_rate_limit_fields(headers))?;
+    (!asked.is_zero()).then_some(asked.min(LONGEST))
+}
+
+fn one_retry_after(value: &HeaderValue, now: impl Fn() -> SystemTime) -> Option<Duration> {
+    let text = text(value)?;
+    digits(text).or_else(|| {
+        let until = httpdate::parse_http_date(text).ok()?;
+        // A date in the past asks for nothing, which is still an answer.
+        Some(until.duration_since(now()).unwrap_or_default())
+    })
+}
+
+/// When the answer was made, by the clock of whoever made it.
+fn date_of(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(headers.get(DATE)?)?).ok()
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    Some(value.to_str().ok()?.trim_matches([' ', '\t']))
+}
+
+/// Digits and nothing else; more of them than a number holds are the longest span.
+fn digits(text: &str) -> Option<Duration> {
+    // `parse` alone would take a sign.
+    let only_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    only_digits.then(|| text.parse().map_or(LONGEST, Duration::from_secs))
+}
+
+/// The structured field of the IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers):
+/// from its version 08 on a list of policies with parameters; in 07, which is still sent, a dictionary.
+fn by_rate_limit(headers: &HeaderMap) -> Option<Duration> {
+    let mut lines = headers.get_all(RATE_LIMIT).iter();
+    let mut field = lines.next()?.as_bytes().to_vec();
+    for line in lines {
+        field.extend_from_slice(b", ");
+        field.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(dictionary) = Parser::new(&field).parse::<Dictionary>()
+        && let (Some(remaining), Some(reset)) =
+            (dictionary.get("remaining"), dictionary.get("reset"))
+    {
+        return until_reset(bare(remaining), bare(reset));
+    }
+    let policies = Parser::new(&field).parse::<List>().ok()?;
+    let spans = policies.iter().filter_map(|policy| match policy {
+        ListEntry::Item(Item { params, .. }) => until_reset(params.get("r"), params.get("t")),
+        ListEntry::InnerList(_) => None,
+    });
+    spans.max()
+}
+
+fn bare(entry: &ListEntry) -> Option<&BareItem> {
+    match entry {
+        ListEntry::Item(item) => Some(&item.bare_item),
+        ListEntry::InnerList(_) => None,
+    }
+}
+
+/// Only a quota of which nothing remains asks to be left alone.
+fn until_reset(remaining: Option<&BareItem>, reset: Option<&BareItem>) -> Option<Duration> {
+    let integer = |item: Option<&BareItem>| match item? {
+        BareItem::Integer(number) => Some(i64::from(*number)),
+        _ => None,
+    };
+    let reset = u64::try_from(integer(reset)?).ok()?;
+    (integer(remaining)? == 0).then(|| Duration::from_secs(reset))
+}
+
+/// The separate fields of the draft's versions up to 06, which Zuora sends; `RateLimit-Reset` is seconds from now, not an instant.
+fn by_rate_limit_fields(headers: &HeaderMap) -> Option<Duration> {
+    let longest = |name| {
+        let values = headers.get_all(name).iter();
+        values.filter_map(|value| digits(text(value)?)).max()
+    };
+    longest(REMAINING)?.is_zero().then(|| longest(RESET))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::base::property_cases::cases;
+
+    const NOON: &str = "Wed, 31 Jul 2024 12:00:00 GMT";
+
+    /// What the headers ask for, while our own clock says that it is noon.
+    fn asks(headers: &[(&str, &[u8])]) -> Option<u64> {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            (name, HeaderValue::from_bytes(value).unwrap())
+        });
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        let asked = retry_after(&map, httpdate::parse_http_date(NOON).unwrap());
+        asked.map(|span| span.as_secs())
+    }
+
+    fn retry_after_asks(value: &[u8]) -> Option<u64> {
+        asks(&[("retry-after", value)])
+    }
+
+    #[test]
+    fn seconds_are_digits_and_nothing_else() {
+        for (value, seconds) in [
+            ("120", Some(120)),
+            ("1", Some(1)),
+            ("007", Some(7)),
+            (" 120\t", Some(120)),
+            ("2147483648", Some(1 << 31)),
+            ("2147483649", Some(1 << 31)),
+            ("18446744073709551615", Some(1 << 31)),
+            ("18446744073709551616", Some(1 << 31)),
+            ("99999999999999999999999999999999999999", Some(1 << 31)),
+            ("000000000000000000000000000000000000005", Some(5)),
+            ("0", None),
+            ("-0", None),
+            ("", None),
+            (" ", None),
+            ("-5", None),
+            ("+5", None),
+            ("1.5", None),
+            ("5.", None),
+            ("1e3", None),
+            ("0x10", None),
+            ("1_000", None),
+            ("1,000", None),
+            ("120, 60", None),
+            ("12 0", None),
+            ("120s", None),
+            ("120;a=1", None),
+            ("\"120\"", None),
+            ("inf", None),
+            ("soon", None),
+            ("PT2M", None),
+        ] {
+            assert_eq!(retry_after_asks(value.as_bytes()), seconds, "{value:?}");
+        }
+        // Digits of other scripts, and bytes that are no text at all.
+        for value in [
+            "١٢٠".as_bytes(),
+            "１２０".as_bytes(),
+            b"\xff\xfe",
+            b"12\x800",
+        ] {
+            assert_eq!(retry_after_asks(value), None, "{value:?}");
+        }
+        assert_eq!(asks(&[]), None);
+    }
+
+    #[test]
+    fn a_date_is_the_time_until_then() {
+        for (value, seconds) in [
+            ("Wed, 31 Jul 2024 12:00:30 GMT", Some(30)),
+            // The two obsolete forms that RFC 9110, 5.6.7, wants read.
+            ("Wednesday, 31-Jul-24 12:00:30 GMT", Some(30)),
+            ("Wed Jul 31 12:00:30 2024", Some(30)),
+            // Now, and past.
+            (NOON, None),
+            ("Wed, 31 Jul 2024 11:59:59 GMT", None),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+            // Far away.
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(1 << 31)),
+            // Not the grammar.
+            ("Wed, 31 Jul 2024 12:00:30 UTC", None),
+            ("Wed, 31 Jul 2024 12:00:30 +0000", None),
+            ("Wed, 31 Jul 2024 14:00:30 CEST", None),
+            ("Wed, 31 Jul 2024 12:00:30", None),
+            ("Mon, 31 Jul 2024 12:00:30 GMT", None),
+            ("Wed, 32 Jul 2024 12:00:30 GMT", None),
+            ("Fri, 30 Feb 2024 12:00:30 GMT", None),
+            ("Wed, 31 Jul 2024 25:00:00 GMT", None),
+            ("Fri, 01 Jan 10000 00:00:00 GMT", None),
+            ("2024-07-31T12:00:30Z", None),
+        ] {
+            assert_eq!(retry_after_asks(value.as_bytes()), seconds, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_measured_by_the_answers_own_clock() {
+        let until = b"Wed, 31 Jul 2024 20:57:00 GMT";
+        let by = |date: &[u8]| asks(&[("retry-after", until), ("date", date)]);
+        assert_eq!(by(b"Wed, 31 Jul 2024 20:56:00 GMT"), Some(60));
+        assert_eq!(by(b"Wed, 31 Jul 2024 20:58:00 GMT"), None);
+        // A `Date` that cannot be read is none.
+        let from_noon = Some((8 * 60 + 57) * 60);
+        for date in [&b"today"[..], b"", b"\xff", b"Wed, 31 Jul 2024 20:56:00"] {
+            assert_eq!(by(date), from_noon, "{date:?}");
+        }
+        assert_eq!(retry_after_asks(until), from_noon);
+        assert_eq!(by(b"Thu, 01 Jan 1970 00:00:00 GMT"), Some(1_722_459_420));
+    }
+
+    #[test]
+    fn the_clock_is_read_only_for_a_date_that_needs_it() {
+        let unread = || panic!("the clock was read");
+        for (value, date) in [("120", None), ("soon", None), (NOON, Some(NOON))] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, date.parse().unwrap());
+            }
+            let _ = asked(&headers, unread);
+        }
+    }
+
+    #[test]
+    fn of_several_the_longest_that_can_be_read_counts() {
+        let several = |values: &[&str]| {
+            let headers: Vec<_> = values
+                .iter()
+                .map(|v| ("retry-after", v.as_bytes()))
+                .collect();
+            asks(&headers)
+        };
+        assert_eq!(several(&["5", "120", "7"]), Some(120));
+        assert_eq!(several(&["soon", "120", "-9"]), Some(120));
+        assert_eq!(several(&["5", "Wed, 31 Jul 2024 12:02:00 GMT"]), Some(120));
+        assert_eq!(several(&["soon", "later"]), None);
+    }
+
+    #[test]
+    fn a_rate_limit_asks_only_when_nothing_remains() {
+        for (value, seconds) in [
+            (r#""default";r=0;t=30"#, Some(30)),
+            ("default;r=0;t=30", Some(30)),
+            (r#"  "default";t=30;r=0;pk=:c29tZWJvZHk=:  "#, Some(30)),
+            (r#""default";r=1;t=30"#, None),
+            (r#""default";r=0"#, None),
+            (r#""default";t=30"#, None),
+            (r#""default";r=0;t=0"#, None),
+            (r#""default";r=-1;t=30"#, None),
+            (r#""default";r=0;t=-30"#, None),
+            (r#""default";r=0.0;t=30"#, None),
+            (r#""default";r=0;t=30.5"#, None),
+            (r#""default";r=0;t="30""#, None),
+            (r#""default";r=?0;t=30"#, None),
+            // Several policies: those of which nothing remains, and of them the longest.
+            (r#""minute";r=0;t=30, "day";r=7;t=9000"#, Some(30)),
+            (r#""minute";r=0;t=30, "day";r=0;t=9000"#, Some(9000)),
+            (r#"("a" "b");r=0;t=30"#, None),
+            // As it was in version 07.
+            ("limit=100, remaining=0, reset=30", Some(30)),
+            ("limit=100, remaining=1, reset=30", None),
+            ("remaining=0", None),
+            ("remaining=0, reset=(30)", None),
+            // Numbers beyond the grammar's 15 digits spoil the whole field.
+            (r#""default";r=0;t=999999999999999"#, Some(1 << 31)),
+            (r#""default";r=0;t=9999999999999999"#, None),
+            (r#""default";r=0;t=30,"#, None),
+            (r#""default";r=0;t=30 7"#, None),
+            (r#""default;r=0;t=30"#, None),
+            ("", None),
+            ("0", None),
+        ] {
+            assert_eq!(asks(&[("ratelimit", value.as_bytes())]), seconds, "{value}");
+        }
+        // One field over several lines.
+        let lines = [&br#""minute";r=0;t=30"#[..], br#""hour";r=0;t=1800"#];
+        let lines = lines.map(|line| ("ratelimit", line));
+        assert_eq!(asks(&lines), Some(1800));
+    }
+
+    #[test]
+    fn the_older_fields_ask_only_when_nothing_remains() {
+        for (remaining, reset, seconds) in [
+            ("0", "30", Some(30)),
+            ("000", "30", Some(30)),
+            ("1", "30", None),
+            ("99999999999999999999", "30", None),
+            ("0", "0", None),
+            ("-1", "30", None),
+            ("0", "-30", None),
+            ("0", "30.5", None),
+            ("0", "99999999999999999999", Some(1 << 31)),
+            ("", "30", None),
+            ("none", "30", None),
+        ] {
+            let fields = [
+                ("ratelimit-limit", &b"100"[..]),
+                ("ratelimit-remaining", remaining.as_bytes()),
+                ("ratelimit-reset", reset.as_bytes()),
+            ];
+            assert_eq!(asks(&fields), seconds, "{remaining:?}, {reset:?}");
+        }
+        assert_eq!(asks(&[("ratelimit-remaining", b"0")]), None);
+        assert_eq!(asks(&[("ratelimit-reset", b"30")]), None);
+        let epoch = [
+            ("x-ratelimit-remaining", &b"0"[..]),
+            ("x-ratelimit-reset", b"1722459420"),
+        ];
+        assert_eq!(asks(&epoch), None);
+    }
+
+    #[test]
+    fn retry_after_goes_before_a_rate_limit() {
+        let beside = |value: &[u8]| {
+            asks(&[
+                ("ratelimit", br#""default";r=0;t=30"#),
+                ("ratelimit-remaining", b"0"),
+                ("ratelimit-reset", b"31"),
+                ("retry-after", value),
+            ])
+        };
+        assert_eq!(beside(b"5"), Some(5));
+        assert_eq!(beside(b"500"), Some(500));
+        assert_eq!(beside(b"0"), None, "it says: at once");
+        assert_eq!(beside(NOON.as_bytes()), None);
+        assert_eq!(beside(b"soon"), Some(30), "it says nothing");
+        let fields = [
+            ("ratelimit-remaining", &b"0"[..]),
+            ("ratelimit-reset", b"31"),
+        ];
+        assert_eq!(asks(&fields), Some(31));
+    }
+
+    /// Bytes as they come, and bytes that nearly are what is read.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        let near = prop_oneof![
+            "[-+]?[0-9]{0,40}(\\.[0-9]+)?(e[0-9]+)?",
+            "(Mon|Wed|Wednesday), [0-9]{1,2}[ -](Jul|Feb)[ -][0-9]{2,5} [0-9]{2}:[0-9]{2}:[0-9]{2} (GMT|UTC)",
+            "(Sun|Wed) (Jul|Feb) [0-9 ][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}",
+            "(\"?[a-z]{0,3}\"?(;[rt]=-?[0-9]{1,17}){0,3},? ?){0,4}",
+            "(limit=[0-9]+)?(, )?remaining=0(, )?reset=-?[0-9]{1,17}",
+        ];
+        prop_oneof![
+            2 => near.prop_map(String::into_bytes),
+            1 => vec(any::<u8>(), 0..40),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases(2048))]
+
+        #[test]
+        fn whatever_stands_there_it_neither_panics_nor_asks_for_more_than_the_longest(
+            values in vec((0_usize..5, value()), 0..6),
+            now in any::<u64>(),
+        ) {
+            let names = [RETRY_AFTER, DATE, RATE_LIMIT, REMAINING, RESET];
+            let mut headers = HeaderMap::new();
+            for (name, value) in values {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(&names[name], value);
+                }
+            }
+            let now = UNIX_EPOCH.checked_add(Duration::from_secs(now)).unwrap_or(UNIX_EPOCH);
+            let asked = retry_after(&headers, now);
+            prop_assert!(asked.is_none_or(|span| !span.is_zero() && span <= LONGEST));
+        }
+    }
+}

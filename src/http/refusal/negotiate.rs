@@ -1,0 +1,236 @@
+//! What a client accepts: which form of a refusal, in which language.
+
+use headers_accept::Accept;
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT, ACCEPT_LANGUAGE},
+};
+use mediatype::{MediaType, Name, names};
+
+/// The forms a refusal has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Problem,
+    Page,
+}
+
+const PROBLEM: MediaType<'_> = MediaType::from_parts(
+    names::APPLICATION,
+    Name::new_unchecked("problem"),
+    Some(names::JSON),
+    &[],
+);
+const JSON: MediaType<'_> = MediaType::new(names::APPLICATION, names::JSON);
+const HTML: MediaType<'_> = MediaType::new(names::TEXT, names::HTML);
+const OFFERED: &[MediaType<'_>] = &[PROBLEM, JSON, HTML];
+
+impl Form {
+    /// The form that `Accept` prefers. Whoever says nothing, anything (`*/*`), or what makes no sense is a
+    /// program and gets the problem document; a browser names `text/html`.
+    pub(super) fn preferred(headers: &HeaderMap) -> Self {
+        let accept = joined(headers, ACCEPT).and_then(|accept| accept.parse::<Accept>().ok());
+        match accept.and_then(|accept| accept.negotiate(OFFERED)) {
+            Some(chosen) if *chosen == HTML => Self::Page,
+            Some(_) | None => Self::Problem,
+        }
+    }
+}
+
+/// Chooses among `offered` languages by `Accept-Language`: the number of the one that is wanted most, by the
+/// lookup of RFC 4647, 3.4 (`de-AT` is served by `de`), and where that finds nothing by the nearest relative: `pt-PT` and `pt` are better
+/// served by `pt-BR` than by English. The first is the default.
+///
+/// By hand: the crates at hand either ignore weights or compare them as floats that may be NaN.
+pub(crate) fn language<'l>(
+    headers: &HeaderMap,
+    offered: impl Iterator<Item = &'l str> + Clone,
+) -> usize {
+    let Some(wanted) = joined(headers, ACCEPT_LANGUAGE) else {
+        return 0;
+    };
+    let ranges: Vec<_> = wanted
+        .split(',')
+        .filter_map(|range| {
+            let (tag, weight) = match range.split_once(';') {
+                Some((tag, parameter)) => (tag.trim(), weight(parameter)?),
+                None => (range.trim(), 1000),
+            };
+            let found = lookup(tag, offered.clone());
+            // What says nothing is not kept: a field may be thousands of commas.
+            (found.is_some() || tag == "*").then_some((tag, weight, found))
+        })
+        .collect();
+    // Of each language, whether a range names it, and whether one says that it shall not be.
+    let mut named = vec![(false, false); offered.clone().count()];
+    for (tag, weight, found) in &ranges {
+        if let Some(number) = *found {
+            let itself = offered.clone().nth(number);
+            let is_itself = itself.is_some_and(|itself| itself.eq_ignore_ascii_case(tag));
+            named[number].0 = true;
+            named[number].1 |= *weight == 0 && is_itself;
+        }
+    }
+    let unnamed = named.iter().position(|(is_named, _)| !is_named);
+    let mut best = None;
+    for (tag, weight, found) in ranges {
+        // An asterisk is whatever nobody named (RFC 9110, 12.5.4).
+        let found = if tag == "*" { unnamed } else { found };
+        let Some(number) = found.filter(|number| weight > 0 && !named[*number].1) else {
+            continue;
+        };
+        // Of equals the first.
+        if best.is_none_or(|(most, _)| weight > most) {
+            best = Some((weight, number));
+        }
+    }
+    best.map_or(0, |(_, number)| number)
+}
+
+/// `q=0.25` in thousandths.
+fn weight(parameter: &str) -> Option<u32> {
+    let (name, value) = parameter.trim().split_once('=')?;
+    if !name.eq_ignore_ascii_case("q") {
+        return None;
+    }
+    let (whole, part) = value.split_once('.').unwrap_or((value, ""));
+    let digits = part.len() <= 3 && part.bytes().all(|digit| digit.is_ascii_digit());
+    let part: u32 = format!("{part:0<3}").parse().ok().filter(|_| digits)?;
+    match (whole, part) {
+        ("0", part) => Some(part),
+        ("1", 0) => Some(1000),
+        _ => None,
+    }
+}
+
+fn lookup<'l>(range: &str, offered: impl Iterator<Item = &'l str> + Clone) -> Option<usize> {
+    let mut range = range;
+    loop {
+        let exactly = |tag: &str| tag.eq_ignore_ascii_case(range);
+        let more_closely = |tag: &str| {
+            tag.split_at_checked(range.len())
+                .is_some_and(|(begin, rest)| exactly(begin) && rest.starts_with('-'))
+        };
+        let found = offered.clone().position(exactly);
+        let found = found.or_else(|| offered.clone().position(more_closely));
+        if found.is_some() {
+            return found;
+        }
+        (range, _) = range.rsplit_once('-')?;
+    }
+}
+
+/// Several fields of one name are one list (RFC 9110, 5.3).
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let values: Result<Vec<&str>, _> = headers
+        .get_all(name)
+        .iter()
+        .map(http::HeaderValue::to_str)
+        .collect();
+    let values = values.ok().filter(|values| !values.is_empty())?;
+    Some(values.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::property_cases::cases;
+
+    fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_browser_gets_the_page_and_a_program_the_problem() {
+        let form = |accept: &[&str]| Form::preferred(&with(ACCEPT, accept));
+        for accept in [
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "text/html",
+            "TEXT/HTML; q=0.7",
+            "text/*",
+            "application/json;q=0.5, text/html;q=0.6",
+        ] {
+            assert_eq!(form(&[accept]), Form::Page, "{accept}");
+        }
+        for accept in [
+            "*/*",
+            "application/json",
+            "application/problem+json",
+            "application/json, text/html;q=0.9",
+            "text/html;q=0, */*",
+            "text/html;q=0.1, */*",
+            "image/*",
+            "text/html/",
+            "\"",
+            "",
+        ] {
+            assert_eq!(form(&[accept]), Form::Problem, "{accept}");
+        }
+        assert_eq!(form(&[]), Form::Problem);
+        assert_eq!(form(&["application/json;q=0.1", "text/html"]), Form::Page);
+    }
+
+    #[test]
+    fn the_language_is_the_one_wanted_most_of_those_there_are() {
+        let offered = ["en", "de", "pt-BR"];
+        let chosen = |wanted: &str| {
+            offered[language(&with(ACCEPT_LANGUAGE, &[wanted]), offered.into_iter())]
+        };
+        for (wanted, expected) in [
+            ("de", "de"),
+            ("DE-at", "de"),
+            ("fr, de;q=0.3", "de"),
+            ("en;Q=0.5, de;Q=0.6", "de"),
+            ("en;q=0.2, de;q=0.25", "de"),
+            ("de;q=0.2, en;q=0.25", "en"),
+            ("pt-br", "pt-BR"),
+            // Of a relative rather than not at all; but a language that is there goes before.
+            ("pt", "pt-BR"),
+            ("pt-PT", "pt-BR"),
+            ("pt-PT,pt;q=0.9,en;q=0.8", "pt-BR"),
+            ("pt-PT;q=0.4, de;q=0.5", "de"),
+            ("p", "en"),
+            ("pt-B", "pt-BR"),
+            ("ptx", "en"),
+            // All but those that are named.
+            ("*", "en"),
+            ("en;q=0, *", "de"),
+            ("*;q=0.5, en;q=0.1", "de"),
+            ("en;q=0, de;q=0, pt;q=0, *", "en"),
+            // A relative is not better than what shall not be.
+            ("PT-br;q=0, pt, de;q=0.5", "de"),
+            ("pt, pt-BR;q=0", "en"),
+            ("fr", "en"),
+            ("de;q=0", "en"),
+            ("de;q=nan, pt-BR;q=0.1", "pt-BR"),
+            ("de;q=2, de;q=-1, de;q=0.5x", "en"),
+            ("*;q=0.5, de", "de"),
+            (",,;;q,de-", "de"),
+            ("", "en"),
+        ] {
+            assert_eq!(chosen(wanted), expected, "{wanted}");
+        }
+        assert_eq!(language(&HeaderMap::new(), offered.into_iter()), 0);
+    }
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        #[test]
+        fn whatever_a_client_accepts_is_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, value.clone());
+            headers.insert(ACCEPT_LANGUAGE, value);
+            Form::preferred(&headers);
+            prop_assert!(language(&headers, ["en", "de"].into_iter()) < 2);
+        }
+    }
+}

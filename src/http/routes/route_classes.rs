@@ -1,0 +1,397 @@
+//! Which of our own routes read and which write, where the method misleads.
+//!
+//! An OAuth callback is a GET that writes, a search may be a POST that reads: who goes by the method alone
+//! lets the one pass under a read-only hold and refuses the other. What is not listed here follows its method.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use http::Method;
+
+use super::path_pattern::{BadPattern, Matcher, Readings, fold, is_ambiguous};
+use crate::{base::one_line::OneLine, facts::endpoint::Class};
+
+/// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
+///
+/// Patterns are written as the router writes them. A route that is not listed follows its method: GET, HEAD,
+/// OPTIONS and TRACE read, all others write. The fourth class, *always*, is
+/// [`Exemption::route`](crate::Exemption::route); what is exempt passes whatever is said here.
+///
+#[cfg_attr(feature = "axum", doc = "```")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+/// use axum::{Router, body::Body, routing::{get, post}};
+/// use http::{Method, Request};
+/// use tower::ServiceExt;
+/// use tower_maintenance::{Class, Hold, MaintenanceLayer, http::RouteClasses};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = MaintenanceLayer::new("zuora");
+/// let classes = RouteClasses::new()
+///     .read("/billing/search") // a POST that reads
+///     .write("/oauth/callback") // a GET that writes
+///     .never("/billing/settlement") // in `Serving` alone
+///     .method(Method::POST, "/billing/quotes", Class::Read);
+/// let app: Router = Router::new()
+///     .route("/billing/prices", get(async || "12 EUR"))
+///     .route("/billing/search", post(async || "found"))
+///     .route("/oauth/callback", get(async || "linked"))
+///     .layer(layer.routes().classed(classes)?);
+///
+/// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
+/// let ask = |request: http::request::Builder| app.clone().oneshot(request.body(Body::empty()).unwrap());
+/// assert_eq!(ask(Request::get("/billing/prices")).await?.status(), 200);
+/// assert_eq!(ask(Request::post("/billing/search")).await?.status(), 200);
+/// assert_eq!(ask(Request::get("/oauth/callback")).await?.status(), 503);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "classes do nothing until a view is `classed`"]
+pub struct RouteClasses {
+    entries: Vec<(String, Option<Method>, Class)>,
+}
+
+impl RouteClasses {
+    /// Every route follows its method.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The route reads, whatever the method.
+    pub fn read(self, pattern: &str) -> Self {
+        self.put(None, pattern, Class::Read)
+    }
+
+    /// The route writes, whatever the method.
+    pub fn write(self, pattern: &str) -> Self {
+        self.put(None, pattern, Class::Write)
+    }
+
+    /// The route passes in `Serving` alone, whatever the method.
+    pub fn never(self, pattern: &str) -> Self {
+        self.put(None, pattern, Class::Never)
+    }
+
+    /// One method of the route is of this class; it goes before what is said of the whole route. What is
+    /// said of GET holds for HEAD too.
+    pub fn method(self, method: Method, pattern: &str, class: Class) -> Self {
+        self.put(Some(method), pattern, class)
+    }
+
+    fn put(mut self, method: Option<Method>, pattern: &str, class: Class) -> Self {
+        self.entries.push((pattern.to_owned(), method, class));
+        self
+    }
+}
+
+/// Route classes, or [known routes](crate::MaintenanceLayer::knowing), that make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassError {
+    /// The same route, and the same method of it, twice.
+    #[error("`{}` has two classes, {first} and {second}: give it one", OneLine(.route))]
+    #[non_exhaustive]
+    Twice {
+        /// The route, with its method if one was named.
+        route: String,
+        /// The class it was given first.
+        first: Class,
+        /// The class it was given then.
+        second: Class,
+    },
+    /// A pattern that the router would not take.
+    #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
+    #[non_exhaustive]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the router says.
+        why: String,
+    },
+}
+
+/// The classes, ready to be looked up.
+#[derive(Debug)]
+pub(crate) struct Classes {
+    by_pattern: HashMap<Arc<str>, usize>,
+    routes: Vec<OfRoute>,
+    paths: Readings,
+    /// Each pattern by itself, as [`fold`] leaves it: two that differ in case alone may both be meant.
+    folded: Vec<(usize, Matcher)>,
+}
+
+#[derive(Debug, Default)]
+struct OfRoute {
+    whole: Option<Class>,
+    methods: Vec<(Method, Class)>,
+}
+
+impl OfRoute {
+    fn of(&self, method: &Method) -> Option<Class> {
+        let named = |named: &Method| self.methods.iter().find(|(method, _)| method == named);
+        let listed = match *method {
+            Method::HEAD => named(&Method::HEAD).or_else(|| named(&Method::GET)),
+            _ => named(method),
+        };
+        listed.map(|(_, class)| *class).or(self.whole)
+    }
+}
+
+/// The one of the two that lets less pass.
+pub(in crate::http) fn stricter(one: Class, other: Class) -> Class {
+    if strictness(other) > strictness(one) {
+        other
+    } else {
+        one
+    }
+}
+
+fn strictness(class: Class) -> u8 {
+    match class {
+        Class::Read => 0,
+        Class::Write => 1,
+        Class::Never => 2,
+    }
+}
+
+/// What a method says by itself: only the safe ones read (RFC 9110, 9.2.1).
+pub(crate) fn by_method(method: &Method) -> Class {
+    if method.is_safe() {
+        Class::Read
+    } else {
+        Class::Write
+    }
+}
+
+impl Classes {
+    pub(crate) fn new(given: RouteClasses) -> Result<Self, ClassError> {
+        let mut by_pattern: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut routes: Vec<OfRoute> = Vec::new();
+        for (pattern, method, class) in given.entries {
+            let number = *by_pattern
+                .entry(pattern.as_str().into())
+                .or_insert_with(|| {
+                    routes.push(OfRoute::default());
+                    routes.len() - 1
+                });
+            let route = &mut routes[number];
+            let before = match &method {
+                None => route.whole.replace(class),
+                Some(method) => {
+                    let listed = route.methods.iter().find(|(named, _)| named == method);
+                    let before = listed.map(|(_, class)| *class);
+                    route.methods.push((method.clone(), class));
+                    before
+                }
+            };
+            if let Some(first) = before {
+                let route = method.map_or(pattern.clone(), |method| format!("{method} {pattern}"));
+                return Err(ClassError::Twice {
+                    route,
+                    first,
+                    second: class,
+                });
+            }
+        }
+        let patterns = by_pattern
+            .iter()
+            .map(|(pattern, number)| (*number, &**pattern));
+        let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
+        let paths = Readings::new(patterns.clone()).map_err(bad)?;
+        let folded = patterns
+            .map(|(number, pattern)| Ok((number, Matcher::new([(number, &*fold(pattern))])?)))
+            .collect::<Result<_, _>>()
+            .map_err(bad)?;
+        Ok(Self {
+            by_pattern,
+            routes,
+            paths,
+            folded,
+        })
+    }
+
+    /// The class of a request for the route that the router calls `pattern`.
+    pub(crate) fn of_route(&self, pattern: &str, method: &Method) -> Class {
+        self.listed(pattern)
+            .and_then(|route| route.of(method))
+            .unwrap_or_else(|| by_method(method))
+    }
+
+    /// The class of a request for `path`, where no router says which route it is.
+    ///
+    /// Whoever stands behind may take a path for a listed route that is spelled in another way: percent-encoded, in
+    /// other case, with a slash at its end. Then it is at least what that route is; where nobody can tell, it writes.
+    pub(crate) fn of_path(&self, path: &str, method: &Method) -> Class {
+        if let Some(class) = self
+            .paths
+            .find(path)
+            .and_then(|route| self.routes[route].of(method))
+        {
+            return class;
+        }
+        if is_ambiguous(path) {
+            return Class::Write;
+        }
+        let folded = fold(path);
+        let alike = self
+            .folded
+            .iter()
+            .filter(|(_, pattern)| pattern.find(&folded).is_some());
+        let classes = alike.filter_map(|(route, _)| self.routes[*route].of(method));
+        classes.fold(by_method(method), stricter)
+    }
+
+    /// Whether anything was said of the route.
+    pub(crate) fn lists(&self, pattern: &str) -> bool {
+        self.listed(pattern).is_some()
+    }
+
+    fn listed(&self, pattern: &str) -> Option<&OfRoute> {
+        self.routes.get(*self.by_pattern.get(pattern)?)
+    }
+}
+
+impl fmt::Display for RouteClasses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("| route | method | class |\n|---|---|---|\n")?;
+        for (pattern, method, class) in &self.entries {
+            let method = method.as_ref().map_or("all", Method::as_str);
+            writeln!(f, "| `{pattern}` | {method} | {class} |")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes(given: RouteClasses) -> Classes {
+        Classes::new(given).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_listed_follows_its_method() {
+        let classes = classes(RouteClasses::new().never("/settlement"));
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE] {
+            assert_eq!(
+                classes.of_route("/prices", &method),
+                Class::Read,
+                "{method}"
+            );
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND"] {
+            let method = method.parse().unwrap();
+            assert_eq!(
+                classes.of_route("/prices", &method),
+                Class::Write,
+                "{method}"
+            );
+        }
+        assert_eq!(classes.of_route("/settlement", &Method::GET), Class::Never);
+    }
+
+    #[test]
+    fn a_method_goes_before_the_whole_route() {
+        let given = RouteClasses::new().write("/carts/{id}").method(
+            Method::GET,
+            "/carts/{id}",
+            Class::Read,
+        );
+        let classes = classes(given);
+        assert_eq!(classes.of_route("/carts/{id}", &Method::GET), Class::Read);
+        assert_eq!(classes.of_route("/carts/{id}", &Method::HEAD), Class::Read);
+        assert_eq!(
+            classes.of_route("/carts/{id}", &Method::OPTIONS),
+            Class::Write
+        );
+        assert_eq!(classes.of_path("/carts/7", &Method::GET), Class::Read);
+        assert_eq!(classes.of_path("/carts/7", &Method::OPTIONS), Class::Write);
+    }
+
+    #[test]
+    fn no_spelling_makes_a_read_of_what_is_none() {
+        let given = RouteClasses::new()
+            .write("/oauth/callback")
+            .never("/Billing/settlement")
+            .write("/links/{code}")
+            .read("/search");
+        let classes = classes(given);
+        let of = |path, method| classes.of_path(path, &method);
+        assert_eq!(of("/oauth/callback", Method::GET), Class::Write);
+        for path in [
+            "/oauth//callback",
+            "/x/../oauth/callback",
+            "/oauth%2Fcallback",
+            "/oauth/callback/",
+            "/oauth/callback//",
+            "/oauth/%63allback",
+            "/OAuth/callback",
+            "/oauth/callback%20",
+            "/%6F%61uth/CALLBACK",
+            "/links/abc/",
+            "/LINKS/abc",
+            "*",
+        ] {
+            assert_eq!(of(path, Method::GET), Class::Write, "{path}");
+        }
+        for path in [
+            "/billing/settlement",
+            "/Billing/%73ettlement",
+            "/Billing/settlement/",
+        ] {
+            assert_eq!(of(path, Method::GET), Class::Never, "{path}");
+        }
+        // Nor of another route's, where routes overlap.
+        let given = RouteClasses::new()
+            .read("/search/{what}")
+            .never("/search/purge");
+        let overlapping = self::classes(given);
+        for path in ["/search/purge", "/search/%70urge", "/search/Purge"] {
+            assert_eq!(
+                overlapping.of_path(path, &Method::POST),
+                Class::Never,
+                "{path}"
+            );
+        }
+        assert_eq!(
+            overlapping.of_path("/search/prices", &Method::POST),
+            Class::Read
+        );
+        // Two that differ in case alone are two.
+        let given = RouteClasses::new()
+            .never("/rest/{*path}")
+            .read("/rest/Prices");
+        let apart = self::classes(given);
+        assert_eq!(apart.of_path("/rest/Prices", &Method::POST), Class::Read);
+        assert_eq!(apart.of_path("/rest/prices", &Method::POST), Class::Never);
+        // Nor does one make a read of what only its class calls so.
+        assert_eq!(of("/search", Method::POST), Class::Read);
+        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
+        // What has nothing to do with any of them follows its method, escapes or not.
+        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
+            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
+            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
+        }
+    }
+
+    #[test]
+    fn two_classes_for_one_route_are_an_error_that_names_it() {
+        let error = |given| Classes::new(given).unwrap_err().to_string();
+        assert_eq!(
+            error(RouteClasses::new().read("/a").write("/a")),
+            "`/a` has two classes, read and write: give it one"
+        );
+        let twice = RouteClasses::new()
+            .method(Method::POST, "/a", Class::Read)
+            .method(Method::POST, "/a", Class::Never);
+        assert_eq!(
+            error(twice),
+            "`POST /a` has two classes, read and never: give it one"
+        );
+        assert_eq!(
+            error(RouteClasses::new().read("a")),
+            "the pattern `a` is not valid: a path pattern begins with `/`"
+        );
+    }
+}

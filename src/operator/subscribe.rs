@@ -1,0 +1,202 @@
+//! Listeners: the recovery signal and the events.
+//!
+//! Receivers, never callbacks (R18): a subscriber that sleeps, lags or panics harms no call and no
+//! other subscriber. Each knows the layer weakly and keeps nothing alive.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    facts::{
+        event::Event,
+        recovery::{Bulletin, CacheBust},
+    },
+    state::{journal::Journal, root::Root},
+};
+
+/// Receives one [`CacheBust`] per episode.
+///
+/// A subscriber that lags gets the newest signal instead of all it missed; one that comes late gets
+/// the last signal there was, at once. It keeps nothing alive.
+pub struct CacheBusts {
+    shared: Weak<Root>,
+    news: watch::Receiver<Bulletin>,
+    seen: u64,
+}
+
+impl CacheBusts {
+    pub(crate) fn new(shared: &Arc<Root>) -> Self {
+        Self {
+            shared: Arc::downgrade(shared),
+            news: shared.subscribe(),
+            seen: 0,
+        }
+    }
+
+    /// Waits for the next recovery; `None` once no layer, service or handle is left.
+    ///
+    /// While it waits it also moves time: a wait or an expiry that falls due is applied even if
+    /// nobody calls.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a signal is marked as seen only when it is returned.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_maintenance::{Hold, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::builder("zuora").cache_tags(["prices"]).build()?;
+    /// let handle = layer.handle();
+    /// let mut busts = handle.cache_bust();
+    ///
+    /// handle.engage(Hold::new("on-call", "ticket 4711"))?;
+    /// handle.release("on-call", "partner is back")?;
+    ///
+    /// let bust = busts.recv().await.unwrap();
+    /// assert_eq!(bust.episode, 1);
+    /// assert_eq!(&*bust.tags, ["prices"]);
+    /// assert_eq!(bust.generation, handle.status().generation);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn recv(&mut self) -> Option<CacheBust> {
+        loop {
+            if let Some(bust) = self.try_recv() {
+                return Some(bust);
+            }
+            next_news(&self.shared, &mut self.news).await?;
+        }
+    }
+
+    /// The newest signal, if it has not been returned yet.
+    pub fn try_recv(&mut self) -> Option<CacheBust> {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.look();
+        }
+        let news = self.news.borrow_and_update();
+        let newest = news
+            .recovery
+            .as_ref()
+            .filter(|bust| bust.generation > self.seen)?;
+        self.seen = newest.generation;
+        Some(CacheBust::clone(newest))
+    }
+}
+
+impl fmt::Debug for CacheBusts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBusts")
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until something was published, or until a deadline that whoever looks must apply; `None`
+/// once nobody is left to publish.
+///
+/// The caller marks what it has seen *before* it looks at the state, so that nothing is missed in between.
+pub(crate) async fn next_news(
+    shared: &Weak<Root>,
+    news: &mut watch::Receiver<Bulletin>,
+) -> Option<()> {
+    let due = {
+        let shared = shared.upgrade()?;
+        let deadline = shared.look();
+        shared.instant(deadline)
+    };
+    match due {
+        Some(due) => match tokio::time::timeout_at(due, news.changed()).await {
+            Ok(changed) => changed.ok(),
+            Err(_elapsed) => Some(()),
+        },
+        None => news.changed().await.ok(),
+    }
+}
+
+/// Receives what happens from now on.
+///
+/// The last 512 events are kept; a subscriber that lags further behind goes on at the oldest one
+/// left, and sees the gap in [`Event::number`]. It keeps nothing alive.
+pub struct Events {
+    shared: Weak<Root>,
+    news: watch::Receiver<Bulletin>,
+    next: u64,
+}
+
+impl Events {
+    pub(crate) fn new(shared: &Arc<Root>) -> Self {
+        let news = shared.subscribe();
+        Self {
+            shared: Arc::downgrade(shared),
+            news,
+            next: shared.read_journal(Journal::next_number),
+        }
+    }
+
+    /// Waits for the next event; `None` once no layer, service or handle is left.
+    ///
+    /// While it waits it also moves time: what falls due is applied even if nobody calls.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is marked as seen only when it is returned.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_maintenance::{EventKind, Hold, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// let mut events = handle.events();
+    /// handle.engage(Hold::new("on-call", "drill"))?;
+    ///
+    /// let first = events.recv().await.unwrap();
+    /// assert!(matches!(first.kind, EventKind::HoldEngaged { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.try_recv() {
+                return Some(event);
+            }
+            next_news(&self.shared, &mut self.news).await?;
+        }
+    }
+
+    /// The next event, if it has happened already.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let shared = self.shared.upgrade()?;
+        shared.look();
+        self.news.mark_unchanged();
+        let event = shared.read_journal(|journal| journal.event(self.next).cloned())?;
+        self.next = event.number + 1;
+        Some(event)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}

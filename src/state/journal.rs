@@ -1,0 +1,155 @@
+//! What is remembered: the last events, commands and episodes, bounded.
+//!
+//! Events are *pulled* from one ordered log instead of pushed into a channel per subscriber: the
+//! lock that decides also writes the log, so that everybody sees the same order, and ten thousand
+//! subscribers cost the mover nothing but one wake-up.
+
+use std::{collections::VecDeque, fmt, sync::Arc, time::SystemTime};
+
+use crate::facts::{episode::Episode, event::Event};
+
+const EVENTS: usize = 512;
+const COMMANDS: usize = 256;
+const EPISODES: usize = 64;
+
+/// One command that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEntry {
+    /// Numbers the commands of one layer from 1 on.
+    pub number: u64,
+    /// When.
+    pub at: SystemTime,
+    /// Who.
+    pub actor: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// What.
+    pub action: Action,
+    /// Whether it changed anything.
+    pub changed: bool,
+}
+
+/// The verbs of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// `engage`
+    Engage,
+    /// `release`
+    Release,
+    /// `release_verified`
+    ReleaseVerified,
+    /// `trip`
+    Trip,
+    /// `probe_now`
+    ProbeNow,
+    /// `clear`
+    Clear,
+    /// `reset`
+    Reset,
+    /// `dry_run`
+    DryRun,
+    /// `arm`
+    Arm,
+    /// `bypass`
+    Bypass,
+    /// `end_bypass`
+    EndBypass,
+    /// `replace_policy`
+    ReplacePolicy,
+    /// `replace_exemptions`
+    ReplaceExemptions,
+}
+
+impl Action {
+    /// The verb as it is called on the handle.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Engage => "engage",
+            Self::Release => "release",
+            Self::ReleaseVerified => "release_verified",
+            Self::Trip => "trip",
+            Self::ProbeNow => "probe_now",
+            Self::Clear => "clear",
+            Self::Reset => "reset",
+            Self::DryRun => "dry_run",
+            Self::Arm => "arm",
+            Self::Bypass => "bypass",
+            Self::EndBypass => "end_bypass",
+            Self::ReplacePolicy => "replace_policy",
+            Self::ReplaceExemptions => "replace_exemptions",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The last of everything.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    events: VecDeque<Event>,
+    commands: VecDeque<AuditEntry>,
+    episodes: VecDeque<Episode>,
+    commanded: u64,
+    /// Whether a command has replaced what the layer was built with.
+    replaced: bool,
+}
+
+impl Journal {
+    pub(crate) fn write(&mut self, events: &[Event], ended: Vec<Episode>) {
+        for event in events {
+            push_bounded(&mut self.events, event.clone(), EVENTS);
+        }
+        for episode in ended {
+            push_bounded(&mut self.episodes, episode, EPISODES);
+        }
+    }
+
+    pub(crate) fn write_command(&mut self, mut entry: AuditEntry) {
+        self.commanded += 1;
+        self.replaced |= matches!(
+            entry.action,
+            Action::ReplacePolicy | Action::ReplaceExemptions
+        );
+        entry.number = self.commanded;
+        push_bounded(&mut self.commands, entry, COMMANDS);
+    }
+
+    /// Whether policy and exemptions may be others than the layer was built with.
+    pub(crate) fn has_replaced(&self) -> bool {
+        self.replaced
+    }
+
+    pub(crate) fn audit(&self) -> Vec<AuditEntry> {
+        self.commands.iter().cloned().collect()
+    }
+
+    pub(crate) fn episodes(&self) -> Vec<Episode> {
+        self.episodes.iter().cloned().collect()
+    }
+
+    /// The number the next event will have.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.events.back().map_or(1, |event| event.number + 1)
+    }
+
+    /// The event with this number, or the oldest that is left after it.
+    pub(crate) fn event(&self, number: u64) -> Option<&Event> {
+        let oldest = self.events.front()?.number;
+        let index = usize::try_from(number.saturating_sub(oldest)).ok()?;
+        self.events.get(index)
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
+    if queue.len() == most {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
