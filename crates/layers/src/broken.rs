@@ -1,4 +1,4 @@
-//! What cannot be checked.
+//! The error of a workspace that cannot be checked.
 
 use std::{error, fmt};
 

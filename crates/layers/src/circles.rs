@@ -7,10 +7,10 @@ use crate::{report::Violation, uses::Use};
 /// The first use of each file by each.
 type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, &'a Use>>;
 
-/// Every file that a file reaches, each with the last use of a shortest way there.
+/// The files that one file reaches, each with the last use on a shortest way to it.
 type Reached<'a> = BTreeMap<&'a str, &'a Use>;
 
-/// Every set of files that reach each other; returns the number of files in each.
+/// Reports every set of files that reach each other. Returns the number of files in each.
 pub(crate) fn check(uses: &[Use], found: &mut Vec<Violation>) -> Vec<usize> {
     let mut graph = Graph::new();
     for used in uses {

@@ -1,6 +1,6 @@
 //! The comments of a Rust file, line by line.
 
-/// What a line says in comments.
+/// A line that has a comment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CommentLine<'a> {
     pub(crate) line: usize,
@@ -9,7 +9,7 @@ pub(crate) struct CommentLine<'a> {
     pub(crate) columns: usize,
 }
 
-/// Every line that has a comment, with its comment.
+/// Every line that has a comment. A line with two comments stands twice.
 pub(crate) fn comment_lines(source: &str) -> Vec<CommentLine<'_>> {
     let starts: Vec<usize> = std::iter::once(0)
         .chain(source.match_indices('\n').map(|(at, _)| at + 1))
@@ -53,7 +53,7 @@ fn comments(source: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// The length of a block comment, which may have others within.
+/// The length of a block comment, nested ones included.
 fn block_comment(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut at = 0;

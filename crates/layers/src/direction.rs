@@ -1,5 +1,5 @@
-//! Which file may use which: downward only, not through the face, and from a wing nothing of what
-//! the rules hide from wings.
+//! The direction of uses: downward only, not through the face, and from a wing not to the files
+//! that the rules hide from wings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use crate::{
 /// Uses between two files, by those files.
 type Pairs<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Use>>;
 
-/// Every use in the wrong direction; returns how many pairs of files have one that runs up.
+/// Reports every use in a wrong direction. Returns the number of pairs of files with a use that
+/// runs up.
 pub(crate) fn check(
     rules: &Rules,
     uses: &Uses,
@@ -80,7 +81,7 @@ fn direction(rules: &Rules, from: &str, to: &str) -> Direction {
     }
 }
 
-/// What is wrong with the uses between two files, said at the first.
+/// The violation by the uses between two files, at the line of the first.
 fn violation(used: &[&Use], wrong: &str, rule: &'static str) -> Violation {
     let first = used[0];
     let (path, to) = (&first.path, &first.to);
@@ -101,7 +102,7 @@ fn violation(used: &[&Use], wrong: &str, rule: &'static str) -> Violation {
     }
 }
 
-/// A file of `src` that stands nowhere could use everything.
+/// Every file of `src` that no layer holds. No other rule would limit its imports.
 fn unplaced<'a>(
     rules: &'a Rules,
     files: &'a BTreeSet<&str>,

@@ -11,8 +11,7 @@ use crate::{
     report::Violation,
     rules::Rules,
     syntax::{
-        asks_for_feature, impl_item_attributes, item_attributes, names_feature,
-        trait_item_attributes,
+        impl_item_attributes, item_attributes, names_feature, tests_feature, trait_item_attributes,
     },
 };
 
@@ -35,7 +34,7 @@ pub(crate) fn check(rules: &Rules, sources: &Sources, found: &mut Vec<Violation>
 
 #[derive(Default)]
 struct Search {
-    /// Where the attributes of items stand.
+    /// The places of items' own attributes.
     of_items: Vec<LineColumn>,
     lines: Vec<usize>,
 }
@@ -82,7 +81,7 @@ impl<'ast> Visit<'ast> for Search {
         visit::visit_trait_item(self, item);
     }
 
-    /// An item among statements is a statement.
+    /// An item among statements counts as a statement.
     fn visit_stmt(&mut self, statement: &'ast Stmt) {
         match statement {
             Stmt::Item(item) => visit::visit_item(self, item),
@@ -92,7 +91,7 @@ impl<'ast> Visit<'ast> for Search {
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         let place = place(attribute);
-        if asks_for_feature(attribute) && !self.of_items.contains(&place) {
+        if tests_feature(attribute) && !self.of_items.contains(&place) {
             self.lines.push(place.line);
         }
     }

@@ -1,4 +1,4 @@
-//! How long functions are, and how deep they are nested.
+//! Measures the length and the nesting of functions.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::{
@@ -86,7 +86,7 @@ impl Measuring {
         });
     }
 
-    /// Reads the tokens of a macro, where a keyword before braces tells what the braces are.
+    /// Reads the tokens of a macro, where a keyword before braces gives their meaning.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut opener = Opener::None;
@@ -110,7 +110,7 @@ impl Measuring {
     }
 }
 
-/// What the next braces in the tokens of a macro open.
+/// The meaning of the next braces in the tokens of a macro.
 #[derive(Default)]
 enum Opener {
     #[default]

@@ -1,4 +1,4 @@
-//! How much of something there may be.
+//! The limits on entries, functions and comments.
 
 use crate::{
     comments::{comment_lines, has_word},
@@ -9,7 +9,7 @@ use crate::{
     tree::Tree,
 };
 
-/// Counts, and names every place of what there is too much of.
+/// Counts, and reports every place of a kind that exceeds its limit.
 pub(crate) fn check(
     rules: &Rules,
     tree: &Tree,
@@ -58,10 +58,12 @@ fn functions(
             let says = |line, what, rule| violation(file, line, what, rule);
             if function.lines > limits.function_lines {
                 let what = format!("`{name}` has {} lines", function.lines);
-                let longer = match is_product && !function.is_test {
-                    true if rules.is_wing(file) => &mut wings,
-                    true => &mut core,
-                    false => &mut outside,
+                let longer = if !is_product || function.is_test {
+                    &mut outside
+                } else if rules.is_wing(file) {
+                    &mut wings
+                } else {
+                    &mut core
                 };
                 longer.push(says(function.line, what, "function_lines"));
             }
@@ -114,7 +116,7 @@ fn violation(file: &str, line: usize, what: String, rule: &'static str) -> Viola
     }
 }
 
-/// Names every place if there are more than allowed.
+/// Reports every place if there are more than allowed.
 fn keep(places: Vec<Violation>, allowed: usize, found: &mut Vec<Violation>) {
     let total = places.len();
     if total > allowed {

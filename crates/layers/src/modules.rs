@@ -1,4 +1,4 @@
-//! The tree of modules of every crate, and the names that stand in each.
+//! The module tree of every crate, and the names in each module.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -49,11 +49,11 @@ pub(crate) struct Module<'a> {
     pub(crate) names: HashMap<String, Vec<Name>>,
     /// The paths of `use path::*`.
     pub(crate) globs: Vec<Vec<String>>,
-    /// The names that a `use` within a function brings: to be seen from this module alone.
+    /// The names that a `use` within a function brings. Other modules do not see them.
     pub(crate) local: HashMap<String, Vec<Vec<String>>>,
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone)]
 pub(crate) enum Name {
     Item,
@@ -61,11 +61,11 @@ pub(crate) enum Name {
     Import(Vec<String>),
 }
 
-/// Where a module is read from.
+/// The place that a module is read from.
 struct Site {
     parent: Option<Id>,
     file: String,
-    /// The folder that its children's files stand in.
+    /// The folder of its children's files.
     children: String,
     /// The folder that a child's `#[path]` starts from.
     paths: String,
@@ -142,7 +142,7 @@ impl<'a> Modules<'a> {
 }
 
 impl Site {
-    /// Where a child is read from, and its items.
+    /// The place that a child is read from, and its items.
     fn of_child<'a>(
         &self,
         parent: Id,

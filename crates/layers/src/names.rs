@@ -1,4 +1,4 @@
-//! What a path leads to.
+//! Resolves a path to the module that defines the item.
 
 use std::collections::HashSet;
 
@@ -142,7 +142,7 @@ impl Modules<'_> {
         named.into_iter().flat_map(follow).collect()
     }
 
-    /// What `name` stands for in module `at`, each with the module that declares it.
+    /// The meanings of `name` in module `at`, each with the module that declares it.
     fn named(&self, at: Id, name: &str, seen: &mut Seen) -> Vec<(Id, Name)> {
         let module = &self.all[at];
         if let Some(names) = module.names.get(name) {

@@ -1,15 +1,15 @@
-//! What a check says.
+//! The result of a check.
 
 use std::fmt;
 
-/// A place where a rule is not kept.
+/// A place that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     /// The file, by its path from the root.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault.
     pub what: String,
     /// The name of the rule.
     pub rule: &'static str,
@@ -27,16 +27,16 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What is counted of a workspace.
+/// The numbers that a check counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Files and folders at the top of `src`.
     pub entries: usize,
-    /// Pairs of files of which the lower imports the upper.
+    /// Pairs of files of which the lower imports from the upper.
     pub upward: usize,
     /// Circles of files.
     pub circles: usize,
-    /// The files of the largest circle.
+    /// The number of files in the largest circle.
     pub largest_circle: usize,
     /// Functions of the core that are too long.
     pub longer_in_core: usize,
@@ -48,15 +48,15 @@ pub struct Counts {
     pub deeper: usize,
     /// Lines with a comment that are too wide.
     pub wider: usize,
-    /// Lines of comments with a word that is to be avoided.
+    /// Comment lines with a word to avoid.
     pub with_words: usize,
 }
 
-/// Everything that a check says.
+/// The violations and the numbers of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Every place where a rule is not kept, by file and line: imports first, then limits.
+    /// Every violation by file and line, those of imports before those of limits.
     pub violations: Vec<Violation>,
-    /// What was counted.
+    /// The numbers.
     pub counts: Counts,
 }

@@ -7,7 +7,7 @@ use crate::{
     tree::{Tree, join},
 };
 
-/// The rules that a workspace is held to.
+/// The rules for a workspace.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
@@ -23,7 +23,7 @@ pub struct Rules {
     pub(crate) limits: Limits,
 }
 
-/// What a wing neither imports nor calls.
+/// The entries and the methods that wings must not use.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sight {
@@ -44,7 +44,7 @@ pub(crate) struct Layer {
     pub(crate) may: Vec<[String; 2]>,
 }
 
-/// What is counted, and how much of it is allowed.
+/// The limits, each with the number of places that may exceed it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
@@ -60,7 +60,7 @@ pub(crate) struct Limits {
     pub(crate) with_words: usize,
 }
 
-/// Where a file stands.
+/// The place of a file among the layers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     /// The index of its layer, counted from the top.
@@ -79,7 +79,7 @@ impl Rules {
         toml::from_str(text).map_err(|error| Broken(format!("the rules: {error}")))
     }
 
-    /// The path of a file from `src`, if it stands there.
+    /// The path of a file from `src`, if the file is in it.
     pub(crate) fn in_src<'a>(&self, file: &'a str) -> Option<&'a str> {
         file.strip_prefix(self.src.as_str())?.strip_prefix('/')
     }
@@ -92,7 +92,7 @@ impl Rules {
         self.is_of(&self.wings, file)
     }
 
-    /// Whether a file is one of `entries`, or stands under one.
+    /// Whether one of `entries` holds a file.
     pub(crate) fn is_of(&self, entries: &[String], file: &str) -> bool {
         let of_src = self.in_src(file);
         of_src.is_some_and(|path| entries.iter().any(|entry| holds(entry, path)))
@@ -114,7 +114,7 @@ impl Rules {
             .max_by_key(|place| place.entry.len())
     }
 
-    /// Every entry that the rules name and that is not there.
+    /// Every entry that matches no file.
     pub(crate) fn stale(&self, tree: &Tree) -> Vec<String> {
         let of_layers = self.layers.iter().flat_map(|layer| {
             let pairs = layer.may.iter().flatten();

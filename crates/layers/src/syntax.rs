@@ -1,4 +1,4 @@
-//! What several checks read out of syntax.
+//! Reads facts from syntax for several checks.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{Attribute, Expr, ExprLit, ImplItem, Item, ItemUse, Lit, Meta, TraitItem, UseTree};
@@ -75,13 +75,13 @@ pub(crate) fn path_attribute(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Whether what bears these attributes is compiled for tests only.
+/// Whether an item with these attributes is compiled for tests only.
 pub(crate) fn is_for_tests(attributes: &[Attribute]) -> bool {
     let mut conditions = attributes.iter().filter_map(condition);
     conditions.any(|condition| needs_test(condition.clone()))
 }
 
-/// What stands in `#[cfg(...)]`.
+/// The condition of a `#[cfg(...)]`.
 fn condition(attribute: &Attribute) -> Option<&TokenStream> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => Some(&list.tokens),
@@ -107,8 +107,8 @@ fn is_comma(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',')
 }
 
-/// Whether an attribute is a `cfg` or a `cfg_attr` that asks for a feature.
-pub(crate) fn asks_for_feature(attribute: &Attribute) -> bool {
+/// Whether an attribute is a `cfg` or a `cfg_attr` that tests a feature.
+pub(crate) fn tests_feature(attribute: &Attribute) -> bool {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") || list.path.is_ident("cfg_attr") => {
             names_feature(list.tokens.clone())

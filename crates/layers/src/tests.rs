@@ -46,7 +46,7 @@ words = ["who", "nobody"]
 with_words = 0
 "#;
 
-/// What every tree below starts from. It keeps every rule, some of them narrowly.
+/// The tree that every test changes. It keeps every rule, some of them narrowly.
 const CLEAN: [(&str, &str); 13] = [
     (
         "Cargo.toml",
@@ -172,12 +172,51 @@ fn found_upward_in_line_3(line: &str, path: &str, to: &str) {
 fn a_path_in_code_is_an_import() {
     let (path, to) = ("crate::call::Call", "src/call/mod.rs");
     found_upward_in_line_3("pub fn f(_: crate::call::Call) {}", path, to);
-    found_upward_in_line_3("pub fn f() { crate::call::Call::new(); }", path_new(), to);
+    found_upward_in_line_3(
+        "pub fn f() { crate::call::Call::new(); }",
+        "crate::call::Call::new",
+        to,
+    );
     found_upward_in_line_3("impl crate::call::Call {}", path, to);
 }
 
-fn path_new() -> &'static str {
-    "crate::call::Call::new"
+#[test]
+fn an_import_that_repeats_its_name_ends() {
+    // The paths of both lead to themselves.
+    let text = format!("{SPAN}use pin::pin;\nuse map;\nfn f() {{ pin::a(); map::b(); }}\n");
+    found(&[("src/base/span.rs", &text)], &[]);
+    let each_other = [
+        (
+            "src/base/span.rs",
+            &*format!("{SPAN}pub use super::clock_coarse::*;\n"),
+        ),
+        (
+            "src/base/clock_coarse.rs",
+            "pub use super::span::*;\nfn f(_: Gone) {}\n",
+        ),
+    ];
+    assert_eq!(report(&each_other).counts.circles, 1);
+}
+
+#[test]
+fn a_module_and_a_function_of_one_name_are_told_apart() {
+    let call = "mod ticket;\npub mod land;\npub use self::{land::land, ticket::Ticket};\npub struct Call;\n";
+    let changes = [
+        ("src/call/mod.rs", call),
+        ("src/call/land.rs", "pub fn land() {}\npub struct Landed;\n"),
+        ("src/call/ticket.rs", "pub struct Ticket;\n"),
+        (
+            "src/base/span.rs",
+            "pub struct Span;\npub struct Moment;\nuse crate::call::land::Landed;\n",
+        ),
+    ];
+    found(
+        &changes,
+        &[
+            "src/base/span.rs:3: imports `crate::call::land::Landed` of src/call/land.rs, \
+           upward: `base` stands below `call` [direction]",
+        ],
+    );
 }
 
 #[test]
@@ -699,7 +738,7 @@ fn a_file_that_is_in_no_layer_or_no_crate_is_found() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_an_error_that_says_where() {
+fn a_tree_that_cannot_be_checked_is_an_error_with_its_place() {
     let error = |changes: &[(&str, &str)]| check(&tree(changes), &rules()).unwrap_err().to_string();
     let unparsed = error(&[("src/base/span.rs", "pub struct Span;\nfn {\n")]);
     assert!(

@@ -1,12 +1,12 @@
-//! Paths and calls in the tokens of a macro, which are no syntax tree yet.
+//! Reads paths and method calls from the tokens of a macro, which syn does not parse.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// What was found in the tokens of a macro.
+/// The paths and the method calls in the tokens of a macro.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) paths: Vec<TokenPath>,
-    /// The name of each method that is called, and the line.
+    /// The name and the line of each call.
     pub(crate) methods: Vec<(String, usize)>,
 }
 
@@ -49,7 +49,7 @@ impl Found {
             }
             return end;
         }
-        // A lifetime, or a macro's own `$name`.
+        // A lifetime, or a macro variable.
         let is_other = before.is_some_and(|before| is_punct(before, '\'') || is_punct(before, '$'));
         if is_other && path[0] != "crate" {
             return end;

@@ -11,7 +11,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads every file under `root`, except hidden ones and what cargo builds.
+    /// Reads every file under `root`, except hidden files and cargo's target folders.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Tree {
                 continue;
             }
             if entry.file_type()?.is_dir() {
-                // A target folder bears this tag, whatever its name.
+                // Cargo puts this tag into every target folder.
                 if name != "node_modules" && !at.join("CACHEDIR.TAG").exists() {
                     self.read_folder(&at, &format!("{path}/"))?;
                 }

@@ -1,4 +1,4 @@
-//! What the files of a workspace use of each other.
+//! Uses of one file's items in another file.
 //!
 //! A file uses another file if it names an item that the other file defines, in a `use` or in a
 //! path in code. A re-export is followed to the definition. Not counted as a use:
@@ -21,13 +21,13 @@ use crate::{
     tokens,
 };
 
-/// One file names what another defines.
+/// One file names an item of another.
 #[derive(Debug, Clone)]
 pub(crate) struct Use {
     pub(crate) from: String,
     pub(crate) line: usize,
     pub(crate) path: String,
-    /// The file that defines it.
+    /// The file that defines the item.
     pub(crate) to: String,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct ThroughRoot {
     pub(crate) instead: Option<String>,
 }
 
-/// A method is called on a value.
+/// A method call on a value.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) file: String,
@@ -50,7 +50,7 @@ pub(crate) struct Call {
     pub(crate) method: String,
 }
 
-/// What the files of a workspace use of each other.
+/// Every use in a workspace.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     pub(crate) items: Vec<Use>,
@@ -85,7 +85,7 @@ struct Reader<'r, 'a> {
 }
 
 impl Reader<'_, '_> {
-    /// Notes what a path leads to. `is_reexport` is set for a path in a `pub use`.
+    /// Notes the file that a path leads to. `is_reexport` is set for a path in a `pub use`.
     fn note(&mut self, path: &[String], line: usize, is_reexport: bool) {
         let from = &self.modules.all[self.at].file;
         for end in self.modules.ends(self.at, path) {
