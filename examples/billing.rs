@@ -81,7 +81,7 @@
 //! | ping | every 1 s while probing, given up after 1 s; 3 in a row | it recovers although nobody calls |
 //!
 //! Which endpoints maintenance must not touch, and why, is committed in `docs/exempt-endpoints.md`; a
-//! test (`tests/billing_example.rs`) holds that page to [`layer`] below.
+//! test (`tests/examples/billing.rs`) holds that page to [`layer`] below.
 //!
 //! It speaks HTTP/1 and, to clients that begin with it, HTTP/2 (`curl --http2-prior-knowledge`).
 //!

@@ -1,7 +1,7 @@
 //! What the crate promises, checked on the object that `--json` prints.
 //!
 //! On that object and not on what lies behind it: these are promises to those outside, and whoever
-//! has the output can check them. The example exits by this function, and `tests/outage_example.rs`
+//! has the output can check them. The example exits by this function, and `tests/examples/outage.rs`
 //! calls it too, on what the example has printed.
 
 use serde_json::Value;
