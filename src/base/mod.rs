@@ -1,4 +1,4 @@
-//! What everything else stands on: time, text and memory tricks that know nothing of maintenance.
+//! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
@@ -12,5 +12,6 @@ pub(crate) mod property_cases;
 pub(crate) mod published;
 #[cfg(any(feature = "http", feature = "serde"))]
 pub(crate) mod rfc3339;
+pub(crate) mod span;
 pub(crate) mod spare;
 pub(crate) mod thread_number;

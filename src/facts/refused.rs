@@ -10,8 +10,8 @@ use std::{
 use crate::{
     base::{
         clock::{Clock, Reading},
-        moment::Span,
         one_line::OneLine,
+        span::Span,
         spare::Spare,
     },
     facts::mode::{Cause, Mode},

@@ -11,7 +11,7 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
-    base::{moment::Span, rfc3339::rfc3339},
+    base::{rfc3339::rfc3339, span::Span},
     facts::refused::Refused,
     http::{delays, mark},
 };

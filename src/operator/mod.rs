@@ -1,4 +1,4 @@
-//! What an operator may do and see.
+//! The operator's side: commands, subscriptions, pings, and what an operator reads.
 
 pub(crate) mod handle;
 pub(crate) mod hold;

@@ -7,27 +7,22 @@ use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
     exemptions::{CallNames, Table},
-    facts::{
-        audit::{Action, AuditEntry},
-        partner_word::PartnerSays,
-        status::Status,
-    },
-    machine::Command,
+    facts::{audit::AuditEntry, partner_word::PartnerSays, status::Status},
+    machine::{Command, Signature},
 };
 
 impl Shared {
     /// Carries out a command; `table` are the exemptions that it puts in force.
     pub(crate) fn command(
         &self,
-        action: Action,
         command: Command,
         table: Option<Table>,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        by: Signature,
     ) -> Result<(bool, Status), CommandError> {
         let now = self.now();
+        let action = command.action();
         let (changed, status) = self.locked_at(now, |machine| {
-            let changed = machine.command(command, &actor, &reason)?;
+            let changed = machine.command(command, &by)?;
             // Under the lock, so that the last in the audit trail is the one in force.
             if let Some(table) = table {
                 self.exemptions.publish(Arc::new(table));
@@ -35,8 +30,8 @@ impl Shared {
             let entry = AuditEntry {
                 number: 0,
                 at: machine.wall_now(),
-                actor,
-                reason,
+                actor: by.actor,
+                reason: by.reason,
                 action,
                 changed,
             };
@@ -54,7 +49,7 @@ impl Shared {
     }
 
     fn with_partners_word(&self, mut status: Status, now: Moment) -> Status {
-        self.heard.load().add_to(&mut status, now);
+        status.add_partners_word(&self.heard.load(), now);
         status
     }
 

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     base::clock::WallAnchor,
     facts::mode::Switches,
-    machine::Passing,
+    machine::{Engagement, Passing},
     operator::subscribe::CacheBusts,
     policy::{Policy, rate::Rate, window::Window},
     state::root::Root,
@@ -71,9 +71,9 @@ fn wait_just_over(policy: &Policy) -> Arc<Root> {
 }
 
 fn command(shared: &Shared, command: Command) {
-    let (actor, reason) = ("on-call".into(), "drill".into());
+    let by = Signature::new("on-call", "drill").expect("a valid signature");
     // A command that finds nothing to do is part of some of the models.
-    let _ = shared.locked(|machine| machine.command(command, &actor, &reason));
+    let _ = shared.locked(|machine| machine.command(command, &by));
 }
 
 fn hold() -> Command {
@@ -81,11 +81,11 @@ fn hold() -> Command {
 }
 
 fn hold_for(expiry: Option<Duration>, passing: Passing) -> Command {
-    Command::Engage {
+    Command::Engage(Engagement {
         expiry,
         passing,
         message: None,
-    }
+    })
 }
 
 fn settle(shared: &Shared, (role, era): Admitted, outcome: Outcome) {
@@ -235,7 +235,7 @@ fn a_failed_try_while_serving_refuses_nobody() {
     check(|| {
         let shared = shared(&policy());
         // Under bypass the expiry of a hold is a deadline in Serving.
-        command(&shared, Command::Bypass(true));
+        command(&shared, Command::Bypass);
         command(&shared, hold_for(Some(WAIT), Passing::Nothing));
         Clock::stand_at(at(10));
         let mover = shared.machine.lock().unwrap();
@@ -428,8 +428,8 @@ fn of_two_probes_that_end_at_once_the_later_one_is_late() {
 fn command_told_late(shared: &Shared, command: Command) {
     let mut machine = shared.machine.lock().expect("not poisoned");
     machine.tick(shared.now(), shared.traffic());
-    let text: Arc<str> = "on-call".into();
-    let _ = machine.command(command, &text, &text);
+    let by = Signature::new("on-call", "drill").expect("a valid signature");
+    let _ = machine.command(command, &by);
     let news = shared.publish(&mut machine);
     drop(machine);
     thread::yield_now();

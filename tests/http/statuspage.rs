@@ -364,7 +364,7 @@ async fn a_page_that_fails_is_asked_less_often_and_its_last_word_stays() {
     assert!(gaps.len() >= 10 && gaps.len() <= 15, "{gaps:?}");
     let shown = status.to_string();
     assert!(
-        shown.contains("s ago (stale): Degraded (minor); its word cannot be read: "),
+        shown.contains("s ago (stale): Degraded (minor); its own status cannot be read: "),
         "{shown}"
     );
     assert!(

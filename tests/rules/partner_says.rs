@@ -241,7 +241,7 @@ async fn what_cannot_be_read_stands_beside_the_last_word_until_it_is_read_again(
     assert_eq!(status.partner_says, None);
     assert_eq!(
         status.to_string(),
-        "zuora is serving: no calls in 60 s; its word cannot be read: connection refused"
+        "zuora is serving: no calls in 60 s; its own status cannot be read: connection refused"
     );
 
     says(&handle, Indicator::Minor, "Degraded");
@@ -256,7 +256,7 @@ async fn what_cannot_be_read_stands_beside_the_last_word_until_it_is_read_again(
     );
     assert_eq!(
         status.to_string(),
-        "zuora is serving: no calls in 60 s; the partner says: Degraded (minor); its word cannot be read: timeout"
+        "zuora is serving: no calls in 60 s; the partner says: Degraded (minor); its own status cannot be read: timeout"
     );
 }
 

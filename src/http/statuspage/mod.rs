@@ -26,8 +26,8 @@ use crate::{
     base::{
         clock::Clock,
         jitter::{Seeded, jittered, scaled, seeded},
-        moment::Span,
         one_line::OneLine,
+        span::Span,
     },
     facts::partner_word::{Indicator, PartnerSays},
     operator::{handle::MaintenanceHandle, partner_feed::Notes},
