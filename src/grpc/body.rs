@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Code, calls::JudgeStatus, web, wire};
+use super::{Code, judge::JudgeStatus, web, wire};
 use crate::{
     call::protocol::Ticket,
     facts::outcome::{Outcome, Verdict},

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{
     Code,
     body::{Answer, FirstMessage, Measured, Silence},
+    judge::{JudgeStatus, by_code},
     methods::{MethodError, Methods, Stream},
     refusal::{DelayError, Longest},
     web, wire,
@@ -60,21 +61,6 @@ enum Until {
 }
 
 type JudgeProbe = dyn Fn(&str) -> bool + Send + Sync;
-
-type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
-
-/// What judges a status: the user's closure, or the default.
-#[derive(Clone, Default)]
-pub(super) struct JudgeStatus(Option<Arc<JudgeCode>>);
-
-impl JudgeStatus {
-    pub(super) fn verdict(&self, code: Code, metadata: &HeaderMap) -> Verdict {
-        match &self.0 {
-            Some(judge) => judge(code, metadata),
-            None => GrpcCalls::by_code(code, metadata),
-        }
-    }
-}
 
 impl GrpcCalls {
     /// Judges by [`by_code`](Self::by_code); no method may probe.
@@ -212,7 +198,7 @@ impl GrpcCalls {
         verdict: impl Fn(Code, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         Self {
-            judge: JudgeStatus(Some(Arc::new(verdict))),
+            judge: JudgeStatus::given(verdict),
             ..self
         }
     }
@@ -236,33 +222,7 @@ impl GrpcCalls {
     /// gRPC code, [`Code::http_status`].
     #[must_use]
     pub fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
-        let outcome = match code {
-            Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => Outcome::Failure,
-            Code::Cancelled
-            | Code::ResourceExhausted
-            | Code::PermissionDenied
-            | Code::Unauthenticated => Outcome::Neutral,
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unimplemented => Outcome::Success,
-        };
-        let verdict = Verdict::from(outcome).with_code(code.http_status().as_u16());
-        if outcome == Outcome::Success {
-            return verdict;
-        }
-        match wire::retry_after(metadata) {
-            Some(span) => verdict.with_retry_after(span),
-            None => verdict,
-        }
+        by_code(code, metadata)
     }
 }
 
@@ -274,12 +234,6 @@ impl fmt::Debug for GrpcCalls {
             .field("may_probe", &self.may_probe.is_some())
             .field("longest", &self.longest)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for JudgeStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "given" } else { "by_code" })
     }
 }
 

@@ -84,6 +84,7 @@
 mod body;
 mod calls;
 mod code;
+mod judge;
 mod methods;
 mod refusal;
 mod routes;
