@@ -7,7 +7,8 @@ use http_body::Body;
 
 use super::{
     Code,
-    body::{Answer, FirstMessage, Measured, Silence},
+    body::{Answer, Measured, Silence},
+    first_message::FirstMessage,
     judge::{JudgeStatus, by_code},
     methods::{MethodError, Methods, Stream},
     refusal::{DelayError, Longest},
@@ -263,6 +264,24 @@ impl GrpcCalls {
             }
         }
     }
+
+    /// What the body of an answer is judged by; `otherwise` is what its head says.
+    fn answer(&self, status: StatusCode, headers: &HeaderMap, otherwise: Verdict) -> Answer {
+        // What is no 200 is no gRPC, and has no messages.
+        let is_grpc = status == StatusCode::OK;
+        let silence = match self.until {
+            Until::FirstMessageCame(silence) if is_grpc => Some(silence),
+            Until::FirstMessageCame(_) | Until::TrailersCame => None,
+        };
+        let form = web::Form::of(headers);
+        Answer {
+            judge: self.judge.clone(),
+            otherwise,
+            first: silence.map(|_| FirstMessage::default()),
+            web: is_grpc.then(|| web::Frames::of(form)).flatten(),
+            silence: silence.unwrap_or_default(),
+        }
+    }
 }
 
 impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
@@ -318,20 +337,7 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
         let body = match self.head(head.status, &head.headers) {
             Head::Provisional(verdict) if !body.is_end_stream() => {
                 ticket.progress();
-                // What is no 200 is no gRPC, and has no messages.
-                let is_grpc = head.status == StatusCode::OK;
-                let silence = match self.until {
-                    Until::FirstMessageCame(silence) if is_grpc => Some(silence),
-                    Until::FirstMessageCame(_) | Until::TrailersCame => None,
-                };
-                let form = web::Form::of(&head.headers);
-                let answer = Answer {
-                    judge: self.judge.clone(),
-                    otherwise: verdict,
-                    first: silence.map(|_| FirstMessage::default()),
-                    web: is_grpc.then(|| web::Frames::of(form)).flatten(),
-                    silence: silence.unwrap_or_default(),
-                };
+                let answer = self.answer(head.status, &head.headers, verdict);
                 Measured::new(body, ticket, answer)
             }
             Head::Provisional(verdict) | Head::Final(verdict) => {

@@ -84,6 +84,7 @@
 mod body;
 mod calls;
 mod code;
+mod first_message;
 mod judge;
 mod methods;
 mod refusal;
