@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::{moment::Span, rfc3339::rfc3339},
     error::Refused,
-    http::{delays, mark},
+    http::{delays, mark, setting_error::setting_error},
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
@@ -81,33 +81,9 @@ pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
     Longest::default().refusal(refused, Form::Grpc)
 }
 
-/// A delay for refused callers that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}: allowed is {allowed}")]
-pub struct DelayError {
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
-}
-
-impl DelayError {
-    /// The option that is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        self.allowed
-    }
+setting_error! {
+    /// A delay for refused callers that makes no sense.
+    DelayError, "The value that it has.", "{} is {}: allowed is {}"
 }
 
 /// The longest that a `RetryInfo` says.
@@ -123,11 +99,11 @@ impl Default for Longest {
 impl Longest {
     pub(super) fn new(span: Duration) -> Result<Self, DelayError> {
         if span < Duration::from_secs(1) {
-            return Err(DelayError {
-                field: "longest_retry_delay",
-                value: Span(span).to_string(),
-                allowed: "1 s or longer",
-            });
+            return Err(DelayError::new(
+                "longest_retry_delay",
+                Span(span).to_string(),
+                "1 s or longer",
+            ));
         }
         Ok(Self(span.min(LONGEST_ON_THE_WIRE)))
     }
