@@ -43,11 +43,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    base::{clock::Clock, moment::Moment},
+    base::{clock::Clock, harmless::harmless, moment::Moment},
     facts::mode::{Mode, Switches},
     layer::MaintenanceLayer,
     operator::handle::MaintenanceHandle,
-    state::{harmless, journal::Journal},
+    state::journal::Journal,
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.
