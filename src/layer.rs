@@ -16,7 +16,7 @@ use crate::{
     exemptions::{CallNames, Exemption, Table},
     facts::{mode::Switches, outcome::Verdict},
     machine::Birth,
-    operator::handle::MaintenanceHandle,
+    operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
     service::Maintenance,
     state::{Parts, gate::MAX_GENERATION, root::Root},
@@ -112,6 +112,10 @@ impl<P> MaintenanceLayer<P> {
     #[must_use]
     pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
         self.speaking(Calls(judge))
+    }
+
+    pub(crate) fn borrowed_handle(&self) -> BorrowedHandle<'_> {
+        BorrowedHandle::new(&self.shared)
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {

@@ -71,10 +71,10 @@ impl<K, P> Keys<K, P> {
     {
         let entries = self.registry.entries().into_iter();
         entries.filter_map(|entry| {
-            if entry.mode() == Mode::Serving {
+            if entry.layer().borrowed_handle().mode() == Mode::Serving {
                 return None;
             }
-            let status = entry.layer().root().status();
+            let status = entry.layer().borrowed_handle().status();
             Some((entry.key().clone(), status))
         })
     }

@@ -44,10 +44,9 @@ use arc_swap::ArcSwap;
 
 use crate::{
     base::{clock::Clock, harmless::harmless, moment::Moment},
-    facts::mode::{Mode, Switches},
+    facts::mode::Switches,
     layer::MaintenanceLayer,
     operator::handle::MaintenanceHandle,
-    state::journal::Journal,
 };
 
 /// So many keys share a shard on average when all places are taken: what adding or removing one copies.
@@ -266,8 +265,13 @@ impl<K, P> Registry<K, P> {
         }
         {
             let _guard = shard.lock();
-            going.retain(|(entry, since)| entry.is_held_by_nobody() && entry.usage.retire(*since));
-            let floor = going.iter().map(|(entry, _)| entry.generation()).max();
+            going.retain(|(entry, since)| {
+                entry.layer.borrowed_handle().is_sole_holder() && entry.usage.retire(*since)
+            });
+            let generations = going
+                .iter()
+                .map(|(entry, _)| entry.layer.borrowed_handle().generation());
+            let floor = generations.max();
             self.floor
                 .fetch_max(floor.unwrap_or_default(), Ordering::Relaxed);
             let slots = shard.slots.load();
@@ -356,7 +360,8 @@ impl<K: Hash + Eq, P> Registry<K, P> {
             return Ok(faster.clone());
         }
         // Under the lock: whoever let go of this very key has raised the floor before.
-        entry.generation_at_least(self.floor.load(Ordering::Relaxed));
+        let floor = self.floor.load(Ordering::Relaxed);
+        entry.layer.borrowed_handle().raise_generation(floor);
         let mut more = Vec::with_capacity(slots.len() + 1);
         let at = slots.partition_point(|slot| slot.hash < hash);
         more.extend_from_slice(&slots[..at]);
@@ -414,7 +419,7 @@ impl<K, P> Shard<K, P> {
 
 impl<K, P> Entry<K, P> {
     fn new(key: K, layer: MaintenanceLayer<P>) -> Self {
-        let switches = layer.handle().status().switches;
+        let switches = layer.borrowed_handle().status().switches;
         Self {
             switches,
             key,
@@ -427,11 +432,6 @@ impl<K, P> Entry<K, P> {
         &self.key
     }
 
-    /// The mode, and moves time. Not a use, and no handle for anybody.
-    pub(crate) fn mode(&self) -> Mode {
-        self.layer.root().locked(|machine| machine.mode())
-    }
-
     pub(crate) fn layer(&self) -> &MaintenanceLayer<P> {
         &self.layer
     }
@@ -441,37 +441,11 @@ impl<K, P> Entry<K, P> {
         self.layer.handle()
     }
 
-    fn generation(&self) -> u64 {
-        self.layer.root().generation()
-    }
-
-    fn generation_at_least(&self, floor: u64) {
-        if self.generation() < floor {
-            let root = self.layer.root();
-            root.locked(|machine| machine.generation_at_least(floor));
-        }
-    }
-
     /// Whether nobody would miss it: it serves as it was built to, and nobody holds, hears or awaits anything of it.
     fn may_go(&self) -> bool {
+        let state = self.layer.borrowed_handle();
         // First who holds it: a hold that they engage from here on is seen, or they are.
-        if !self.is_held_by_nobody() {
-            return false;
-        }
-        let root = self.layer.root();
-        let status = root.status();
-        // Whoever is not serving has a cause, and under bypass holds lie beneath.
-        status.causes.is_empty()
-            && status.switches == self.switches
-            && status.shadow.is_none()
-            && status.calls.in_flight() == 0
-            && !root.read_journal(Journal::has_replaced)
-    }
-
-    /// Whether there is no handle, no listener, and no call that waits beside those who were there at first.
-    fn is_held_by_nobody(&self) -> bool {
-        let shared = self.layer.root();
-        Arc::strong_count(shared) == 1 && Arc::weak_count(shared) == 0
+        state.is_sole_holder() && state.is_as_built(self.switches)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an operator may do and see.
 
+pub(crate) mod borrowed_handle;
 pub(crate) mod handle;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;

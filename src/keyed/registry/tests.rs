@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Hold, call::plain::Calls};
+use crate::{Hold, call::plain::Calls, facts::mode::Mode};
 
 /// Lets go of keys as soon as two sweeps have come by: what takes minutes outside happens all the time.
 fn hasty(max_keys: usize, made: Arc<AtomicU64>) -> Registry<u32, Calls> {
@@ -78,7 +78,8 @@ fn nothing_is_lost_among_threads_while_keys_come_and_go() {
                     for _ in 0..20 {
                         registry.with(key, |layer, has| {
                             assert_eq!(has, Has::AState, "the hold is lost");
-                            assert!(!layer.root().is_serving(), "the hold is lost");
+                            let mode = layer.borrowed_handle().mode();
+                            assert_eq!(mode, Mode::Maintenance, "the hold is lost");
                         });
                         registry.sweep_some(1);
                     }
