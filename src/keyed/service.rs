@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::{
     registry::{Has, Registry},
-    sealed::View,
+    view::sealed::View,
 };
 use crate::{
     call::protocol::{Holder, Protocol, Ticket},

@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use super::*;
-use crate::{Hold, call::plain::Calls, facts::mode::Mode};
+use super::{usage::Usage, *};
+use crate::{Hold, base::moment::Moment, call::plain::Calls, facts::mode::Mode};
 
 /// Lets go of keys as soon as two sweeps have come by: what takes minutes outside happens all the time.
 fn hasty(max_keys: usize, made: Arc<AtomicU64>) -> Registry<u32, Calls> {
