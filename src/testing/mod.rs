@@ -80,7 +80,7 @@ pub use self::{
         assert_recovers_within, assert_refusal, assert_refused, assert_serving, assert_tripped,
         assert_trips_within,
     },
-    http::{HttpAnswerFuture, HttpPartner, PartnerBody},
+    http::{HttpAnswerFuture, HttpPartner, body::PartnerBody},
     judge::ByAnswer,
     partner::{Answer, AnswerFuture, CallEnd, CallRecord, Counts, PartnerError, SimulatedPartner},
     runbook::assert_runbook_is_current,

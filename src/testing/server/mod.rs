@@ -5,43 +5,29 @@
 //! leaves nothing behind. The keeper follows the script's clock and the partner's commands; what the
 //! requests get is decided elsewhere.
 
+mod keeper;
+mod port;
+
 use std::{
-    error::Error,
     io,
-    net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
 };
 
-use http::Request;
-use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
     sync::{oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use tower::Service;
 
+use self::{keeper::Keeper, port::Port};
 use super::{
-    http::HttpPartner,
     partner::{CallRecord, Counts, PartnerError, SimulatedPartner},
-    script::{Phase, Script},
+    script::Phase,
 };
-
-/// How often a port that is still in use is tried again before the server gives up.
-const BIND_TRIES: u32 = 50;
-/// How long it waits in between; five seconds in all.
-const BIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
-/// How long the keeper rests after a failed `accept`: out of file descriptors, for instance.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The [`SimulatedPartner`] as an HTTP/1.1 server on a free port of 127.0.0.1, on real time.
 ///
@@ -102,32 +88,31 @@ pub struct PartnerServer {
 }
 
 impl PartnerServer {
-    /// A server for a partner of its own that follows `script`, whose clock starts now.
-    ///
-    /// # Errors
-    ///
-    /// If the port cannot be opened.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with IO and time enabled.
-    pub async fn start(script: Script, seed: u64) -> io::Result<Self> {
-        SimulatedPartner::new(script, seed).listen().await
-    }
-
-    pub(super) async fn serve(service: HttpPartner) -> io::Result<Self> {
+    /// Serves `service`, the HTTP side of `partner`. Sets `cut` while the server itself drops calls.
+    pub(super) async fn serve<S, B>(
+        partner: SimulatedPartner,
+        service: S,
+        cut: Arc<AtomicBool>,
+    ) -> io::Result<Self>
+    where
+        S: Service<Request<()>, Response = Response<B>, Error = PartnerError>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes, Error = PartnerError> + Send + 'static,
+    {
         let (port, listener) = Port::open_free()?;
-        let addr = port.addr;
-        let partner = service.partner().clone();
+        let addr = port.addr();
         let commands = partner.commands();
         // None yet: commands are numbered from 1.
         let (follow, followed) = watch::channel(0);
         let (stop, stopped) = oneshot::channel();
-        let cut = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
             port,
             listener: Some(listener),
-            service: service.cut_by(Arc::clone(&cut)),
+            partner: partner.clone(),
+            service,
             cut,
             connections: JoinSet::new(),
             commands,
@@ -243,176 +228,12 @@ impl PartnerServer {
     }
 }
 
-/// Owns the listener and all connections, and closes both when it ends.
-struct Keeper {
-    port: Port,
-    /// `None` while nobody shall listen.
-    listener: Option<TcpListener>,
-    service: HttpPartner,
-    /// Tells the calls that are about to be dropped who drops them.
-    cut: Arc<AtomicBool>,
-    connections: JoinSet<()>,
-    commands: watch::Receiver<u64>,
-    follow: watch::Sender<u64>,
-}
-
-impl Keeper {
-    /// Serves until `stopped` resolves: the server is shut down or dropped.
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-        let mut failed_tries = 0;
-        let ended = loop {
-            // Marked as seen before the phase is read: a command in between is followed by the next
-            // turn, and never reported as followed before it was.
-            let command = *self.commands.borrow_and_update();
-            let (phase, mut rest) = self.service.partner().phase_and_rest();
-            match (phase == Phase::ConnectionRefused, &self.listener) {
-                (true, Some(_)) => {
-                    self.listener = None;
-                    self.cut_connections().await;
-                }
-                (false, None) => match self.port.open() {
-                    Ok(listener) => self.listener = Some(listener),
-                    Err(error) if failed_tries == BIND_TRIES => break Err(error),
-                    Err(_) => {
-                        failed_tries += 1;
-                        rest = Some(BIND_PAUSE);
-                    }
-                },
-                (true, None) | (false, Some(_)) => {}
-            }
-            if self.listener.is_some() == (phase != Phase::ConnectionRefused) {
-                failed_tries = 0;
-                self.follow.send_if_modified(|followed| {
-                    let news = *followed != command;
-                    *followed = command;
-                    news
-                });
-            }
-            tokio::select! {
-                _ = &mut stopped => break Ok(()),
-                // The sender lives in the partner, which `service` holds.
-                _ = self.commands.changed() => {}
-                () = tokio::time::sleep(rest.unwrap_or(Duration::MAX)), if rest.is_some() => {}
-                stream = accept(self.listener.as_ref()) => {
-                    self.connections.spawn(converse(stream, self.service.clone()));
-                }
-                Some(_) = self.connections.join_next() => {}
-            }
-        };
-        self.listener = None;
-        self.cut_connections().await;
-        ended
-    }
-
-    async fn cut_connections(&mut self) {
-        // Relaxed: the calls are dropped by tasks that the runtime aborts after this store.
-        self.cut.store(true, Ordering::Relaxed);
-        self.connections.shutdown().await;
-        self.cut.store(false, Ordering::Relaxed);
-    }
-}
-
-/// The next connection; never, if nobody listens.
-async fn accept(listener: Option<&TcpListener>) -> TcpStream {
-    let Some(listener) = listener else {
-        return std::future::pending().await;
-    };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-        }
-    }
-}
-
-/// Serves one connection until either side closes it.
-async fn converse(stream: TcpStream, partner: HttpPartner) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let mut partner = partner.clone();
-        async move {
-            let (parts, mut body) = request.into_parts();
-            // Read first: hyper notices that a client has left only when nothing is left to read.
-            while let Some(frame) = body.frame().await {
-                frame.map_err(|_| PartnerError::ConnectionReset)?;
-            }
-            partner.call(Request::from_parts(parts, ())).await
-        }
-    });
-    // Answers are small; a client shall not wait for more of them.
-    let _ = stream.set_nodelay(true);
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let Err(error) = Pin::new(&mut connection).await else {
-        return;
-    };
-    if error
-        .source()
-        .is_some_and(|source| source.is::<PartnerError>())
-    {
-        let stream = connection.into_parts().io.into_inner();
-        // Closing with a linger of zero sends a reset instead of an orderly end. Should it fail, the
-        // body ends short of its promised length, which is a broken answer still.
-        #[allow(
-            deprecated,
-            reason = "it may block for a linger above zero only; `set_zero_linger` is too new for \
-                      the oldest tokio this crate builds with"
-        )]
-        let _ = stream.set_linger(Some(Duration::ZERO));
-    }
-}
-
-/// A port of 127.0.0.1 that can be closed and opened again.
-struct Port {
-    addr: SocketAddr,
-    /// Bound, never listening: as long as it lives, nobody else on this machine is given the port
-    /// while it is closed, and connecting to it is refused.
-    #[cfg(target_os = "linux")]
-    _reservation: TcpSocket,
-}
-
-impl Port {
-    /// Finds a free port and opens it.
-    fn open_free() -> io::Result<(Self, TcpListener)> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // Only Linux lets two sockets of one process be bound to a port of which one listens, and
-        // still refuses connections when none does; elsewhere a port that is taken meanwhile is
-        // waited for.
-        #[cfg(target_os = "linux")]
-        {
-            let reservation = bind(any)?;
-            let addr = reservation.local_addr()?;
-            let port = Self {
-                addr,
-                _reservation: reservation,
-            };
-            let listener = port.open()?;
-            Ok((port, listener))
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let listener = bind(any)?.listen(BACKLOG)?;
-            let addr = listener.local_addr()?;
-            Ok((Self { addr }, listener))
-        }
-    }
-
-    fn open(&self) -> io::Result<TcpListener> {
-        bind(self.addr)?.listen(BACKLOG)
-    }
-}
-
-fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    // Connections of the time before linger on the port; on Windows they do not stand in the way,
-    // and the option would mean something else.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    Ok(socket)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::testing::Script;
 
     #[tokio::test]
     async fn a_port_that_stays_taken_ends_the_server_and_says_so() {
