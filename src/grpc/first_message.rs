@@ -1,27 +1,28 @@
-//! The first message of a stream: whether all of it came.
+//! The first message of a stream.
 
 use std::io::IoSlice;
 
 use bytes::Buf;
 
-/// Before each message: whether it is compressed, and its length in four bytes.
+/// The length of the prefix of a message: one byte for compression, four bytes for the length.
 const PREFIX: usize = 5;
 
-/// How much of a body's first message came.
+/// Measures how much of a body's first message came.
 ///
-/// The whole of it is waited for, not its first byte: what streams send first is often their largest (all that there is,
-/// and then what changes), and a proxy's page in place of it is no message at all.
+/// It waits for the whole message and not for its first byte, for two reasons. The first message of
+/// a stream is often its largest: a snapshot, followed by changes. And a proxy's page in place of
+/// the message is no message, although it has bytes.
 #[derive(Debug, Default)]
 pub(super) struct FirstMessage {
     prefix: [u8; PREFIX],
-    /// How much of the prefix is known.
+    /// How many bytes of the prefix came.
     known: usize,
     came: u64,
 }
 
 impl FirstMessage {
     pub(super) fn saw(&mut self, data: &impl Buf) {
-        // More than one slice only where a frame is put together of several buffers.
+        // A frame has more than one slice only if it is a chain of buffers.
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = data.chunks_vectored(&mut slices);
         for byte in slices[..filled].iter().flat_map(|slice| slice.iter()) {
@@ -36,7 +37,8 @@ impl FirstMessage {
 
     pub(super) fn is_whole(&self) -> bool {
         if self.known < PREFIX {
-            // More came than is to be seen without taking it from the reader: it cannot be measured, and is let count.
+            // The frame holds more than it shows without being consumed. Its length cannot be read,
+            // so the message counts.
             return self.came > self.known as u64;
         }
         let [_, length @ ..] = self.prefix;
@@ -61,7 +63,7 @@ mod tests {
             let mut wire = vec![1];
             wire.extend(length.to_be_bytes());
             let whole = wire.len() + length as usize;
-            // What follows begins like a message too.
+            // The bytes that follow begin like a message too.
             wire.resize(whole + more, 0xff);
             let mut first = FirstMessage::default();
             let mut came = 0;

@@ -1,4 +1,4 @@
-//! How a gRPC status is judged.
+//! The judge of a gRPC status.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::facts::outcome::{Outcome, Verdict};
 
 type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
 
-/// What judges a status: the user's closure, or the default.
+/// Judges a status: by the user's closure, or by default.
 #[derive(Clone, Default)]
 pub(super) struct JudgeStatus(Option<Arc<JudgeCode>>);
 
@@ -34,7 +34,7 @@ impl fmt::Debug for JudgeStatus {
     }
 }
 
-/// The default judgement; see [`GrpcCalls::by_code`](super::GrpcCalls::by_code).
+/// Returns the default verdict; see [`GrpcCalls::by_code`](super::GrpcCalls::by_code).
 pub(super) fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
     let outcome = match code {
         Code::Unknown

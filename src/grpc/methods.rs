@@ -1,10 +1,10 @@
-//! What is said of methods, by name: their classes, and which of them stream.
+//! The settings of methods, by name: their classes, and which of them stream.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::facts::endpoint::{Class, Endpoint};
 
-/// A method that is none, or of which two things are said that do not go together.
+/// The method name is invalid, or two settings for the method conflict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the method `{name}` {wrong}")]
 pub struct MethodError {
@@ -13,7 +13,7 @@ pub struct MethodError {
 }
 
 impl MethodError {
-    /// The name as it was given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -41,22 +41,24 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Methods by their exact path: a spelling that only some server takes for the same is not in it.
+/// Settings of methods, by exact path. Another spelling of a path finds nothing, even if a server
+/// takes it for the same method.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Methods(Option<Arc<HashMap<String, Said>>>);
 
-/// What was said of a method.
+/// The settings of one method.
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
     class: Option<Class>,
     stream: Option<Stream>,
 }
 
-/// What a method's answers are, if they are long streams.
+/// A method whose answers are long streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// Their first message comes soon.
+    /// The first message comes soon.
     Speaks,
+    /// The first message may come late, or never.
     MayBeSilent,
 }
 
@@ -111,11 +113,12 @@ impl Methods {
         said.copied().unwrap_or_default()
     }
 
-    /// What the gate must know of a call: its class, and by that whether it may probe.
+    /// Returns what the gate must know of a call: its class, and whether it may probe.
     pub(super) fn endpoint<'r>(&self, path: &'r str) -> Endpoint<'r> {
         let Said { class, stream } = self.said(path);
         let class = class.unwrap_or_default();
-        // What may be silent would hold its slot until the lease ends, and then be taken for a hang.
+        // A call that may be silent would hold its probe slot until the lease ends, and then count
+        // as a hang.
         let may_probe = class == Class::Read && stream != Some(Stream::MayBeSilent);
         Endpoint::at_path(path, may_probe).with_class(class)
     }
@@ -125,7 +128,7 @@ impl Methods {
     }
 }
 
-/// Whether it is `/package.Service/Method`, with or without a package.
+/// Returns whether `path` is `/package.Service/Method`, with or without a package.
 fn is_method(path: &str) -> bool {
     let identifier = |name: &str| {
         let mut chars = name.chars();

@@ -1,4 +1,4 @@
-//! Before one's own gRPC services: what passes, and how a refusal looks.
+//! The view before one's own gRPC services.
 
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use crate::{
     facts::endpoint::{Class, Endpoint, Placement},
 };
 
-/// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See
-/// [`MaintenanceLayer::grpc_routes`](crate::MaintenanceLayer::grpc_routes).
+/// The protocol before one's own gRPC services: it only gates, exempts by path, and refuses with
+/// `UNAVAILABLE`.
+///
+/// See [`MaintenanceLayer::grpc_routes`](crate::MaintenanceLayer::grpc_routes).
 #[derive(Debug, Clone, Default)]
 pub struct GrpcRoutes {
     methods: Methods,
@@ -24,15 +26,16 @@ pub struct GrpcRoutes {
 }
 
 impl GrpcRoutes {
-    /// Nothing passes while the partner is being probed, but what is exempt.
+    /// Returns the defaults: while the partner is being probed, only exempt requests pass.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds our own methods that only read, as `/package.Service/Method`: while the partner is being probed
-    /// they pass, so that the calls they make can be the probes. They pass under a
-    /// [read-only hold](crate::Hold::read_only) too. Default: none.
+    /// Adds our own methods that only read, written as `/package.Service/Method`. Default: none.
+    ///
+    /// They pass while the partner is being probed, so that the calls they make to it can be the
+    /// probes. They also pass under a [read-only hold](crate::Hold::read_only).
     ///
     /// ```
     /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
@@ -40,17 +43,20 @@ impl GrpcRoutes {
     /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
     /// let view = MaintenanceLayer::new("zuora").speaking(routes);
     /// # let _ = view;
+    ///
     /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();
     /// assert_eq!(
     ///     error.to_string(),
-    ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, `/package.Service/Method`",
+    ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, \
+    ///      `/package.Service/Method`",
     /// );
     /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// If a name is not of that form, or the method is said to [never](Self::never) pass too; the error names it.
+    /// If a name has another form, or the method also stands in [`never`](Self::never). The error
+    /// names the method.
     pub fn reads<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
@@ -59,12 +65,14 @@ impl GrpcRoutes {
         Ok(Self { methods, ..self })
     }
 
-    /// Adds methods that pass in `Serving` alone ([`Class::Never`]), as `/package.Service/Method`: a yearly settlement has no part in
-    /// proving that we are back. Default: none.
+    /// Adds our own methods that pass in `Serving` only, as those of [`Class::Never`]. Default:
+    /// none.
+    ///
+    /// A yearly settlement, for example, should not run while the partner is only being probed.
     ///
     /// # Errors
     ///
-    /// If a name is not of that form, or the method is said to read too; the error names it.
+    /// As [`reads`](Self::reads), if the method also stands there.
     pub fn never<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
@@ -73,14 +81,12 @@ impl GrpcRoutes {
         Ok(Self { methods, ..self })
     }
 
-    /// The longest that a refusal's `RetryInfo` says, at least 1 s. Default: 5 min, as the longest `Retry-After` over HTTP: who was told
-    /// longer would stay away though maintenance may end early.
-    ///
-    /// No delay is longer, those guessed neither; and none is past an end that is known.
+    /// Sets the longest delay in a refusal's `RetryInfo`; see
+    /// [`GrpcCalls::longest_retry_delay`](super::GrpcCalls::longest_retry_delay). Default: 5 min.
     ///
     /// # Errors
     ///
-    /// If it is shorter than 1 s.
+    /// If `longest` is shorter than 1 s.
     pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
         let longest = Longest::new(longest)?;
         Ok(Self { longest, ..self })
