@@ -1,8 +1,9 @@
 //! The wrapped service: the request path of a key.
 //!
-//! As in `service.rs`, but for readiness: there the gate that will be asked is known before the request, here it is not. So this
-//! one is ready at all times, and an admitted call that finds the inner service not ready takes the instance that was asked, with its
-//! place in whatever queue there is, and waits for it in its future.
+//! It differs from `service.rs` in readiness. There the gate is known before the request, here it
+//! is not. So this service is always ready. If the inner service is not ready, the future of an
+//! admitted call takes the instance that was polled, which keeps its place in a queue, and waits
+//! for it.
 
 use std::{
     fmt,
@@ -23,9 +24,9 @@ use crate::{
     service::{Pass, gate},
 };
 
-/// A service with a gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
+/// A service with one gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
 ///
-/// A clone shares the keys, and starts un-ready as tower asks.
+/// Clones share the keys. A clone starts un-ready, as tower asks.
 pub struct KeyedMaintenance<S, K, F, P, V> {
     inner: S,
     readiness: Readiness,
@@ -34,14 +35,14 @@ pub struct KeyedMaintenance<S, K, F, P, V> {
     view: V,
 }
 
-/// What this instance of the inner service was asked.
+/// What this instance of the inner service answered when it was polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
-    /// Nothing.
+    /// It was not polled since its last call, or the poll failed.
     Idle,
     /// It was not ready, and may have a place in a queue.
     Pending,
-    /// It said that it is ready.
+    /// It was ready.
     Ready,
 }
 
@@ -56,17 +57,17 @@ impl<S, K, F, P, V> KeyedMaintenance<S, K, F, P, V> {
         }
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Polling it here has no part in what the gate knows.
+    /// Returns the inner service. This service does not learn of a poll that is made through it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Returns the inner service without the gate.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -109,7 +110,8 @@ where
             Poll::Ready(Ok(())) => Readiness::Ready,
             Poll::Pending => Readiness::Pending,
             Poll::Ready(Err(_)) => {
-                // Whose call it fails is not known yet, and a refused one does not fail by it: the call asks again.
+                // The error is dropped. It is not known yet which key it would count for, and a
+                // refused call does not fail by it. An admitted call polls again.
                 self.inner = self.inner.clone();
                 Readiness::Idle
             }
@@ -147,7 +149,7 @@ where
                     ticket.held_by(Holder::Waiting);
                     return (ResponseFuture::running(future, ticket, protocol), true);
                 }
-                // Takes the instance that was asked, and the place it may have.
+                // Takes the instance that was polled, with the place that it may have in a queue.
                 let fresh = inner.clone();
                 let asked = std::mem::replace(inner, fresh);
                 let stay = stay.map(|stay| (stay, shared.clone()));
@@ -156,10 +158,10 @@ where
             })
         });
         if admitted {
-            // Not by a refused call, which waits for no lock.
+            // Not for a refused call, because a sweep may wait for a lock.
             self.registry.take_turn();
         } else if readiness != Readiness::Idle {
-            // A refused call keeps no hold on readiness: dropping the asked instance gives it back.
+            // A refused call keeps no readiness: the drop of the polled instance gives it back.
             self.inner = self.inner.clone();
         }
         future

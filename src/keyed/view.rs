@@ -1,17 +1,19 @@
-//! Views of the layers of keys.
+//! The protocol of a keyed layer: that of its layers, or that of a view of them.
 
 use std::fmt;
 
-/// How a keyed layer speaks: as the layers it was given do ([`Own`]), or by a view of them ([`Viewed`]).
+/// Says which protocol a keyed layer uses: that of the layers it was given ([`Own`]), or that of a
+/// view of them ([`Viewed`]).
 pub trait View<P>: sealed::View<P> {}
 
 impl<P, V: sealed::View<P>> View<P> for V {}
 
-/// As the layer of the key speaks.
+/// Uses the protocol of the key's layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Own;
 
-/// By a view of the key's layer; made by [`KeyedLayer::viewed`].
+/// Uses the protocol of a view of the key's layer; made by
+/// [`KeyedLayer::viewed`](crate::KeyedLayer::viewed).
 #[derive(Clone, Copy)]
 pub struct Viewed<W>(W);
 
@@ -34,7 +36,8 @@ pub(super) mod sealed {
     pub trait View<P> {
         type Protocol: Clone;
 
-        /// Lends the protocol: to take it of a view costs two reference counts, of the layer itself nothing.
+        /// Lends the protocol to `f`. A view costs two changes of a reference count, the layer
+        /// itself none.
         fn lend<R>(&self, layer: &MaintenanceLayer<P>, f: impl FnOnce(&Self::Protocol) -> R) -> R;
     }
 

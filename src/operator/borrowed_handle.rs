@@ -1,8 +1,8 @@
 //! A handle that is borrowed from its layer.
 //!
-//! A [`MaintenanceHandle`](crate::MaintenanceHandle) keeps the state of its layer alive and counts as a
-//! holder of it. The owner of many layers (the keyed layer) must look at a state without becoming a holder:
-//! it drops the layers that have no holder but itself.
+//! A [`MaintenanceHandle`](crate::MaintenanceHandle) keeps the state of its layer alive and counts
+//! as a holder of it. The owner of many layers (the keyed layer) must look at a state without
+//! becoming a holder: it drops the layers that have no holder but itself.
 
 use std::sync::Arc;
 
@@ -45,19 +45,21 @@ impl<'l> BorrowedHandle<'l> {
         }
     }
 
-    /// Returns whether the layer is the only holder of its state: there is no service, handle, listener or
-    /// waiting call beside it.
+    /// Returns whether the layer is the only holder of its state: there is no service, handle,
+    /// listener or waiting call beside it.
     pub(crate) fn is_sole_holder(self) -> bool {
         Arc::strong_count(self.0) == 1 && Arc::weak_count(self.0) == 0
     }
 
-    /// Returns whether a layer built anew would do the same as this one: it serves, no call is in flight, and
-    /// its switches (`as_built`), policy and exemptions are those that it was built with.
+    /// Returns whether a layer built anew would do the same as this one: it serves, no call is in
+    /// flight, and its switches (`as_built`), policy and exemptions are those that it was built
+    /// with.
     ///
     /// It applies what fell due before.
     pub(crate) fn is_as_built(self, as_built: Switches) -> bool {
         let status = self.status();
-        // A layer that does not serve has a cause. Under bypass it serves, and the holds are its causes.
+        // A layer that does not serve has a cause. Under bypass it serves, and the holds are its
+        // causes.
         status.causes.is_empty()
             && status.switches == as_built
             && status.shadow.is_none()

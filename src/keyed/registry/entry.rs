@@ -8,7 +8,8 @@ pub(crate) struct Entry<K, P> {
     key: K,
     layer: MaintenanceLayer<P>,
     usage: Usage,
-    /// The switches that the layer was built with: a key that was built in dry run may go while in dry run.
+    /// The switches that the layer was built with: a key that was built in dry run may go while in
+    /// dry run.
     as_built: Switches,
 }
 
@@ -41,11 +42,12 @@ impl<K, P> Entry<K, P> {
         self.layer.handle()
     }
 
-    /// Returns whether nothing is lost with the entry: its state has no other holder, and is as it was built.
+    /// Returns whether nothing is lost with the entry: its state has no other holder, and is as it
+    /// was built.
     pub(super) fn may_go(&self) -> bool {
         let state = self.layer.borrowed_handle();
-        // Holders first. A holder that comes after this look marks the key as used, and a hold that an earlier
-        // holder engages shows in the state.
+        // Holders first. A holder that comes after this look marks the key as used, and a hold that
+        // an earlier holder engages shows in the state.
         state.is_sole_holder() && state.is_as_built(self.as_built)
     }
 }

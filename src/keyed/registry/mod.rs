@@ -1,32 +1,36 @@
 //! The keys of a keyed layer: found without a lock, bounded in number, and dropped when idle.
 //!
-//! A call looks its key up in a *shard*, a sorted slice behind an atomic pointer. The look-up takes no lock and no
-//! reference count, and writes nothing that another core reads. The call writes one word of its key's entry,
-//! and only the first time after a sweep. A thread that adds or removes keys copies the slice of one shard,
-//! about 32 entries, under the lock of that shard.
+//! A call looks its key up in a *shard*, a sorted slice behind an atomic pointer. The look-up takes
+//! no lock and no reference count, and writes nothing that another core reads. The call writes one
+//! word of its key's entry, and only the first time after a sweep. A thread that adds or removes
+//! keys copies the slice of one shard, about 32 entries, under the lock of that shard.
 //!
 //! # Idle keys
 //!
-//! Calls do not read the clock for this. The [usage](usage::Usage) of an entry is either *used* or *unused since* a
-//! moment. A sweep knows the time and turns the first into the second; a call turns it back. An entry that a later
-//! sweep finds unused for `idle_after` has had no call for at least that long. There is no background task.
-//! Sweeps are done by a thread that adds a key, by one of 64 calls, and by a thread that lists the keys. Each looks at a
-//! few shards, or at all for a list, and each shard is swept at most four times per `idle_after`.
+//! Calls do not read the clock for this. The [usage](usage::Usage) of an entry is either *used* or
+//! *unused since* a moment. A sweep knows the time and turns the first into the second; a call
+//! turns it back. An entry that a later sweep finds unused for `idle_after` has had no call for at
+//! least that long. There is no background task. Sweeps are done by a thread that adds a key, by
+//! one of 64 calls, and by a thread that lists the keys. Each looks at a few shards, or at all for
+//! a list, and each shard is swept at most four times per `idle_after`.
 //!
 //! # A key that is called while it is dropped
 //!
-//! - **A call that begins meanwhile.** The call changes the word from *unused since* to *used*, the sweep from *unused
-//!   since* to *retired*. Both use compare-exchange, so one of them fails. If the sweep fails, the key stays. If the call
-//!   fails, it goes on as the first call of a key that is not there.
-//! - **A call that began before.** It counts as in flight in the state of the key. The sweep looks at that state after it
-//!   marked the word and before it retires the key, so the key stays until the call has ended.
-//! - **An operator.** Handles are given out under the lock of the shard, and asking for one is a use. A sweep looks for
-//!   other holders of the state, then at the state, then takes the lock, looks for holders again, and retires. A
-//!   handle that exists at the first look keeps the key. A handle given out later has changed the word, even if it
-//!   was dropped since.
-//! - **What remains.** A thread may read *used* and then sleep for a whole `idle_after`, while two sweeps run, before it
-//!   asks the gate. Its call is let in by a state that no other thread can reach. That state serves, as a new one would, so
-//!   the call is neither let in nor refused wrongly. Its outcome is lost to a window that was empty for as long.
+//! - **A call that begins meanwhile.** The call changes the word from *unused since* to *used*, the
+//!   sweep from *unused since* to *retired*. Both use compare-exchange, so one of them fails. If
+//!   the sweep fails, the key stays. If the call fails, it goes on as the first call of a key that
+//!   is not there.
+//! - **A call that began before.** It counts as in flight in the state of the key. The sweep looks
+//!   at that state after it marked the word and before it retires the key, so the key stays until
+//!   the call has ended.
+//! - **An operator.** Handles are given out under the lock of the shard, and asking for one is a
+//!   use. A sweep looks for other holders of the state, then at the state, then takes the lock,
+//!   looks for holders again, and retires. A handle that exists at the first look keeps the key. A
+//!   handle given out later has changed the word, even if it was dropped since.
+//! - **What remains.** A thread may read *used* and then sleep for a whole `idle_after`, while two
+//!   sweeps run, before it asks the gate. Its call is let in by a state that no other thread can
+//!   reach. That state serves, as a new one would, so the call is neither let in nor refused
+//!   wrongly. Its outcome is lost to a window that was empty for as long.
 
 mod entry;
 mod shard;
@@ -55,7 +59,8 @@ use crate::{
     operator::handle::MaintenanceHandle,
 };
 
-/// The shortest `idle_after`: a quarter of it is the pause between two sweeps of a shard, and must not be zero.
+/// The shortest `idle_after`: a quarter of it is the pause between two sweeps of a shard, and must
+/// not be zero.
 pub(crate) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 /// Keys per shard, on average, when all places are taken: adding or removing a key copies so many.
@@ -75,7 +80,7 @@ pub(crate) struct Registry<K, P> {
     max_keys: usize,
     idle_after: Duration,
     clock: Clock,
-    /// Seeded at random, so that a caller who chooses keys cannot choose shards.
+    /// Seeded at random, so that a caller that chooses keys cannot choose shards.
     hasher: RandomState,
     shards: Box<[Shard<K, P>]>,
     /// Places that are taken or reserved.
@@ -122,13 +127,13 @@ impl<K, P> Registry<K, P> {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Returns the keys that are there after a sweep of what is due.
+    /// Sweeps the shards that are due, and returns the keys.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry<K, P>>> {
         self.sweep_some(self.shards.len());
         self.shards.iter().flat_map(Shard::entries).collect()
     }
 
-    /// Returns the number of keys after a sweep of what is due.
+    /// Sweeps the shards that are due, and returns the number of keys.
     pub(crate) fn len(&self) -> usize {
         self.sweep_some(self.shards.len());
         self.shards.iter().map(Shard::len).sum()
@@ -148,7 +153,8 @@ impl<K, P> Registry<K, P> {
         reserved.is_ok().then(|| Place(&self.taken))
     }
 
-    /// Counts a call without a place and returns the layer whose protocol it uses. The first such call is traced.
+    /// Counts a call without a place and returns the layer whose protocol it uses. The first such
+    /// call is traced.
     fn overflow(&self, key: &K) -> &MaintenanceLayer<P> {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
@@ -157,7 +163,7 @@ impl<K, P> Registry<K, P> {
                     max_keys = self.max_keys,
                     idle_after = ?self.idle_after,
                     "all keys are taken and none is idle: calls of further keys pass ungated and unmeasured; \
-                     raise `max_keys`, lower `idle_after`, or look who makes up keys"
+                     raise `max_keys`, lower `idle_after`, or find the caller that invents keys"
                 );
             });
         }
@@ -179,8 +185,9 @@ impl<K, P> Registry<K, P> {
         thread_local! {
             static DRAWN: Cell<u32> = const { Cell::new(1) };
         }
-        // Drawn at random, not counted: if a thread calls two layers in turn, a count would always choose the same
-        // one. A linear congruential generator suffices (Numerical Recipes, 7.1); its high bits are good.
+        // Drawn at random, not counted: if a thread calls two layers in turn, a count would always
+        // choose the same one. A linear congruential generator suffices (Numerical Recipes, 7.1);
+        // its high bits are good.
         let drawn = DRAWN
             .get()
             .wrapping_mul(1_664_525)
@@ -239,7 +246,8 @@ impl<K: Hash + Eq, P> Registry<K, P> {
         self.shard(hash).handle(hash, key)
     }
 
-    /// Returns the handle of a key, and adds the key if it is not there; `None` if there is no place for it.
+    /// Returns the handle of a key, and adds the key if it is not there; `None` if there is no
+    /// place for it.
     pub(crate) fn handle(&self, key: &K) -> Option<MaintenanceHandle>
     where
         K: Clone,
@@ -248,7 +256,8 @@ impl<K: Hash + Eq, P> Registry<K, P> {
             if let Some(handle) = self.get(key) {
                 return Some(handle);
             }
-            // The loop looks the key up again under the lock: with a short `idle_after` a sweep may have dropped it.
+            // The loop looks the key up again under the lock: with a short `idle_after` a sweep may
+            // have dropped it.
             self.create(self.hasher.hash_one(key), key.clone()).ok()?;
         }
     }
@@ -290,7 +299,8 @@ pub(crate) enum Has {
     NoPlace,
 }
 
-/// A place that is reserved. Its drop gives it back, also if the user's closure panics; `keep` takes it.
+/// A place that is reserved. Its drop gives it back, also if the user's closure panics; `keep`
+/// takes it.
 struct Place<'r>(&'r AtomicUsize);
 
 impl Place<'_> {

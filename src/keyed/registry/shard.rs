@@ -18,7 +18,8 @@ use crate::{base::moment::Moment, operator::handle::MaintenanceHandle};
 pub(super) struct Shard<K, P> {
     /// Sorted by hash. A change replaces the whole slice.
     slots: ArcSwap<Vec<Slot<K, P>>>,
-    /// Held while `slots` is changed and while a handle is given out. No code of the user's but `Eq` runs under it.
+    /// Held while `slots` is changed and while a handle is given out. No code of the user's but
+    /// `Eq` runs under it.
     lock: Mutex<()>,
     /// When the next sweep is due, in nanoseconds of the registry's clock.
     due: AtomicU64,
@@ -40,8 +41,8 @@ impl<K, P> Clone for Slot<K, P> {
 
 /// The highest generation of a key that was dropped: no key begins below it (R17).
 ///
-/// A sweep raises it under the lock of the shard that it takes the key from, and a new key reads it under the
-/// same lock. So a key that comes back finds the generation that it had.
+/// A sweep raises it under the lock of the shard that it takes the key from, and a new key reads it
+/// under the same lock. So a key that comes back finds the generation that it had.
 #[derive(Default)]
 pub(super) struct Floor(AtomicU64);
 
@@ -87,7 +88,8 @@ impl<K, P> Shard<K, P> {
 
     // ---- sweeping -----------------------------------------------------------------------------
 
-    /// Returns whether a sweep is due, and puts the next one off by `pause`. Of several callers one gets `true`.
+    /// Returns whether a sweep is due, and puts the next one off by `pause`. Of several callers one
+    /// gets `true`.
     pub(super) fn claim_sweep(&self, now: Moment, pause: Duration) -> bool {
         let due = self.due.load(Ordering::Relaxed);
         let next = now.after(pause).0;
@@ -98,8 +100,8 @@ impl<K, P> Shard<K, P> {
                 .is_ok()
     }
 
-    /// Marks the keys that were used, and drops those that are unused for `idle_after` and may go. Returns the
-    /// number of keys that were dropped.
+    /// Marks the keys that were used, and drops those that are unused for `idle_after` and may go.
+    /// Returns the number of keys that were dropped.
     pub(super) fn sweep(&self, now: Moment, idle_after: Duration, floor: &Floor) -> usize {
         let slots = self.slots.load_full();
         let mut going = Vec::new();

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::moment::Moment;
 
-/// When a key was last used, as far as sweeps can tell: *used*, *unused since* a moment, or *retired*.
+/// When a key was last used, as far as sweeps can tell: *used*, *unused since* a moment, or
+/// *retired*.
 ///
 /// # Orderings
 ///
@@ -13,14 +14,14 @@ use crate::base::moment::Moment;
 /// | *unused since* to *used* | a call | compare-exchange |
 /// | *used* to *unused since* | a sweep | compare-exchange |
 /// | *unused since* to *retired* | a sweep, under the shard's lock | compare-exchange |
-/// | any but *retired* to *used* | the operator who asks for a handle, under the shard's lock | store |
+/// | to *used*, when an operator asks for a handle | the operator, under the shard's lock | store |
 ///
-/// Calls, sweeps and the lookups of operators read the word. Every race between a call and a sweep is decided
-/// by the word alone: both change it, and one of the two compare-exchanges fails.
+/// Calls, sweeps and the lookups of operators read the word. Every race between a call and a sweep
+/// is decided by the word alone: both change it, and one of the two compare-exchanges fails.
 ///
-/// What a call counts after it noted its use is not ordered by this word. A sweep reads those counts before it
-/// retires the key, at least `idle_after` (one second or more) after it marked the word. A store is visible
-/// to other cores long before that.
+/// What a call counts after it noted its use is not ordered by this word. A sweep reads those
+/// counts before it retires the key, at least `idle_after` (one second or more) after it marked the
+/// word. A store is visible to other cores long before that.
 pub(super) struct Usage(AtomicU64);
 
 const USED: u64 = 0;
@@ -56,7 +57,8 @@ impl Usage {
         self.0.store(USED, Ordering::Release);
     }
 
-    /// Marks a used key as unused since `now`. If it was marked before, returns since when it is unused.
+    /// Marks a used key as unused since `now`. If it was marked before, returns since when it is
+    /// unused.
     pub(super) fn unused_since(&self, now: Moment) -> Option<Moment> {
         let since = now.0.clamp(USED + 1, RETIRED - 1);
         let marked = self
