@@ -9,8 +9,8 @@ use crate::error::Refused;
 
 /// Asserts that a call was refused, under any wrapping, and returns the refusal.
 ///
-/// Takes what any stack around calls gives: `Error<E>`, a `BoxError`, an error of your own that
-/// names its source. For a response see [`assert_refusal`].
+/// It takes the result of any stack around calls: an `Error<E>`, a `BoxError`, or an error of your
+/// own that has its source. For a response see [`assert_refusal`].
 ///
 /// ```
 /// use tower::{ServiceExt, service_fn};
@@ -19,7 +19,8 @@ use crate::error::Refused;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let layer = MaintenanceLayer::new("zuora");
-/// let billing = tower::Layer::layer(&layer, service_fn(async |()| Ok::<_, std::io::Error>("paid")));
+/// let partner = service_fn(async |()| Ok::<_, std::io::Error>("paid"));
+/// let billing = tower::Layer::layer(&layer, partner);
 ///
 /// layer.handle().engage(Hold::new("on-call", "ticket 4711"))?;
 /// let refused = assert_refused(billing.clone().oneshot(()).await);
@@ -30,7 +31,7 @@ use crate::error::Refused;
 ///
 /// # Panics
 ///
-/// If the call was let through, whatever came of it.
+/// If the call was let through, with any result.
 #[track_caller]
 pub fn assert_refused<T, E: Into<BoxError>>(result: Result<T, E>) -> Refused {
     let error: BoxError = match result {
@@ -46,7 +47,7 @@ pub fn assert_refused<T, E: Into<BoxError>>(result: Result<T, E>) -> Refused {
     }
 }
 
-/// Asserts that a call was let through, whatever came of it, and returns what came of it.
+/// Asserts that a call was let through, and returns its result.
 ///
 /// ```
 /// use tower::ServiceExt;
@@ -97,8 +98,9 @@ fn in_full(error: &dyn StdError) -> String {
 
 /// Asserts that a response is this crate's refusal, and returns its `Retry-After`.
 ///
-/// It is a 503 with `Retry-After`, `Cache-Control: no-store` and a problem document or a page: that, and not
-/// any 503, is what a client may take for "not processed". The body is left alone.
+/// A refusal is a 503 with `Retry-After`, `Cache-Control: no-store` and a problem document or a
+/// page. Only such a response, and not any 503, tells a client that its request was not processed.
+/// The body is not read.
 ///
 #[cfg_attr(feature = "http", doc = "```")]
 #[cfg_attr(not(feature = "http"), doc = "```ignore")]
@@ -116,7 +118,7 @@ fn in_full(error: &dyn StdError) -> String {
 ///
 /// layer.handle().engage(Hold::new("on-call", "drill").for_at_most(Duration::from_secs(90)))?;
 /// let response = gated.oneshot(http::Request::get("/prices").body(())?).await?;
-/// let hint = assert_refusal(&response); // drawn anew each time, never past the end
+/// let hint = assert_refusal(&response); // random, never past the end of the hold
 /// assert!(hint >= Duration::from_secs(45) && hint <= Duration::from_secs(90));
 /// # Ok(())
 /// # }
@@ -124,7 +126,7 @@ fn in_full(error: &dyn StdError) -> String {
 ///
 /// # Panics
 ///
-/// If one of these is missing, or says something else.
+/// If one of these is missing or has another value.
 #[track_caller]
 pub fn assert_refusal<B>(response: &Response<B>) -> Duration {
     assert!(

@@ -1,8 +1,8 @@
-//! Assertions on the layer, for tests that read like the story they tell.
+//! Assertions on a layer, its calls and its responses.
 //!
-//! Functions, as `assert!` and its kin are, and not methods: what a test demands should stand at the
-//! beginning of its line. One that fails quotes the sentence in which [`Status`] explains itself, since
-//! "expected `Serving`, found `Maintenance`" leaves the only question open, which is why.
+//! They are functions, as `assert!` is a macro, and not methods, so that the demand stands at the
+//! beginning of its line. A failed assertion quotes the sentence in which [`Status`](crate::Status)
+//! explains itself: "expected `Serving`, found `Maintenance`" would leave out the reason.
 
 mod calls;
 mod mode;

@@ -9,7 +9,7 @@ use crate::{
     operator::handle::MaintenanceHandle,
 };
 
-/// Asserts that requests pass.
+/// Asserts that the layer serves: requests pass.
 ///
 /// ```
 /// use tower_maintenance::{Hold, MaintenanceLayer};
@@ -24,15 +24,16 @@ use crate::{
 ///
 /// # Panics
 ///
-/// If the mode is another one.
+/// If the mode is another.
 #[track_caller]
 pub fn assert_serving(handle: &MaintenanceHandle) {
     assert_mode(handle, Mode::Serving);
 }
 
-/// Asserts that requests are refused, whoever holds maintenance.
+/// Asserts that the layer is in maintenance, for any cause: requests are refused.
 ///
-/// Once the wait of a trip is over this is [`Probing`](Mode::Probing), and no more `Maintenance`.
+/// Once the wait of a trip is over, the mode is [`Probing`](Mode::Probing) and no longer
+/// `Maintenance`.
 ///
 /// ```should_panic
 /// use tower_maintenance::{MaintenanceLayer, testing::assert_in_maintenance};
@@ -44,13 +45,13 @@ pub fn assert_serving(handle: &MaintenanceHandle) {
 ///
 /// # Panics
 ///
-/// If the mode is another one.
+/// If the mode is another.
 #[track_caller]
 pub fn assert_in_maintenance(handle: &MaintenanceHandle) {
     assert_mode(handle, Mode::Maintenance);
 }
 
-/// Asserts that the partner is being tried.
+/// Asserts that the layer is probing the partner.
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, testing::assert_probing};
@@ -64,7 +65,7 @@ pub fn assert_in_maintenance(handle: &MaintenanceHandle) {
 ///
 /// # Panics
 ///
-/// If the mode is another one.
+/// If the mode is another.
 #[track_caller]
 pub fn assert_probing(handle: &MaintenanceHandle) {
     assert_mode(handle, Mode::Probing);
@@ -85,8 +86,7 @@ fn assert_mode(handle: &MaintenanceHandle, expected: Mode) {
     );
 }
 
-/// Asserts that the partner's failures have tripped the layer, and tells on what; an operator may
-/// hold it on top of that.
+/// Asserts that the layer has tripped, and returns the evidence. An operator may hold it too.
 ///
 /// ```
 /// use tower::ServiceExt;
@@ -110,7 +110,7 @@ fn assert_mode(handle: &MaintenanceHandle, expected: Mode) {
 ///
 /// # Panics
 ///
-/// If it has not tripped, or has recovered.
+/// If the layer has not tripped, or has recovered.
 #[track_caller]
 #[expect(
     clippy::must_use_candidate,
@@ -145,7 +145,7 @@ pub(super) fn tripped(status: &Status) -> Option<Evidence> {
 ///
 /// # Panics
 ///
-/// If nobody does, or another operator.
+/// If there is no hold, or it is another operator's.
 #[track_caller]
 pub fn assert_held_by(handle: &MaintenanceHandle, operator: &str) {
     let status = handle.status();

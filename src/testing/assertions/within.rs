@@ -1,4 +1,4 @@
-//! Assertions that wait for what a layer is to do.
+//! Assertions that wait until the layer trips or recovers.
 
 use std::{future::Future, panic::Location, time::Duration};
 
@@ -8,9 +8,10 @@ use crate::{
     operator::handle::MaintenanceHandle,
 };
 
-/// Asserts that the layer trips before `cap` is over, and tells on what; at once if it has tripped.
+/// Asserts that the layer trips before `cap` is over, and returns the evidence; at once if it has
+/// tripped.
 ///
-/// It waits for the event, in tokio's time: under a paused clock an hour passes in no time.
+/// It waits for the event in tokio's time: under a paused clock an hour passes at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,11 +40,11 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// Dropping the future only ends the waiting.
+/// Cancel safe: dropping the future only ends the wait.
 ///
 /// # Panics
 ///
-/// If it has not tripped by then; outside a tokio runtime with time enabled.
+/// If the layer has not tripped by then, or if there is no tokio runtime with time enabled.
 #[track_caller]
 pub fn assert_trips_within(
     handle: &MaintenanceHandle,
@@ -51,14 +52,14 @@ pub fn assert_trips_within(
 ) -> impl Future<Output = Evidence> + '_ {
     let asserted = Location::caller();
     async move {
-        // Subscribed before the state is read, so that no trip falls in between.
+        // Subscribed before the status is read, so that no trip is missed in between.
         let mut events = handle.events();
         if let Some(evidence) = tripped(&handle.status()) {
             return evidence;
         }
         let trip = async {
             loop {
-                // `None` would mean that nobody is left, but this handle is.
+                // Never `None`: the handle keeps the layer alive.
                 let event = events.recv().await.map(|event| event.kind);
                 if let Some(EventKind::Tripped { evidence, .. }) = event {
                     return evidence;
@@ -78,9 +79,8 @@ pub fn assert_trips_within(
 
 /// Asserts that the layer serves before `cap` is over; at once if it does.
 ///
-/// It waits for the event, in tokio's time, and moves the layer's time while it waits. What it does
-/// not do is call the partner: somebody must probe, a customer or a
-/// [ping](MaintenanceHandle::ping).
+/// It waits for the event in tokio's time, and applies what falls due meanwhile. It does not call
+/// the partner: a customer's call or a [ping](MaintenanceHandle::ping) must probe.
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,11 +103,11 @@ pub fn assert_trips_within(
 ///
 /// # Cancel safety
 ///
-/// Dropping the future only ends the waiting.
+/// Cancel safe: dropping the future only ends the wait.
 ///
 /// # Panics
 ///
-/// If it does not serve by then; outside a tokio runtime with time enabled.
+/// If the layer does not serve by then, or if there is no tokio runtime with time enabled.
 #[track_caller]
 pub fn assert_recovers_within(
     handle: &MaintenanceHandle,

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::testing::partner::{CallEnd, PartnerError, body_text, call::Call, reply::Reply};
 
-/// A response that arrives.
+/// Returns a response whose body arrives whole.
 pub(super) fn whole(
     response: Response<Bytes>,
     method: &Method,
@@ -23,7 +23,7 @@ pub(super) fn whole(
         status: status.as_u16(),
         success,
     };
-    // Nobody reads a body that HTTP does not allow, so such an answer is complete at once.
+    // HTTP allows no body here, so no reader asks for it: the answer is complete at once.
     let bodiless = *method == Method::HEAD
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
@@ -37,11 +37,11 @@ pub(super) fn whole(
     })
 }
 
-/// A response that promises more than comes.
+/// Returns a response whose `Content-Length` is more than the body that comes.
 pub(super) fn broken(response: Response<Bytes>, call: Call) -> Response<PartnerBody> {
     let (mut parts, mut data) = response.into_parts();
     if data.len() < 2 {
-        // There must be something left to miss.
+        // The body must be long enough that a half of it can be missing.
         data = Bytes::from(body_text::body(true, None, call.number()));
     }
     let missing = data.split_off(data.len() / 2).len();
@@ -74,7 +74,7 @@ enum Stage {
         missing: usize,
         call: Call,
     },
-    /// The first half is out; one turn for whoever writes it to flush it.
+    /// The first half was given out. The body is pending once, so that the writer flushes it.
     Flushing {
         missing: usize,
         call: Call,

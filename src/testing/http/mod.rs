@@ -1,7 +1,7 @@
-//! The partner over HTTP: what it decided, written as a response.
+//! The partner over HTTP: its decisions, written as responses.
 //!
-//! The in-memory service and the real server are the same service; the server only adds the socket.
-//! So what a test sees on paused time is what it would see over a port, but for the transport.
+//! The server serves this same service and only adds the socket. So a test on paused time sees what
+//! it would see over a port, except for the transport.
 
 pub(super) mod body;
 
@@ -31,8 +31,8 @@ type Healthy = dyn Fn(&request::Parts) -> Response<Bytes> + Send + Sync;
 /// The [`SimulatedPartner`] as a service of HTTP requests, in memory; made by
 /// [`SimulatedPartner::over_http`].
 ///
-/// Every answer is a response here, 503 included; only a refused connection is an error, and a
-/// reset breaks the body. A call is over when its body has been read to the end or dropped.
+/// Every answer is a response, including a 503. Only a refused connection is an error, and a reset
+/// breaks the body. A call ends when its body has been read to the end or dropped.
 ///
 /// ```
 /// use http_body_util::BodyExt;
@@ -65,7 +65,7 @@ pub struct HttpPartner {
 }
 
 impl SimulatedPartner {
-    /// The same partner as a service of HTTP requests and responses, in memory.
+    /// Returns the same partner as a service of HTTP requests and responses, in memory.
     #[must_use]
     pub fn over_http(&self) -> HttpPartner {
         HttpPartner {
@@ -75,22 +75,22 @@ impl SimulatedPartner {
         }
     }
 
-    /// The same partner behind a real port: short for `over_http().listen()`.
+    /// Opens a real port for the same partner: short for `over_http().listen()`.
     ///
     /// # Errors
     ///
-    /// As [`HttpPartner::listen`].
+    /// As for [`HttpPartner::listen`].
     ///
     /// # Panics
     ///
-    /// As [`HttpPartner::listen`].
+    /// As for [`HttpPartner::listen`].
     pub async fn listen(&self) -> io::Result<PartnerServer> {
         self.over_http().listen().await
     }
 }
 
 impl PartnerServer {
-    /// A server for a partner of its own that follows `script`, whose clock starts now.
+    /// Starts a server for a partner of its own that follows `script`, whose clock starts now.
     ///
     /// # Errors
     ///
@@ -98,18 +98,18 @@ impl PartnerServer {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with IO and time enabled.
+    /// If there is no tokio runtime with IO and time enabled.
     pub async fn start(script: Script, seed: u64) -> io::Result<Self> {
         SimulatedPartner::new(script, seed).listen().await
     }
 }
 
 impl HttpPartner {
-    /// Lets `respond` write the answers of calls that succeed, instead of the standard body: prices
-    /// and invoices, for instance. What fails, and how, remains the simulator's.
+    /// Lets `respond` write the answers of calls that succeed, such as prices and invoices, in
+    /// place of the standard body. The simulator still decides which calls fail, and how.
     ///
-    /// A call that succeeds counts as such whatever status `respond` gives. A `respond` that panics
-    /// takes the caller along: over a port, the connection closes.
+    /// A call that succeeds counts as a success whatever status `respond` gives. A panic in
+    /// `respond` reaches the caller in memory, and closes the connection over a port.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -141,7 +141,7 @@ impl HttpPartner {
         }
     }
 
-    /// Opens a free port on 127.0.0.1 and serves this partner there over HTTP/1.1, on real time.
+    /// Opens a free port of 127.0.0.1 and serves this partner there over HTTP/1.1, on real time.
     ///
     /// # Errors
     ///
@@ -149,14 +149,14 @@ impl HttpPartner {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with IO and time enabled.
+    /// If there is no tokio runtime with IO and time enabled.
     pub async fn listen(self) -> io::Result<PartnerServer> {
         let (partner, cut) = (self.partner.clone(), Arc::default());
         let service = self.cut_by(Arc::clone(&cut));
         PartnerServer::serve(partner, service, cut).await
     }
 
-    /// The same service, whose calls are reset rather than dropped once `cut` is set.
+    /// Returns the same service, whose calls end as reset and not as dropped while `cut` is set.
     fn cut_by(self, cut: Arc<AtomicBool>) -> Self {
         Self {
             cut: Some(cut),
@@ -198,7 +198,7 @@ impl<B> Service<Request<B>> for HttpPartner {
 }
 
 pin_project! {
-    /// The partner's response to come; made by [`HttpPartner`].
+    /// The future of the partner's response; made by [`HttpPartner`].
     #[must_use = "futures do nothing unless polled"]
     pub struct HttpAnswerFuture {
         #[pin]

@@ -1,10 +1,10 @@
-//! What callers of the plain service get.
+//! The answers and errors of the plain service.
 
 use std::time::Duration;
 
 use super::body_text::body;
 
-/// What the partner answered.
+/// The partner's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
@@ -12,46 +12,48 @@ pub struct Answer {
     pub number: u64,
     /// The HTTP status, below 500.
     pub status: u16,
-    /// What the body says; `false` beside a status of 200 in a phase of
-    /// [`FailingWith200`](crate::testing::Phase::FailingWith200).
+    /// What the body says. In a phase of [`FailingWith200`](crate::testing::Phase::FailingWith200)
+    /// it is `false` beside a status of 200.
     pub success: bool,
-    /// How long the partner asks to be left alone.
+    /// How long the partner asks callers to wait.
     pub retry_after: Option<Duration>,
 }
 
 impl Answer {
-    /// The JSON a partner sends along: `{"success": true, "n": 7}`, or
+    /// Returns the JSON body of the answer: `{"success": true, "n": 7}`, or
     /// `{"success": false, "reasons": [{"code": 50000060, "message": "..."}]}`.
     ///
-    /// Written when asked for, so that a call that nobody reads allocates nothing for it.
+    /// It is written on demand, so a call whose body is not read allocates nothing for it.
     #[must_use]
     pub fn body(&self) -> String {
         body(self.success, None, self.number)
     }
 }
 
-/// How a call to the partner failed.
+/// An error of a call to the partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartnerError {
-    /// Nobody listens; see [`Phase::ConnectionRefused`](crate::testing::Phase::ConnectionRefused).
+    /// The port is closed; see
+    /// [`Phase::ConnectionRefused`](crate::testing::Phase::ConnectionRefused).
     #[error("the simulated partner refused the connection")]
     ConnectionRefused,
-    /// The connection broke amid the answer; see [`Phase::ResetMidBody`](crate::testing::Phase::ResetMidBody).
+    /// The connection broke in the middle of the answer; see
+    /// [`Phase::ResetMidBody`](crate::testing::Phase::ResetMidBody).
     #[error("the simulated partner reset the connection")]
     ConnectionReset,
-    /// The answer was an error of the partner's own, 500 or more.
+    /// The partner answered with a status of 500 or more.
     #[error("the simulated partner answered {status}")]
     Status {
         /// The HTTP status.
         status: u16,
-        /// How long the partner asks to be left alone.
+        /// How long the partner asks callers to wait.
         retry_after: Option<Duration>,
     },
 }
 
 impl PartnerError {
-    /// The HTTP status, if there was an answer at all.
+    /// Returns the HTTP status, if there was an answer.
     #[must_use]
     pub fn status(self) -> Option<u16> {
         match self {
@@ -60,7 +62,7 @@ impl PartnerError {
         }
     }
 
-    /// How long the partner asks to be left alone.
+    /// Returns how long the partner asks callers to wait.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self {

@@ -1,6 +1,6 @@
-//! What the partner writes into its bodies.
+//! The text of the partner's bodies.
 
-/// What the partner writes. `path` is `None` where there is none.
+/// Returns the JSON of a body. `path` is that of the request, if there is one.
 pub(crate) fn body(success: bool, path: Option<&str>, number: u64) -> String {
     match (success, path) {
         (true, None) => format!(r#"{{"success": true, "n": {number}}}"#),
@@ -8,7 +8,8 @@ pub(crate) fn body(success: bool, path: Option<&str>, number: u64) -> String {
             let path = json_escaped(path);
             format!(r#"{{"success": true, "path": "{path}", "n": {number}}}"#)
         }
-        // Zuora's codes: six digits for the resource, here none, and 60 for an internal error.
+        // A code of Zuora: six digits for the resource, which is unspecified here, and 60 for an
+        // internal error.
         (false, _) => format!(
             r#"{{"success": false, "reasons": [{{"code": 50000060, "message": "simulated failure of call {number}"}}]}}"#
         ),

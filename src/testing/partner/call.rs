@@ -1,4 +1,4 @@
-//! A call in flight, and the wait for the moment when the partner answers it.
+//! A call in flight, and the wait for the moment when the partner acts on it.
 
 use std::{
     fmt,
@@ -20,12 +20,12 @@ use super::{
     run::{Begun, Shared, now},
 };
 
-/// A call in flight; ends its record exactly once, on drop at the latest.
+/// A call in flight. It ends its record exactly once, on drop at the latest.
 pub(crate) struct Call {
     partner: Arc<Shared>,
     begun: Begun,
     settled: bool,
-    /// Set by a server that is about to drop its calls itself.
+    /// Set while a server drops its calls itself.
     cut: Option<Arc<AtomicBool>>,
 }
 
@@ -40,7 +40,8 @@ impl Call {
         }
     }
 
-    /// Lets `cut` tell a call that the partner broke off from one that the caller left.
+    /// Sets the flag by which a drop tells a call that the server cut from one that the caller
+    /// left.
     pub(crate) fn cut_by(mut self, cut: Option<Arc<AtomicBool>>) -> Self {
         self.cut = cut;
         self
@@ -64,7 +65,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Relaxed: whoever sets it drops the call through the runtime afterwards, which synchronises.
+        // Relaxed: the server sets the flag and then drops the call through the runtime, which
+        // synchronises.
         let cut = self
             .cut
             .as_ref()
@@ -87,7 +89,7 @@ impl fmt::Debug for Call {
 }
 
 pin_project! {
-    /// Gives a call back when the partner is due to do something about it: never for one that hangs.
+    /// Resolves to the call when the partner acts on it. It never resolves for a call that hangs.
     #[derive(Debug)]
     pub(crate) struct Due {
         call: Option<Call>,
@@ -114,8 +116,8 @@ impl Future for Due {
         if call.reply() == Reply::Hang {
             return Poll::Pending;
         }
-        // Made on the first poll and only where there is latency, so that `call` works outside a
-        // runtime, and a partner without latency needs no timer.
+        // Made on the first poll and only if there is latency, so that `call` works outside a
+        // runtime and a partner without latency needs no timer.
         if this.sleep.is_none() && !call.begun.latency.is_zero() {
             let passed = now().saturating_duration_since(call.begun.at);
             let rest = call.begun.latency.saturating_sub(passed);

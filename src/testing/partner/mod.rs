@@ -1,9 +1,9 @@
-//! The simulated partner: one decision, one log, and the plain tower service in front of them.
+//! The simulated partner, and the plain tower service in front of it.
 //!
-//! "What becomes of call *n* that begins at *t*" is decided in one place, [`SimulatedPartner::begin`],
-//! for both the in-memory services and the real server. The decision depends on the phase, on the
-//! seed and on the number of the call, and on nothing else: not on the thread, and on time only
-//! through the phase. So a run whose calls begin in the same order at the same times is the same run.
+//! One place decides what becomes of call *n* that begins at time *t*, for the services in memory
+//! and for the server: [`Reply`](reply::Reply). The decision depends on the phase, the seed and the
+//! number of the call. It does not depend on the thread, and on time only through the phase. So two
+//! runs whose calls begin in the same order at the same times are the same.
 
 mod answer;
 pub(super) mod body_text;
@@ -36,19 +36,19 @@ use self::{
 };
 use super::script::{Phase, Place, Script, ScriptError};
 
-/// A partner to test against: a tower service that follows a [`Script`], or your commands.
+/// A partner to test against: a tower service that follows a [`Script`] or your commands.
 ///
-/// Clones are the same partner: they share its clock, its numbers and its log, so one is given to
-/// the stack under test and another kept to break it, mend it and ask it. It takes any request,
-/// is always ready, and never fails by itself.
+/// Clones are the same partner: they share its clock, its numbers and its log. Give one to the
+/// stack under test, and keep another to break it, mend it and read its log. The service takes any
+/// request, is always ready, and fails only as its phase says.
 ///
-/// Time is tokio's: under `#[tokio::test(start_paused = true)]` an hour's outage takes a
-/// millisecond. The same seed and the same order of calls give the same run; which calls of a
-/// [`Failing`](Phase::Failing) phase fail depends on the seed and the number of the call only, on
+/// Time is tokio's: under `#[tokio::test(start_paused = true)]` an outage of an hour takes a
+/// millisecond. The same seed and the same order of calls give the same run. Which calls of a
+/// [`Failing`](Phase::Failing) phase fail depends only on the seed and the number of the call, on
 /// every platform and in every release.
 ///
-/// Answers with a status of 500 or more come as [`PartnerError::Status`], because a client that
-/// knows no HTTP reports them as errors; all others come as [`Answer`], also those that say
+/// An answer with a status of 500 or more comes as [`PartnerError::Status`], as a client without
+/// HTTP would report it. Every other answer comes as [`Answer`], also one that says
 /// `"success": false`. For HTTP requests and responses see [`over_http`](Self::over_http), for a
 /// real port [`listen`](Self::listen).
 ///
@@ -83,10 +83,11 @@ pub struct SimulatedPartner {
 }
 
 impl SimulatedPartner {
-    /// A partner that follows `script`, whose clock starts now.
+    /// Returns a partner that follows `script`, whose clock starts now.
     ///
-    /// `seed` decides which calls are struck where only a share of them fails. Works outside a
-    /// runtime too; but a partner that shall follow a paused clock is made under that clock.
+    /// `seed` decides which calls fail in a phase where only a share of them fails. It works
+    /// outside a runtime too. A partner that shall follow a paused clock must be made under that
+    /// clock.
     #[must_use]
     pub fn new(script: Script, seed: u64) -> Self {
         Self {
@@ -94,22 +95,23 @@ impl SimulatedPartner {
         }
     }
 
-    /// A partner that is well until it is told otherwise: for tests that break and mend it by hand.
-    ///
-    /// Its seed is 0.
+    /// Returns a partner that is healthy until it is told otherwise, for tests that break and mend
+    /// it by hand. Its seed is 0.
     #[must_use]
     pub fn healthy() -> Self {
         Self::new(Script::healthy(), 0)
     }
 
     /// Puts the partner into `phase` for every call that begins from now on, whatever its script
-    /// says, until it is switched again, [mended](Self::mend), or given back to its script by
-    /// [`follow_script`](Self::follow_script) or [`restart`](Self::restart).
+    /// says.
+    ///
+    /// The phase lasts until the partner is switched again, [mended](Self::mend), or given back to
+    /// its script by [`follow_script`](Self::follow_script) or [`restart`](Self::restart).
     ///
     /// # Errors
     ///
-    /// If the phase cannot be, a share that is not within 0 and 1 for instance; then the phase in
-    /// force stays.
+    /// If the phase is invalid: for instance, its share is not within 0 and 1. The phase in force
+    /// stays.
     pub fn switch_to(&self, phase: Phase) -> Result<(), ScriptError> {
         self.shared.switch_to(Some(phase.checked(Place::Switch)?));
         Ok(())
@@ -120,13 +122,12 @@ impl SimulatedPartner {
         self.shared.switch_to(Some(Phase::failing(1.0)));
     }
 
-    /// Mends the partner: every call that begins from now on succeeds. Calls that hang go on
-    /// hanging.
+    /// Mends the partner: every call that begins from now on succeeds. Calls that hang still hang.
     pub fn mend(&self) {
         self.shared.switch_to(Some(Phase::Healthy));
     }
 
-    /// Gives the partner back to its script, whose clock went on meanwhile.
+    /// Gives the partner back to its script. The clock of the script went on meanwhile.
     pub fn follow_script(&self) {
         self.shared.switch_to(None);
     }
@@ -134,51 +135,53 @@ impl SimulatedPartner {
     /// Begins the run anew, as if the partner were just made: the script from its first phase, call
     /// numbers from 1, an empty log, counts of zero.
     ///
-    /// Calls in flight are answered as they would have been. They still count as
-    /// [`in_flight`](Counts::in_flight), but their end is no longer recorded.
+    /// Calls in flight get the answers that were decided for them. They still count as
+    /// [`in_flight`](Counts::in_flight), but their end is not recorded.
     pub fn restart(&self) {
         self.shared.restart();
     }
 
-    /// The phase in force.
+    /// Returns the phase in force.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.shared.moment().phase
     }
 
-    /// How long the script has run.
+    /// Returns how long the script has run.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.shared.elapsed()
     }
 
-    /// The script.
+    /// Returns the script.
     #[must_use]
     pub fn script(&self) -> &Script {
         self.shared.script()
     }
 
-    /// How many calls have reached the partner.
+    /// Returns how many calls have reached the partner.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.counts().calls
     }
 
-    /// How many calls have begun and not ended, those that hang included.
+    /// Returns how many calls have begun and not ended, including those that hang.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.counts().in_flight
     }
 
-    /// How many calls ended how.
+    /// Returns the number of calls by how they ended.
     #[must_use]
     pub fn counts(&self) -> Counts {
         *self.shared.counts().borrow()
     }
 
-    /// How many of the [logged](Self::log) requests went to `path`, whatever their method and query.
+    /// Returns how many of the [logged](Self::log) requests went to `path`, whatever their method
+    /// and query.
     ///
-    /// Always 0 for calls to the plain service, which cannot know what its requests say.
+    /// It is always 0 for calls to the plain service, because the paths of its requests are
+    /// unknown.
     #[must_use]
     pub fn calls_to(&self, path: &str) -> usize {
         self.shared.with_log(|log| {
@@ -187,23 +190,25 @@ impl SimulatedPartner {
         })
     }
 
-    /// What became of each call, in the order they began; calls in flight included.
+    /// Returns what became of each call, in the order in which they began, including calls in
+    /// flight.
     ///
-    /// It remembers the newest 100 000 calls; [`counts`](Self::counts) knows all.
+    /// The log keeps the newest 100 000 calls; [`counts`](Self::counts) has all.
     #[must_use]
     pub fn log(&self) -> Vec<CallRecord> {
         self.shared.with_log(|log| log.iter().cloned().collect())
     }
 
-    /// Waits until the counts are such, and returns them: the event to wait for where time is real.
+    /// Waits until the counts satisfy `condition`, and returns them. Use it to wait for the partner
+    /// where time is real.
     ///
-    /// There is no limit of time; put it under a [timeout](tokio::time::timeout). The condition is
-    /// asked once at the beginning and again after changes; changes in quick succession may be seen
-    /// as one, so ask for "at least", not for "exactly".
+    /// There is no limit of time: put it under a [timeout](tokio::time::timeout). The condition is
+    /// checked once at the beginning, and again after changes. Changes in quick succession may be
+    /// seen as one, so ask for "at least", not for "exactly".
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Cancel safe: dropping the future loses nothing.
     ///
     /// ```
     /// use std::time::Duration;
@@ -223,12 +228,12 @@ impl SimulatedPartner {
     /// ```
     #[expect(
         clippy::missing_panics_doc,
-        reason = "the `expect` cannot fail, as it says"
+        reason = "the `expect` cannot fail, as its message says"
     )]
     pub async fn until(&self, mut condition: impl FnMut(&Counts) -> bool) -> Counts {
         let mut counts = self.shared.counts().subscribe();
         loop {
-            // Copied out: `condition` is the user's, and runs under no lock.
+            // Copied out, so that `condition`, which is the user's, runs under no lock.
             let seen = *counts.borrow_and_update();
             if condition(&seen) {
                 return seen;
@@ -240,17 +245,18 @@ impl SimulatedPartner {
         }
     }
 
-    /// Tells of every command that may have changed the phase; its value numbers the commands.
+    /// Returns a receiver that changes at every command that may change the phase. Its value
+    /// numbers the commands.
     pub(super) fn commands(&self) -> watch::Receiver<u64> {
         self.shared.commands()
     }
 
-    /// The phase in force, and how long from now it ends by itself.
+    /// Returns the phase in force, and how long from now it ends by itself.
     pub(super) fn phase_and_rest(&self) -> (Phase, Option<Duration>) {
         self.shared.phase_and_rest()
     }
 
-    /// Begins a call, and decides what becomes of it.
+    /// Begins a call and decides what becomes of it.
     pub(super) fn begin(&self, target: Option<String>) -> Call {
         Call::begin(self.shared.clone(), target)
     }
@@ -284,10 +290,10 @@ impl<R> Service<R> for SimulatedPartner {
 }
 
 pin_project! {
-    /// The partner's answer to come; made by [`SimulatedPartner`].
+    /// The future of the partner's answer; made by [`SimulatedPartner`].
     ///
-    /// The call began when [`call`](Service::call) returned this, polled or not, and ends when it is
-    /// ready or dropped.
+    /// The call began when [`call`](Service::call) returned this future, polled or not. It ends
+    /// when the future is ready or dropped.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct AnswerFuture {
@@ -326,7 +332,7 @@ impl Future for AnswerFuture {
                 call.settle(CallEnd::ConnectionRefused);
                 Err(PartnerError::ConnectionRefused)
             }
-            // Without a transport there is no first half to see; `Hang` is never due.
+            // Without a transport there is no first half of a body. `Hang` is never due.
             Reply::Reset | Reply::Hang => {
                 call.settle(CallEnd::ConnectionReset);
                 Err(PartnerError::ConnectionReset)

@@ -1,4 +1,4 @@
-//! What the partner remembers of its calls.
+//! The records of calls in the partner's log.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct CallRecord {
     /// Method and target of an HTTP request, `GET /v1/prices?page=2`; `None` for calls to the plain
     /// service.
     pub target: Option<String>,
-    /// The phase the call began in, which decided what became of it.
+    /// The phase in which the call began. It decided what became of the call.
     pub phase: Phase,
     /// When it began, counted from the start of the run.
     pub began: Duration,
@@ -24,7 +24,7 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
-    /// The path of an HTTP request, without its query.
+    /// Returns the path of an HTTP request, without its query.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         let (_method, target) = self.target.as_deref()?.split_once(' ')?;
@@ -40,23 +40,24 @@ pub enum CallEnd {
     Answered {
         /// The HTTP status.
         status: u16,
-        /// Whether the partner did what it was asked to.
+        /// Whether the partner did what it was asked to do.
         success: bool,
     },
-    /// Nobody listened. Over a real port such calls are not seen, hence not recorded.
+    /// The port was closed. A real server does not see such calls and does not record them.
     ConnectionRefused,
     /// The partner broke the connection.
     ConnectionReset,
     /// The caller left a call that would never have been answered.
     Hung,
-    /// The caller left before the answer, or amid its body.
+    /// The caller left before the answer, or in the middle of its body.
     Dropped,
 }
 
-/// How many calls ended how.
+/// The number of calls by how they ended.
 ///
-/// `calls` is the sum of all others but `hanging`, except for calls that were in flight during a
-/// [`restart`](crate::testing::SimulatedPartner::restart): they are in `in_flight` only.
+/// `calls` is the sum of all others except `hanging`. Calls that were in flight during a
+/// [`restart`](crate::testing::SimulatedPartner::restart) are an exception: they are only in
+/// `in_flight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {
@@ -64,11 +65,11 @@ pub struct Counts {
     pub calls: u64,
     /// Calls that began and have not ended.
     pub in_flight: u64,
-    /// Those in flight that will never be answered.
+    /// Calls in flight that will never be answered.
     pub hanging: u64,
-    /// Answered, and the partner did what it was asked to.
+    /// Answered, and the partner did what it was asked to do.
     pub succeeded: u64,
-    /// Answered with a failure, be it a status or `"success": false`.
+    /// Answered with a failure: a status, or `"success": false`.
     pub failed: u64,
     /// Ended by [`CallEnd::ConnectionRefused`].
     pub refused: u64,

@@ -1,10 +1,10 @@
-//! What becomes of a call: by phase, seed and number.
+//! The decision on a call, by phase, seed and number.
 
 use std::time::Duration;
 
 use crate::testing::script::Phase;
 
-/// What the partner does with a call, once its latency is over.
+/// What the partner does with a call when its latency is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
     Answer {
@@ -32,7 +32,7 @@ impl Reply {
         }
     }
 
-    /// What becomes of call `number` that begins `into` a phase.
+    /// Decides on call `number`, which begins when the phase has lasted for `into`.
     pub(super) fn decide(phase: Phase, into: Duration, seed: u64, number: u64) -> Self {
         match phase {
             Phase::Failing { share, status } if is_struck(share, seed, number) => {
@@ -41,7 +41,7 @@ impl Reply {
             Phase::FailingWith200 { share } if is_struck(share, seed, number) => {
                 Self::bad(200, None)
             }
-            // No division by zero: a period of zero is refused when the phase is checked.
+            // No division by zero: the check of a phase rejects a period of zero.
             Phase::Flapping { every } if (into.as_nanos() / every.as_nanos()).is_multiple_of(2) => {
                 Self::bad(503, None)
             }
@@ -58,17 +58,18 @@ impl Reply {
     }
 }
 
-/// Whether call `number` belongs to the `share` of calls that fail.
+/// Returns whether call `number` belongs to the `share` of calls that fail.
 fn is_struck(share: f64, seed: u64, number: u64) -> bool {
-    // SplitMix64's finaliser, not std's hasher: "same seed, same run" shall survive an upgrade of
-    // Rust. The seed is mixed first, lest seeds 1 and 2 be the same run shifted.
+    // The finaliser of SplitMix64, not std's hasher: the same seed must give the same run after an
+    // upgrade of Rust. The seed is mixed first, or the runs of seeds 1 and 2 would be the same but
+    // shifted.
     const fn mix(z: u64) -> u64 {
         let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-    // 53 bits are what an f64 holds exactly, so 0 strikes none and 1 strikes all.
+    // An f64 holds 53 bits exactly, so a share of 0 fails no call and a share of 1 fails all.
     let drawn = (mix(mix(seed) ^ number) >> 11) as f64 / (1_u64 << 53) as f64;
     drawn < share
 }

@@ -14,19 +14,19 @@ use super::{
 };
 use crate::testing::script::{Phase, Script, ScriptMoment};
 
-/// How many calls the log remembers; of older ones only the [`Counts`] remain.
+/// How many calls the log keeps. Older calls remain in the [`Counts`] only.
 const LOG_CAPACITY: usize = 100_000;
 
-/// What the clones of a partner and its calls share.
+/// The state that the clones of a partner and its calls share.
 pub(super) struct Shared {
     script: Script,
     seed: u64,
     run: Mutex<Run>,
-    /// Changed only with `run` locked, so that it never contradicts the log. A watch, so that a test can
-    /// wait for it.
+    /// Changed only while `run` is locked, so that it never contradicts the log. A watch channel,
+    /// so that a test can wait for it.
     counts: watch::Sender<Counts>,
-    /// Numbers the commands; making the partner is the first. Grows whenever what [`Shared::moment`] said
-    /// may no longer hold.
+    /// The number of commands; making the partner is the first. It grows whenever the result of
+    /// [`Shared::moment`] may have changed for another reason than time.
     commands: watch::Sender<u64>,
 }
 
@@ -103,12 +103,12 @@ impl Shared {
         self.commands.subscribe()
     }
 
-    /// Where the partner stands now.
+    /// Returns where the partner stands now.
     pub(super) fn moment(&self) -> ScriptMoment {
         self.lock().moment(&self.script, now())
     }
 
-    /// The phase in force, and how long from now it ends by itself.
+    /// Returns the phase in force, and how long from now it ends by itself.
     pub(super) fn phase_and_rest(&self) -> (Phase, Option<Duration>) {
         let now = now();
         let run = self.lock();
@@ -121,14 +121,14 @@ impl Shared {
         now().saturating_duration_since(self.lock().started)
     }
 
-    /// Looks at the newest calls, ordered by number.
+    /// Runs `look` on the newest calls, which are ordered by number. The lock is held meanwhile.
     pub(super) fn with_log<T>(&self, look: impl FnOnce(&VecDeque<CallRecord>) -> T) -> T {
         look(&self.lock().log)
     }
 
     // ---- commands -----------------------------------------------------------------------------
 
-    /// Puts the partner into a phase, or with `None` gives it back to its script.
+    /// Puts the partner into a phase; `None` gives it back to its script.
     pub(super) fn switch_to(&self, phase: Option<Phase>) {
         self.lock().switched = phase.map(|phase| (phase, now()));
         self.commands.send_modify(|command| *command += 1);
@@ -154,7 +154,7 @@ impl Shared {
 
     // ---- calls --------------------------------------------------------------------------------
 
-    /// Numbers a call that begins now, decides what becomes of it, and records it as in flight.
+    /// Numbers a call that begins now, decides on it, and records it as in flight.
     pub(super) fn begin(&self, target: Option<String>) -> Begun {
         let now = now();
         let mut run = self.lock();
@@ -215,14 +215,14 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Run> {
-        // No code that can panic runs under the lock, the user's least of all.
+        // A poisoned lock is taken as it is: no code of the user's runs under it.
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the simulator is no part of a layer; it stands on tokio's clock by itself"
+    reason = "the simulator is no part of a layer, and reads tokio's clock itself"
 )]
 pub(super) fn now() -> Instant {
     Instant::now()

@@ -1,8 +1,9 @@
-//! What is wrong with a phase or a script.
+//! The error of a phase or a script.
 
 use std::fmt;
 
-/// A phase or a script that cannot be: says where, which field, its value, and what is allowed.
+/// A phase or a script is invalid. The error says where, which field, its value, and what is
+/// allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptError {
     pub(super) place: Place,
@@ -12,7 +13,7 @@ pub struct ScriptError {
     pub(super) allowed: &'static str,
 }
 
-/// Where in the user's input a fault lies.
+/// Where in the user's input the error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Phase { number: usize, of: usize },
@@ -21,8 +22,8 @@ pub(crate) enum Place {
 }
 
 impl ScriptError {
-    /// Which phase of the script is at fault, counted from 1; `None` if it was not a phase of a
-    /// script.
+    /// Returns the number of the invalid phase in its script, counted from 1; `None` if the error
+    /// is not in a phase of a script.
     #[must_use]
     pub fn phase_number(&self) -> Option<usize> {
         match self.place {
@@ -31,19 +32,19 @@ impl ScriptError {
         }
     }
 
-    /// The field at fault, `share` for instance.
+    /// Returns the name of the invalid field, `share` for instance.
     #[must_use]
     pub fn field(&self) -> &str {
         self.field
     }
 
-    /// The value that was given.
+    /// Returns the value as it was given.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// What would have been right.
+    /// Returns what is allowed.
     #[must_use]
     pub fn allowed(&self) -> &str {
         self.allowed

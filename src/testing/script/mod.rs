@@ -1,8 +1,8 @@
-//! What the partner does when: a value, checked once, that knows no clock.
+//! The script of a partner: a value that is checked once and knows no clock.
 //!
-//! A [`Script`] maps time since its start to a [`Phase`]. It answers for any instant without having
-//! been asked about the ones before, so that nobody has to run it: the simulators look the phase up
-//! when a call arrives, and a script can be printed, compared and replayed.
+//! A [`Script`] maps the time since its start to a [`Phase`]. It answers for any instant, without
+//! the instants before it, so no task has to run it. The simulators look the phase up when a call
+//! arrives. A script can be printed, compared and replayed.
 
 mod error;
 mod phase;
@@ -13,7 +13,7 @@ pub(super) use self::error::Place;
 use self::phase::divided;
 pub use self::{error::ScriptError, phase::Phase};
 
-/// What the partner does when: phases in order, of which the last lasts for ever.
+/// Says which phase the partner is in at which time: phases in order, the last of which never ends.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,24 +30,25 @@ pub use self::{error::ScriptError, phase::Phase};
 /// assert_eq!(outage.phase_at(secs(10)), Phase::failing(0.5));
 /// assert_eq!(outage.phase_at(secs(1_000_000)), Phase::Healthy);
 ///
-/// // The same hour in a minute.
+/// // The same script, 60 times as fast.
 /// assert_eq!(outage.sped_up(60.0)?.phase_at(secs(1)), Phase::Healthy);
 /// # Ok::<(), tower_maintenance::testing::ScriptError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
-    /// When each phase begins; starts with zero, strictly ascending.
+    /// Each phase with the time at which it begins: the first at zero, the others strictly later
+    /// than the one before.
     phases: Vec<(Duration, Phase)>,
     latency: Duration,
 }
 
 impl Script {
-    /// Begins a script of several phases.
+    /// Returns a builder for a script of several phases.
     pub fn builder() -> ScriptBuilder {
         ScriptBuilder::default()
     }
 
-    /// A partner that is well and stays so.
+    /// Returns a script of a partner that is always healthy.
     #[must_use]
     pub fn healthy() -> Self {
         Self {
@@ -56,31 +57,32 @@ impl Script {
         }
     }
 
-    /// One phase for ever.
+    /// Returns a script of one phase that never ends.
     ///
     /// # Errors
     ///
-    /// If the phase cannot be: a share that is not within 0 and 1, for instance.
+    /// If the phase is invalid: for instance, its share is not within 0 and 1.
     pub fn always(phase: Phase) -> Result<Self, ScriptError> {
         Self::builder().finally(phase)
     }
 
-    /// The same script with another base latency: how long an answer takes in every phase but
-    /// [`Slow`](Phase::Slow), which has its own, and [`ConnectionRefused`](Phase::ConnectionRefused).
+    /// Sets the base latency: how long an answer takes in every phase except [`Slow`](Phase::Slow),
+    /// which has its own, and [`ConnectionRefused`](Phase::ConnectionRefused). Default: zero.
     ///
-    /// The default is zero, so that in-memory tests on a clock that is not paused lose no time.
+    /// With the default, in-memory tests on a clock that is not paused lose no time.
     #[must_use]
     pub fn with_latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
     }
 
-    /// The same script, everything happening `factor` times as fast: the lengths of the phases and
-    /// of [`Flapping`](Phase::Flapping), latencies, and what [`RetryAfter`](Phase::RetryAfter) asks
-    /// for. A factor below 1 slows it down.
+    /// Returns the same script, `factor` times as fast. A factor below 1 slows it down.
+    ///
+    /// It divides the lengths of the phases and of [`Flapping`](Phase::Flapping), the latencies,
+    /// and the times that [`RetryAfter`](Phase::RetryAfter) asks for.
     ///
     /// # Errors
     ///
-    /// If `factor` is not a finite number above 0, or so large or small that a phase would be
+    /// If `factor` is not a finite number above 0. If it is so large or small that a phase would be
     /// shorter than a nanosecond or longer than a [`Duration`] can be.
     pub fn sped_up(&self, factor: f64) -> Result<Self, ScriptError> {
         let refused = |allowed| ScriptError {
@@ -108,32 +110,32 @@ impl Script {
         }
     }
 
-    /// The phase that rules `elapsed` after the start. A phase rules from its first instant on.
+    /// Returns the phase at `elapsed` after the start. A phase includes its first instant.
     #[must_use]
     pub fn phase_at(&self, elapsed: Duration) -> Phase {
         self.moment(elapsed).phase
     }
 
-    /// When, counted from the start, the phase that rules at `elapsed` gives way to the next;
-    /// `None` in the last one.
+    /// Returns when the phase at `elapsed` ends, counted from the start; `None` for the last phase.
     #[must_use]
     pub fn next_change(&self, elapsed: Duration) -> Option<Duration> {
         self.moment(elapsed).ends
     }
 
-    /// Every phase with the time it begins at, in order: what a test prints about its timeline.
+    /// Returns every phase with the time at which it begins, in order, for a test that prints its
+    /// timeline.
     pub fn phases(&self) -> impl Iterator<Item = (Duration, Phase)> {
         self.phases.iter().copied()
     }
 
-    /// The base latency.
+    /// Returns the base latency.
     #[must_use]
     pub fn latency(&self) -> Duration {
         self.latency
     }
 
     pub(crate) fn moment(&self, elapsed: Duration) -> ScriptMoment {
-        // At least one begins at zero, so `next` is never 0.
+        // The first phase begins at zero, so `next` is never 0.
         let next = self.phases.partition_point(|(at, _)| *at <= elapsed);
         let (began, phase) = self.phases[next - 1];
         ScriptMoment {
@@ -154,7 +156,7 @@ pub(crate) struct ScriptMoment {
     pub(crate) ends: Option<Duration>,
 }
 
-/// A [`Script`] being written; made by [`Script::builder`].
+/// Builds a [`Script`]; made by [`Script::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use = "a script is made by `finally`"]
 pub struct ScriptBuilder {
@@ -168,13 +170,14 @@ impl ScriptBuilder {
         self
     }
 
-    /// Adds the phase that lasts for ever, and checks them all.
+    /// Adds the last phase, which never ends, and checks all phases.
     ///
     /// # Errors
     ///
-    /// Names the first phase, field and value that cannot be, with what could: a share that is not
-    /// within 0 and 1, a status that is none, a phase or a flapping period of length zero, lengths
-    /// whose sum does not fit a [`Duration`].
+    /// If a phase is invalid: a share is not within 0 and 1, a status is none, or the length of a
+    /// phase or of a flapping period is zero. If the sum of the lengths does not fit a
+    /// [`Duration`]. The error names the first such phase, its field and value, and what is
+    /// allowed.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How the partner treats the calls that begin in a phase.
+//! The phases of a partner.
 
 use std::{fmt, time::Duration};
 
@@ -6,10 +6,11 @@ use super::error::{Place, ScriptError};
 
 /// How the simulated partner treats the calls that begin while the phase lasts.
 ///
-/// A call's treatment is settled when it begins: a phase that ends meanwhile changes nothing for it.
-/// Phases are written freely and checked where they are put to use: by
-/// [`ScriptBuilder::finally`](super::ScriptBuilder::finally), [`Script::always`](super::Script::always) and
-/// [`SimulatedPartner::switch_to`](super::SimulatedPartner::switch_to).
+/// The treatment of a call is fixed when the call begins: the end of the phase does not change it.
+/// A phase can be written with any numbers. It is checked where it is used: by
+/// [`ScriptBuilder::finally`](super::ScriptBuilder::finally),
+/// [`Script::always`](super::Script::always) and
+/// [`SimulatedPartner::switch_to`](crate::testing::SimulatedPartner::switch_to).
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,84 +28,86 @@ pub enum Phase {
     Healthy,
     /// Every call is answered as in [`Healthy`](Self::Healthy), but only after `latency`.
     Slow {
-        /// From the beginning of the call to its answer, instead of the script's base latency.
+        /// The time from the beginning of the call to its answer, instead of the script's base
+        /// latency.
         latency: Duration,
     },
     /// A share of the calls is answered with an error status, the others as in
     /// [`Healthy`](Self::Healthy).
     Failing {
-        /// How many of the calls fail: 0 is none, 0.5 is half of them, 1 is all. Each call is
-        /// drawn on its own, by seed and number, so a short run may be off by a few.
+        /// The share of calls that fail: 0 is none, 0.5 is half of them, 1 is all. Each call is
+        /// drawn by itself, from seed and number, so a short run may be off by a few calls.
         share: f64,
         /// The status of the calls that fail, 200 to 599.
         status: u16,
     },
-    /// A share of the calls is answered with 200 and `{"success": false, "reasons": [...]}`, the
-    /// way Zuora reports many errors; the others as in [`Healthy`](Self::Healthy).
+    /// A share of the calls is answered with 200 and `{"success": false, "reasons": [...]}`, as
+    /// Zuora reports many errors; the others as in [`Healthy`](Self::Healthy).
     FailingWith200 {
-        /// How many of the calls fail, 0 to 1.
+        /// The share of calls that fail, 0 to 1.
         share: f64,
     },
-    /// Every call fails with 503, then every call succeeds, and so on; failing comes first.
+    /// For a period every call fails with 503, for the next every call succeeds, and so on.
     Flapping {
-        /// How long it fails, and how long it then is healthy; not zero.
+        /// The length of a period, not zero.
         every: Duration,
     },
-    /// No call is ever answered: the request is read, then nothing comes until the caller leaves.
+    /// No call is answered: the request is read, then nothing comes until the caller leaves.
     Hanging,
-    /// Nobody listens: a call fails at once.
+    /// The port is closed: a call fails at once.
     ///
-    /// The server really closes its port, and cuts the connections it had; calls in flight over
-    /// them are reset. In memory, calls in flight get the answer they were going to get.
+    /// The server closes its port and cuts its connections, so calls in flight over them are reset.
+    /// In memory, calls in flight get the answer that was decided when they began.
     #[doc(alias = "Refused")]
     ConnectionRefused,
-    /// Headers come, then half of the body, then the connection is reset.
+    /// The headers come, then half of the body, then the connection is reset.
     ResetMidBody,
-    /// Every call is turned away with 503 or 429 and a `Retry-After`.
+    /// Every call is answered with 503 or 429 and a `Retry-After`.
     RetryAfter {
         /// 503 or 429.
         status: u16,
-        /// How long the partner asks to be left alone. Over HTTP it is rounded up to whole seconds,
-        /// because the header knows no others.
+        /// How long the partner asks callers to wait. Over HTTP it is rounded up to whole seconds,
+        /// because the header has no fractions.
         after: Duration,
     },
 }
 
 impl Phase {
-    /// A phase in which calls are answered after `latency`.
+    /// Returns a phase in which calls are answered after `latency`.
     #[must_use]
     pub const fn slow(latency: Duration) -> Self {
         Self::Slow { latency }
     }
 
-    /// A phase in which `share` of the calls, 0 to 1, fail with 503; for another status see
+    /// Returns a phase in which `share` of the calls, 0 to 1, fail with 503. For another status see
     /// [`with_status`](Self::with_status).
     #[must_use]
     pub const fn failing(share: f64) -> Self {
         Self::Failing { share, status: 503 }
     }
 
-    /// A phase in which `share` of the calls, 0 to 1, fail with 200 and `{"success": false}`.
+    /// Returns a phase in which `share` of the calls, 0 to 1, fail with 200 and
+    /// `{"success": false}`.
     #[must_use]
     pub const fn failing_with_200(share: f64) -> Self {
         Self::FailingWith200 { share }
     }
 
-    /// A phase that is failing for `every`, healthy for `every`, and so on.
+    /// Returns a phase that fails for `every`, is healthy for `every`, and so on.
     #[must_use]
     pub const fn flapping(every: Duration) -> Self {
         Self::Flapping { every }
     }
 
-    /// A phase in which every call is answered with 503 and a `Retry-After`; for 429 see
+    /// Returns a phase in which every call is answered with 503 and a `Retry-After`. For 429 see
     /// [`with_status`](Self::with_status).
     #[must_use]
     pub const fn retry_after(after: Duration) -> Self {
         Self::RetryAfter { status: 503, after }
     }
 
-    /// The same phase with another status: of the failures of [`Failing`](Self::Failing), or of the
-    /// answers of [`RetryAfter`](Self::RetryAfter). Other phases stay as they are.
+    /// Sets the status: of the failures of [`Failing`](Self::Failing), or of the answers of
+    /// [`RetryAfter`](Self::RetryAfter). It changes no other phase.
     #[must_use]
     pub const fn with_status(self, status: u16) -> Self {
         match self {
@@ -114,7 +117,7 @@ impl Phase {
         }
     }
 
-    /// The name of the phase without its numbers.
+    /// Returns the name of the phase, without its numbers.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -129,10 +132,10 @@ impl Phase {
         }
     }
 
-    /// This phase, if a partner can be in it.
+    /// Returns this phase if its numbers are valid.
     pub(crate) fn checked(self, place: Place) -> Result<Self, ScriptError> {
         let fault = match self {
-            // Written so that NaN fails.
+            // Not `share < 0.0 || share > 1.0`, which accepts NaN.
             Self::Failing { share, .. } | Self::FailingWith200 { share }
                 if !(0.0..=1.0).contains(&share) =>
             {
@@ -161,7 +164,8 @@ impl Phase {
         }
     }
 
-    /// The same phase with every span of time divided by `factor`; `None` if one would not fit.
+    /// Returns the phase with every time divided by `factor`; `None` if a quotient does not fit a
+    /// `Duration`.
     pub(super) fn sped_up(self, factor: f64) -> Option<Self> {
         Some(match self {
             Self::Slow { latency } => Self::Slow {
@@ -195,12 +199,12 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A share in percent with two places, so that 0.07 shows as 7 and not as 7.000000000000001.
+/// Returns a share in percent, rounded to two places: 0.07 shows as 7 and not as 7.000000000000001.
 fn percent(share: f64) -> f64 {
     (share * 10_000.0).round() / 100.0
 }
 
-/// `span / factor` for a factor that is finite and above 0; `None` if it does not fit.
+/// Returns `span / factor` for a finite factor above 0; `None` if the quotient does not fit.
 pub(super) fn divided(span: Duration, factor: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(span.as_secs_f64() / factor).ok()
 }

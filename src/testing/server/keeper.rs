@@ -30,21 +30,22 @@ use crate::testing::{
     script::Phase,
 };
 
-/// How often a port that is still in use is tried again before the server gives up.
+/// How often the keeper tries again to open a port that is in use, before it gives up.
 const BIND_TRIES: u32 = 50;
-/// How long it waits in between; five seconds in all.
+/// How long the keeper waits between two tries; five seconds in all.
 const BIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
-/// How long the keeper rests after a failed `accept`: out of file descriptors, for instance.
+/// How long the keeper waits after a failed `accept`, for instance if there are no file descriptors
+/// left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Owns the listener and all connections, and closes both when it ends.
+/// Owns the listener and all connections, and closes them when it ends.
 pub(super) struct Keeper<S> {
     pub(super) port: Port,
-    /// `None` while nobody shall listen.
+    /// `None` while the port is closed.
     pub(super) listener: Option<TcpListener>,
     pub(super) partner: SimulatedPartner,
     pub(super) service: S,
-    /// Tells the calls that are about to be dropped who drops them.
+    /// Set while the keeper drops calls, so that they end as reset.
     pub(super) cut: Arc<AtomicBool>,
     pub(super) connections: JoinSet<()>,
     pub(super) commands: watch::Receiver<u64>,
@@ -57,12 +58,12 @@ where
     S::Future: Send,
     B: Body<Data = Bytes, Error = PartnerError> + Send + 'static,
 {
-    /// Serves until `stopped` resolves: the server is shut down or dropped.
+    /// Serves until `stopped` resolves, because the server is shut down or dropped.
     pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
         let mut failed_tries = 0;
         let ended = loop {
-            // Marked as seen before the phase is read: a command in between is followed by the next
-            // turn, and never reported as followed before it was.
+            // Marked as seen before the phase is read. The next turn follows a command that comes
+            // in between, and no command is reported as followed before it is.
             let command = *self.commands.borrow_and_update();
             let (phase, mut rest) = self.partner.phase_and_rest();
             match (phase == Phase::ConnectionRefused, &self.listener) {
@@ -90,7 +91,7 @@ where
             }
             tokio::select! {
                 _ = &mut stopped => break Ok(()),
-                // The sender lives in `partner`.
+                // Cannot fail: the sender lives in `partner`.
                 _ = self.commands.changed() => {}
                 () = tokio::time::sleep(rest.unwrap_or(Duration::MAX)), if rest.is_some() => {}
                 stream = accept(self.listener.as_ref()) => {
@@ -105,14 +106,14 @@ where
     }
 
     async fn cut_connections(&mut self) {
-        // Relaxed: the calls are dropped by tasks that the runtime aborts after this store.
+        // Relaxed: after this store the runtime aborts the tasks that drop the calls.
         self.cut.store(true, Ordering::Relaxed);
         self.connections.shutdown().await;
         self.cut.store(false, Ordering::Relaxed);
     }
 }
 
-/// The next connection; never, if nobody listens.
+/// Returns the next connection; pending for ever without a listener.
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -135,14 +136,15 @@ where
         let mut service = service.clone();
         async move {
             let (parts, mut body) = request.into_parts();
-            // Read first: hyper notices that a client has left only when nothing is left to read.
+            // The body is read first: hyper notices that a client has left only if there is nothing
+            // left to read.
             while let Some(frame) = body.frame().await {
                 frame.map_err(|_| PartnerError::ConnectionReset)?;
             }
             service.call(Request::from_parts(parts, ())).await
         }
     });
-    // Answers are small; a client shall not wait for more of them.
+    // Answers are small. A client shall not wait until more of them fill a packet.
     let _ = stream.set_nodelay(true);
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let Err(error) = Pin::new(&mut connection).await else {
@@ -153,12 +155,12 @@ where
         .is_some_and(|source| source.is::<PartnerError>())
     {
         let stream = connection.into_parts().io.into_inner();
-        // Closing with a linger of zero sends a reset instead of an orderly end. Should it fail, the
-        // body ends short of its promised length, which is a broken answer still.
+        // Closing with a linger of zero sends a reset in place of an orderly end. If that fails,
+        // the body is shorter than its `Content-Length`, which is a broken answer too.
         #[allow(
             deprecated,
-            reason = "it may block for a linger above zero only; `set_zero_linger` is too new for \
-                      the oldest tokio this crate builds with"
+            reason = "it can block only for a linger above zero; `set_zero_linger` is too new for \
+                      the oldest tokio that this crate builds with"
         )]
         let _ = stream.set_linger(Some(Duration::ZERO));
     }

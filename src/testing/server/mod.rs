@@ -1,9 +1,9 @@
 //! The partner behind a real port.
 //!
-//! One task, the keeper, owns the listener and every connection: a port that is closed when nobody
-//! listens is the one thing that cannot be simulated inside a service, and an owner that is dropped
-//! leaves nothing behind. The keeper follows the script's clock and the partner's commands; what the
-//! requests get is decided elsewhere.
+//! One task, the [keeper](keeper), owns the listener and every connection. A closed port is the one
+//! thing that a service cannot simulate. An owner that is dropped leaves nothing behind. The keeper
+//! follows the script's clock and the partner's commands. The service that it serves decides what
+//! requests get.
 
 mod keeper;
 mod port;
@@ -31,26 +31,25 @@ use super::{
 
 /// The [`SimulatedPartner`] as an HTTP/1.1 server on a free port of 127.0.0.1, on real time.
 ///
-/// It answers every path and method. What it answers when, which calls it had and what became of
-/// them is its [`partner`](Self::partner)'s matter, the same as in memory; the server adds what only
-/// a socket can do:
+/// It answers every path and method. Its [`partner`](Self::partner) decides on each call and
+/// records it, as in memory. The server adds what needs a socket:
 ///
-/// - [`ConnectionRefused`](Phase::ConnectionRefused): the port is closed, connections are cut, calls
-///   in flight over them end as [`ConnectionReset`](super::CallEnd::ConnectionReset). When the phase
-///   is over the same port is opened again. Calls that met a closed port are nowhere recorded.
-/// - [`Hanging`](Phase::Hanging): the request is read and the connection stays; a call that hangs
-///   goes on hanging after the phase, as it does with a real partner that lost the request, until
-///   its client leaves. New requests get the new phase.
-/// - [`ResetMidBody`](Phase::ResetMidBody): headers with a `Content-Length` and half of the body are
-///   written, then the connection is closed with a TCP reset. A client that is slow to read may see
-///   the reset before it has seen them.
+/// - [`ConnectionRefused`](Phase::ConnectionRefused): the port is closed and connections are cut.
+///   Calls in flight over them end as [`ConnectionReset`](super::CallEnd::ConnectionReset). When
+///   the phase is over, the same port is opened again. Calls to the closed port are not recorded.
+/// - [`Hanging`](Phase::Hanging): the request is read, and the connection stays open. A call that
+///   hangs still hangs after the phase, until its client leaves, as with a real partner that lost
+///   the request. New requests get the new phase.
+/// - [`ResetMidBody`](Phase::ResetMidBody): headers with a `Content-Length` and half of the body
+///   are written, then the connection is closed with a TCP reset. A client that reads slowly may
+///   see the reset before it sees them.
 ///
-/// A request counts once it has been read to its end, and as answered once the answer is written to
-/// the connection.
+/// A request counts once it has been read to its end. It counts as answered once the answer is
+/// written to the connection.
 ///
-/// Dropping the server closes port and connections a moment later, when the runtime next runs;
-/// [`shutdown`](Self::shutdown) waits for it. Do not pause tokio's clock around a server: time would
-/// jump whenever everybody waits for the socket.
+/// Dropping the server closes its port and connections when the runtime next runs.
+/// [`shutdown`](Self::shutdown) waits for that. Do not pause tokio's clock around a server: time
+/// would jump whenever every task waits for a socket.
 ///
 /// ```
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,7 +62,8 @@ use super::{
 /// let server = partner.listen().await?;
 ///
 /// let mut client = TcpStream::connect(server.addr()).await?;
-/// client.write_all(b"GET /v1/prices HTTP/1.1\r\nhost: partner\r\nconnection: close\r\n\r\n").await?;
+/// let request = "GET /v1/prices HTTP/1.1\r\nhost: partner\r\nconnection: close\r\n\r\n";
+/// client.write_all(request.as_bytes()).await?;
 /// let mut answer = String::new();
 /// client.read_to_string(&mut answer).await?;
 /// assert!(answer.starts_with("HTTP/1.1 200 OK"));
@@ -80,15 +80,16 @@ use super::{
 pub struct PartnerServer {
     partner: SimulatedPartner,
     addr: SocketAddr,
-    /// Which of the partner's commands the port follows.
+    /// The number of the last command that the port has followed.
     followed: watch::Receiver<u64>,
-    /// Stops the keeper when dropped, be it by `shutdown` or with the server.
+    /// Stops the keeper when it is dropped, by `shutdown` or with the server.
     stop: oneshot::Sender<()>,
     keeper: JoinHandle<io::Result<()>>,
 }
 
 impl PartnerServer {
-    /// Serves `service`, the HTTP side of `partner`. Sets `cut` while the server itself drops calls.
+    /// Serves `service`, which answers for `partner`. Sets `cut` while the server itself drops
+    /// calls.
     pub(super) async fn serve<S, B>(
         partner: SimulatedPartner,
         service: S,
@@ -105,7 +106,7 @@ impl PartnerServer {
         let (port, listener) = Port::open_free()?;
         let addr = port.addr();
         let commands = partner.commands();
-        // None yet: commands are numbered from 1.
+        // No command was followed yet: commands are numbered from 1.
         let (follow, followed) = watch::channel(0);
         let (stop, stopped) = oneshot::channel();
         let keeper = Keeper {
@@ -125,36 +126,37 @@ impl PartnerServer {
             stop,
             keeper: tokio::spawn(keeper.run(stopped)),
         };
-        // A script may begin with a closed port.
+        // The script may begin with a closed port.
         server.settled().await?;
         Ok(server)
     }
 
-    /// `http://127.0.0.1:<port>`, without a slash at the end.
+    /// Returns `http://127.0.0.1:<port>`, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The address; it stays the same whatever the phases do to the port.
+    /// Returns the address. It stays the same when the port is closed and opened again.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The partner behind the port: to break it, mend it and ask it.
+    /// Returns the partner behind the port: to break it, mend it and read its log.
     #[must_use]
     pub fn partner(&self) -> &SimulatedPartner {
         &self.partner
     }
 
-    /// What became of each request: the [log](SimulatedPartner::log) of the partner.
+    /// Returns what became of each request: the [log](SimulatedPartner::log) of the partner.
     #[must_use]
     pub fn log(&self) -> Vec<CallRecord> {
         self.partner.log()
     }
 
-    /// How many requests ended how: the [counts](SimulatedPartner::counts) of the partner.
+    /// Returns the number of requests by how they ended: the [counts](SimulatedPartner::counts) of
+    /// the partner.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.partner.counts()
@@ -165,12 +167,13 @@ impl PartnerServer {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) around the
-    /// [`ScriptError`](super::ScriptError) if the phase cannot be, and as [`settled`](Self::settled).
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) around the [`ScriptError`](super::ScriptError)
+    /// if the phase is invalid, and those of [`settled`](Self::settled).
     ///
     /// # Cancel safety
     ///
-    /// The phase is in force once the future has been polled; dropping it only ends the waiting.
+    /// The phase is in force once the future has been polled. Dropping the future only ends the
+    /// wait.
     pub async fn switch_to(&self, phase: Phase) -> io::Result<()> {
         self.partner
             .switch_to(phase)
@@ -178,19 +181,19 @@ impl PartnerServer {
         self.settled().await
     }
 
-    /// Waits until the port has followed all commands given to the partner so far: is closed if
-    /// they ask for [`ConnectionRefused`](Phase::ConnectionRefused), open if not.
+    /// Waits until the port has followed all commands given to the partner so far: closed if they
+    /// ask for [`ConnectionRefused`](Phase::ConnectionRefused), open otherwise.
     ///
-    /// A script's own phases are followed as their time comes, within a few milliseconds.
+    /// The port follows the phases of a script by itself, within a few milliseconds.
     ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server has ended because its port could
-    /// not be opened again; [`shutdown`](Self::shutdown) tells why.
+    /// not be opened again. [`shutdown`](Self::shutdown) returns the reason.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn settled(&self) -> io::Result<()> {
         let asked = *self.partner.commands().borrow();
         let mut followed = self.followed.clone();
@@ -208,12 +211,12 @@ impl PartnerServer {
     ///
     /// # Errors
     ///
-    /// If the server had ended before because it could not open its port again after a phase of
-    /// [`ConnectionRefused`](Phase::ConnectionRefused): it tries for five seconds.
+    /// If the server had ended before, because it could not open its port again after a phase of
+    /// [`ConnectionRefused`](Phase::ConnectionRefused). It tries for five seconds.
     ///
     /// # Cancel safety
     ///
-    /// A server whose `shutdown` is dropped is dropped itself: it stops all the same.
+    /// Dropping the future drops the server, which stops all the same.
     pub async fn shutdown(self) -> io::Result<()> {
         let Self { stop, keeper, .. } = self;
         drop(stop);
@@ -221,7 +224,7 @@ impl PartnerServer {
             Ok(ended) => ended,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is being shut down, and has dropped the keeper with all it had.
+                // The runtime is being shut down and has dropped the keeper.
                 Err(_cancelled) => Ok(()),
             },
         }

@@ -12,8 +12,8 @@ const BACKLOG: u32 = 1024;
 /// A port of 127.0.0.1 that can be closed and opened again.
 pub(super) struct Port {
     addr: SocketAddr,
-    /// Bound, never listening: as long as it lives, nobody else on this machine is given the port
-    /// while it is closed, and connecting to it is refused.
+    /// Bound and never listening. While it lives, no other process is given the port when it is
+    /// closed, and a connection to the closed port is refused.
     #[cfg(target_os = "linux")]
     _reservation: TcpSocket,
 }
@@ -22,9 +22,9 @@ impl Port {
     /// Finds a free port and opens it.
     pub(super) fn open_free() -> io::Result<(Self, TcpListener)> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // Only Linux lets two sockets of one process be bound to a port of which one listens, and
-        // still refuses connections when none does; elsewhere a port that is taken meanwhile is
-        // waited for.
+        // Only on Linux can two sockets of one process be bound to one port, one of them listening,
+        // so that connections are refused when neither listens. Elsewhere the keeper waits for a
+        // port that is taken meanwhile.
         #[cfg(target_os = "linux")]
         {
             let reservation = bind(any)?;
@@ -55,8 +55,8 @@ impl Port {
 
 fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Connections of the time before linger on the port; on Windows they do not stand in the way,
-    // and the option would mean something else.
+    // Old connections linger on the port and would keep it from being bound. On Windows they do
+    // not, and the option has another meaning.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
