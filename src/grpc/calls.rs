@@ -10,7 +10,7 @@ use super::{
     body::{Answer, Measured, Silence},
     first_message::FirstMessage,
     judge::{JudgeStatus, by_code},
-    methods::{MethodError, Methods, Stream},
+    methods::{Methods, Setting, Stream, sets_methods},
     refusal::{DelayError, Longest},
     web, wire,
 };
@@ -73,40 +73,32 @@ impl GrpcCalls {
         Self::default()
     }
 
-    /// Adds methods that only read, written as `/package.Service/Method`. Default: none.
-    ///
-    /// They may probe, and they pass under a [read-only hold](crate::Hold::read_only). The layer
-    /// cannot find them by itself: gRPC sends every call by POST, so nothing on the wire tells a
-    /// read from a charge.
-    ///
-    /// # Errors
-    ///
-    /// If a name has another form, or the method also stands in [`never`](Self::never). The error
-    /// names the method.
-    pub fn reads<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Read, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods that only read, written as `/package.Service/Method`. Default: none.
+        ///
+        /// They may probe, and they pass under a [read-only hold](crate::Hold::read_only). The
+        /// layer cannot find them by itself: gRPC sends every call by POST, so nothing on the wire
+        /// tells a read from a charge.
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`never`](Self::never). The
+        /// error names the method.
+        reads: Setting::Class(Class::Read)
     }
 
-    /// Adds methods that pass in `Serving` only ([`Class::Never`]), written as
-    /// `/package.Service/Method`. Default: none.
-    ///
-    /// A yearly settlement, for example, should not be the call that proves that the partner is
-    /// back.
-    ///
-    /// # Errors
-    ///
-    /// If a name has another form, or the method also stands in [`reads`](Self::reads). The error
-    /// names the method.
-    pub fn never<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Never, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods that pass in `Serving` only ([`Class::Never`]), written as
+        /// `/package.Service/Method`. Default: none.
+        ///
+        /// A yearly settlement, for example, should not be the call that proves that the partner is
+        /// back.
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`reads`](Self::reads). The
+        /// error names the method.
+        never: Setting::Class(Class::Never)
     }
 
     /// Sets which calls may probe, by their path. Default: those of the methods that
@@ -122,84 +114,76 @@ impl GrpcCalls {
         }
     }
 
-    /// Adds methods whose answers are long streams, such as a `Watch`, written as
-    /// `/package.Service/Method`. Default: none, so every call is judged at its trailers.
-    ///
-    /// A call of such a method is judged at its first message:
-    ///
-    /// | the call | outcome |
-    /// |---|---|
-    /// | brings its whole first message | a success; its probe slot is free again |
-    /// | brings a status before that | what the status says |
-    /// | ends without a status, breaks off, or hangs before that | a failure |
-    /// | is dropped before that | as [any other](Measured): by how long the partner was silent |
-    ///
-    /// After the first message nothing of the call counts: not its silence, not its drop, not its
-    /// end. Otherwise a `Watch` that has nothing to tell would count as hanging after `hang_limit`,
-    /// and a restart of a healthy partner would count one failure per open stream. The layer still
-    /// learns of a partner that went down, because its clients open their streams again, and each
-    /// of these is another call.
-    ///
-    /// A stream that may be silent *before* its first message is a
-    /// [subscription](Self::subscriptions).
-    ///
-    /// # Errors
-    ///
-    /// If a name has another form, or the method is also a subscription. The error names the
-    /// method.
-    pub fn streams<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.stream(Stream::Speaks, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods whose answers are long streams, such as a `Watch`, written as
+        /// `/package.Service/Method`. Default: none, so every call is judged at its trailers.
+        ///
+        /// A call of such a method is judged at its first message:
+        ///
+        /// | the call | outcome |
+        /// |---|---|
+        /// | brings its whole first message | a success; its probe slot is free again |
+        /// | brings a status before that | what the status says |
+        /// | ends without a status, breaks off, or hangs before that | a failure |
+        /// | is dropped before that | as [any other](Measured): by the partner's silence |
+        ///
+        /// After the first message nothing of the call counts: not its silence, not its drop, not
+        /// its end. Otherwise a `Watch` that has nothing to tell would count as hanging after
+        /// `hang_limit`, and a restart of a healthy partner would count one failure per open
+        /// stream. The layer still learns of a partner that went down, because its clients open
+        /// their streams again, and each of these is another call.
+        ///
+        /// A stream that may be silent *before* its first message is a
+        /// [subscription](Self::subscriptions).
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method is also a subscription. The error names the
+        /// method.
+        streams: Setting::Stream(Stream::Speaks)
     }
 
-    /// Adds methods whose answers may be silent from their start, such as a subscription to rare
-    /// events, written as `/package.Service/Method`. Default: none.
-    ///
-    /// A call of such a method is judged as one that [streams](Self::streams), except that its
-    /// silence says nothing:
-    ///
-    /// | the call, after its head | outcome |
-    /// |---|---|
-    /// | brings its whole first message | a success, at that moment |
-    /// | brings a status before that | what the status says |
-    /// | ends without a status, or breaks off before that | a failure |
-    /// | is silent | none: the call stays in flight |
-    /// | is dropped before that | neutral |
-    ///
-    /// The layer cannot tell such a stream from a partner that accepts every call and does nothing.
-    /// So it sees no hang in these methods: a hang must show in other methods. Until its head
-    /// comes, the call is judged as any other.
-    ///
-    /// These methods do not probe, even if they read, unless [`may_probe`](Self::may_probe) says
-    /// so: such a probe would hold its slot until its lease ends. A [slow-call
-    /// rule](crate::Policy::with_slow_calls) measures the time until the first message.
-    ///
-    /// ```
-    /// use tower_maintenance::grpc::GrpcCalls;
-    ///
-    /// let calls = GrpcCalls::new().subscriptions(["/billing.v1.Billing/WatchDisputes"])?;
-    /// let error = calls.streams(["/billing.v1.Billing/WatchDisputes"]).unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "the method `/billing.v1.Billing/WatchDisputes` is both a stream and a subscription: \
-    ///      give it one",
-    /// );
-    /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If a name has another form, or the method is also one that streams. The error names the
-    /// method.
-    pub fn subscriptions<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.stream(Stream::MayBeSilent, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods whose answers may be silent from their start, such as a subscription to
+        /// rare events, written as `/package.Service/Method`. Default: none.
+        ///
+        /// A call of such a method is judged as one that [streams](Self::streams), except that its
+        /// silence says nothing:
+        ///
+        /// | the call, after its head | outcome |
+        /// |---|---|
+        /// | brings its whole first message | a success, at that moment |
+        /// | brings a status before that | what the status says |
+        /// | ends without a status, or breaks off before that | a failure |
+        /// | is silent | none: the call stays in flight |
+        /// | is dropped before that | neutral |
+        ///
+        /// The layer cannot tell such a stream from a partner that accepts every call and does
+        /// nothing. So it sees no hang in these methods: a hang must show in other methods. Until
+        /// its head comes, the call is judged as any other.
+        ///
+        /// These methods do not probe, even if they read, unless [`may_probe`](Self::may_probe)
+        /// says so: such a probe would hold its slot until its lease ends. A [slow-call
+        /// rule](crate::Policy::with_slow_calls) measures the time until the first message.
+        ///
+        /// ```
+        /// use tower_maintenance::grpc::GrpcCalls;
+        ///
+        /// let calls = GrpcCalls::new().subscriptions(["/billing.v1.Billing/WatchDisputes"])?;
+        /// let error = calls.streams(["/billing.v1.Billing/WatchDisputes"]).unwrap_err();
+        /// assert_eq!(
+        ///     error.to_string(),
+        ///     "the method `/billing.v1.Billing/WatchDisputes` is both a stream \
+        ///      and a subscription: give it one",
+        /// );
+        /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method is also one that streams. The error names the
+        /// method.
+        subscriptions: Setting::Stream(Stream::MayBeSilent)
     }
 
     /// Sets the longest delay in a refusal's `RetryInfo`, at least 1 s. Default: 5 min, as the

@@ -53,6 +53,13 @@ struct Said {
     stream: Option<Stream>,
 }
 
+/// A setting that a method can have.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting {
+    Class(Class),
+    Stream(Stream),
+}
+
 /// A method whose answers are long streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
@@ -62,46 +69,56 @@ pub(super) enum Stream {
     MayBeSilent,
 }
 
+impl Said {
+    /// Adds a setting, unless it conflicts with one that is there.
+    fn set(&mut self, setting: Setting) -> Result<(), Wrong> {
+        match setting {
+            Setting::Class(second) => match self.class.replace(second) {
+                Some(first) if first != second => Err(Wrong::TwoClasses { first, second }),
+                Some(_) | None => Ok(()),
+            },
+            Setting::Stream(second) => match self.stream.replace(second) {
+                Some(first) if first != second => Err(Wrong::TwoStreams),
+                Some(_) | None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Declares a method of a builder that gives a setting to methods of gRPC.
+///
+/// Both protocols have the same builder methods, which differ in name, setting and documentation.
+macro_rules! sets_methods {
+    ($(#[$about:meta])* $name:ident: $setting:expr) => {
+        $(#[$about])*
+        pub fn $name<M: Into<String>>(
+            self,
+            methods: impl IntoIterator<Item = M>,
+        ) -> Result<Self, $crate::grpc::MethodError> {
+            let methods = self.methods.with($setting, methods)?;
+            Ok(Self { methods, ..self })
+        }
+    };
+}
+
+pub(super) use sets_methods;
+
 impl Methods {
-    pub(super) fn class<M: Into<String>>(
+    /// Returns the settings with one more for each of the methods.
+    pub(super) fn with<M: Into<String>>(
         self,
-        class: Class,
+        setting: Setting,
         methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        self.say(methods, |said| match said.class.replace(class) {
-            Some(first) if first != class => Err(Wrong::TwoClasses {
-                first,
-                second: class,
-            }),
-            Some(_) | None => Ok(()),
-        })
-    }
-
-    pub(super) fn stream<M: Into<String>>(
-        self,
-        stream: Stream,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        self.say(methods, |said| match said.stream.replace(stream) {
-            Some(first) if first != stream => Err(Wrong::TwoStreams),
-            Some(_) | None => Ok(()),
-        })
-    }
-
-    fn say<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-        what: impl Fn(&mut Said) -> Result<(), Wrong>,
     ) -> Result<Self, MethodError> {
         let mut all = self.0.map(Arc::unwrap_or_clone).unwrap_or_default();
         for name in methods {
             let name = name.into();
-            let said = if is_method(&name) {
-                what(all.entry(name.clone()).or_default())
+            let set = if is_method(&name) {
+                all.entry(name.clone()).or_default().set(setting)
             } else {
                 Err(Wrong::Form)
             };
-            if let Err(wrong) = said {
+            if let Err(wrong) = set {
                 return Err(MethodError { name, wrong });
             }
         }
@@ -148,9 +165,12 @@ mod tests {
     #[test]
     fn a_method_is_found_by_its_exact_path() {
         let methods = Methods::default()
-            .class(Class::Read, ["/billing.v1.Billing/GetPrices"])
+            .with(
+                Setting::Class(Class::Read),
+                ["/billing.v1.Billing/GetPrices"],
+            )
             .unwrap()
-            .class(Class::Read, ["/Health/Check".to_owned()])
+            .with(Setting::Class(Class::Read), ["/Health/Check".to_owned()])
             .unwrap();
         let reads = |methods: &Methods, path| {
             let endpoint = methods.endpoint(path);
@@ -186,8 +206,8 @@ mod tests {
             "/billing.v1.Billing/{method}",
             "/1/2",
         ] {
-            let read = Methods::default().class(Class::Read, [name]);
-            let stream = Methods::default().stream(Stream::Speaks, [name]);
+            let read = Methods::default().with(Setting::Class(Class::Read), [name]);
+            let stream = Methods::default().with(Setting::Stream(Stream::Speaks), [name]);
             for error in [read.unwrap_err(), stream.unwrap_err()] {
                 assert_eq!(error.name(), name);
                 assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
@@ -199,11 +219,14 @@ mod tests {
     fn a_method_has_one_class_whatever_else_is_said_of_it() {
         let named = "/billing.v1.Billing/Settle";
         let methods = Methods::default()
-            .class(Class::Never, [named])
+            .with(Setting::Class(Class::Never), [named])
             .unwrap()
-            .class(Class::Never, [named])
+            .with(Setting::Class(Class::Never), [named])
             .unwrap()
-            .stream(Stream::Speaks, [named, "/billing.v1.Billing/Watch"])
+            .with(
+                Setting::Stream(Stream::Speaks),
+                [named, "/billing.v1.Billing/Watch"],
+            )
             .unwrap();
         let class = |path| methods.endpoint(path).class;
         assert_eq!(class(named), Class::Never);
@@ -212,7 +235,9 @@ mod tests {
         }
         assert_eq!(class("/billing.v1.Billing/Watch"), Class::Write);
         assert_eq!(methods.stream_of("/billing.v1.Billing/Charge"), None);
-        let error = methods.class(Class::Read, [named]).unwrap_err();
+        let error = methods
+            .with(Setting::Class(Class::Read), [named])
+            .unwrap_err();
         assert_eq!(error.name(), named);
         assert_eq!(
             error.to_string(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::{
-    methods::{MethodError, Methods},
+    methods::{Methods, Setting, sets_methods},
     refusal::{DelayError, Longest},
     web::Form,
 };
@@ -32,53 +32,46 @@ impl GrpcRoutes {
         Self::default()
     }
 
-    /// Adds our own methods that only read, written as `/package.Service/Method`. Default: none.
-    ///
-    /// They pass while the partner is being probed, so that the calls they make to it can be the
-    /// probes. They also pass under a [read-only hold](crate::Hold::read_only).
-    ///
-    /// ```
-    /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
-    ///
-    /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
-    /// let view = MaintenanceLayer::new("zuora").speaking(routes);
-    /// # let _ = view;
-    ///
-    /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, \
-    ///      `/package.Service/Method`",
-    /// );
-    /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If a name has another form, or the method also stands in [`never`](Self::never). The error
-    /// names the method.
-    pub fn reads<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Read, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds our own methods that only read, written as `/package.Service/Method`. Default:
+        /// none.
+        ///
+        /// They pass while the partner is being probed, so that the calls they make to it can be
+        /// the probes. They also pass under a [read-only hold](crate::Hold::read_only).
+        ///
+        /// ```
+        /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
+        ///
+        /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
+        /// let view = MaintenanceLayer::new("zuora").speaking(routes);
+        /// # let _ = view;
+        ///
+        /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();
+        /// assert_eq!(
+        ///     error.to_string(),
+        ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, \
+        ///      `/package.Service/Method`",
+        /// );
+        /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`never`](Self::never). The
+        /// error names the method.
+        reads: Setting::Class(Class::Read)
     }
 
-    /// Adds our own methods that pass in `Serving` only, as those of [`Class::Never`]. Default:
-    /// none.
-    ///
-    /// A yearly settlement, for example, should not run while the partner is only being probed.
-    ///
-    /// # Errors
-    ///
-    /// As [`reads`](Self::reads), if the method also stands there.
-    pub fn never<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Never, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds our own methods that pass in `Serving` only, as those of [`Class::Never`]. Default:
+        /// none.
+        ///
+        /// A yearly settlement, for example, should not run while the partner is only being probed.
+        ///
+        /// # Errors
+        ///
+        /// As [`reads`](Self::reads), if the method also stands there.
+        never: Setting::Class(Class::Never)
     }
 
     /// Sets the longest delay in a refusal's `RetryInfo`; see
