@@ -18,8 +18,7 @@ use crate::{
         protocol::{Holder, Protocol, Ticket},
         wake_on_shut::Parked,
     },
-    error::Refused,
-    facts::outcome::Outcome,
+    facts::{outcome::Outcome, refused::Refused},
     state::root::Root,
 };
 

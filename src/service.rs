@@ -19,11 +19,14 @@ use crate::{
         protocol::{Holder, Protocol, Ticket},
         wake_on_shut::Parked,
     },
-    error::Refused,
     exemptions::Exemption,
-    facts::endpoint::{Endpoint, Placement},
+    facts::{
+        endpoint::{Endpoint, Placement},
+        refused::Refused,
+    },
     future::ResponseFuture,
-    state::{gate::Op, root::Root},
+    machine::word::Op,
+    state::root::Root,
 };
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    base::moment::Moment, counting::lanes::Bucket, error::Notice, exemptions::Table,
+    base::moment::Moment, counting::lanes::Bucket, exemptions::Table, facts::refused::Notice,
     state::root::Local,
 };
 

@@ -2,10 +2,12 @@
 
 use crate::{
     call::protocol::Ticket,
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
-    machine::Asker,
-    state::{gate::Op, root::Root},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
+    machine::{Asker, word::Op},
+    state::root::Root,
 };
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.

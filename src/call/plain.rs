@@ -6,10 +6,10 @@ use tower::BoxError;
 
 use crate::{
     call::protocol::{Protocol, Ticket},
-    error::{Error, Refused},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::{Error, Refused},
     },
 };
 

@@ -9,13 +9,13 @@ use std::{fmt, mem::ManuallyDrop, num::NonZeroU64, sync::Arc, time::Duration};
 
 use crate::{
     base::{moment::Moment, spare},
-    error::Refused,
     facts::{
         endpoint::{Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::Refused,
     },
-    machine::{Ending, Role, Slot},
-    state::{Admitted, gate::era_bits, root::Local},
+    machine::{Ending, Role, Slot, word::era_bits},
+    state::{Admitted, root::Local},
 };
 
 /// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.

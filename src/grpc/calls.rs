@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     call::protocol::{Protocol, Ticket},
-    error::Refused,
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::Refused,
     },
     http::HttpCalls,
 };

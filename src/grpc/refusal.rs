@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{moment::Span, rfc3339::rfc3339},
-    error::Refused,
+    facts::refused::Refused,
     http::{delays, mark, setting_error::setting_error},
 };
 
@@ -193,8 +193,10 @@ mod tests {
     use super::*;
     use crate::{
         base::moment::{Moment, nanos},
-        error::Notice,
-        facts::mode::{Cause, Mode},
+        facts::{
+            mode::{Cause, Mode},
+            refused::Notice,
+        },
     };
 
     /// Nearly the longest time that is left in any state.

@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     call::protocol::{Protocol, Ticket},
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
 };
 
 /// The protocol before one's own gRPC services: it only gates, exempts by path, and refuses with

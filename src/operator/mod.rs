@@ -2,9 +2,11 @@
 
 pub(crate) mod borrowed_handle;
 pub(crate) mod handle;
+pub(crate) mod hold;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
 pub(crate) mod ping;
+pub(crate) mod receipt;
 #[cfg(feature = "serde")]
 mod serialize;
 pub(crate) mod subscribe;

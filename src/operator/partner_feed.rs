@@ -9,7 +9,7 @@ use crate::{
         partner_word::{PartnerSays, plain},
         recovery::Bulletin,
     },
-    operator::{handle::MaintenanceHandle, ping::unless_gone},
+    operator::{handle::MaintenanceHandle, subscribe::unless_gone},
     state::root::Root,
 };
 

@@ -35,21 +35,23 @@ use crate::{
         spare,
     },
     counting::lanes::{Counter, Lanes},
-    error::{CommandError, Notice, Refused},
+    error::CommandError,
     exemptions::{CallNames, Table},
     facts::{
+        audit::{Action, AuditEntry},
         event::{Event, EventKind},
         mode::{Cause, Mode},
         outcome::{Outcome, Verdict},
         partner_word::{Heard, PartnerSays},
         recovery::{Bulletin, CacheBust},
+        refused::{Notice, Refused},
         status::Status,
     },
-    machine::{Asker, Birth, Command, Ending, Machine, Role, Traffic},
-    state::{
-        gate::{Gate, Op, Word, era_bits},
-        journal::{Action, AuditEntry, Journal},
+    machine::{
+        Asker, Birth, Command, Ending, Machine, Role, Traffic,
+        word::{Op, Word, era_bits},
     },
+    state::{gate::Gate, journal::Journal},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.

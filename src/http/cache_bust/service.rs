@@ -27,7 +27,8 @@ use super::{
     etag::{List, Salt, without_any_salt},
 };
 use crate::{
-    error::Refused, http::routes::path_pattern::Matcher, operator::handle::MaintenanceHandle,
+    facts::refused::Refused, http::routes::path_pattern::Matcher,
+    operator::handle::MaintenanceHandle,
 };
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");

@@ -22,10 +22,10 @@ use super::routes::route_classes::by_method;
 use crate::{
     base::clock::Clock,
     call::protocol::{Protocol, Ticket},
-    error::{Error, Refused},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::{Error, Refused},
     },
 };
 

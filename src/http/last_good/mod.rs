@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     base::moment::Moment,
-    error::{Error, Refused},
+    facts::refused::{Error, Refused},
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -29,10 +29,10 @@ use self::{
 use super::setting_error::setting_error;
 use crate::{
     base::{moment::Moment, one_line::OneLine, rfc3339::rfc3339},
-    error::{Notice, Refused},
     facts::{
         endpoint::Class,
         mode::{Cause, Mode},
+        refused::{Notice, Refused},
     },
 };
 

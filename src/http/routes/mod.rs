@@ -16,8 +16,10 @@ use self::{
 use super::refusal::{Asked, Refusals};
 use crate::{
     call::protocol::{Protocol, Ticket},
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
     layer::MaintenanceLayer,
 };
 

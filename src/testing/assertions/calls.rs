@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use http::{Response, StatusCode, header};
 use tower::BoxError;
 
-use crate::error::Refused;
+use crate::facts::refused::Refused;
 
 /// Asserts that a call was refused, under any wrapping, and returns the refusal.
 ///

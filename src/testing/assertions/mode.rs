@@ -2,7 +2,7 @@
 
 use crate::{
     facts::{
-        event::Evidence,
+        evidence::Evidence,
         mode::{Cause, Mode},
         status::Status,
     },

@@ -4,7 +4,7 @@ use std::{future::Future, panic::Location, time::Duration};
 
 use super::mode::tripped;
 use crate::{
-    facts::event::{EventKind, Evidence},
+    facts::{event::EventKind, evidence::Evidence},
     operator::handle::MaintenanceHandle,
 };
 
