@@ -1,4 +1,4 @@
-//! The body of a gRPC answer: judged by its trailers, or where it is a stream by its first message.
+//! The body of a gRPC answer: judged by its trailers, or if it is a stream by its first message.
 
 use std::{
     fmt,
@@ -19,24 +19,31 @@ use crate::{
 };
 
 pin_project! {
-    /// The body of a partner's answer; the call is in flight until its trailers came. Nothing is held back.
+    /// The body of a partner's answer. The call is in flight until the trailers came.
+    ///
+    /// The body holds nothing back. What becomes of it decides on the call:
     ///
     /// | the body | the call |
     /// |---|---|
     /// | brings its trailers | what their `grpc-status` says |
-    /// | ends without a `grpc-status` | failure; of gRPC-Web once its reader has asked to the end, for its last frame may not be all |
-    /// | is gRPC-Web, and brings its trailers as a part of itself | the same, at that moment |
+    /// | is gRPC-Web and brings trailers as a frame | the same, at that moment |
+    /// | ends without a `grpc-status` | failure |
     /// | breaks off | failure |
-    /// | hangs: its reader has waited `hang_limit` for the next frame | failure, at that moment; the body goes on for its reader, late frames included |
-    /// | is dropped before its end | failure if the partner had been silent for at least `hang_limit`, otherwise neutral: a reader who stops early says nothing about the partner |
+    /// | hangs: nothing comes while its reader waits for `hang_limit` | failure, at that moment |
+    /// | is dropped while the partner is silent for `hang_limit` | failure |
+    /// | is dropped before its end otherwise | neutral: the reader stopped, not the partner |
     ///
-    /// Of a [stream](super::GrpcCalls::streams) all of this holds until its first message came: that is a success, and what
-    /// becomes of the body then says nothing more.
+    /// A body that hangs goes on for its reader, with frames that come late. A gRPC-Web body has
+    /// ended when its reader was told so: the last frame alone may not be the end.
     ///
-    /// Of a [subscription](super::GrpcCalls::subscriptions) silence says nothing either: it neither hangs, nor is it more than neutral when it is dropped.
+    /// Only the time in which the reader waits counts as a hang.
+    /// [`http::Measured`](crate::http::Measured) says which timer measures it, and what happens
+    /// without one.
     ///
-    /// Only time in which the reader waits counts as a hang. The timer, and where there is none, is that of
-    /// [`http::Measured`](crate::http::Measured).
+    /// For a [stream](super::GrpcCalls::streams) the table holds until its first message came. The
+    /// message is a success, and nothing of the body counts after it. For a
+    /// [subscription](super::GrpcCalls::subscriptions), silence says nothing either: it does not
+    /// hang, and is neutral if it is dropped.
     ///
     /// # Panics
     ///
@@ -58,13 +65,14 @@ impl<B> Measured<B> {
         Self { inner }
     }
 
-    /// The body itself.
+    /// Returns the wrapped body.
     pub fn get_ref(&self) -> &B {
         self.inner.get_ref()
     }
 
-    /// The body itself, to be read to its end by somebody who is not measured: the call ends here, neutral
-    /// unless the partner had been silent for `hang_limit`.
+    /// Returns the wrapped body and ends the measurement.
+    ///
+    /// The call ends here. It is neutral, unless the partner had been silent for `hang_limit`.
     pub fn into_inner(self) -> B {
         self.inner.into_inner()
     }
@@ -104,19 +112,19 @@ impl<B> fmt::Debug for Measured<B> {
     }
 }
 
-/// What an answer is judged by.
+/// Judges an answer as its body passes.
 pub(super) struct Answer {
     pub(super) judge: JudgeStatus,
-    /// What the call is if the body comes to its end, and nothing in it says otherwise.
+    /// The verdict if the body comes to its end and nothing in it says otherwise.
     pub(super) otherwise: Verdict,
-    /// Of a stream, what came of its first message.
+    /// For a stream, how much of its first message came.
     pub(super) first: Option<FirstMessage>,
-    /// Of gRPC-Web, the frames that the body is made of.
+    /// For gRPC-Web, the frames of the body.
     pub(super) web: Option<Box<web::Frames>>,
     pub(super) silence: Silence,
 }
 
-/// What it says of the partner that nothing comes.
+/// What the silence of the partner means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Silence {
     #[default]
@@ -129,7 +137,7 @@ impl Answer {
         match (&self.first, &self.web) {
             (None, _) => false,
             (Some(first), None) => first.is_whole(),
-            // There the trailers are a frame like any other, and all of it may be base64.
+            // In gRPC-Web the trailers are a frame too, and the whole body may be base64.
             (Some(_), Some(web)) => web.message_came(),
         }
     }
@@ -146,7 +154,7 @@ impl Reading for Answer {
 
     fn early(&mut self) -> Option<Verdict> {
         if self.first_message_came() {
-            // Not asked of the judge: it judges statuses, and this call has none yet.
+            // Without the judge, which judges statuses: this call has no status yet.
             let code = Code::Ok.http_status().as_u16();
             return Some(Verdict::from(Outcome::Success).with_code(code));
         }
@@ -160,7 +168,7 @@ impl Reading for Answer {
         {
             return self.judge.verdict(code, trailers);
         }
-        // The first message, or a body's own trailers, may have been the last frame.
+        // The last frame may have completed the first message, or brought the trailers of gRPC-Web.
         let otherwise = if self.web.as_ref().is_some_and(|web| web.is_lost()) {
             Outcome::Neutral.into()
         } else {
