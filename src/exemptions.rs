@@ -10,7 +10,11 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    base::one_line::{OneLine, is_treacherous},
+    base::{
+        one_line::{OneLine, is_treacherous},
+        published::Published,
+        spare::Spare,
+    },
     facts::endpoint::{Endpoint, Placement},
 };
 
@@ -276,6 +280,11 @@ fn cell(text: &str) -> String {
     out
 }
 
+thread_local! {
+    /// Left by the last call on this thread for which an exemption was looked up.
+    static TABLE: Spare<Table> = const { Spare::new() };
+}
+
 /// The exemptions, ready to be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -327,6 +336,15 @@ pub(crate) enum CallNames {
 }
 
 impl Table {
+    /// Looks at the published table without counting a reference.
+    #[inline]
+    pub(crate) fn look<T>(published: &Published<Self>, look: impl FnOnce(&Self) -> T) -> T {
+        let table = published.get(Spare::take(&TABLE));
+        let seen = look(&table);
+        Spare::leave(&TABLE, table);
+        seen
+    }
+
     pub(crate) fn new(entries: Vec<Exemption>, names: CallNames) -> Result<Self, ExemptionError> {
         let around_calls = Index::new(&entries, Placement::AroundCalls)?;
         let before_routes = Index::new(&entries, Placement::BeforeRoutes)?;

@@ -167,7 +167,8 @@ pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-        protocol::{Protocol, Ticket},
+        protocol::Protocol,
+        ticket::Ticket,
     },
     error::{BuildError, CommandError},
     exemptions::{Exemption, ExemptionError, ExemptionTable},

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},

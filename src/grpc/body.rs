@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::{Code, first_message::FirstMessage, judge::JudgeStatus, web, wire};
 use crate::{
-    call::protocol::Ticket,
+    call::ticket::Ticket,
     facts::outcome::{Outcome, Verdict},
     http::calls::streamed::{Measuring, Reading},
 };

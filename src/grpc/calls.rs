@@ -15,7 +15,7 @@ use super::{
     web, wire,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},

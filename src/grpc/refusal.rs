@@ -188,34 +188,17 @@ fn clipped(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::UNIX_EPOCH};
-
     use super::*;
-    use crate::{
-        base::moment::{Moment, nanos},
-        facts::{
-            mode::{Cause, Mode},
-            refused::Notice,
-        },
+    use crate::facts::{
+        mode::{Cause, Mode},
+        refused::Notice,
     };
 
     /// Nearly the longest time that is left in any state.
     const AGES: Duration = Duration::from_secs(18_000_000_000);
 
     fn refused(mode: Mode, left: Option<Duration>) -> Refused {
-        let notice = Notice {
-            partner: "zuora".into(),
-            mode,
-            cause: Cause::Tripped,
-            since: UNIX_EPOCH,
-            generation: 0,
-            until: Moment::NEVER,
-            until_wall: None,
-            promised_end: None,
-            read_only: false,
-            message: None,
-        };
-        Refused::new(Arc::new(notice), left.map(nanos))
+        Refused::sample(Notice::sample("zuora", mode, Cause::Tripped), left)
     }
 
     #[test]

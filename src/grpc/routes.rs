@@ -10,7 +10,7 @@ use super::{
     web::Form,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,

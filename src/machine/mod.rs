@@ -44,7 +44,7 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
-        lanes::{Landed, Open as OpenLanes},
+        landed::{Landed, Open as OpenLanes},
         window::{Counts, Landing, Tally},
     },
     facts::{

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     base::moment::Moment,
-    call::protocol::Holder,
+    call::ticket::Holder,
     facts::{
         mode::Mode,
         outcome::{Outcome, Verdict},

@@ -21,7 +21,7 @@ use self::{
 use super::routes::route_classes::by_method;
 use crate::{
     base::clock::Clock,
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},

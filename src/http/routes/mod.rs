@@ -15,7 +15,7 @@ use self::{
 };
 use super::refusal::{Asked, Refusals};
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,
