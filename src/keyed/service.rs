@@ -19,11 +19,7 @@ use super::{
     view::sealed::View,
 };
 use crate::{
-    call::{
-        admission::{Decision, decide},
-        protocol::Protocol,
-        ticket::Ticket,
-    },
+    call::{admission::Decision, protocol::Protocol, ticket::Ticket},
     future::ResponseFuture,
 };
 
@@ -128,13 +124,12 @@ where
         let readiness = std::mem::replace(readiness, Readiness::Idle);
         let view = &self.view;
         let (future, admitted) = self.registry.with(key, |layer, has| {
-            let shared = layer.root();
             view.lend(layer, |protocol| {
                 let ready = readiness == Readiness::Ready;
                 let decision = match has {
                     Has::AState => {
                         let endpoint = protocol.endpoint(&request);
-                        decide(shared, V::Protocol::PLACEMENT, &endpoint, ready)
+                        layer.decide(V::Protocol::PLACEMENT, &endpoint, ready)
                     }
                     Has::NoPlace if ready => Decision::Now(Ticket::uncounted()),
                     Has::NoPlace => Decision::Wait(Ticket::uncounted(), None),
@@ -155,7 +150,7 @@ where
                         // queue.
                         let fresh = inner.clone();
                         let asked = std::mem::replace(inner, fresh);
-                        let stay = stay.map(|stay| (stay, shared.clone()));
+                        let stay = stay.map(|stay| layer.staying(stay));
                         let future =
                             ResponseFuture::waiting(asked, request, ticket, stay, protocol);
                         (future, true)
