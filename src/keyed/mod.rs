@@ -91,10 +91,10 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// - A ping, a [handle](crate::MaintenanceHandle) or a listener of it is kept, also by the closure
 ///   that made its layer. So keys that share one layer stay.
 ///
-/// With a key its window is lost, which no call has filled for that long, and so are the growth of
-/// its waits, its counts, and its records of events, episodes and commands. Tracing has reported
-/// them. A key that comes back begins in `Serving` with an empty window. Its generation is no lower
-/// than any it had.
+/// These are lost with a key: its window, which no call has filled for that long, the growth of its
+/// waits, its counts, and its records of events, episodes and commands. Tracing has reported them.
+/// A key that comes back begins in `Serving` with an empty window. Its generation is no lower than
+/// any it had.
 ///
 /// There is no background task. Keys are dropped by threads that call, add a key, or list the keys.
 /// A list looks at all keys. One of 64 calls looks at 8 of `max_keys / 32` groups of keys, so with
@@ -121,7 +121,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// # What a key costs
 ///
 /// A key takes 4.65 KB with two cores, and 0.39 KB for each further core up to 64. A call of a
-/// known key costs its look-up more than a call through an unkeyed layer, and shares nothing with
+/// known key costs one look-up more than a call through an unkeyed layer, and shares nothing with
 /// calls of other keys. `cargo bench --bench keyed` measures both at 100,000 keys.
 pub struct KeyedLayer<K, F, P = Calls, V = Own> {
     registry: Arc<Registry<K, P>>,
