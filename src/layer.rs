@@ -11,12 +11,19 @@ use crate::{
         clock::{Clock, WallAnchor},
         moment::Moment,
     },
-    call::plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+    call::{
+        admission::{Decision, Stay, decide},
+        plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+    },
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
-    facts::{mode::Switches, outcome::Verdict},
+    facts::{
+        endpoint::{Endpoint, Placement},
+        mode::Switches,
+        outcome::Verdict,
+    },
     machine::{Birth, word::MAX_GENERATION},
-    operator::handle::MaintenanceHandle,
+    operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
     service::Maintenance,
     state::{Parts, root::Root},
@@ -114,6 +121,27 @@ impl<P> MaintenanceLayer<P> {
         self.speaking(Calls(judge))
     }
 
+    pub(crate) fn borrowed_handle(&self) -> BorrowedHandle<'_> {
+        BorrowedHandle::new(&self.shared)
+    }
+
+    /// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is ready.
+    #[inline]
+    pub(crate) fn decide(
+        &self,
+        placement: Placement,
+        endpoint: &Endpoint<'_>,
+        ready: bool,
+    ) -> Decision {
+        decide(&self.shared, placement, endpoint, ready)
+    }
+
+    /// Returns a stay with the state that it lasts in.
+    pub(crate) fn staying(&self, stay: Stay) -> (Stay, Arc<Root>) {
+        (stay, self.shared.clone())
+    }
+
+    #[cfg(all(test, not(maintenance_loom)))]
     pub(crate) fn root(&self) -> &Arc<Root> {
         &self.shared
     }

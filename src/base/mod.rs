@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
 pub(crate) mod clock_coarse;
+pub(crate) mod harmless;
 pub(crate) mod jitter;
 pub(crate) mod loom_or_std;
 pub(crate) mod moment;

@@ -55,7 +55,7 @@ mod notices;
 mod push;
 mod refusal;
 pub(crate) mod routes;
-mod setting_error;
+pub(crate) mod setting_error;
 mod statuspage;
 
 #[cfg(feature = "last-good")]

@@ -14,7 +14,7 @@ macro_rules! setting_error {
         }
 
         impl $name {
-            pub(in crate::http) fn new(
+            pub(crate) fn new(
                 field: &'static str,
                 value: impl Into<String>,
                 allowed: impl Into<String>,
@@ -57,4 +57,4 @@ macro_rules! setting_error {
     };
 }
 
-pub(in crate::http) use setting_error;
+pub(crate) use setting_error;

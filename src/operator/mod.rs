@@ -1,5 +1,6 @@
 //! The operator's side: commands, subscriptions, pings, and what an operator reads.
 
+pub(crate) mod borrowed_handle;
 pub(crate) mod handle;
 pub(crate) mod hold;
 #[cfg(feature = "http")]

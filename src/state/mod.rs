@@ -16,7 +16,7 @@ pub(crate) mod root;
 mod trace;
 
 use std::{
-    panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     base::{
         clock::Clock,
+        harmless::harmless,
         loom_or_std::{Mutex, MutexGuard},
         moment::{Moment, nanos},
         published::Published,
@@ -293,12 +294,6 @@ impl Shared {
             harmless(|| trace(&self.partner, event));
         }
     }
-}
-
-/// Runs what is not ours: a waker or a tracing subscriber that panics harms no call and no other
-/// listener, nor a `Drop` in the midst of a panic (R5, R18).
-pub(crate) fn harmless(tell: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
 // A panic leaves nothing half done in here: no user's code runs under the lock, and a poisoned lock is

@@ -1,7 +1,9 @@
-//! The partner over HTTP: what it decided, written as a response.
+//! The partner over HTTP: its decisions, written as responses.
 //!
-//! The in-memory service and the real server are the same service; the server only adds the socket.
-//! So what a test sees on paused time is what it would see over a port, but for the transport.
+//! The server serves this same service and only adds the socket. So a test on paused time sees what
+//! it would see over a port, except for the transport.
+
+pub(super) mod body;
 
 use std::{
     fmt,
@@ -13,13 +15,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use self::body::{PartnerBody, broken, whole};
 use super::{
-    partner::{self, Call, CallEnd, Due, PartnerError, Reply, SimulatedPartner},
+    partner::{CallEnd, PartnerError, SimulatedPartner, body_text, call::Due, reply::Reply},
+    script::Script,
     server::PartnerServer,
 };
 
@@ -28,8 +31,8 @@ type Healthy = dyn Fn(&request::Parts) -> Response<Bytes> + Send + Sync;
 /// The [`SimulatedPartner`] as a service of HTTP requests, in memory; made by
 /// [`SimulatedPartner::over_http`].
 ///
-/// Every answer is a response here, 503 included; only a refused connection is an error, and a
-/// reset breaks the body. A call is over when its body has been read to the end or dropped.
+/// Every answer is a response, including a 503. Only a refused connection is an error, and a reset
+/// breaks the body. A call ends when its body has been read to the end or dropped.
 ///
 /// ```
 /// use http_body_util::BodyExt;
@@ -62,7 +65,7 @@ pub struct HttpPartner {
 }
 
 impl SimulatedPartner {
-    /// The same partner as a service of HTTP requests and responses, in memory.
+    /// Returns the same partner as a service of HTTP requests and responses, in memory.
     #[must_use]
     pub fn over_http(&self) -> HttpPartner {
         HttpPartner {
@@ -72,26 +75,41 @@ impl SimulatedPartner {
         }
     }
 
-    /// The same partner behind a real port: short for `over_http().listen()`.
+    /// Opens a real port for the same partner: short for `over_http().listen()`.
     ///
     /// # Errors
     ///
-    /// As [`HttpPartner::listen`].
+    /// As for [`HttpPartner::listen`].
     ///
     /// # Panics
     ///
-    /// As [`HttpPartner::listen`].
+    /// As for [`HttpPartner::listen`].
     pub async fn listen(&self) -> io::Result<PartnerServer> {
         self.over_http().listen().await
     }
 }
 
-impl HttpPartner {
-    /// Lets `respond` write the answers of calls that succeed, instead of the standard body: prices
-    /// and invoices, for instance. What fails, and how, remains the simulator's.
+impl PartnerServer {
+    /// Starts a server for a partner of its own that follows `script`, whose clock starts now.
     ///
-    /// A call that succeeds counts as such whatever status `respond` gives. A `respond` that panics
-    /// takes the caller along: over a port, the connection closes.
+    /// # Errors
+    ///
+    /// If the port cannot be opened.
+    ///
+    /// # Panics
+    ///
+    /// If there is no tokio runtime with IO and time enabled.
+    pub async fn start(script: Script, seed: u64) -> io::Result<Self> {
+        SimulatedPartner::new(script, seed).listen().await
+    }
+}
+
+impl HttpPartner {
+    /// Lets `respond` write the answers of calls that succeed, such as prices and invoices, in
+    /// place of the standard body. The simulator still decides which calls fail, and how.
+    ///
+    /// A call that succeeds counts as a success whatever status `respond` gives. A panic in
+    /// `respond` reaches the caller in memory, and closes the connection over a port.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -123,7 +141,7 @@ impl HttpPartner {
         }
     }
 
-    /// Opens a free port on 127.0.0.1 and serves this partner there over HTTP/1.1, on real time.
+    /// Opens a free port of 127.0.0.1 and serves this partner there over HTTP/1.1, on real time.
     ///
     /// # Errors
     ///
@@ -131,17 +149,15 @@ impl HttpPartner {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with IO and time enabled.
+    /// If there is no tokio runtime with IO and time enabled.
     pub async fn listen(self) -> io::Result<PartnerServer> {
-        PartnerServer::serve(self).await
+        let (partner, cut) = (self.partner.clone(), Arc::default());
+        let service = self.cut_by(Arc::clone(&cut));
+        PartnerServer::serve(partner, service, cut).await
     }
 
-    pub(super) fn partner(&self) -> &SimulatedPartner {
-        &self.partner
-    }
-
-    /// The same service, whose calls are reset rather than dropped once `cut` is set.
-    pub(super) fn cut_by(self, cut: Arc<AtomicBool>) -> Self {
+    /// Returns the same service, whose calls end as reset and not as dropped while `cut` is set.
+    fn cut_by(self, cut: Arc<AtomicBool>) -> Self {
         Self {
             cut: Some(cut),
             ..self
@@ -182,7 +198,7 @@ impl<B> Service<Request<B>> for HttpPartner {
 }
 
 pin_project! {
-    /// The partner's response to come; made by [`HttpPartner`].
+    /// The future of the partner's response; made by [`HttpPartner`].
     #[must_use = "futures do nothing unless polled"]
     pub struct HttpAnswerFuture {
         #[pin]
@@ -207,19 +223,19 @@ impl Future for HttpAnswerFuture {
         let this = self.project();
         let mut call = ready!(this.due.poll(cx));
         let request = &*this.request;
-        let number = call.number;
+        let number = call.number();
         let good = || match &this.healthy {
             Some(healthy) => healthy(request),
-            None => json(partner::body(true, Some(request.uri.path()), number)),
+            None => json(body_text::body(true, Some(request.uri.path()), number)),
         };
-        Poll::Ready(match call.reply {
+        Poll::Ready(match call.reply() {
             Reply::Answer { success: true, .. } => Ok(whole(good(), &request.method, call)),
             Reply::Answer {
                 status,
                 success: false,
                 retry_after,
             } => {
-                let mut response = json(partner::body(false, None, number));
+                let mut response = json(body_text::body(false, None, number));
                 *response.status_mut() =
                     StatusCode::from_u16(status).expect("checked with the phase: 200 to 599");
                 if let Some(after) = retry_after {
@@ -246,128 +262,4 @@ fn json(body: String) -> Response<Bytes> {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
-}
-
-/// A response that arrives.
-fn whole(response: Response<Bytes>, method: &Method, mut call: Call) -> Response<PartnerBody> {
-    let success = matches!(call.reply, Reply::Answer { success: true, .. });
-    let status = response.status();
-    let end = CallEnd::Answered {
-        status: status.as_u16(),
-        success,
-    };
-    // Nobody reads a body that HTTP does not allow, so such an answer is complete at once.
-    let bodiless = *method == Method::HEAD
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    response.map(|data| {
-        if bodiless || data.is_empty() {
-            call.settle(end);
-            PartnerBody(Stage::Done)
-        } else {
-            PartnerBody(Stage::Whole { data, call, end })
-        }
-    })
-}
-
-/// A response that promises more than comes.
-fn broken(response: Response<Bytes>, call: Call) -> Response<PartnerBody> {
-    let (mut parts, mut data) = response.into_parts();
-    if data.len() < 2 {
-        // There must be something left to miss.
-        data = Bytes::from(partner::body(true, None, call.number));
-    }
-    let missing = data.split_off(data.len() / 2).len();
-    let promised = HeaderValue::from(data.len() + missing);
-    parts.headers.insert(header::CONTENT_LENGTH, promised);
-    Response::from_parts(
-        parts,
-        PartnerBody(Stage::Half {
-            data,
-            missing,
-            call,
-        }),
-    )
-}
-
-/// The body of the partner's response: JSON in one piece, or half of it and
-/// [`PartnerError::ConnectionReset`].
-#[derive(Debug)]
-pub struct PartnerBody(Stage);
-
-#[derive(Debug)]
-enum Stage {
-    Whole {
-        data: Bytes,
-        call: Call,
-        end: CallEnd,
-    },
-    Half {
-        data: Bytes,
-        missing: usize,
-        call: Call,
-    },
-    /// The first half is out; one turn for whoever writes it to flush it.
-    Flushing {
-        missing: usize,
-        call: Call,
-    },
-    Resetting {
-        missing: usize,
-        call: Call,
-    },
-    Done,
-}
-
-impl Body for PartnerBody {
-    type Data = Bytes;
-    type Error = PartnerError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, PartnerError>>> {
-        match std::mem::replace(&mut self.0, Stage::Done) {
-            Stage::Whole {
-                data,
-                mut call,
-                end,
-            } => {
-                call.settle(end);
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Stage::Half {
-                data,
-                missing,
-                call,
-            } => {
-                self.0 = Stage::Flushing { missing, call };
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Stage::Flushing { missing, call } => {
-                self.0 = Stage::Resetting { missing, call };
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Stage::Resetting { mut call, .. } => {
-                call.settle(CallEnd::ConnectionReset);
-                Poll::Ready(Some(Err(PartnerError::ConnectionReset)))
-            }
-            Stage::Done => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.0, Stage::Done)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let exact = match &self.0 {
-            Stage::Whole { data, .. } => data.len(),
-            Stage::Half { data, missing, .. } => data.len() + missing,
-            Stage::Flushing { missing, .. } | Stage::Resetting { missing, .. } => *missing,
-            Stage::Done => 0,
-        };
-        SizeHint::with_exact(exact as u64)
-    }
 }
