@@ -1,25 +1,17 @@
 //! The body of a gRPC answer: judged by its trailers, or where it is a stream by its first message.
 
-use std::{
-    fmt,
-    io::IoSlice,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io::IoSlice;
 
 use bytes::Buf;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 
 use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
-    call::protocol::Ticket,
     facts::outcome::{Outcome, Verdict},
-    http::calls::streamed::{Measuring, Reading},
+    http::calls::{measured_body::measured_body, streamed::Reading},
 };
 
-pin_project! {
+measured_body! {
     /// The body of a partner's answer; the call is in flight until its trailers came. Nothing is held back.
     ///
     /// | the body | the call |
@@ -42,67 +34,7 @@ pin_project! {
     /// # Panics
     ///
     /// If the inner body or a judge of statuses panics.
-    pub struct Measured<B> {
-        #[pin]
-        inner: Measuring<B, Answer>,
-    }
-}
-
-impl<B> Measured<B> {
-    pub(super) fn new(inner: B, ticket: Ticket, answer: Answer) -> Self {
-        let inner = Measuring::new(inner, ticket, answer);
-        Self { inner }
-    }
-
-    pub(super) fn settled(inner: B) -> Self {
-        let inner = Measuring::settled(inner);
-        Self { inner }
-    }
-
-    /// The body itself.
-    pub fn get_ref(&self) -> &B {
-        self.inner.get_ref()
-    }
-
-    /// The body itself, to be read to its end by somebody who is not measured: the call ends here, neutral
-    /// unless the partner had been silent for `hang_limit`.
-    pub fn into_inner(self) -> B {
-        self.inner.into_inner()
-    }
-}
-
-impl<B: Body> Body for Measured<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B: Default> Default for Measured<B> {
-    fn default() -> Self {
-        Self::settled(B::default())
-    }
-}
-
-impl<B> fmt::Debug for Measured<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
-            .field("settled", &self.inner.is_settled())
-            .finish_non_exhaustive()
-    }
+    pub struct Measured<B>, read by Answer
 }
 
 /// What an answer is judged by.

@@ -1,26 +1,12 @@
 //! The body of an HTTP answer: judged by whether it comes to its end, and by its beginning where that is asked for.
 
-use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use bytes::Buf;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 
-use super::{
-    answer_prefix::Gathering,
-    streamed::{Measuring, Reading},
-};
-use crate::{
-    call::protocol::Ticket,
-    facts::outcome::{Outcome, Verdict},
-};
+use super::{answer_prefix::Gathering, measured_body::measured_body, streamed::Reading};
+use crate::facts::outcome::{Outcome, Verdict};
 
-pin_project! {
+measured_body! {
     /// The body of a partner's answer; the call is in flight until it ends. Nothing is held back.
     ///
     /// | the body | the call |
@@ -43,80 +29,11 @@ pin_project! {
     /// # Panics
     ///
     /// If the inner body or a judge of bodies panics.
-    pub struct Measured<B> {
-        #[pin]
-        inner: Measuring<B, Beginning>,
-    }
-}
-
-impl<B> Measured<B> {
-    pub(super) fn new(
-        inner: B,
-        ticket: Ticket,
-        verdict: Verdict,
-        gathering: Option<Gathering>,
-    ) -> Self {
-        let beginning = Beginning {
-            verdict,
-            gathering: gathering.map(Box::new),
-        };
-        let inner = Measuring::new(inner, ticket, beginning);
-        Self { inner }
-    }
-
-    pub(super) fn settled(inner: B) -> Self {
-        let inner = Measuring::settled(inner);
-        Self { inner }
-    }
-
-    /// The body itself.
-    pub fn get_ref(&self) -> &B {
-        self.inner.get_ref()
-    }
-
-    /// The body itself, to be read to its end by somebody who is not measured: the call ends here, neutral
-    /// unless the partner had been silent for `hang_limit`.
-    pub fn into_inner(self) -> B {
-        self.inner.into_inner()
-    }
-}
-
-impl<B: Body> Body for Measured<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B: Default> Default for Measured<B> {
-    fn default() -> Self {
-        Self::settled(B::default())
-    }
-}
-
-impl<B> fmt::Debug for Measured<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
-            .field("settled", &self.inner.is_settled())
-            .finish_non_exhaustive()
-    }
+    pub struct Measured<B>, read by Beginning
 }
 
 /// What an answer said so far.
-struct Beginning {
+pub(super) struct Beginning {
     /// What the call is if the body comes to its end.
     verdict: Verdict,
     /// The beginning of the body, until its judge has spoken.
@@ -124,6 +41,13 @@ struct Beginning {
 }
 
 impl Beginning {
+    pub(super) fn new(verdict: Verdict, gathering: Option<Gathering>) -> Self {
+        Self {
+            verdict,
+            gathering: gathering.map(Box::new),
+        }
+    }
+
     /// Asks the judge of the body, if there is one that has not spoken.
     fn judged(&mut self, ended: bool) -> Verdict {
         if let Some(gathering) = self.gathering.take() {

@@ -10,12 +10,13 @@ use tower::BoxError;
 pub(crate) mod answer_prefix;
 pub(crate) mod body;
 pub(crate) mod json_answer;
+pub(crate) mod measured_body;
 pub(crate) mod retry_after;
 pub(crate) mod streamed;
 
 use self::{
     answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
-    body::Measured,
+    body::{Beginning, Measured},
     json_answer::JsonAnswer,
 };
 use super::routes::route_classes::by_method;
@@ -336,7 +337,7 @@ impl HttpCalls {
                     body.size_hint().exact(),
                 )
             });
-            Measured::new(body, ticket, verdict, gathering)
+            Measured::new(body, ticket, Beginning::new(verdict, gathering))
         };
         Response::from_parts(head, body)
     }
