@@ -8,8 +8,11 @@ use std::{fmt, io::IoSlice, sync::Arc};
 use bytes::Buf;
 use http::{HeaderMap, StatusCode};
 
-use super::HttpCalls;
-use crate::facts::outcome::{Outcome, Verdict};
+use super::retry_after;
+use crate::{
+    base::clock::Clock,
+    facts::outcome::{Outcome, Verdict},
+};
 
 /// How much of a body a judge is shown at most, and by default: 64 KiB.
 pub(in crate::http) const MOST: usize = 64 * 1024;
@@ -173,12 +176,12 @@ impl Gathering {
 pub(in crate::http) fn ask(judge: &JudgePrefix, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
     let verdict = judge(answer)?;
     // As beside a 503: whoever says "too many requests" with a 200 may say until when in the same header.
-    let asked = HttpCalls::by_status(StatusCode::SERVICE_UNAVAILABLE, answer.headers).retry_after;
+    let asked = || retry_after::asked(answer.headers, Clock::wall);
     Some(Verdict {
         code: verdict.code.or(Some(answer.status.as_u16())),
         retry_after: match verdict.outcome {
             Outcome::Success => verdict.retry_after,
-            Outcome::Failure | Outcome::Neutral => verdict.retry_after.or(asked),
+            Outcome::Failure | Outcome::Neutral => verdict.retry_after.or_else(asked),
         },
         ..verdict
     })
