@@ -51,6 +51,7 @@ mod cache_bust;
 pub(crate) mod calls;
 #[cfg(feature = "last-good")]
 mod last_good;
+mod method_class;
 mod notices;
 mod push;
 mod refusal;
@@ -65,130 +66,18 @@ pub use self::last_good::{
 };
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{delays, mark};
-use self::routes::path_pattern;
 pub use self::{
     cache_bust::{
         CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
         CacheBusting, CdnPurge, NamedCookie,
     },
     calls::{
-        BoxedHttpCalls, HttpCalls,
-        answer_prefix::AnswerPrefix,
-        body::Measured,
-        json_answer::{JsonAnswer, JsonScalar, PointerError},
-        retry_after::retry_after,
+        AnswerPrefix, BoxedHttpCalls, HttpCalls, JsonAnswer, JsonScalar, Measured, PointerError,
+        retry_after,
     },
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
-    routes::{
-        BeforeRoutes, ByPath, Paths,
-        route_classes::{ClassError, RouteClasses},
-    },
+    routes::{BeforeRoutes, ByPath, ClassError, Paths, RouteClasses},
     statuspage::{Statuspage, StatuspageError},
 };
-use crate::{exemptions::Exemption, facts::endpoint::Placement, layer::MaintenanceLayer};
-
-impl<P> MaintenanceLayer<P> {
-    /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.
-    ///
-    /// | outcome | what |
-    /// |---|---|
-    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off, a body that hangs: the reader waits for more and nothing comes for `hang_limit` |
-    /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
-    /// | success | every other answer whose body came to its end |
-    ///
-    /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
-    /// What the body says is looked at if asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`].
-    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold. [`HttpCalls`] has the options.
-    ///
-    /// ```
-    /// use http::{Request, Response};
-    /// use http_body_util::Empty;
-    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_maintenance::MaintenanceLayer;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let layer = MaintenanceLayer::new("zuora");
-    /// let handle = layer.handle();
-    /// // Somewhere hyper-util's `Client`; here a partner that is down.
-    /// let client = service_fn(async |_: Request<Empty<&[u8]>>| {
-    ///     Response::builder().status(502).body(Empty::<&[u8]>::new()).map_err(std::io::Error::other)
-    /// });
-    /// let mut partner = ServiceBuilder::new().layer(layer.http_calls()).service(client);
-    ///
-    /// let answer = partner.ready().await?.call(Request::new(Empty::new())).await?;
-    /// assert_eq!(answer.status(), 502);
-    /// assert_eq!(handle.status().window.failed, 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn http_calls(&self) -> MaintenanceLayer<HttpCalls> {
-        self.view(HttpCalls::new())
-    }
-
-    /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
-    ///
-    /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
-    /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
-    ///
-    /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
-    /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
-    /// Tell it of all routes by [`knowing`](MaintenanceLayer::knowing). Where an axum router stands, `routes()` knows by itself.
-    ///
-    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
-    #[must_use]
-    pub fn paths(&self) -> MaintenanceLayer<Paths> {
-        self.view(BeforeRoutes::new(ByPath::default()))
-    }
-}
-
-impl MaintenanceLayer<HttpCalls> {
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout inside.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use http::{Request, Response};
-    /// use http_body_util::Empty;
-    /// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), BoxError> {
-    /// let layer = MaintenanceLayer::new("zuora");
-    /// // Somewhere hyper-util's `Client`.
-    /// let client = service_fn(async |_| Ok::<_, BoxError>(Response::new(Empty::<&[u8]>::new())));
-    /// let mut partner = ServiceBuilder::new()
-    ///     .layer(layer.http_calls().boxed())
-    ///     .timeout(Duration::from_secs(10))
-    ///     .service(client);
-    /// let get = || Request::new(Empty::<&[u8]>::new());
-    /// assert_eq!(partner.ready().await?.call(get()).await?.status(), 200);
-    ///
-    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
-    /// let error = partner.ready().await?.call(get()).await.unwrap_err();
-    /// assert!(Refused::find(&*error).is_some());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn boxed(&self) -> MaintenanceLayer<BoxedHttpCalls> {
-        self.view(self.protocol().clone().boxed())
-    }
-}
-
-impl Exemption {
-    /// Exempts one of our own routes, written as the router writes it: `/billing/invoices/{id}`.
-    #[must_use]
-    pub fn route(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::BeforeRoutes, pattern, why, path_pattern::compile)
-    }
-
-    /// Exempts calls to paths of the partner, in the router's pattern syntax: `/v1/invoices/{id}`.
-    #[must_use]
-    pub fn http_call(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::AroundCalls, pattern, why, path_pattern::compile)
-    }
-}

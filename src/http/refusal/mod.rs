@@ -436,7 +436,7 @@ impl Refusals {
         headers: &HeaderMap,
         refused: Refused,
     ) -> Response<B> {
-        let class = super::routes::route_classes::by_method(method);
+        let class = super::method_class::by_method(method);
         self.answer(
             &Asked {
                 method,

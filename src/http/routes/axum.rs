@@ -6,14 +6,12 @@ use axum::{
 };
 use http::Request;
 
+use super::before_routes::{BeforeRoutes, Find, Found};
 use crate::{
     error::{Error, Refused},
     exemptions::Exemption,
     facts::endpoint::Placement,
-    http::{
-        BeforeRoutes, refusal,
-        routes::{Find, Found},
-    },
+    http::refusal::refusal,
     layer::MaintenanceLayer,
 };
 

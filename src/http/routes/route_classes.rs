@@ -7,8 +7,11 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
 
-use super::path_pattern::{BadPattern, Matcher, Readings, fold, is_ambiguous};
-use crate::{base::one_line::OneLine, facts::endpoint::Class};
+use super::{
+    path_ambiguity::is_ambiguous,
+    path_pattern::{BadPattern, Matcher, Readings, fold},
+};
+use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class::by_method};
 
 /// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
 ///
@@ -151,15 +154,6 @@ fn strictness(class: Class) -> u8 {
         Class::Read => 0,
         Class::Write => 1,
         Class::Never => 2,
-    }
-}
-
-/// What a method says by itself: only the safe ones read (RFC 9110, 9.2.1).
-pub(crate) fn by_method(method: &Method) -> Class {
-    if method.is_safe() {
-        Class::Read
-    } else {
-        Class::Write
     }
 }
 
