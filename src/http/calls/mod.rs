@@ -5,15 +5,15 @@ mod body;
 mod boxed_http_calls;
 mod http_calls;
 mod json_answer;
+mod json_pointer;
+mod json_scalar;
 pub(crate) mod measured_body;
+mod reader_wait;
 pub(crate) mod retry_after;
 pub(crate) mod streamed;
 
 pub use self::{
-    answer_prefix::AnswerPrefix,
-    body::Measured,
-    boxed_http_calls::BoxedHttpCalls,
-    http_calls::HttpCalls,
-    json_answer::{JsonAnswer, JsonScalar, PointerError},
-    retry_after::retry_after,
+    answer_prefix::AnswerPrefix, body::Measured, boxed_http_calls::BoxedHttpCalls,
+    http_calls::HttpCalls, json_answer::JsonAnswer, json_pointer::PointerError,
+    json_scalar::JsonScalar, retry_after::retry_after,
 };
