@@ -1,0 +1,69 @@
+//! Maintenance that is to come, as customers are told.
+
+use std::time::SystemTime;
+
+use crate::http::refusal::RefusalsError;
+
+/// How long an announcement may be, in bytes.
+const LONGEST_TEXT: usize = 2048;
+
+/// Maintenance that is to come, as customers are told.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tower_maintenance::http::Announcement;
+///
+/// let tonight = SystemTime::now() + Duration::from_secs(4 * 3600);
+/// let announcement = Announcement::new("Invoices move to a new ledger.")?
+///     .starting(tonight)
+///     .ending(tonight + Duration::from_secs(3600));
+/// # let _ = announcement;
+/// # Ok::<(), tower_maintenance::http::RefusalsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an announcement does nothing until it is `announced`"]
+pub struct Announcement {
+    pub(super) text: String,
+    pub(super) starts: Option<SystemTime>,
+    pub(super) ends: Option<SystemTime>,
+}
+
+impl Announcement {
+    /// What is to come, in 1 to 2048 bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the text is empty or too long.
+    pub fn new(text: impl Into<String>) -> Result<Self, RefusalsError> {
+        let text = text.into();
+        if text.trim().is_empty() || text.len() > LONGEST_TEXT {
+            let length = format!("{} bytes", text.len());
+            return Err(RefusalsError::quoting(
+                "announcement",
+                &length,
+                "a text of 1 to 2048 bytes",
+            ));
+        }
+        Ok(Self {
+            text,
+            starts: None,
+            ends: None,
+        })
+    }
+
+    /// When it begins. Default: nothing is said.
+    pub fn starting(self, at: SystemTime) -> Self {
+        Self {
+            starts: Some(at),
+            ..self
+        }
+    }
+
+    /// When it is expected to end; from then on it is not shown any more. Default: until it is withdrawn.
+    pub fn ending(self, at: SystemTime) -> Self {
+        Self {
+            ends: Some(at),
+            ..self
+        }
+    }
+}
