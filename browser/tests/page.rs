@@ -68,7 +68,7 @@ fn refusals() -> Refusals {
             "Reading and downloading invoices",
             "The support chat, and everything else that is not about money",
         ])
-        .support("billing@example.com", "Monday to Friday, 8:00 to 18:00 UTC")
+        .support_email("billing@example.com", "Monday to Friday, 8:00 to 18:00 UTC")
         .unwrap()
         .status_url("https://status.example.com")
         .unwrap()
@@ -436,7 +436,7 @@ async fn what_operators_write_is_text() {
     let refusals = Refusals::new()
         .component(EVIL)
         .still_works([EVIL])
-        .support(EVIL, EVIL)
+        .support_text(EVIL, EVIL)
         .unwrap();
     let (browser, site) = both(refusals).await;
     let hold = Hold::new(EVIL, EVIL).with_message(EVIL);
