@@ -308,6 +308,12 @@ async fn the_problem_document_says_what_a_program_needs() {
         ),
         ("title", "Service Unavailable".into()),
         ("status", 503.into()),
+        (
+            "detail",
+            "Billing is temporarily unavailable for maintenance. \
+             The request was not processed, and it is safe to repeat it."
+                .into(),
+        ),
         ("instance", "/billing/prices".into()),
         ("component", "Billing".into()),
         ("generation", status.generation.into()),
@@ -366,7 +372,7 @@ async fn the_page_promises_an_end_only_where_somebody_did() {
     let answer = writes.layer(ours).oneshot(request.body(()).unwrap()).await;
     let read_only = answer.unwrap().into_body();
     assert!(read_only.contains("Expected until") && !read_only.contains("We try again at"));
-    assert!(read_only.contains("can be read, but not changed"));
+    assert!(read_only.contains("can be viewed but not changed"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,13 +404,13 @@ async fn a_language_is_chosen_by_accept_language_and_english_is_built_in() {
         (
             "de-CH;q=0.7, en;q=0.8",
             "en",
-            "Billing is down for maintenance",
+            "Billing is temporarily unavailable for maintenance",
             "Reading invoices",
         ),
         (
             "fr",
             "en",
-            "Billing is down for maintenance",
+            "Billing is temporarily unavailable for maintenance",
             "Reading invoices",
         ),
     ] {
@@ -463,7 +469,11 @@ async fn the_page_is_replaced_by_a_template_or_by_a_closure() {
     let built_in = ask(&layer, Refusals::new(), BROWSER).await;
     for answer in [fallen_back, built_in] {
         assert!(answer.headers().contains_key("content-security-policy"));
-        assert!(answer.body().contains("zuora is down for maintenance"));
+        assert!(
+            answer
+                .body()
+                .contains("zuora is temporarily unavailable for maintenance")
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! The page that people see: one document without any external asset.
 //!
-//! Its style and its script are constant, so that its `Content-Security-Policy` can name them by their
-//! hashes. Nothing else in the document can run, whatever text is inserted into it.
+//! Its style and its script are constant, so that its `Content-Security-Policy` can name them by
+//! their hashes. Nothing else in the document can run, whatever text is inserted into it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::base::one_line::OneLine;
 /// Allows the page's own style and script, and the requests by which the page polls. Nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'sha256-fjYIhAvAd1lGP1swcQ6NvTO7YFQlAiSxQ5XQMfZr7z8='; \
-     script-src 'sha256-2FsV6dRw+eGZeGKHDEHYijH9drVPLL+eBx83DwEJXyY='; connect-src 'self'; \
+     script-src 'sha256-4VacAxiTVKuIfq14pQvcucyXJmg+No1DJ6Wv9/ZX0os='; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
 );
 

@@ -47,10 +47,12 @@ pub(super) fn document(refusal: &Refusal<'_>, edit: Option<&EditProblem>) -> Str
     Value::Object(document).to_string()
 }
 
-fn detail(refusal: &Refusal<'_>) -> &'static str {
-    if refusal.refused.is_read_only() {
-        "This can be read, but not changed for now. The request was not processed, and may be repeated safely."
+fn detail(refusal: &Refusal<'_>) -> String {
+    let state = if refusal.refused.is_read_only() {
+        "can be viewed but not changed during maintenance"
     } else {
-        "This is in maintenance. The request was not processed, and may be repeated safely."
-    }
+        "is temporarily unavailable for maintenance"
+    };
+    let component = refusal.component();
+    format!("{component} {state}. The request was not processed, and it is safe to repeat it.")
 }

@@ -19,13 +19,20 @@ use super::{
 use crate::{error::Refused, facts::endpoint::Class, http::method_class::by_method};
 
 impl Refusals {
-    /// Returns the response for a refused request, for a handler whose call to the partner was refused.
+    /// Returns the response for a refused request, for a handler whose call to the partner was
+    /// refused.
     ///
     /// ```
     /// use http::{HeaderMap, Method, Response, Uri};
     /// use tower_maintenance::{Refused, http::Refusals};
     ///
-    /// fn in_a_handler(refusals: &Refusals, method: &Method, uri: &Uri, headers: &HeaderMap, refused: Refused) -> Response<String> {
+    /// fn in_a_handler(
+    ///     refusals: &Refusals,
+    ///     method: &Method,
+    ///     uri: &Uri,
+    ///     headers: &HeaderMap,
+    ///     refused: Refused,
+    /// ) -> Response<String> {
     ///     refusals.respond(method, uri, headers, refused)
     /// }
     /// # let _ = in_a_handler;
@@ -116,15 +123,17 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
     response.extensions_mut().insert(refused);
 }
 
-/// The response for a refusal where nothing is known of the request: a problem document, with the
-/// [default](Refusals::new) looks.
+/// Returns the response for a refusal without its request: a problem document with the
+/// [default](Refusals::new) settings.
 ///
-/// `no-store` matters: browsers keep a 503 that may be cached, and show it after the recovery. `Retry-After` is drawn
-/// between half and the whole of the time that is left, so that clients do not come back all at once; around 30 s where
-/// nobody knows the end, around 5 s while the partner is being probed; 5 min at most.
+/// The response is `no-store`, because browsers keep a cacheable 503 and show it after the
+/// recovery. `Retry-After` is drawn between half of the time that is left and all of it, so that
+/// clients do not return at once. It lies around 30 s if the end is unknown, around 5 s while the
+/// partner is probed, and is 5 min at most.
 ///
-/// The layer makes refusals by itself; call this where one reaches your handler as an error and you do not use axum
-/// (there, [`Refused`] is `IntoResponse`). With the request at hand, [`Refusals::respond`] makes a page too.
+/// The views make their responses themselves. This function is for a handler that gets the refusal
+/// as an error and does not use axum, where [`Refused`] is `IntoResponse`. A handler that has the
+/// request can call [`Refusals::respond`], which makes a page too.
 ///
 /// ```
 /// use tower_maintenance::{Error, Hold, MaintenanceLayer, http::refusal};
@@ -136,7 +145,9 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
 /// # layer.handle().engage(Hold::new("on-call", "drill"))?;
 /// # let mut partner = layer.layer(service_fn(async |()| Ok::<_, std::io::Error>(())));
 /// # partner.ready().await?;
-/// let Err(Error::Refused(refused)) = partner.call(()).await else { panic!("it is in maintenance") };
+/// let Err(Error::Refused(refused)) = partner.call(()).await else {
+///     panic!("the layer is in maintenance")
+/// };
 /// let response: http::Response<String> = refusal(&refused);
 /// assert_eq!(response.status(), 503);
 /// let seconds: u64 = response.headers()["retry-after"].to_str()?.parse()?;

@@ -11,9 +11,9 @@ const WHILE_PROBING: Duration = Duration::from_secs(5);
 
 /// Returns the shortest and the longest time that a refusal asks its client to wait.
 ///
-/// Where the end is known these are half of the time that is left and the whole of it; elsewhere they
-/// lie around a guess. The hint is drawn between them, so that clients that were refused in one second
-/// do not return in one second. It is never past a known end.
+/// Where the end is known these are half of the time that is left and the whole of it; elsewhere
+/// they lie around a guess. The hint is drawn between them, so that clients that were refused in
+/// one second do not return in one second. It is never past a known end.
 pub(crate) fn delays(refused: &Refused, longest: Duration) -> (Duration, Duration) {
     let guess = |middle: Duration| (middle / 2, middle * 3 / 2);
     let (least, most) = match (refused.retry_after(), refused.mode()) {

@@ -24,7 +24,8 @@ impl Template {
     pub(super) fn new(source: &str) -> Result<Self, RefusalsError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        // An unknown name is an error when the template is given. Otherwise the page would have a gap.
+        // An unknown name is an error when the template is given. Otherwise the page would have a
+        // gap.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment
             .add_template_owned(NAME, source.to_owned())
@@ -118,7 +119,8 @@ fn with_component(text: &str, refusal: &Refusal<'_>) -> String {
     text.replace("{component}", refusal.component())
 }
 
-/// Returns a time in two forms. The page's script puts the one for people into the reader's time zone.
+/// Returns a time in two forms. The page's script puts the one for people into the reader's time
+/// zone.
 fn time(at: SystemTime) -> Value {
     let machine = rfc3339(at);
     let human = format!("{} {} UTC", &machine[..10], &machine[11..16]);
