@@ -1,4 +1,4 @@
-//! Around an HTTP client in a stack whose errors are `BoxError`.
+//! The view around an HTTP client in a stack whose errors are `BoxError`.
 
 use http::{Request, Response};
 use http_body::Body;
@@ -15,16 +15,17 @@ use crate::{
     layer::MaintenanceLayer,
 };
 
-/// [`HttpCalls`] in stacks whose errors are [`BoxError`], those with a timeout inside for instance: a
-/// refusal is found by [`Refused::find`].
+/// The protocol [`HttpCalls`] for stacks whose errors are [`BoxError`], such as those with a
+/// timeout.
 ///
-/// Made by [`boxed`](crate::MaintenanceLayer::boxed). A refusal that comes up from *within* the stack (another layer's) is
-/// no failure of this partner, and neutral.
+/// [`boxed`](crate::MaintenanceLayer::boxed) makes it. [`Refused::find`] finds a refusal in the
+/// error. A refusal by another layer *inside* the stack is no failure of this partner: the call is
+/// neutral.
 #[derive(Debug, Clone, Default)]
 pub struct BoxedHttpCalls(HttpCalls);
 
 impl HttpCalls {
-    /// The same for stacks whose errors are `BoxError`.
+    /// Returns the same protocol for stacks whose errors are `BoxError`.
     #[must_use]
     pub fn boxed(self) -> BoxedHttpCalls {
         BoxedHttpCalls(self)
@@ -32,7 +33,7 @@ impl HttpCalls {
 }
 
 impl MaintenanceLayer<HttpCalls> {
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout inside.
+    /// Returns the same view for stacks whose errors are `BoxError`, such as those with a timeout.
     ///
     /// ```
     /// use std::time::Duration;
@@ -44,7 +45,7 @@ impl MaintenanceLayer<HttpCalls> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), BoxError> {
     /// let layer = MaintenanceLayer::new("zuora");
-    /// // Somewhere hyper-util's `Client`.
+    /// // In production this is the `Client` of hyper-util.
     /// let client = service_fn(async |_| Ok::<_, BoxError>(Response::new(Empty::<&[u8]>::new())));
     /// let mut partner = ServiceBuilder::new()
     ///     .layer(layer.http_calls().boxed())

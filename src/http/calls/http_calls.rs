@@ -1,4 +1,4 @@
-//! Around an HTTP client: judged by status and body, refused by error.
+//! The view around an HTTP client: calls are judged by status and body, and a refusal is an error.
 
 use std::{fmt, sync::Arc};
 
@@ -23,10 +23,10 @@ use crate::{
     layer::MaintenanceLayer,
 };
 
-/// Around an HTTP client; see [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls) for
-/// what counts as what.
+/// The protocol of calls through an HTTP client, and its options.
 ///
-/// Its options, by [`speaking`](crate::MaintenanceLayer::speaking):
+/// [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls) lists which answers are
+/// failures. A layer takes options by [`speaking`](crate::MaintenanceLayer::speaking):
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, Outcome, http::HttpCalls};
@@ -43,7 +43,8 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct HttpCalls {
-    /// Only if they are not the defaults: a protocol is cloned once a call.
+    /// `None` for the defaults: a protocol is cloned once per call, and the clone copies nothing
+    /// then.
     options: Option<Arc<Options>>,
 }
 
@@ -53,7 +54,7 @@ struct Options {
     may_probe: Option<Arc<JudgeProbe>>,
     class: Option<Arc<JudgeClass>>,
     body: Option<Arc<JudgePrefix>>,
-    /// How much of a body its judge is shown; without a number, [`MOST`].
+    /// The number of bytes of a body that its judge sees. `None` stands for [`MOST`].
     prefix: Option<usize>,
     until: Until,
 }
@@ -62,7 +63,7 @@ type JudgeHead = dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync;
 type JudgeProbe = dyn Fn(&Method, &Uri) -> bool + Send + Sync;
 type JudgeClass = dyn Fn(&Method, &Uri) -> Class + Send + Sync;
 
-/// When an answer that looks good is a success.
+/// The moment at which an answer with a good head is a success.
 #[derive(Debug, Clone, Copy, Default)]
 enum Until {
     #[default]
@@ -71,17 +72,22 @@ enum Until {
 }
 
 impl<P> MaintenanceLayer<P> {
-    /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.
+    /// Returns a view around an HTTP client. A refusal is an error.
     ///
-    /// | outcome | what |
-    /// |---|---|
-    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off, a body that hangs: the reader waits for more and nothing comes for `hang_limit` |
-    /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
-    /// | success | every other answer whose body came to its end |
+    /// A call is judged by the status, and by whether the body comes to its end:
     ///
-    /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
-    /// What the body says is looked at if asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`].
-    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold. [`HttpCalls`] has the options.
+    /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
+    ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
+    ///   for `hang_limit`.
+    /// - **Neutral**: 401 and 403, which concern our credentials; 429; a body that its reader drops
+    ///   before the end.
+    /// - **Success**: every other answer whose body comes to its end.
+    ///
+    /// If an answer is no success, its `Retry-After` and an exhausted `RateLimit` set the shortest
+    /// wait: see [`retry_after`](crate::http::retry_after()). The content of a body counts only if
+    /// asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`]. Requests with a
+    /// safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold.
+    /// [`HttpCalls`] has the options.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -93,9 +99,10 @@ impl<P> MaintenanceLayer<P> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::new("zuora");
     /// let handle = layer.handle();
-    /// // Somewhere hyper-util's `Client`; here a partner that is down.
+    /// // In production this is the `Client` of hyper-util. Here it is a partner that is down.
     /// let client = service_fn(async |_: Request<Empty<&[u8]>>| {
-    ///     Response::builder().status(502).body(Empty::<&[u8]>::new()).map_err(std::io::Error::other)
+    ///     let answer = Response::builder().status(502);
+    ///     answer.body(Empty::<&[u8]>::new()).map_err(std::io::Error::other)
     /// });
     /// let mut partner = ServiceBuilder::new().layer(layer.http_calls()).service(client);
     ///
@@ -112,7 +119,8 @@ impl<P> MaintenanceLayer<P> {
 }
 
 impl HttpCalls {
-    /// Judges by status, and by whether the body comes to its end.
+    /// Returns the defaults: a call is judged by its status, and by whether its body comes to its
+    /// end.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -126,7 +134,7 @@ impl HttpCalls {
         }
     }
 
-    /// What was given for an option, if it was.
+    /// Returns an option, if it was set.
     #[inline]
     fn given<T>(&self, option: impl FnOnce(&Options) -> &Option<T>) -> Option<&T> {
         self.options
@@ -155,7 +163,7 @@ impl HttpCalls {
         self.with(|options| options.verdict = Some(Arc::new(verdict)))
     }
 
-    /// Says which requests may probe. Default: those that read.
+    /// Sets which requests may probe. Default: those that read.
     #[must_use]
     pub fn may_probe(
         self,
@@ -164,8 +172,8 @@ impl HttpCalls {
         self.with(|options| options.may_probe = Some(Arc::new(may_probe)))
     }
 
-    /// Says what requests do to the partner; a [read-only hold](crate::Hold::read_only) lets reads pass. Default:
-    /// those with a safe method (GET, HEAD, OPTIONS, TRACE) read, all others write.
+    /// Sets the class of a request: a [read-only hold](crate::Hold::read_only) lets reads pass.
+    /// Default: requests with a safe method (GET, HEAD, OPTIONS, TRACE) read, all others write.
     ///
     /// ```
     /// use tower_maintenance::{Class, http::HttpCalls};
@@ -185,24 +193,27 @@ impl HttpCalls {
         self.with(|options| options.class = Some(Arc::new(class)))
     }
 
-    /// Judges answers whose status looks like a success by the beginning of their bodies, for partners that fail with
-    /// a 200. Default: what a body says is not looked at.
+    /// Judges an answer whose head is a success by the beginning of its body, for partners that
+    /// fail with a 200. Default: the content of a body is not read.
     ///
-    /// The judge is asked once, at the end of the body or when it has come as far as
-    /// [`with_body_prefix`](Self::with_body_prefix), 64 KiB by default. `None` leaves it to the status. A success waits
-    /// for the end of the body all the same, a failure counts at once. A verdict without a code gets
-    /// the status; one that is no success gets the answer's `Retry-After`, if it brings none.
+    /// The judge runs once: at the end of the body, or when
+    /// [`with_body_prefix`](Self::with_body_prefix) bytes have come (64 KiB by default). If it
+    /// returns `None`, the head decides. A failure counts at once; a success still waits for the
+    /// end of the body. A verdict without a code takes the status. A verdict that is no success and
+    /// has no `Retry-After` takes that of the answer.
     ///
-    /// The reader gets every frame as it comes: the judge sees a copy, made on the way (with the headers, which are copied
-    /// too). It is not asked about a body that breaks off, hangs, or is dropped before. A panic in it
-    /// reaches the reader, and the call is neutral; the frames that follow still pass.
+    /// The reader gets every frame when it comes. The judge sees a copy, which is made when the
+    /// frame passes; the headers are copied too. The judge does not run for a body that breaks off,
+    /// hangs, or is dropped before. A panic in the judge reaches the reader and makes the call
+    /// neutral. The frames that follow still pass.
     ///
     /// ```
     /// use tower_maintenance::{Outcome, http::{AnswerPrefix, HttpCalls}};
     ///
-    /// // This one answers every page with a 200, that of its maintenance too.
+    /// // This partner sends every page with a 200, also the page that announces its maintenance.
     /// let calls = HttpCalls::new().judged_by_body(|answer: &AnswerPrefix<'_>| {
-    ///     answer.bytes().starts_with(b"<!doctype html>").then_some(Outcome::Failure.into())
+    ///     let is_page = answer.bytes().starts_with(b"<!doctype html>");
+    ///     is_page.then_some(Outcome::Failure.into())
     /// });
     /// # let _ = calls;
     /// ```
@@ -214,34 +225,37 @@ impl HttpCalls {
         self.with(|options| options.body = Some(Arc::new(judge)))
     }
 
-    /// Judges answers whose status looks like a success by what their JSON says: [`judged_by_body`](Self::judged_by_body)
-    /// with a ready-made judge.
+    /// Judges an answer whose head is a success by values in its JSON:
+    /// [`judged_by_body`](Self::judged_by_body) with a ready-made judge.
     #[must_use]
     pub fn judged_by_json(self, judge: JsonAnswer) -> Self {
         self.judged_by_body(move |answer| judge.judge(answer))
     }
 
-    /// How many bytes of a body its judge is shown at most. Default: 65 536, which is also the most; what
-    /// is above it, or 0, is taken for the nearest that is allowed.
+    /// Sets the largest number of bytes of a body that its judge sees, from 1 to 65 536.
+    /// Default: 65 536. A number outside the range is replaced by the nearest one in it.
     ///
-    /// So much memory a call may take while its answer streams, if it is judged by its body.
+    /// A call that is judged by its body takes up to this much memory while its answer streams.
     #[must_use]
     pub fn with_body_prefix(self, bytes: usize) -> Self {
         self.with(|options| options.prefix = Some(bytes.clamp(1, MOST)))
     }
 
-    /// Gives the verdict at the headers and leaves the body alone, for callers who never read it and for answers that
-    /// stream for ever: server-sent events, long polling. On such a stream silence is no hang.
-    /// Default: headers are provisional, and a body that nobody reads to its end is neutral.
+    /// Gives the verdict when the headers have come, and does not measure the body.
+    /// Default: the verdict waits for the body, and a body that is not read to its end is neutral.
     ///
-    /// A judge of bodies is not asked then.
+    /// It is for callers that never read the body, and for answers that stream without end, such as
+    /// server-sent events and long polling: on such a stream silence is no hang. A judge of bodies
+    /// does not run then.
     #[must_use]
     pub fn judged_at_headers(self) -> Self {
         self.with(|options| options.until = Until::HeadersCame)
     }
 
-    /// The judgement of an answer and the beginning of its body, as calls are judged: for
-    /// [pings](crate::MaintenanceHandle::ping) of your own, so that a partner is not taken for well by another measure.
+    /// Judges an answer and the beginning of its body by the same rules as calls.
+    ///
+    /// It is for your own [pings](crate::MaintenanceHandle::ping), so that a ping does not pass by
+    /// rules that are laxer than those for calls.
     #[must_use]
     pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Verdict {
         let verdict = self.judge_head(answer.status(), answer.headers());
@@ -260,15 +274,16 @@ impl HttpCalls {
         }
     }
 
-    /// The default judgement of an answer's head.
+    /// Judges the head of an answer by the default rules.
     ///
-    /// Of an answer that is no success it also reads how long the partner asks to be left alone:
-    /// [`retry_after`](super::retry_after()), by this machine's wall clock where a date needs one.
+    /// If the answer is no success, the verdict has the wait that the partner asks for:
+    /// [`retry_after`](crate::http::retry_after()), by the wall clock of this machine where a date
+    /// needs a clock.
     #[must_use]
     pub fn by_status(status: StatusCode, headers: &HeaderMap) -> Verdict {
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT => Outcome::Failure,
-            // Our credentials, and our own rate: neither says that the partner is down.
+            // These concern our credentials and our rate. They do not say that the partner is down.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
                 Outcome::Neutral
             }
@@ -276,7 +291,7 @@ impl HttpCalls {
             _ => Outcome::Success,
         };
         let verdict = Verdict::from(outcome).with_code(status.as_u16());
-        // A success is not even asked: looking for a header costs more than the rest of the judgement.
+        // Not for a success: the search for a header costs more than the rest of the judgement.
         if outcome == Outcome::Success {
             return verdict;
         }
@@ -312,13 +327,13 @@ impl HttpCalls {
         };
         let may_probe = match self.given(|options| &options.may_probe) {
             Some(may_probe) => may_probe(method, uri),
-            // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+            // Only a request that is safe to repeat may probe (RFC 9110, 9.2.1).
             None => class == Class::Read,
         };
         Endpoint::at_path(uri.path(), may_probe).with_class(class)
     }
 
-    /// Settles the ticket of an answer, or moves it into its body.
+    /// Settles the ticket of an answer, or moves the ticket into the body.
     pub(super) fn answered<B: Body>(
         &self,
         mut ticket: Ticket,
@@ -327,7 +342,7 @@ impl HttpCalls {
         if !ticket.is_measured() {
             return response.map(Measured::settled);
         }
-        // Another layer's refusal from within the stack is no failure of this partner.
+        // A refusal by another layer inside the stack is no failure of this partner.
         if response.extensions().get::<Refused>().is_some() {
             ticket.settle(Outcome::Neutral);
             return response.map(Measured::settled);
@@ -342,7 +357,7 @@ impl HttpCalls {
             let answer = AnswerPrefix::whole(head.status, &head.headers, &[]);
             verdict = ask(&**judge, &answer).unwrap_or(verdict);
         }
-        // Only what looks good waits for the body: no body makes a 502 better.
+        // Only a good head waits for the body: no body turns a 502 into a success.
         let body = if whole || verdict.outcome != Outcome::Success {
             ticket.settle(verdict);
             Measured::settled(body)

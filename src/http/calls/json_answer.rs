@@ -1,4 +1,4 @@
-//! Judging answers by what their JSON says, for partners that fail with a 200.
+//! Rules about the JSON of an answer, for partners that fail with a 200.
 
 use std::{fmt, sync::Arc};
 
@@ -9,37 +9,44 @@ use super::{
 };
 use crate::facts::outcome::{Outcome, Verdict};
 
-/// Judges answers by values in their JSON: rules in order, of which the first that matches decides.
+/// Judges answers by values in their JSON. Rules apply in order, and the first match decides.
 ///
-/// Where no rule matches, and where the body is no JSON as far as the value (it is cut off
-/// before, compressed, nested deeper than 127, not UTF-8), nothing is said, and the status decides. Given to
-/// [`HttpCalls::judged_by_json`](super::HttpCalls::judged_by_json). Of a key that comes twice the first
-/// counts.
+/// Without a match the status decides. The same holds if the body is not JSON up to the value: if
+/// it is cut off before the value, compressed, nested deeper than 127, or not UTF-8. If a key
+/// occurs twice, the first one counts.
+/// [`HttpCalls::judged_by_json`](super::HttpCalls::judged_by_json) takes the rules.
 ///
-/// As an example Zuora, whose answers say `"success": false` under a 200, with a code of eight digits
-/// that ends in two for the category. Its newer answers give the categories a status besides, and this is
-/// how that status would be judged:
+/// The example is Zuora, which sends `"success": false` under a 200, with a code of eight digits.
+/// The last two digits are the category. Zuora's newer answers also give each category a status,
+/// and the rules below judge a category as its status would be judged:
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, Outcome, http::{HttpCalls, JsonAnswer}};
 ///
-/// let category = |wanted: &'static [u64]| move |code| wanted.contains(&(code % 100));
+/// let category = |wanted: &[u64]| {
+///     let wanted = wanted.to_vec();
+///     move |code| wanted.contains(&(code % 100))
+/// };
+/// let answers = [20, 21, 22, 23, 30, 40, 45, 50, 90];
 /// let zuora = JsonAnswer::new()
-///     // Permission, authentication, too many requests: ours, like 401, 403 and 429.
+///     // Permission, authentication, too many requests: our own, as 401, 403 and 429.
 ///     .when_code("/reasons/0/code", category(&[10, 11, 70]), Outcome::Neutral)?
-///     // A field is wrong or missing, a rule forbids it, it is not there, somebody else has locked it: answered.
-///     .when_code("/reasons/0/code", category(&[20, 21, 22, 23, 30, 40, 45, 50, 90]), Outcome::Success)?
-///     // An internal (60) or a temporary (61) error, a gateway behind it (99), or what nobody knows.
+///     // A wrong or missing field, a broken rule, an unknown or a locked object: an answer.
+///     .when_code("/reasons/0/code", category(&answers), Outcome::Success)?
+///     // An internal (60) or a temporary (61) error, a gateway's error (99), or an unknown code.
 ///     .failure_when("/success", false)?;
 ///
 /// let outcome = |body: &str| zuora.verdict(body.as_bytes()).map(|verdict| verdict.outcome);
+/// let failed = |code: u64| format!(r#"{{"success": false, "reasons": [{{"code": {code}}}]}}"#);
 /// assert_eq!(outcome(r#"{"success": true, "id": "A-1"}"#), None); // the status decides
-/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 53100061}]}"#), Some(Outcome::Failure));
-/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 53100320}]}"#), Some(Outcome::Success));
-/// assert_eq!(outcome(r#"{"success": false, "reasons": [{"code": 90000011}]}"#), Some(Outcome::Neutral));
-/// assert_eq!(outcome(r#"{"success": false, "rea"#), Some(Outcome::Failure)); // cut off, and yet said
+/// assert_eq!(outcome(&failed(53100061)), Some(Outcome::Failure));
+/// assert_eq!(outcome(&failed(53100320)), Some(Outcome::Success));
+/// assert_eq!(outcome(&failed(90000011)), Some(Outcome::Neutral));
+/// let cut_off_after_the_value = r#"{"success": false, "rea"#;
+/// assert_eq!(outcome(cut_off_after_the_value), Some(Outcome::Failure));
 ///
-/// let view = MaintenanceLayer::new("zuora").speaking(HttpCalls::new().judged_by_json(zuora));
+/// let calls = HttpCalls::new().judged_by_json(zuora);
+/// let view = MaintenanceLayer::new("zuora").speaking(calls);
 /// # let _ = view;
 /// # Ok::<(), tower_maintenance::http::PointerError>(())
 /// ```
@@ -63,12 +70,12 @@ enum Test {
 }
 
 impl JsonAnswer {
-    /// Without rules: nothing is said of any answer.
+    /// Returns a judge without rules, for which the status of every answer decides.
     pub const fn new() -> Self {
         Self { rules: Vec::new() }
     }
 
-    /// Adds a rule: where the value at `pointer` is `value`, the call is `outcome`.
+    /// Adds a rule: if the value at `pointer` is `value`, the call is `outcome`.
     ///
     /// # Errors
     ///
@@ -82,7 +89,7 @@ impl JsonAnswer {
         self.codes(pointer, [value], outcome)
     }
 
-    /// Adds a rule: where the value at `pointer` is `value`, the call has failed.
+    /// Adds a rule: if the value at `pointer` is `value`, the call has failed.
     ///
     /// # Errors
     ///
@@ -95,12 +102,13 @@ impl JsonAnswer {
         self.when(pointer, value, Outcome::Failure)
     }
 
-    /// Adds a rule: where the value at `pointer` is one of these, the call is `outcome`.
+    /// Adds a rule: if the value at `pointer` is one of `values`, the call is `outcome`.
     ///
     /// ```
     /// use tower_maintenance::{Outcome, http::JsonAnswer};
     ///
-    /// let judge = JsonAnswer::new().codes("/error/code", ["maintenance", "overloaded"], Outcome::Failure)?;
+    /// let down = ["maintenance", "overloaded"];
+    /// let judge = JsonAnswer::new().codes("/error/code", down, Outcome::Failure)?;
     /// let verdict = judge.verdict(br#"{"error": {"code": "overloaded"}}"#);
     /// assert_eq!(verdict.unwrap().outcome, Outcome::Failure);
     ///
@@ -125,8 +133,10 @@ impl JsonAnswer {
         self.rule(pointer, Test::OneOf(values), outcome)
     }
 
-    /// Adds a rule: where the value at `pointer` is a whole number, not negative, for which `is` holds,
-    /// the call is `outcome`. For codes that tell by some of their digits.
+    /// Adds a rule: if the value at `pointer` is a whole number that is not negative, and `is`
+    /// returns `true` for it, the call is `outcome`.
+    ///
+    /// It is for codes in which some digits have a meaning of their own.
     ///
     /// # Errors
     ///
@@ -149,32 +159,32 @@ impl JsonAnswer {
         Ok(self)
     }
 
-    /// What the rules say of this body, if it is all there is.
+    /// Judges a whole body. Returns `None` if no rule matches.
     #[must_use]
     pub fn verdict(&self, body: &[u8]) -> Option<Verdict> {
         self.look(body)
     }
 
-    /// What the rules say of the beginning of an answer's body.
+    /// Judges the beginning of an answer's body. Returns `None` if no rule matches.
     #[must_use]
     pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
         let bytes = answer.bytes();
         if answer.is_whole() {
             return self.look(bytes);
         }
-        // A number that ends with the prefix may go on behind it: 53100061 is not 531.
+        // A number at the end of the prefix may be incomplete: 531 may be the start of 53100061.
         let part_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
         let before = bytes.iter().rposition(|byte| !part_of_number(byte));
         let (rest, tail) = bytes.split_at(before.map_or(0, |last| last + 1));
-        // Numbers begin so; the `e` of `false` is none.
+        // A number starts with a sign or a digit. The `e` of `false` starts none.
         let halved = tail.starts_with(b"-") || tail.first().is_some_and(u8::is_ascii_digit);
         self.look(if halved { rest } else { bytes })
     }
 
     fn look(&self, bytes: &[u8]) -> Option<Verdict> {
-        // Some write one, though none belongs there (RFC 8259, 8.1).
+        // Some senders write a byte order mark, although RFC 8259, 8.1, forbids it.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        // Rules about one value stand together, as a rule: it is looked for once.
+        // Rules about one value usually follow each other. The value is then looked up once.
         let mut last: Option<(&Pointer, Option<JsonScalar>)> = None;
         for rule in &self.rules {
             let found = match last.take() {
@@ -220,7 +230,7 @@ mod tests {
         judge.verdict(body).map(|verdict| verdict.outcome)
     }
 
-    /// Zuora's, short.
+    /// The rules for Zuora, shortened.
     fn judge() -> JsonAnswer {
         JsonAnswer::new()
             .when_code("/reasons/0/code", |code| code % 100 == 20, Outcome::Success)
@@ -301,7 +311,7 @@ mod tests {
         let body = br#"{"success": false, "reasons": [{"code": 53100061}]}"#;
         let comma = body.iter().position(|byte| *byte == b',').unwrap();
         for end in 0..body.len() {
-            // `...20` is nowhere in it, whatever the cut leaves.
+            // No cut leaves a code that ends in 20.
             let wanted = (end >= comma).then_some(Outcome::Failure);
             assert_eq!(outcome_of_prefix(&judge(), &body[..end]), wanted, "{end}");
         }
@@ -332,7 +342,7 @@ mod tests {
             (b"{\"success\": \"\xff\"}", None),
             (b"{success: false}", None),
             (b"\xef\xbb\xbf{\"success\": false}", Some(Outcome::Failure)),
-            // Skipped without being built up, however deep; what breaks the grammar ends it.
+            // Junk is skipped at any depth and not built. Invalid JSON ends the search.
             (&before(&deep(30_000)), Some(Outcome::Failure)),
             (&before(&vec![b'['; 30_000]), None),
             (&before(b"1e999999"), Some(Outcome::Failure)),
@@ -343,7 +353,7 @@ mod tests {
             let start = String::from_utf8_lossy(&body[..body.len().min(40)]);
             assert_eq!(outcome(&judge(), body), wanted, "{start}");
         }
-        // At the place itself, where it must be read.
+        // Junk as the value itself, which must be read.
         for code in [
             "1e999999",
             "-1",
@@ -381,7 +391,7 @@ mod tests {
                 .and_then(|judge| judge.when_code("/m/1/code", |_| true, Outcome::Failure))
                 .unwrap();
             prop_assert_eq!(outcome(&judge, &text), Some(Outcome::Success));
-            // Far away, and around the number itself.
+            // One cut anywhere, and every cut within the number and next to it.
             let digits = format!("\"code\":{code}");
             let at = text.windows(digits.len()).position(|part| part == digits.as_bytes()).unwrap();
             for end in (at..at + digits.len() + 2).chain([cut.index(text.len() + 1)]) {

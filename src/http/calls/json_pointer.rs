@@ -1,7 +1,8 @@
-//! JSON pointers (RFC 6901), followed through the bytes as they stand.
+//! JSON pointers (RFC 6901), followed through bytes without building the document.
 //!
-//! The parser stops as soon as the value is read: what lies behind it may be cut off, broken, or hostile, and costs
-//! nothing. What is passed over on the way is skipped without being built up.
+//! The parser stops as soon as the value is read. The bytes after the value may be cut off,
+//! invalid, or hostile, and cost nothing. The bytes before it are skipped and not built into
+//! values.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::json_scalar::JsonScalar;
 
-/// A string that is no JSON pointer (RFC 6901).
+/// A string is no JSON pointer (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("JSON pointer `{pointer}`: {fault}")]
 pub struct PointerError {
@@ -41,28 +42,31 @@ impl Pointer {
                 "`~` must be followed by 0, for `~` itself, or by 1, for `/`".to_owned(),
             ));
         }
-        // In this order: `~01` is `~1`, not `/`.
+        // The order matters: `~01` stands for `~1`, not for `/`.
         let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");
         Ok(Self(rest.split('/').map(unescaped).collect()))
     }
 
-    /// The value it points at, if the bytes are JSON up to there and it is neither null, list nor object.
+    /// Returns the value that the pointer leads to.
+    ///
+    /// It is `None` if the bytes are not JSON up to the value, and for null, a list or an object.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<JsonScalar> {
         let mut found = None;
         let follow = Follow {
             path: &self.0,
             found: &mut found,
         };
-        // Ends in an error by design: see `Follow`. One that it did not ask for has left nothing behind.
+        // `Follow` always ends with an error once the value is found. After a real error `found` is
+        // still `None`.
         let _ = follow.deserialize(&mut serde_json::Deserializer::from_slice(bytes));
         JsonScalar::of(found?)
     }
 }
 
-/// Follows a path, and leaves what stands at its end in `found`.
+/// Follows a path, and stores the value at its end in `found`.
 ///
-/// When the path is decided it ends the parsing with an error, the only way out that does not read the
-/// rest of the lists and objects it stands in.
+/// When the value is found, or known to be absent, it returns an error. That is the only way to
+/// stop serde without reading the rest of the enclosing lists and objects.
 struct Follow<'p> {
     path: &'p [String],
     found: &'p mut Option<Value>,
@@ -120,7 +124,7 @@ impl<'de> serde::de::Visitor<'de> for Follow<'_> {
     }
 }
 
-/// An index as it must be written: without a sign, without leading zeros.
+/// Returns an index if it is written as RFC 6901 demands: without a sign and without leading zeros.
 fn index(token: &str) -> Option<usize> {
     let plain = token.bytes().all(|byte| byte.is_ascii_digit());
     if !plain || (token.len() > 1 && token.starts_with('0')) {
@@ -129,7 +133,7 @@ fn index(token: &str) -> Option<usize> {
     token.parse().ok()
 }
 
-/// Reads a key, and says whether it is this one; nothing is kept of it.
+/// Reads a key and returns whether it is this one. The key is not stored.
 struct IsKey<'p>(&'p str);
 
 impl<'de> DeserializeSeed<'de> for IsKey<'_> {
@@ -232,7 +236,7 @@ pub(super) mod tests {
                 serde_json::to_vec(&document)
             };
             let text = text.unwrap();
-            // As serde_json reads it: a fraction need not be the one that was written, to the last bit.
+            // Parsed again: serde_json may read a fraction with another last bit than was written.
             let document: Value = serde_json::from_slice(&text).unwrap();
             let there = document.pointer(&pointer).cloned().and_then(JsonScalar::of);
             prop_assert_eq!(found(&pointer, &text), there);

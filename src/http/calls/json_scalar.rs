@@ -1,11 +1,12 @@
-//! The values that rules about JSON compare with.
+//! The values with which rules about JSON compare.
 
 use serde_json::Value;
 
-/// A value that a [`JsonAnswer`](super::JsonAnswer) compares with: `true`, `4711`, `"overloaded"`.
+/// A value with which a [`JsonAnswer`](super::JsonAnswer) compares: `true`, `4711`, `"overloaded"`.
 ///
-/// Numbers are compared as numbers, so 7 is 7.0; a number is never a text, nor `1` `true`. Fractions are compared as
-/// serde_json reads them, which may be off in the last bit: codes are better whole.
+/// Numbers are compared as numbers: 7 equals 7.0. A number never equals a text, and `1` never
+/// equals `true`. Fractions are compared as serde_json reads them, which may be off in the last
+/// bit. Prefer whole numbers for codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonScalar(Scalar);
 

@@ -1,13 +1,14 @@
 //! The public body type of a measured answer, written once for every protocol.
 //!
-//! HTTP and gRPC each have a body type of their own. The two differ in their documentation and in how a
-//! frame is read ([`Reading`](super::streamed::Reading)). A generic public type would show the private
-//! reader in its parameters, so a macro writes one type per protocol.
+//! HTTP and gRPC each have a body type of their own. The two differ in their documentation and in
+//! how a frame is read ([`Reading`](super::streamed::Reading)). A generic public type would show
+//! the private reader in its parameters, so a macro writes one type per protocol.
 
 /// Declares a body type that wraps [`Measuring`](super::streamed::Measuring) and hides how it reads
 /// frames.
 ///
-/// The functions that make a body are visible to the parent of the module in which the macro is used.
+/// The functions that make a body are visible to the parent of the module in which the macro is
+/// used.
 macro_rules! measured_body {
     (
         $(#[$about:meta])*
@@ -45,8 +46,8 @@ macro_rules! measured_body {
 
             /// Returns the wrapped body and ends the measurement.
             ///
-            /// The call ends here, and what is read from the returned body is not measured. The call is
-            /// neutral, unless the partner had been silent for `hang_limit`.
+            /// The call ends here, and what is read from the returned body is not measured. The
+            /// call is neutral, unless the partner had been silent for `hang_limit`.
             pub fn into_inner(self) -> B {
                 self.inner.into_inner()
             }

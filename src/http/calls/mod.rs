@@ -1,4 +1,5 @@
-//! Around an HTTP client: how calls are judged, by the head of an answer, its body and what that says.
+//! Around an HTTP client: how calls are judged, by the head of an answer, its body and what that
+//! says.
 
 pub(crate) mod answer_prefix;
 mod body;

@@ -1,4 +1,4 @@
-//! How long the reader of a body has waited for the next frame.
+//! The timer that measures how long the reader of a body waits for the next frame.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,55 +14,59 @@ use tokio::{
 
 use crate::call::protocol::Ticket;
 
-/// What the reader's wait for the next frame is measured by.
+/// The reader's wait for the next frame.
 pub(super) enum Wait {
-    /// Nobody waits; the timer of the last wait, to be used again.
-    Not(Option<Timer>),
-    Since(Timer),
-    /// Here is no timer.
-    Unknown,
+    /// The reader does not wait. The timer of its last wait is kept for the next one.
+    Idle(Option<Timer>),
+    /// The reader has waited since this timer started.
+    Running(Timer),
+    /// The reader waits, and there is no timer.
+    Untimed,
 }
 
-/// Boxed rather than pinned in the body, so that `Measured` is `Unpin` where its body is: readers who
-/// ask for frames one by one need that. Made by the first wait, so most bodies never have one.
+/// A boxed timer. A timer that is pinned in the body would make `Measured` `!Unpin`, and readers
+/// that ask for frames one by one need `Unpin`. The first wait creates it, so most bodies never
+/// have one.
 type Timer = Pin<Box<Sleep>>;
 
 impl Wait {
-    /// Notes that the reader waits; says whether it has waited for too long.
-    pub(super) fn goes_on(&mut self, ticket: &Ticket, cx: &mut Context<'_>) -> bool {
-        if let Self::Not(used) = self {
+    /// Notes that the reader waits. Returns whether it has waited for too long.
+    pub(super) fn poll_expired(&mut self, ticket: &Ticket, cx: &mut Context<'_>) -> bool {
+        if let Self::Idle(used) = self {
             let timer = ticket
                 .hang_limit()
                 .and_then(|limit| timer(limit, used.take()));
-            *self = timer.map_or(Self::Unknown, Self::Since);
+            *self = timer.map_or(Self::Untimed, Self::Running);
         }
-        let Self::Since(timer) = self else {
+        let Self::Running(timer) = self else {
             return false;
         };
-        // Asked for its time, a timer panics if its runtime has ended meanwhile: no matter of the reader's.
+        // A timer panics when it is polled after its runtime has ended. The reader must not see
+        // that.
         let polled = catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx)));
         match polled {
             Ok(polled) => polled.is_ready(),
             Err(_panic) => {
-                *self = Self::Unknown;
+                *self = Self::Untimed;
                 false
             }
         }
     }
 
-    pub(super) fn is_over(&mut self) {
-        *self = match std::mem::replace(self, Self::Unknown) {
-            Self::Since(timer) => Self::Not(Some(timer)),
-            as_it_was => as_it_was,
+    /// Notes that the reader does not wait any more.
+    pub(super) fn stop(&mut self) {
+        *self = match std::mem::replace(self, Self::Untimed) {
+            Self::Running(timer) => Self::Idle(Some(timer)),
+            other => other,
         };
     }
 }
 
-/// A timer that begins now, if there can be one here.
+/// Returns a timer that starts now, or `None` where there can be no timer.
 fn timer(limit: Duration, used: Option<Timer>) -> Option<Timer> {
-    // Not even asked for where it is known to panic: nobody wants the panic hook's message.
+    // Outside a runtime `sleep` is known to panic. The check spares the panic hook's message.
     Handle::try_current().ok()?;
-    // Whether a runtime's time is enabled can only be found out by trying.
+    // Tokio does not tell whether a runtime has time. The only way to find out is to try.
     let fresh = catch_unwind(|| sleep(limit)).ok()?;
     Some(match used {
         Some(mut timer) => {
