@@ -1,4 +1,4 @@
-//! Before one's own HTTP service: what passes, and how a refusal looks.
+//! The protocol before one's own HTTP service: which requests pass, and how a refusal looks.
 
 use std::{fmt, sync::Arc};
 
@@ -16,40 +16,41 @@ use crate::{
     layer::MaintenanceLayer,
 };
 
-/// Before one's own HTTP service: gates only, refused with a 503; `F` tells which endpoint a request is for.
+/// The protocol before one's own HTTP service: it gates, measures nothing, and refuses with a 503.
 ///
-/// Made by [`MaintenanceLayer::paths`], and with the feature `axum` by `MaintenanceLayer::routes`.
+/// `F` finds the endpoint of a request. [`MaintenanceLayer::paths`] makes the protocol, and with
+/// the feature `axum` also `MaintenanceLayer::routes`.
 #[derive(Clone, Default)]
 pub struct BeforeRoutes<F> {
     find: F,
-    /// Both only if they are not the defaults: a protocol is cloned once a call.
+    /// `None` for the default, as `classes`: a protocol is cloned once per call.
     refusals: Option<Arc<Refusals>>,
     classes: Option<Arc<Classes>>,
 }
 
-/// Tells which of one's own endpoints a request is for.
+/// Finds the endpoint of a request.
 pub(crate) trait Find: Clone {
-    /// The name that the exemptions and classes know it by.
+    /// Returns the name under which the exemptions and the classes list the endpoint.
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r>;
 
-    /// The path that was asked for.
+    /// Returns the path that the client sent.
     fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str;
 }
 
-/// What is known of a request's endpoint.
+/// The known facts about the endpoint of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'r> {
-    /// The router's own pattern for it.
+    /// The pattern that the router matched.
     #[cfg_attr(
         not(feature = "axum"),
-        expect(dead_code, reason = "the seam for routers that say so")
+        expect(dead_code, reason = "only a router that tells its pattern makes it")
     )]
     Route(&'r str),
-    /// The pattern that a router would choose for this path, if it is as we were told.
+    /// The pattern that a router would match for this path, among the routes that the user listed.
     Told { route: &'r str, path: &'r str },
-    /// Its path.
+    /// The path alone.
     Path(&'r str),
-    /// No more than its path: a fallback, or a service with routes of its own. Never exempt.
+    /// A path without a route: a fallback, or a service with routes of its own. Never exempt.
     Unknown(&'r str),
 }
 
@@ -62,15 +63,15 @@ impl<F> BeforeRoutes<F> {
         }
     }
 
-    /// The same with another way to find endpoints.
+    /// Returns the same protocol with another way to find endpoints.
     pub(super) fn with_find(self, find: F) -> Self {
         Self { find, ..self }
     }
 
-    /// Whether the route was given a class.
+    /// Returns whether the route has a class.
     #[cfg_attr(
         not(feature = "axum"),
-        expect(dead_code, reason = "asked only where a router has routes to show")
+        expect(dead_code, reason = "called only for a router that shows its routes")
     )]
     pub(crate) fn lists(&self, pattern: &str) -> bool {
         self.classes
@@ -79,11 +80,11 @@ impl<F> BeforeRoutes<F> {
     }
 }
 
-/// What the request does, by its route's class or its method.
+/// Returns the class of a request, by its route or else by its method.
 fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class {
     match (classes, found) {
         (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
-        // What is listed may be a path, and no route of its own.
+        // A class may be listed for a path that is no route of its own.
         (Some(classes), Found::Told { route, path }) => stricter(
             classes.of_route(route, method),
             classes.of_path(path, method),
@@ -94,7 +95,8 @@ fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class 
 }
 
 impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
-    /// The same view with these refusals: texts, support, page, problem document. Default: [`Refusals::new`].
+    /// Returns the same view with these refusals: texts, support, page, problem document.
+    /// Default: [`Refusals::new`].
     #[must_use]
     pub fn refusing(&self, refusals: Refusals) -> Self {
         let mut protocol = self.protocol().clone();
@@ -102,7 +104,7 @@ impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
         self.view(protocol)
     }
 
-    /// The same view with these route classes. Default: every route follows its method.
+    /// Returns the same view with these route classes. Default: every route follows its method.
     ///
     /// # Errors
     ///
@@ -122,7 +124,7 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         let found = self.find.find(request);
         let class = class(self.classes.as_deref(), found, request.method());
-        // Only what may be repeated without harm probes (RFC 9110, 9.2.1).
+        // Only a request that is safe to repeat may probe (RFC 9110, 9.2.1).
         let may_probe = class == Class::Read;
         let endpoint = match found {
             Found::Route(pattern) | Found::Told { route: pattern, .. } => {

@@ -1,4 +1,4 @@
-//! Before one's own HTTP service where no router says which route it chose.
+//! The view before an HTTP service that does not tell its route: exemption by path pattern.
 
 use std::sync::Arc;
 
@@ -11,13 +11,15 @@ use super::{
 };
 use crate::layer::MaintenanceLayer;
 
-/// Before one's own HTTP service where no router says which route it chose: exempt by path pattern.
+/// The protocol before an HTTP service that does not tell its route: exempt by path pattern.
+///
+/// [`MaintenanceLayer::paths`] makes it.
 pub type Paths = BeforeRoutes<ByPath>;
 
-/// Finds an endpoint by the request's path.
+/// Finds the endpoint of a request by its path.
 #[derive(Debug, Clone, Default)]
 pub struct ByPath {
-    /// All the routes there are, if somebody said so.
+    /// All the routes, if the user listed them.
     known: Option<Arc<Known>>,
 }
 
@@ -51,16 +53,20 @@ impl Find for ByPath {
 }
 
 impl<P> MaintenanceLayer<P> {
-    /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
+    /// Returns a view before an HTTP service of your own that is not an axum router: exempt by
+    /// path, refused with a 503. Before an axum router use `routes()`, which asks the router.
     ///
-    /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
-    /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
+    /// An ambiguous path is not exempt. A path is ambiguous if it has dot segments, `//`, `;` or
+    /// `\`; if one of `. / \ ; ? # %` or a control character is percent-encoded; if it has overlong
+    /// UTF-8; or if a `%` begins no escape.
     ///
-    /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
-    /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
-    /// Tell it of all routes by [`knowing`](MaintenanceLayer::knowing). Where an axum router stands, `routes()` knows by itself.
+    /// The view knows its exemptions but not your routes. If another route overlaps with an exempt
+    /// pattern, both are exempt: with `/invoices/{id}` exempt, your `/invoices/export` is exempt
+    /// too, although a router would prefer the latter route. List all routes by
+    /// [`knowing`](MaintenanceLayer::knowing) to avoid this.
     ///
-    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
+    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the
+    /// options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(BeforeRoutes::new(ByPath::default()))
@@ -68,13 +74,15 @@ impl<P> MaintenanceLayer<P> {
 }
 
 impl MaintenanceLayer<Paths> {
-    /// The same view, told of all the routes that stand behind it, in the router's pattern syntax. Default: it knows the exemptions alone, and
-    /// where a route overlaps with an exempt pattern, both are exempt.
+    /// Returns the same view with a list of all the routes behind it, in the router's pattern
+    /// syntax. Default: the view knows the exemptions alone, and a route that overlaps with an
+    /// exempt pattern is exempt too.
     ///
-    /// A path belongs to the route that a router would choose, the most specific one. Exempt is what belongs to a
-    /// route that is listed as exempt, written the same in both places; what belongs to none is never exempt, nor is what belongs to
-    /// another route for a router that reads paths leniently: percent-encoded, in other case, with a slash at their end. A class is
-    /// the route's or what is listed for such a path, whichever is stricter.
+    /// A path belongs to the most specific route that matches it, as for a router. The request is
+    /// exempt if that route is listed as exempt, spelled the same in both places. It is not exempt
+    /// if the path belongs to no route, or if a lenient router could choose another route for it:
+    /// one that decodes percent-encoding, ignores case, or ignores a slash at the end. The class of
+    /// the request is that of the route or that listed for the path, whichever is stricter.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -84,9 +92,11 @@ impl MaintenanceLayer<Paths> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::builder("zuora")
-    ///     .exempt(Exemption::route("/invoices/{id}", "customers may always see what they owe"))
+    ///     .exempt(Exemption::route("/invoices/{id}", "customers may see what they owe"))
     ///     .build()?;
-    /// let ours = service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(String::new())));
+    /// let ours = service_fn(async |_: Request<()>| {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    /// });
     /// let gated = layer.paths().knowing(["/invoices/{id}", "/invoices/export"])?.layer(ours);
     ///
     /// layer.handle().engage(Hold::new("on-call", "drill"))?;
@@ -99,7 +109,7 @@ impl MaintenanceLayer<Paths> {
     ///
     /// # Errors
     ///
-    /// If a pattern is not valid, or two of them take the same paths, for a router that reads leniently at least.
+    /// If a pattern is invalid, or two patterns match the same paths, if only for a lenient router.
     pub fn knowing(
         &self,
         routes: impl IntoIterator<Item = &'static str>,

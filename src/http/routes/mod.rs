@@ -1,4 +1,8 @@
-//! Before one's own HTTP service: which endpoint a request is for, what it does, and what passes.
+//! The views before one's own HTTP service, which gate and measure nothing.
+//!
+//! From bottom to top: `path_ambiguity` and `path_pattern` match paths, `route_classes` gives
+//! routes a class, `before_routes` is the protocol, and `by_path` and `axum` find the endpoint of a
+//! request.
 
 #[cfg(feature = "axum")]
 pub(crate) mod axum;

@@ -1,17 +1,19 @@
-//! Paths that two parts of a stack might read differently.
+//! Paths that two parts of a stack may interpret differently.
 
-/// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
+/// Returns whether two parts of a stack may interpret the path differently.
+///
+/// An ambiguous path is never exempt.
 #[inline]
 pub(in crate::http) fn is_ambiguous(path: &str) -> bool {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return true; // `*`, or the authority of a CONNECT
     }
-    // Nearly every path is plain, and every call with an exemption by path comes through here.
+    // Every call with an exemption by path is checked here, and nearly every path is plain.
     !is_plain(bytes) && is_ambiguous_somewhere(path)
 }
 
-/// The same, of every byte.
+/// Returns the same, by a look at every byte.
 #[inline(never)]
 fn is_ambiguous_somewhere(path: &str) -> bool {
     let bytes = path.as_bytes();
@@ -32,10 +34,11 @@ fn is_ambiguous_somewhere(path: &str) -> bool {
     has_escapes && has_odd_escape(path)
 }
 
-/// As many bytes as processors compare at once.
+/// The number of bytes that [`is_plain`] compares in one step.
 const AT_ONCE: usize = 16;
 
-/// Whether nothing in the path could make it ambiguous: no byte that has a meaning but `/`, and no two of those together.
+/// Returns whether the path is certainly not ambiguous: it has no byte with a meaning other than
+/// `/`, and no two slashes together.
 #[inline]
 fn is_plain(path: &[u8]) -> bool {
     let mut padded = [b'a'; AT_ONCE + 1];
@@ -48,7 +51,7 @@ fn is_plain(path: &[u8]) -> bool {
     let [first, after @ ..] = path else {
         return true;
     };
-    // Each byte with the one before it.
+    // Each byte is compared together with the byte before it.
     let before = &path[..after.len()];
     let mut odd = [is_odd(*first); AT_ONCE];
     let mut look = |after: &[u8; AT_ONCE], before: &[u8; AT_ONCE]| {
@@ -59,29 +62,30 @@ fn is_plain(path: &[u8]) -> bool {
     for (after, before) in after.as_chunks().0.iter().zip(before.as_chunks().0) {
         look(after, before);
     }
-    // The last ones overlap with what they follow.
+    // The last chunk overlaps with the chunk before it.
     if let (Some(after), Some(before)) = (after.last_chunk(), before.last_chunk()) {
         look(after, before);
     }
     !odd.into_iter().fold(false, |any, odd| any | odd)
 }
 
-/// Whether a byte might make a path ambiguous by itself.
+/// Returns whether a byte by itself may make a path ambiguous.
 #[inline]
 fn is_odd(byte: u8) -> bool {
-    // Without a branch in it.
+    // `|` and not `||`: no branch per byte.
     (byte == b';') | (byte == b'\\') | (byte == 0) | (byte == b'%') | (byte == b'.')
 }
 
-/// The same, after this one: two slashes together do it as well.
+/// Returns the same for a byte after `before`: two slashes together are ambiguous too.
 #[inline]
 fn is_odd_after(byte: u8, before: u8) -> bool {
     is_odd(byte) | ((byte == b'/') & (before == b'/'))
 }
 
-/// Whether something stands percent-encoded that another part of a stack might act upon once it has
-/// decoded it: a separator, another `%`, a control character, an overlong form of such a one; or
-/// whether a `%` begins no escape, which each part mends in its own way.
+/// Returns whether the path has an escape that two parts of a stack may interpret differently.
+///
+/// Such an escape decodes to a separator, to `%`, to a control character, or to an overlong form of
+/// one of them. A `%` that begins no escape counts too, because parts repair it in different ways.
 fn has_odd_escape(path: &str) -> bool {
     let mut before = None;
     path.split('%').skip(1).any(|after| {
@@ -90,7 +94,7 @@ fn has_odd_escape(path: &str) -> bool {
         };
         let odd = match byte {
             b'.' | b'/' | b'\\' | b';' | b'%' | b'?' | b'#' => true,
-            // UTF-8 never has these two; lenient decoders take %c0%af for a slash.
+            // These two never occur in UTF-8. Lenient decoders read %c0%af as a slash.
             0xc0 | 0xc1 => true,
             0x80..0xa0 if before == Some(0xe0) => true,
             0x80..0x90 if before == Some(0xf0) => true,
@@ -118,7 +122,7 @@ mod tests {
     proptest! {
         #![proptest_config(cases(2_000))]
 
-        /// What the quick look lets pass, the thorough one lets pass.
+        /// A path that passes the quick check passes the thorough one.
         #[test]
         fn a_plain_path_is_not_ambiguous(path in "/([a-z/.;%\\\\\\x00]|/[a-z]{1,9}|%2[eEfF])*") {
             if is_plain(path.as_bytes()) {
@@ -134,7 +138,7 @@ mod tests {
         }
         for odd in ["/a.b", "//", "/a//b", "/%41", "/;", "/\\", "/\0"] {
             assert!(!is_plain(odd.as_bytes()), "{odd}");
-            // Wherever it stands, however long the path is.
+            // At every position, in paths of many lengths.
             for (before, after) in
                 (0..40).flat_map(|before| (0..40).map(move |after| (before, after)))
             {

@@ -1,4 +1,4 @@
-//! Path patterns in the router's own syntax.
+//! Path patterns in the syntax of the router, and exemption by them.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,11 @@ use crate::{
     facts::endpoint::Placement,
 };
 
-/// Finds the pattern a path matches.
+/// Finds the pattern that a path matches.
 #[derive(Debug)]
 pub(in crate::http) struct Matcher(matchit::Router<usize>);
 
-/// A pattern that the router would not take, and why.
+/// A pattern that the router would reject, with its reason.
 #[derive(Debug)]
 pub(in crate::http) struct BadPattern {
     pub(in crate::http) pattern: String,
@@ -49,11 +49,11 @@ impl Matcher {
         Ok(Self(router))
     }
 
-    /// The number of the pattern that `path` matches; none if it is ambiguous.
+    /// Returns the number of the pattern that `path` matches. An ambiguous path matches none.
     #[inline]
     pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let found = self.0.at(path).ok()?;
-        // Asked only then: most paths match nothing.
+        // Checked last: most paths match no pattern.
         (!is_ambiguous(path)).then_some(*found.value)
     }
 }
@@ -66,27 +66,29 @@ pub(in crate::http) fn compile(
 }
 
 impl Exemption {
-    /// Exempts one of our own routes, written as the router writes it: `/billing/invoices/{id}`.
+    /// Exempts a route of your own, in the syntax of the router: `/billing/invoices/{id}`.
     #[must_use]
     pub fn route(pattern: &str, why: &str) -> Self {
         Self::pattern(Placement::BeforeRoutes, pattern, why, compile)
     }
 
-    /// Exempts calls to paths of the partner, in the router's pattern syntax: `/v1/invoices/{id}`.
+    /// Exempts calls to paths of the partner, in the syntax of the router: `/v1/invoices/{id}`.
     #[must_use]
     pub fn http_call(pattern: &str, why: &str) -> Self {
         Self::pattern(Placement::AroundCalls, pattern, why, compile)
     }
 }
 
-/// Numbered patterns, for who must know which one is meant whoever reads the path.
+/// Numbered patterns that are matched both strictly and leniently.
+///
+/// A path matches only if both readings choose the same pattern.
 #[derive(Debug)]
 pub(in crate::http) struct Readings {
-    /// By the number of a pattern.
+    /// The patterns as they are, by their numbers.
     strict: Matcher,
-    /// As [`fold`] leaves them, by their place in `spellings`.
+    /// The folded patterns (see [`fold`]), by their index in `spellings`.
     lenient: Matcher,
-    /// The numbers of the patterns that are alike: `/a` and `/A/` are two, and one for who reads leniently.
+    /// The numbers of the patterns that fold to the same one, such as `/a` and `/A/`.
     spellings: Vec<Vec<usize>>,
 }
 
@@ -115,7 +117,9 @@ impl Readings {
         })
     }
 
-    /// The number of the pattern that `path` matches; none if it is ambiguous, or who reads leniently would choose another.
+    /// Returns the number of the pattern that `path` matches.
+    ///
+    /// It is `None` if the path is ambiguous, or if a lenient reader would choose another pattern.
     pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let number = self.strict.find(path)?;
         let alike = &self.spellings[self.lenient.find(&fold(path))?];
@@ -123,9 +127,9 @@ impl Readings {
     }
 }
 
-/// A pattern without the names of its parameters, which tell none from another.
+/// Returns a pattern without the names of its parameters, which do not distinguish patterns.
 fn unnamed(pattern: &str) -> String {
-    // Two braces are one that stands for itself.
+    // Two braces are an escaped brace.
     let pattern = pattern.replace("{{", "\0").replace("}}", "\u{1}");
     let mut unnamed = String::with_capacity(pattern.len());
     let mut within = false;
@@ -139,7 +143,8 @@ fn unnamed(pattern: &str) -> String {
     unnamed
 }
 
-/// A path, or a pattern, as one who reads leniently takes it.
+/// Returns a path or a pattern as a lenient reader takes it: decoded, in lower case, without a
+/// slash or white space at the end.
 pub(in crate::http) fn fold(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
@@ -196,13 +201,13 @@ mod tests {
             "/health/x%23",
             "/health/x%0d%0a",
             "/health/%7f",
-            // No escapes, and what becomes of them after two rounds of decoding.
+            // Invalid escapes, and escapes that are decoded twice.
             "/health/%",
             "/health/%2",
             "/health/%+f",
             "/health/%u002f",
             "/health/%%32%65",
-            // Overlong UTF-8: `.` and `/` for a decoder that does not mind.
+            // Overlong UTF-8: `.` and `/` for a lenient decoder.
             "/health/%c0%ae",
             "/health/x%C1%9Cy",
             "/health/%e0%80%af",
