@@ -1,13 +1,13 @@
-//! Maintenance that is to come, as customers are told.
+//! The announcement of planned maintenance.
 
 use std::time::SystemTime;
 
 use crate::http::refusal::RefusalsError;
 
-/// How long an announcement may be, in bytes.
+/// The longest text of an announcement, in bytes.
 const LONGEST_TEXT: usize = 2048;
 
-/// Maintenance that is to come, as customers are told.
+/// An announcement of planned maintenance for customers.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// What is to come, in 1 to 2048 bytes.
+    /// Returns an announcement with a text of 1 to 2048 bytes.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Announcement {
         })
     }
 
-    /// When it begins. Default: nothing is said.
+    /// Sets when the maintenance begins. Default: no time is shown.
     pub fn starting(self, at: SystemTime) -> Self {
         Self {
             starts: Some(at),
@@ -59,7 +59,8 @@ impl Announcement {
         }
     }
 
-    /// When it is expected to end; from then on it is not shown any more. Default: until it is withdrawn.
+    /// Sets when the maintenance is expected to end. From then on the announcement is not shown.
+    /// Default: it is shown until it is withdrawn.
     pub fn ending(self, at: SystemTime) -> Self {
         Self {
             ends: Some(at),

@@ -1,7 +1,8 @@
-//! The notice within the product: before and during maintenance, where the product stays usable.
+//! The notice within a product that stays usable, before and during maintenance.
 //!
-//! A page that replaces everything is wrong where one component is down and its siblings work: a chat goes on
-//! while billing rests. There a small script asks a small endpoint, and shows a banner.
+//! A page that replaces the whole product is wrong if one component is unavailable and others work:
+//! the chat goes on while billing is in maintenance. There a small script polls a small endpoint
+//! and shows a banner.
 
 mod announcement;
 mod notice_json;

@@ -1,4 +1,4 @@
-//! What the product shows of maintenance, and the endpoint that says it in JSON.
+//! The notices of a layer, and the endpoint that serves them as JSON.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -22,9 +22,9 @@ use crate::{
     operator::handle::MaintenanceHandle,
 };
 
-/// What the product shows of maintenance: a small JSON endpoint, and a script that shows a banner.
+/// The notice that a product shows: a JSON endpoint, and a script that shows a banner.
 ///
-/// Serve both where the gate does not stand (outside the layer, or as exempt routes):
+/// Serve both where the gate does not refuse them: outside the layer, or as exempt routes.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -50,7 +50,8 @@ use crate::{
 /// assert_eq!(state().await?["state"], "serving");
 ///
 /// notices.announce(Announcement::new("Invoices move tonight.")?);
-/// assert_eq!(state().await?["notice"]["text"], "Maintenance of Billing is planned. Invoices move tonight.");
+/// let text = "Maintenance of Billing is planned. Invoices move tonight.";
+/// assert_eq!(state().await?["notice"]["text"], text);
 ///
 /// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
 /// assert_eq!(state().await?["state"], "read_only");
@@ -58,18 +59,19 @@ use crate::{
 /// # }
 /// ```
 ///
-/// The script lets the banner be hidden, tells screen readers politely, needs no inline style or script of your
-/// `Content-Security-Policy`, and dispatches a `maintenance` event on `document` whenever the state changes (its `detail`
-/// is the JSON), so that a product can grey what would be refused. The JSON:
+/// The banner has a button that hides it, and screen readers announce it politely. The script works
+/// under a `Content-Security-Policy` without inline styles and scripts. When the state changes it
+/// dispatches a `maintenance` event on `document` with the JSON as its `detail`: a product can use it to
+/// disable what would be refused.
 ///
 /// | member | value |
 /// |---|---|
 /// | `state` | `serving`, `announced`, `read_only`, `maintenance` |
 /// | `component`, `generation` | as on the page |
-/// | `notice` | `null` while there is nothing to say; otherwise `text`, and as far as known `since`, `starts`, `ends` |
-/// | `status_url` | where people read more, or `null` |
+/// | `notice` | `null`, or `text` with those of `since`, `starts`, `ends` that are known |
+/// | `status_url` | the address of a status page, or `null` |
 /// | `hide` | the label of the button that hides the banner |
-/// | `check_after_seconds` | when to ask again: between 15 and 45, drawn anew each time |
+/// | `check_after_seconds` | the time until the next poll: 15 to 45, drawn anew each time |
 #[derive(Clone)]
 pub struct Notices {
     handle: MaintenanceHandle,
@@ -78,7 +80,9 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Notices of what the handle sees, with the texts and languages of `refusals`. Clones share the announcement.
+    /// Returns notices for the state of `handle`, with the texts and languages of `refusals`.
+    ///
+    /// Clones share the announcement.
     #[must_use]
     pub fn new(handle: &MaintenanceHandle, refusals: &Refusals) -> Self {
         Self {
@@ -88,23 +92,27 @@ impl Notices {
         }
     }
 
-    /// Shows this from now on, in place of what was announced before. It announces only: nothing begins by itself.
+    /// Shows this announcement from now on, in place of any earlier one. It does not schedule
+    /// maintenance.
     pub fn announce(&self, announcement: Announcement) {
         self.announced.store(Some(Arc::new(announcement)));
     }
 
-    /// Ends what was announced.
+    /// Ends the announcement.
     pub fn withdraw(&self) {
         self.announced.store(None);
     }
 
-    /// The endpoint that says in JSON what there is to show.
+    /// Returns the endpoint that serves the notice as JSON.
     #[must_use]
     pub fn json(&self) -> NoticeJson {
         NoticeJson(self.clone())
     }
 
-    /// The script that shows it; it asks for `notice.json` beside itself, or for what its `data-url` says.
+    /// Returns the endpoint that serves the script.
+    ///
+    /// The script polls `notice.json` in its own folder, or the address in its `data-url`
+    /// attribute.
     #[must_use]
     pub fn script(&self) -> NoticeScript {
         NoticeScript {}
@@ -142,7 +150,7 @@ impl Notices {
     }
 }
 
-/// What there is to show.
+/// The state that the JSON shows.
 #[derive(Debug, Clone, Copy)]
 enum State {
     Serving,
@@ -220,7 +228,7 @@ impl fmt::Debug for Notices {
     }
 }
 
-/// Says in JSON what there is to show; made by [`Notices::json`].
+/// An endpoint that serves the notice as JSON. [`Notices::json`] makes it.
 #[derive(Debug, Clone)]
 pub struct NoticeJson(Notices);
 

@@ -1,4 +1,4 @@
-//! The script that shows the banner.
+//! The endpoint that serves the script of the banner.
 
 use http::{Response, request};
 
@@ -6,10 +6,11 @@ use super::script_response::script;
 use crate::http::always_ready::always_ready;
 
 const SCRIPT: &str = include_str!("notice.js");
-/// Changes with the script: the version of the crate.
+/// The entity-tag of the script: the version of the crate, because the script changes only with it.
 const SCRIPT_TAG: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 
-/// Serves the script that shows the banner; made by [`Notices::script`].
+/// An endpoint that serves the script of the banner. [`Notices::script`](super::Notices::script)
+/// makes it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NoticeScript {}

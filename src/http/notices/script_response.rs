@@ -1,4 +1,4 @@
-//! A script served from memory, with an entity-tag.
+//! The response that serves a script from memory.
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -7,7 +7,7 @@ use http::{
 
 use crate::http::cache_bust::is_known;
 
-/// A script, or that it has not changed.
+/// Returns a response with the script, or a 304 if the client knows the script by its entity-tag.
 pub(in crate::http) fn script(
     headers: &HeaderMap,
     text: &str,
