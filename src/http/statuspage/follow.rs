@@ -1,4 +1,4 @@
-//! Reading a status page again and again, and noting what it says.
+//! The task that reads a status page at intervals and notes what it says.
 
 use http::{Request, Response};
 use http_body::Body;
@@ -11,33 +11,38 @@ use super::{
 };
 use crate::operator::{handle::MaintenanceHandle, partner_feed::Notes};
 
-/// For how many intervals a word is fresh.
+/// The number of intervals after which a report is stale.
 const FRESH_INTERVALS: u32 = 5;
 
 impl MaintenanceHandle {
-    /// A future that reads the partner's public status page again and again, and notes what it
-    /// [says](Self::partner_says). Spawn it; it ends by itself when no layer, service or handle is left.
+    /// Returns a future that reads the partner's public status page at intervals and notes its
+    /// [report](Self::partner_says). Spawn it: it ends when no layer, service or handle is left.
     ///
-    /// It asks for `/api/v2/status.json`, soon and then every [interval](Statuspage::with_interval).
-    /// With `If-None-Match`: an answer 304 confirms the last word. What cannot be read (no connection, no
-    /// 200, no end within the timeout, more than 64 KiB, not what Statuspage writes) is noted as
-    /// [unreadable](Self::partner_unreadable), and asked for ever less often, down to once in 15 min;
-    /// a `Retry-After` of the page is heeded up to that, and lengthened by up to a fifth: all replicas are told the same.
+    /// It requests `/api/v2/status.json`, first after a short pause and then at each
+    /// [interval](Statuspage::with_interval). The requests have an `If-None-Match`, and an answer
+    /// 304 confirms the last report.
     ///
-    /// It is shown and decides nothing: neither a page that says "critical" nor one that cannot be read
-    /// trips or refuses anything.
+    /// A reading fails if there is no connection, no 200, no end within the timeout, a body of more
+    /// than 64 KiB, or a body in another format. A failed reading is noted as
+    /// [unreadable](Self::partner_unreadable), and the pauses grow up to 15 min. A `Retry-After` of
+    /// the page is respected up to that length, and lengthened by up to a fifth, because all
+    /// replicas get the same value.
+    ///
+    /// The report is shown and decides nothing. A page that says "critical", and a page that cannot
+    /// be read, neither trip the layer nor refuse a call.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends a reading under way. The last word stays, and ages.
+    /// Dropping the future cancels a reading in progress. The last report stays and becomes stale.
     ///
     /// # Errors
     ///
-    /// If the URL is not that of a page, the interval is shorter than 5 s, or the timeout is zero.
+    /// If the URL is not that of a status page, the interval is shorter than 5 s, or the timeout is
+    /// zero.
     ///
     /// # Panics
     ///
-    /// The future: if the client panics, or outside a tokio runtime with time enabled.
+    /// The future panics if the client panics, or outside a tokio runtime with time enabled.
     ///
     /// # Examples
     ///
@@ -51,10 +56,10 @@ impl MaintenanceHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::new("zuora");
     /// let handle = layer.handle();
-    /// // Somewhere hyper-util's `Client` with TLS; here a page that is always the same.
+    /// // In production this is the `Client` of hyper-util with TLS. Here the page never changes.
     /// let client = service_fn(async |request: Request<Empty<&[u8]>>| {
     ///     assert_eq!(request.uri(), "https://status.zuora.com/api/v2/status.json");
-    ///     let page = r#"{"status": {"indicator": "critical", "description": "Major System Outage"}}"#;
+    ///     let page = r#"{"status": {"indicator": "critical", "description": "Major Outage"}}"#;
     ///     Ok::<_, std::io::Error>(Response::new(Full::new(page.as_bytes())))
     /// });
     /// let page = Statuspage::new(client, "https://status.zuora.com");

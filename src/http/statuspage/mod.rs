@@ -1,7 +1,11 @@
-//! The partner's public status page, read as what the partner says of itself.
+//! The partner's public status page, which shows what the partner says about itself.
 //!
-//! Most partners have theirs from Statuspage, or speak its dialect, version 2. The page is shown beside
-//! what was measured and decides nothing; so whatever goes wrong with it is a line in the status.
+//! Most partners use Statuspage or a service with the same API, version 2. The page is shown beside
+//! the measurements and decides nothing. Any error in reading it is therefore only a line in the
+//! status.
+//!
+//! `settings` describes the page, `page` parses it, `read` makes one reading, `pauses` computes the
+//! time between readings, and `follow` repeats them.
 
 mod follow;
 mod page;

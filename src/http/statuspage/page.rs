@@ -1,4 +1,4 @@
-//! What a status page says, read from the JSON that Statuspage serves.
+//! The JSON of a status page, as Statuspage serves it.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::facts::partner_word::{Indicator, PartnerSays};
 
-/// What `status.json` says.
+/// Parses the body of `status.json`.
 pub(super) fn parse(body: &[u8]) -> Result<PartnerSays, String> {
     let page: Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
@@ -20,7 +20,7 @@ pub(super) fn parse(body: &[u8]) -> Result<PartnerSays, String> {
     let indicator = Indicator::from_word(word)
         .ok_or_else(|| format!("`/status/indicator` is not {words}: {word:?}"))?;
     let says = PartnerSays::new(indicator, field("/status/description", "text")?);
-    // Nice to have: a page without it, or with it in another form, is read all the same.
+    // Optional: a page without it, or with it in another format, is valid.
     let changed = page.pointer("/page/updated_at").and_then(Value::as_str);
     Ok(match changed.and_then(instant) {
         Some(at) => says.changed_at(at),
@@ -28,7 +28,8 @@ pub(super) fn parse(body: &[u8]) -> Result<PartnerSays, String> {
     })
 }
 
-/// A time as Statuspage writes it: RFC 3339 in the page's own time zone, `2024-07-31T13:57:12.345-07:00`.
+/// Parses a time as Statuspage writes it: RFC 3339 in the time zone of the page, such as
+/// `2024-07-31T13:57:12.345-07:00`.
 fn instant(text: &str) -> Option<SystemTime> {
     let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
     let (sign, offset) = match offset.as_bytes()[0] {
@@ -47,7 +48,7 @@ fn instant(text: &str) -> Option<SystemTime> {
     }
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let offset = Duration::from_secs((hours * 60 + minutes) * 60);
-    // East of Greenwich clocks are ahead.
+    // A positive offset means that local time is ahead of UTC.
     if sign > 0 {
         local.checked_sub(offset)
     } else {
@@ -62,10 +63,10 @@ mod tests {
     use super::*;
     use crate::base::property_cases::cases;
 
-    /// As status pages of Statuspage answer it.
+    /// The answer of a status page of Statuspage.
     const PAGE: &str = r#"{
-        "page": {"id": "x", "name": "Zuora", "url": "https://status.zuora.com", "time_zone": "America/Los_Angeles",
-                 "updated_at": "2024-07-31T13:57:12.345-07:00"},
+        "page": {"id": "x", "name": "Zuora", "url": "https://status.zuora.com",
+                 "time_zone": "America/Los_Angeles", "updated_at": "2024-07-31T13:57:12.345-07:00"},
         "status": {"indicator": "major", "description": "Partial System Outage"}}"#;
 
     #[test]

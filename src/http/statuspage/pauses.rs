@@ -1,4 +1,4 @@
-//! How long to wait before the next reading of a status page.
+//! The pauses between the readings of a status page.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use tower::util::rng::Rng;
 
 use crate::base::jitter::{Seeded, jittered, scaled, seeded};
 
-/// A page that fails is asked ever less often, down to this, or to the interval if that is longer.
+/// The longest pause after failed readings, unless the interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
-/// By how much a pause is longer or shorter, so that replicas do not ask in step.
+/// The share by which a pause may be longer or shorter, so that replicas do not read at the same
+/// time.
 const JITTER: f64 = 0.2;
 
-/// How long to wait before the next reading.
+/// Computes the pauses between readings.
 pub(super) struct Pauses {
     interval: Duration,
-    /// Errors in a row.
+    /// The number of failed readings in a row.
     failures: u32,
     random: Seeded,
 }
@@ -45,7 +46,7 @@ impl Pauses {
         self.failures = self.failures.saturating_add(1);
         let pause = self.interval.saturating_mul(growth).min(longest);
         let asked = asked.unwrap_or_default().min(longest);
-        // Never earlier than asked.
+        // Never shorter than the page asks for.
         let asked = scaled(asked, 1.0 + JITTER * self.random.next_f64());
         jittered(pause, JITTER, &mut self.random).max(asked)
     }

@@ -1,4 +1,4 @@
-//! One reading of a status page after the other.
+//! One reading of a status page.
 
 use std::{error::Error as StdError, future::poll_fn, pin::pin, time::Duration};
 
@@ -13,25 +13,25 @@ use tower::{BoxError, Service, ServiceExt};
 use super::page::parse;
 use crate::{base::clock::Clock, facts::partner_word::PartnerSays, http::calls::retry_after};
 
-/// More than any summary needs; a real one has 300 bytes.
+/// The longest body. A real one has 300 bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 
 const AGENT: &str = concat!("tower-maintenance/", env!("CARGO_PKG_VERSION"));
 
-/// Reads the page once more each time.
+/// Reads the page, and keeps the last report.
 pub(super) struct Reader<S> {
     client: S,
     uri: Uri,
     timeout: Duration,
     fresh_for: Duration,
-    /// The last word, and the tag of the answer that bore it.
+    /// The last report, and the entity-tag of its answer.
     last: Option<(HeaderValue, PartnerSays)>,
 }
 
-/// Why there is no word.
+/// A failed reading.
 pub(super) struct Unread {
     pub(super) why: String,
-    /// For how long the page asked to be left alone.
+    /// The wait that the page asks for.
     pub(super) asked: Option<Duration>,
 }
 
@@ -88,7 +88,7 @@ impl<S> Reader<S> {
             (StatusCode::NOT_MODIFIED, Some((_, says))) => return Ok(says.clone()),
             (status, _) => {
                 let hint = if head.headers.contains_key(LOCATION) {
-                    "; give the address it leads to, or a client that follows"
+                    "; use the address of the redirect, or a client that follows redirects"
                 } else {
                     ""
                 };
@@ -107,7 +107,8 @@ impl<S> Reader<S> {
     }
 }
 
-/// An error of the client with all that lies beneath it: the outermost alone rarely says why.
+/// Returns an error of the client with the chain of its sources. The outermost error rarely tells
+/// the cause.
 fn failed(error: impl Into<BoxError>) -> Unread {
     let error = error.into();
     let mut why = error.to_string();

@@ -1,4 +1,4 @@
-//! Which status page is read, and how often.
+//! The address of a status page, and how often it is read.
 
 use std::{fmt, time::Duration};
 
@@ -6,15 +6,17 @@ use http::{Uri, uri::Scheme};
 
 use crate::base::{moment::Span, one_line::OneLine};
 
-/// Below this a page is hammered: it is somebody else's, and cached for longer anyway.
+/// The shortest interval. The page belongs to another company, and its cache lives longer than
+/// this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 
 const PATH: &str = "/api/v2/status.json";
 
-/// A partner's status page that speaks Statuspage's API, version 2, for [`MaintenanceHandle::follow_statuspage`].
+/// A partner's status page with the API of Statuspage, version 2.
 ///
-/// The client is any tower service that takes HTTP requests; TLS is its matter, and so is following
-/// redirects. It must not stand behind the layer.
+/// [`MaintenanceHandle::follow_statuspage`](crate::MaintenanceHandle::follow_statuspage) reads it.
+/// The client is any tower service that takes HTTP requests; TLS and redirects are up to the
+/// client. It must not be behind the layer, which would refuse its requests during maintenance.
 #[derive(Clone)]
 #[must_use = "a page is not read until `follow_statuspage`"]
 pub struct Statuspage<S> {
@@ -26,7 +28,7 @@ pub struct Statuspage<S> {
 }
 
 impl<S> Statuspage<S> {
-    /// The page at `url`, as `https://status.zuora.com`, without the API's path.
+    /// Returns the page at `url`, such as `https://status.zuora.com`, without the path of the API.
     pub fn new(client: S, url: impl Into<String>) -> Self {
         Self {
             client,
@@ -37,21 +39,23 @@ impl<S> Statuspage<S> {
         }
     }
 
-    /// Sets how often it is read, at least every 5 s. Default: 60 s, as status pages are cached for about that long.
+    /// Sets the interval between readings, at least 5 s. Default: 60 s, because status pages are
+    /// cached for about that long.
     ///
-    /// Each pause is up to a fifth longer or shorter, and the first reading comes after up to a fifth of an interval (12 s by
-    /// default): replicas that start together do not ask together. A word is stale after five intervals.
+    /// Each pause is up to a fifth longer or shorter. The first reading comes after up to a fifth
+    /// of an interval (12 s by default), so that replicas that start together do not read together.
+    /// A report is stale after five intervals.
     pub fn with_interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
 
-    /// Sets how long one reading may take, from the client's readiness to the end of the body.
-    /// Default: 10 s, as nobody waits for it.
+    /// Sets the time limit of one reading, from waiting for the client's readiness to the end of
+    /// the body. Default: 10 s, because no caller waits for it.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Makes the jitter the same in every run. Default: another one each time.
+    /// Sets the seed of the jitter, which makes every run the same. Default: a random seed.
     pub fn with_seed(self, seed: u64) -> Self {
         Self {
             seed: Some(seed),
@@ -84,7 +88,9 @@ impl<S> Statuspage<S> {
             return Err(invalid("it does not begin with `https://` or `http://`"));
         }
         if page.authority().is_none_or(|it| it.as_str().contains('@')) {
-            return Err(invalid("it names a user, and would be shown in the status"));
+            return Err(invalid(
+                "it has a user name or a password, which the status would show",
+            ));
         }
         if page.query().is_some() || self.url.contains('#') {
             return Err(invalid("it has a query or a fragment"));
@@ -105,10 +111,11 @@ impl<S> fmt::Debug for Statuspage<S> {
     }
 }
 
-/// A URL without what may be a secret: who it names, and what it asks.
+/// Returns a URL without the parts that may be secret: the user, the password, the query and the
+/// fragment.
 ///
-/// By hand, as it is for what no parser takes: a password may bear any of `/`, `?`, `#` and `@` unescaped, so everything
-/// up to the last `@` goes, wherever that stands.
+/// No URL parser is used, because the URL may be invalid: a password may contain `/`, `?`, `#` and
+/// `@` unescaped. Everything before the last `@` is therefore removed, wherever the `@` is.
 fn redacted(url: &str) -> String {
     let (user, rest) = match url.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
@@ -128,28 +135,32 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// A status page that cannot be followed as it is described.
+/// The settings of a status page are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatuspageError {
-    /// The URL is not that of a page.
-    #[error("the status page's url `{}` is not like `https://status.example.com`: {}", OneLine(.url), OneLine(.why))]
+    /// The URL is not that of a status page.
+    #[error(
+        "the status page's url `{}` is not like `https://status.example.com`: {}",
+        OneLine(.url),
+        OneLine(.why)
+    )]
     #[non_exhaustive]
     Url {
-        /// The URL; who it names and what it asks are written as `***`.
+        /// The URL. The user, the password, the query and the fragment are replaced by `***`.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// A span is too short.
+    /// A time span is too short.
     #[error("the status page's {field} is {value}: allowed is {allowed}")]
     #[non_exhaustive]
     TooShort {
-        /// Which span: `interval` or `timeout`.
+        /// The name of the span: `interval` or `timeout`.
         field: &'static str,
-        /// How long it is.
+        /// The length of the span.
         value: String,
-        /// What would be allowed.
+        /// The allowed range.
         allowed: &'static str,
     },
 }
