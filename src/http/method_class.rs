@@ -1,10 +1,10 @@
-//! What a request does, as far as its method tells.
+//! The class of a request, as far as its method tells.
 
 use http::Method;
 
 use crate::facts::endpoint::Class;
 
-/// What a method says by itself: only the safe ones read (RFC 9110, 9.2.1).
+/// Returns the class of a method: the safe ones read (RFC 9110, 9.2.1), all others write.
 pub(crate) fn by_method(method: &Method) -> Class {
     if method.is_safe() {
         Class::Read
