@@ -342,11 +342,22 @@ mod tests {
         ] {
             assert_eq!(of(path, Method::GET), Class::Never, "{path}");
         }
-        // A spelling does not turn one route into another that overlaps with it.
+        // A POST in another spelling does not read because a listed route does.
+        assert_eq!(of("/search", Method::POST), Class::Read);
+        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
+        // A path that resembles no listed route follows its method, with or without escapes.
+        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
+            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
+            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_turns_a_route_into_another_that_overlaps_with_it() {
         let given = RouteClasses::new()
             .read("/search/{what}")
             .never("/search/purge");
-        let overlapping = self::classes(given);
+        let overlapping = classes(given);
         for path in ["/search/purge", "/search/%70urge", "/search/Purge"] {
             assert_eq!(
                 overlapping.of_path(path, &Method::POST),
@@ -358,21 +369,16 @@ mod tests {
             overlapping.of_path("/search/prices", &Method::POST),
             Class::Read
         );
-        // Two patterns that differ only in case are two routes.
+    }
+
+    #[test]
+    fn two_patterns_that_differ_only_in_case_are_two_routes() {
         let given = RouteClasses::new()
             .never("/rest/{*path}")
             .read("/rest/Prices");
-        let apart = self::classes(given);
+        let apart = classes(given);
         assert_eq!(apart.of_path("/rest/Prices", &Method::POST), Class::Read);
         assert_eq!(apart.of_path("/rest/prices", &Method::POST), Class::Never);
-        // A POST in another spelling does not read because a listed route does.
-        assert_eq!(of("/search", Method::POST), Class::Read);
-        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
-        // A path that resembles no listed route follows its method, with or without escapes.
-        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
-            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
-            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
-        }
     }
 
     #[test]
