@@ -1,14 +1,14 @@
 //! HTTP at both placements: calls are judged by status and body, and requests are refused with a
 //! response that people and programs understand.
 //!
-//! - Around an HTTP client: [`MaintenanceLayer::http_calls`]. A refusal is an
-//!   [`Error::Refused`](crate::Error::Refused). Exempt by path pattern:
+//! - Around an HTTP client: [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls).
+//!   A refusal is an [`Error::Refused`](crate::Error::Refused). Exempt by path pattern:
 //!   [`Exemption::http_call`](crate::Exemption::http_call).
 //! - Before the routes of an `axum::Router`: `MaintenanceLayer::routes` (feature `axum`). A refusal
 //!   is a 503. Exempt by the router's own `MatchedPath`:
 //!   [`Exemption::route`](crate::Exemption::route).
-//! - Before any other HTTP service: [`MaintenanceLayer::paths`]. A refusal is a 503. Exempt by path
-//!   pattern: [`Exemption::route`](crate::Exemption::route).
+//! - Before any other HTTP service: [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths). A
+//!   refusal is a 503. Exempt by path pattern: [`Exemption::route`](crate::Exemption::route).
 //!
 //! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
 //! hangs is a failure; a body that its reader drops early is neutral ([`Measured`]). Frames pass as
@@ -89,8 +89,8 @@
 //! - Around calls the layer uses `http::Request` and `http::Response`. The client of hyper-util
 //!   uses them too. `reqwest::Client` needs two adapters, which `examples/clients.rs` shows.
 //! - Before routes the layer gates and measures nothing. The layer around the calls must measure.
-//! - [`MaintenanceLayer::paths`] does not know your routes unless
-//!   [`knowing`](MaintenanceLayer::knowing) lists them. A route that overlaps with an exempt
+//! - [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths) does not know your routes unless
+//!   [`knowing`](crate::MaintenanceLayer::knowing) lists them. A route that overlaps with an exempt
 //!   pattern is exempt too.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
