@@ -33,7 +33,7 @@ use crate::{
 ///
 /// let calls = HttpCalls::new()
 ///     .judged_by(|status, _headers| match status.as_u16() {
-///         404 => Outcome::Failure.into(), // this partner never forgets an invoice
+///         404 => Outcome::Failure.into(), // for this partner a missing invoice is a failure
 ///         _ => HttpCalls::by_status(status, _headers),
 ///     })
 ///     .may_probe(|method, uri| method.is_safe() || uri.path() == "/v1/ping")

@@ -51,7 +51,7 @@ use crate::facts::outcome::{Outcome, Verdict};
 /// # Ok::<(), tower_maintenance::http::PointerError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "it judges nothing until it is given to `HttpCalls`"]
+#[must_use = "rules judge nothing until `judged_by_json` gives them to `HttpCalls`"]
 pub struct JsonAnswer {
     rules: Vec<Rule>,
 }

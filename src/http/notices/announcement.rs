@@ -21,7 +21,7 @@ const LONGEST_TEXT: usize = 2048;
 /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an announcement does nothing until it is `announced`"]
+#[must_use = "an announcement does nothing until `announce` shows it"]
 pub struct Announcement {
     pub(super) text: String,
     pub(super) starts: Option<SystemTime>,

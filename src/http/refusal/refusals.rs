@@ -70,7 +70,7 @@ use super::{
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "refusals do nothing until a view is `refusing` with them"]
+#[must_use = "refusals do nothing until `refusing` gives them to a view"]
 pub struct Refusals {
     pub(super) looks: Looks,
     pub(super) page: Page,

@@ -108,7 +108,7 @@ impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
     ///
     /// # Errors
     ///
-    /// If a pattern is not valid, or a route has two classes.
+    /// If a pattern is invalid, or a route has two classes.
     pub fn classed(&self, classes: RouteClasses) -> Result<Self, ClassError> {
         let mut protocol = self.protocol().clone();
         protocol.classes = Some(Arc::new(Classes::new(classes)?));

@@ -53,7 +53,7 @@ use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class:
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "classes do nothing until a view is `classed`"]
+#[must_use = "classes do nothing until `classed` gives them to a view"]
 pub struct RouteClasses {
     entries: Vec<(String, Option<Method>, Class)>,
 }

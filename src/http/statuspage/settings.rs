@@ -18,7 +18,7 @@ const PATH: &str = "/api/v2/status.json";
 /// The client is any tower service that takes HTTP requests; TLS and redirects are up to the
 /// client. It must not be behind the layer, which would refuse its requests during maintenance.
 #[derive(Clone)]
-#[must_use = "a page is not read until `follow_statuspage`"]
+#[must_use = "a page is not read until `follow_statuspage` gets it"]
 pub struct Statuspage<S> {
     pub(super) client: S,
     url: String,
