@@ -1,24 +1,15 @@
 //! The body of a gRPC answer: judged by its trailers, or if it is a stream by its first message.
 
-use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use bytes::Buf;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 
 use super::{Code, first_message::FirstMessage, judge::JudgeStatus, web, wire};
 use crate::{
-    call::ticket::Ticket,
     facts::outcome::{Outcome, Verdict},
-    http::calls::streamed::{Measuring, Reading},
+    http::calls::{measured_body::measured_body, streamed::Reading},
 };
 
-pin_project! {
+measured_body! {
     /// The body of a partner's answer. The call is in flight until the trailers came.
     ///
     /// The body holds nothing back. What becomes of it decides on the call:
@@ -48,68 +39,7 @@ pin_project! {
     /// # Panics
     ///
     /// If the inner body or a judge of statuses panics.
-    pub struct Measured<B> {
-        #[pin]
-        inner: Measuring<B, Answer>,
-    }
-}
-
-impl<B> Measured<B> {
-    pub(super) fn new(inner: B, ticket: Ticket, answer: Answer) -> Self {
-        let inner = Measuring::new(inner, ticket, answer);
-        Self { inner }
-    }
-
-    pub(super) fn settled(inner: B) -> Self {
-        let inner = Measuring::settled(inner);
-        Self { inner }
-    }
-
-    /// Returns the wrapped body.
-    pub fn get_ref(&self) -> &B {
-        self.inner.get_ref()
-    }
-
-    /// Returns the wrapped body and ends the measurement.
-    ///
-    /// The call ends here. It is neutral, unless the partner had been silent for `hang_limit`.
-    pub fn into_inner(self) -> B {
-        self.inner.into_inner()
-    }
-}
-
-impl<B: Body> Body for Measured<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B: Default> Default for Measured<B> {
-    fn default() -> Self {
-        Self::settled(B::default())
-    }
-}
-
-impl<B> fmt::Debug for Measured<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
-            .field("settled", &self.inner.is_settled())
-            .finish_non_exhaustive()
-    }
+    pub struct Measured<B>, read by Answer
 }
 
 /// Judges an answer as its body passes.

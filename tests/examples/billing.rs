@@ -435,7 +435,10 @@ async fn the_shop_says_what_goes_on_while_purchases_are_refused() {
         .await;
     let shown = std::str::from_utf8(refused.body()).unwrap();
     assert_eq!(refused.status(), 503);
-    assert!(shown.contains("Billing is down for maintenance"), "{shown}");
+    assert!(
+        shown.contains("Billing is temporarily unavailable for maintenance"),
+        "{shown}"
+    );
 }
 
 fn run(arguments: &[&str]) -> Output {

@@ -98,7 +98,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     shop.until_it_is_noticed().await;
     browser.click(BUY).await.unwrap();
     let refused = "document.querySelector('#maintenance h1')?.textContent";
-    let refused = format!("{refused} === 'Billing is down for maintenance'");
+    let refused = format!("{refused} === 'Billing is temporarily unavailable for maintenance'");
     browser.wait_until(&refused).await.unwrap();
     let status = "performance.getEntriesByType('navigation')[0].responseStatus";
     assert_eq!(browser.evaluate(status).await.unwrap(), 503);

@@ -68,7 +68,7 @@ fn refusals() -> Refusals {
             "Reading and downloading invoices",
             "The support chat, and everything else that is not about money",
         ])
-        .support("billing@example.com", "Monday to Friday, 8:00 to 18:00 UTC")
+        .support_email("billing@example.com", "Monday to Friday, 8:00 to 18:00 UTC")
         .unwrap()
         .status_url("https://status.example.com")
         .unwrap()
@@ -151,7 +151,7 @@ async fn both(refusals: Refusals) -> (Browser, Site) {
 
 async fn shows_the_page(browser: &Browser) {
     let title = browser.text("h1").await.unwrap();
-    assert_eq!(title, "Billing is down for maintenance");
+    assert_eq!(title, "Billing is temporarily unavailable for maintenance");
 }
 
 /// Waits until it does.
@@ -296,7 +296,7 @@ async fn what_writes_is_never_repeated_by_the_page() {
             .text("#state")
             .await
             .unwrap()
-            .contains("Then go back and send it once more")
+            .contains("Then go back and send your request once more")
     );
     let asked = "performance.getEntriesByName(new URL('/maintenance/notice.json', location).href).length >= 2";
     browser.wait_until(asked).await.unwrap();
@@ -311,7 +311,10 @@ async fn what_writes_is_never_repeated_by_the_page() {
         .wait_until("!document.getElementById('again').hidden")
         .await
         .unwrap();
-    assert_eq!(browser.text("#state").await.unwrap(), "It works again.");
+    assert_eq!(
+        browser.text("#state").await.unwrap(),
+        "Billing is available again."
+    );
     assert_eq!(site.bought.load(Ordering::Relaxed), 0);
     let axe = browser.axe().await.unwrap();
     assert!(axe.is_empty(), "{axe:#?}");
@@ -390,7 +393,10 @@ async fn the_page_speaks_to_a_screen_reader_in_its_language() {
         })
         .collect();
     for expected in [
-        ("heading", "Billing is down for maintenance"),
+        (
+            "heading",
+            "Billing is temporarily unavailable for maintenance",
+        ),
         ("heading", "What still works"),
         ("link", "billing@example.com"),
     ] {
@@ -436,7 +442,7 @@ async fn what_operators_write_is_text() {
     let refusals = Refusals::new()
         .component(EVIL)
         .still_works([EVIL])
-        .support(EVIL, EVIL)
+        .support_text(EVIL, EVIL)
         .unwrap();
     let (browser, site) = both(refusals).await;
     let hold = Hold::new(EVIL, EVIL).with_message(EVIL);
@@ -522,7 +528,7 @@ async fn the_notice_shows_before_and_during_maintenance_and_can_be_hidden() {
             .text(".maintenance-notice p")
             .await
             .unwrap()
-            .starts_with("Billing can be read, but not changed for now.")
+            .starts_with("Billing can be viewed but not changed during maintenance.")
     );
     assert_eq!(browser.text("h1").await.unwrap(), "Chat");
 }
