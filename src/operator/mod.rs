@@ -1,5 +1,7 @@
 //! What an operator may do and see.
 
+#[cfg(feature = "http")]
+mod for_caches;
 pub(crate) mod handle;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
@@ -7,3 +9,5 @@ pub(crate) mod ping;
 #[cfg(feature = "serde")]
 mod serialize;
 pub(crate) mod subscribe;
+#[cfg(feature = "http")]
+pub(crate) mod weak_handle;
