@@ -47,6 +47,7 @@
 //! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
 //! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
 
+mod always_ready;
 mod cache_bust;
 pub(crate) mod calls;
 #[cfg(feature = "last-good")]
