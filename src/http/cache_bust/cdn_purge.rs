@@ -11,7 +11,7 @@ use http::{
 };
 use serde_json::json;
 
-use super::{CacheBustError, tags};
+use super::{error::CacheBustError, tags};
 use crate::facts::recovery::CacheBust;
 
 const FASTLY_KEY: HeaderName = HeaderName::from_static("fastly-key");

@@ -17,7 +17,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 use crate::base::{clock::Clock, moment::Moment};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

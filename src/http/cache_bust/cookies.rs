@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 
 /// How long the generation cookie lives: 400 days, the most that browsers grant (draft-ietf-httpbis-rfc6265bis, 5.5).
 /// It must outlive what the browser has stored.

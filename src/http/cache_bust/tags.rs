@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 
 /// Fastly ignores what lies behind 16,384 bytes of a `Surrogate-Key`, Cloudflare what lies behind 16 KB of a `Cache-Tag`.
 const LONGEST_HEADER: usize = 16 * 1024;

@@ -601,7 +601,7 @@ fn is_left_out(name: &HeaderName) -> bool {
         || text.ends_with("cache-control")
         || text.starts_with("proxy-")
         // Of a time before the recovery that this answer may outlive.
-        || text == crate::http::cache_bust::HEADER
+        || text == crate::http::cache_bust::GENERATION_HEADER
         || matches!(
             text,
             "age"
