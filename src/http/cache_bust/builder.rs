@@ -205,27 +205,29 @@ impl CacheBustBuilder {
     /// Tags for Fastly, in `Surrogate-Key`. Default: none.
     ///
     /// Those of [`cache_tags`](crate::Builder::cache_tags), as a rule, so that [`CdnPurge`] reaches what bears them.
-    pub fn surrogate_key<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        let tags = tags.into_iter().map(Into::into).collect();
-        self.tags.push(Tags {
-            field: "surrogate_key",
-            header: HeaderName::from_static("surrogate-key"),
-            separator: " ",
-            tags,
-        });
-        self
+    pub fn surrogate_key<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tagged("surrogate_key", "surrogate-key", " ", tags)
     }
 
     /// Tags for Cloudflare, in `Cache-Tag`. Default: none.
     ///
     /// Those of [`cache_tags`](crate::Builder::cache_tags), as a rule, so that [`CdnPurge`] reaches what bears them.
-    pub fn cache_tag<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        let tags = tags.into_iter().map(Into::into).collect();
+    pub fn cache_tag<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tagged("cache_tag", "cache-tag", ",", tags)
+    }
+
+    fn tagged<T: Into<String>>(
+        mut self,
+        field: &'static str,
+        header: &'static str,
+        separator: &'static str,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Self {
         self.tags.push(Tags {
-            field: "cache_tag",
-            header: HeaderName::from_static("cache-tag"),
-            separator: ",",
-            tags,
+            field,
+            header: HeaderName::from_static(header),
+            separator,
+            tags: tags.into_iter().map(Into::into).collect(),
         });
         self
     }

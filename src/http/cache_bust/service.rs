@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::rules::{Plan, Rules};
+use crate::base::accessors::inner_service;
 
 /// Around a service of one's own; made by [`CacheBustLayer`](super::CacheBustLayer).
 #[derive(Debug, Clone)]
@@ -25,21 +26,7 @@ impl<S> CacheBusting<S> {
         Self { inner, rules }
     }
 
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    #[must_use]
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service!();
 }
 
 impl<S, A, B> Service<Request<A>> for CacheBusting<S>
