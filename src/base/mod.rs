@@ -1,5 +1,7 @@
 //! What everything else stands on: time, text and memory tricks that know nothing of maintenance.
 
+#[cfg(feature = "http")]
+pub(crate) mod accessors;
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
 pub(crate) mod clock_coarse;

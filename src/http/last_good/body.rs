@@ -11,10 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{
-    request_key::Asked,
-    store::{Head, Store},
-};
+use super::{head::Head, request_key::Asked, store::Store};
 
 pin_project! {
     /// The body of an answer that came through a [`LastGood`](super::LastGood). Frames pass as they come; nothing is held back.

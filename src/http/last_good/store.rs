@@ -6,29 +6,24 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, ETAG, EXPIRES, PRAGMA, SET_COOKIE,
-        TRANSFER_ENCODING, VARY,
-    },
+    HeaderName, Response, StatusCode,
+    header::{ETAG, VARY},
     request, response,
 };
-use http_cache_semantics::{CacheOptions, CachePolicy};
 use moka::{
-    Expiry,
     ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
     sync::Cache,
 };
 
 use super::{
-    LastGoodCounts,
-    directives::{Directives, seconds},
+    entry::{Entry, Kept, Resource, Slot, WhileServable, values, varied_bytes},
+    head::{Head, OVERHEAD, names},
     request_key::{Asked, Key},
 };
 use crate::{
@@ -38,15 +33,8 @@ use crate::{
 
 /// How many sets of names a resource's answers may have in `Vary`: with `Origin` and without it, of an old release and a new one.
 const MOST_SETS: usize = 4;
-/// More names than this in `Vary` are nobody's honest header.
-const MOST_VARY: usize = 16;
-/// What an entry costs beside what it says: the maps, the counters, moka's own. Generous.
-const OVERHEAD: usize = 384;
 /// How many counters tell what was begun before a write. Two resources that share one lose a copy under way at worst.
 const EPOCHS: usize = 256;
-
-/// No freshness is longer: 68 years, as for numbers that are too large (RFC 9111, 1.2.2).
-const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 pub(super) type Good = dyn Fn(&AnswerPrefix<'_>) -> bool + Send + Sync;
 
@@ -73,154 +61,20 @@ pub(super) struct Store {
     missed: AtomicU64,
 }
 
-/// Where something is kept. Each answer is an entry of its own, so that what is asked for stays: who sends made-up values of
-/// what `Vary` names puts out no answer that others ask for meanwhile.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Slot {
-    Resource(Arc<Key>),
-    /// By the resource's number, and what the request said of the headers that `Vary` names.
-    Answer(u64, Varied),
-}
-
-/// Sorted by name, and each once.
-type Varied = Vec<(HeaderName, Vec<HeaderValue>)>;
-
-#[derive(Clone)]
-enum Entry {
-    Resource(Resource),
-    Answer(Arc<Kept>),
-}
-
-/// How the answers to one resource of one user are found.
-#[derive(Clone)]
-struct Resource {
-    /// Never given twice: who takes the resource away takes all its answers.
-    number: u64,
-    /// What the answers name in `Vary`, the set that was seen last first.
-    sets: Arc<[Box<[HeaderName]>]>,
-    /// Until when one of the answers may be served.
-    until: Moment,
-}
-
-impl Slot {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Resource(key) => key.bytes(),
-            Self::Answer(_, varied) => varied_bytes(varied),
-        }
-    }
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Resource(resource) => {
-                let names = resource.sets.iter().flatten();
-                let names: usize = names.map(|name| name.as_str().len() + 64).sum();
-                OVERHEAD + names
-            }
-            Self::Answer(kept) => kept.head.bytes() + kept.body.len(),
-        }
-    }
-}
-
-fn varied_bytes(varied: &Varied) -> usize {
-    let each = varied.iter().map(|(name, values)| {
-        let values: usize = values.iter().map(|value| value.len() + 64).sum();
-        name.as_str().len() + 64 + values
-    });
-    each.sum()
-}
-
-/// What a request says of some headers.
-fn values(asked: &Asked, names: &[HeaderName]) -> Varied {
-    let of = |name: &HeaderName| (name.clone(), asked.values(name).map(own).collect());
-    names.iter().map(of).collect()
-}
-
-/// An answer that is kept.
-pub(super) struct Kept {
-    pub(super) head: Head,
-    pub(super) body: Bytes,
-}
-
-/// An answer's head, once it is known that it may be kept. Its bytes are its own: a slice of the connection's buffer would
-/// keep the whole buffer.
-pub(super) struct Head {
-    pub(super) headers: HeaderMap,
-    /// What is not served, and told what the others mean: for a 304 that says no more than that all is as it was.
-    aside: HeaderMap,
-    /// What its `Vary` names: sorted, and each once.
-    names: Box<[HeaderName]>,
-    asked_at: Moment,
-    arrived_at: Moment,
-    age_on_arrival: Duration,
-    lifetime: Duration,
-    /// How long past its lifetime it may be served.
-    max_stale: Duration,
-    for_everybody: bool,
-}
-
-impl Head {
-    pub(super) fn age(&self, now: Moment) -> Duration {
-        self.age_on_arrival
-            .saturating_add(now.since(self.arrived_at))
-    }
-
-    pub(super) fn lifetime(&self) -> Duration {
-        self.lifetime
-    }
-
-    /// How long it may still be served.
-    fn left(&self, now: Moment) -> Duration {
-        let longest = self.lifetime.saturating_add(self.max_stale);
-        longest.saturating_sub(self.age(now))
-    }
-
-    fn may_be_served(&self, asked: &Asked, now: Moment) -> bool {
-        let age = self.age(now);
-        !self.left(now).is_zero()
-            && !asked.is_authorized_unkeyed()
-            && (self.for_everybody || !asked.bears_cookies_unkeyed())
-            && asked.takes(age, self.lifetime)
-    }
-
-    fn bytes(&self) -> usize {
-        // 64 for what the map takes for each.
-        let of = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len() + 64;
-        let headers = self.headers.iter().chain(&self.aside);
-        let headers = headers.map(|(name, value)| of(name, value));
-        let names = self.names.iter().map(|name| name.as_str().len() + 64);
-        OVERHEAD + headers.sum::<usize>() + names.sum::<usize>()
-    }
-}
-
-struct WhileServable(Clock);
-
-impl WhileServable {
-    fn left(&self, entry: &Entry) -> Option<Duration> {
-        let now = self.0.now();
-        Some(match entry {
-            Entry::Resource(resource) => resource.until.since(now),
-            Entry::Answer(kept) => kept.head.left(now),
-        })
-    }
-}
-
-impl Expiry<Slot, Entry> for WhileServable {
-    fn expire_after_create(&self, _: &Slot, new: &Entry, _: Instant) -> Option<Duration> {
-        self.left(new)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Slot,
-        new: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.left(new)
-    }
+/// How much is kept, and what became of it; by [`LastGoodLayer::counts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastGoodCounts {
+    /// How many answers were kept since the layer was built, those included that replaced an older one, or that a 304 confirmed.
+    pub stored: u64,
+    /// How many requests were answered from what is kept.
+    pub served: u64,
+    /// How many requests that were opted in would have been, but nothing was there for them.
+    pub missed: u64,
+    /// How many resources are kept now, users counted apart, variants not. Counting goes through all that is kept.
+    pub resources: u64,
+    /// How many bytes they take: bodies, headers, keys, and an allowance for the rest.
+    pub bytes: u64,
 }
 
 impl Store {
@@ -268,45 +122,7 @@ impl Store {
 
     /// The head of an answer as it would be kept; `None` if it must not be.
     pub(super) fn head(&self, asked: &Asked, answer: &response::Parts) -> Option<Head> {
-        let said = Directives::read(&answer.headers)?;
-        let wants = asked.directives()?;
-        let headers = &answer.headers;
-        let keyed = asked.key.is_a_users();
-        let for_everybody = said.has("public") || said.has("s-maxage");
-        let of_one_user = said.has("private") || headers.contains_key(SET_COOKIE);
-        let refused = asked.method != Method::GET
-            || answer.status != StatusCode::OK
-            || headers.contains_key(CONTENT_RANGE)
-            || said.has("no-store")
-            || said.has("no-cache")
-            || asked.is_authorized_unkeyed()
-            || (of_one_user && !keyed)
-            || (asked.bears_cookies_unkeyed() && !for_everybody);
-        if refused {
-            return None;
-        }
-        let names = names(headers)?;
-        let lifetime = lifetime(&said, wants, headers)?;
-        // RFC 9111, 4.2.4. What the answer itself says of errors is the more explicit (RFC 5861, 4).
-        let must_be_fresh = said.has("must-revalidate") || said.has("proxy-revalidate");
-        let max_stale = match said.seconds("stale-if-error") {
-            _ if must_be_fresh => Duration::ZERO,
-            Some(explicit) => explicit.min(self.limits.max_stale),
-            None if said.has("s-maxage") => Duration::ZERO,
-            None => self.limits.max_stale,
-        };
-        let now = self.now();
-        let head = Head {
-            headers: kept_headers(headers),
-            aside: only(headers, &ASIDE),
-            names,
-            asked_at: asked.at,
-            arrived_at: now,
-            age_on_arrival: age(headers, now.since(asked.at)),
-            lifetime,
-            max_stale,
-            for_everybody,
-        };
+        let head = Head::of(asked, answer, self.limits.max_stale, self.now())?;
         (self.room(asked, &head).is_some() && !head.left(self.now()).is_zero()).then_some(head)
     }
 
@@ -363,21 +179,8 @@ impl Store {
         if varies && names(&answer.headers).as_ref() != Some(&kept.head.names) {
             return;
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in kept.head.headers.iter().chain(&kept.head.aside) {
-            // A date says when it was sent, not when it was found to be true still.
-            let is_said_anew = *name == DATE || answer.headers.contains_key(name);
-            if is_of_the_body(name) || !is_said_anew {
-                headers.append(name, value.clone());
-            }
-        }
-        for (name, value) in &answer.headers {
-            if !is_of_the_body(name) {
-                headers.append(name, value.clone());
-            }
-        }
         let mut whole = Response::new(()).into_parts().0;
-        whole.headers = headers;
+        whole.headers = kept.head.confirmed_by(&answer.headers);
         if let Some(head) = self.head(asked, &whole)
             && self
                 .room(asked, &head)
@@ -483,152 +286,4 @@ impl Store {
             bytes: self.cache.weighted_size(),
         }
     }
-}
-
-/// How long the answer is fresh, as the crate for it says; `None` if it says that a shared cache may not store it.
-fn lifetime(said: &Directives, wants: &Directives, headers: &HeaderMap) -> Option<Duration> {
-    let mut answer = Response::new(());
-    let shown = answer.headers_mut();
-    // Whose it is has been decided by now: a user's own key lets in what is `private`.
-    if let Some(plain) = said.plain(&["max-age", "s-maxage", "public", "no-store", "no-cache"]) {
-        shown.insert(CACHE_CONTROL, plain);
-    }
-    for name in [EXPIRES, DATE] {
-        if let Some(value) = headers.get(&name) {
-            shown.insert(name, value.clone());
-        }
-    }
-    let mut request = Request::new(());
-    if let Some(plain) = wants.plain(&["no-store"]) {
-        request.headers_mut().insert(CACHE_CONTROL, plain);
-    }
-    let arrived = Clock::wall();
-    let options = CacheOptions {
-        // Freshness is what somebody said, not a guess by how long ago the resource was changed: staleness has a bound here.
-        cache_heuristic: 0.0,
-        immutable_min_time_to_live: Duration::ZERO,
-        ..CacheOptions::default()
-    };
-    let policy = CachePolicy::new_options(&request, &answer, arrived, options);
-    // `Expires` may name the year 9999.
-    policy
-        .is_storable()
-        .then(|| policy.time_to_live(arrived).min(LONGEST))
-}
-
-/// How old the answer was when it came (RFC 9111, 4.2.3): by its `Date`, or by what caches between say, whichever is more.
-fn age(headers: &HeaderMap, delay: Duration) -> Duration {
-    let said = headers.get_all(AGE).iter();
-    let seconds = said.map(|age| age.to_str().map_or(0, |age| seconds(age.trim())));
-    let by_caches = Duration::from_secs(seconds.max().unwrap_or(0)).saturating_add(delay);
-    // A date from the future says nothing, and neither does one that cannot be read.
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let by_date = date.and_then(|date| Clock::wall().duration_since(date).ok());
-    by_caches.max(by_date.unwrap_or_default())
-}
-
-/// What `Vary` names; `None` where no request could match, or too many are named.
-fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
-    let mut names: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(VARY) {
-        for name in value.to_str().ok()?.split(',').map(str::trim) {
-            if name.is_empty() {
-                continue;
-            }
-            // `*` is a token, and so a name to the parser.
-            if name == "*" {
-                return None;
-            }
-            let name: HeaderName = name.parse().ok()?;
-            if names.contains(&name) {
-                continue;
-            }
-            if names.len() == MOST_VARY {
-                return None;
-            }
-            names.push(name);
-        }
-    }
-    // However they are ordered, they tell the same apart.
-    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-    Some(names.into())
-}
-
-/// The headers that a later reader may be given.
-fn kept_headers(headers: &HeaderMap) -> HeaderMap {
-    let of_this_connection: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|names| names.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers {
-        if !is_left_out(name) && !of_this_connection.contains(name) {
-            kept.append(name.clone(), own(value));
-        }
-    }
-    kept
-}
-
-/// What the headers that are not served meant for how long an answer is kept, and which body it has.
-const ASIDE: [HeaderName; 4] = [CACHE_CONTROL, ETAG, EXPIRES, PRAGMA];
-
-fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut only = HeaderMap::new();
-    for name in names {
-        for value in headers.get_all(name) {
-            only.append(name, own(value));
-        }
-    }
-    only
-}
-
-/// What a 304 cannot change: it has no body (RFC 9111, 3.2).
-fn is_of_the_body(name: &HeaderName) -> bool {
-    name.as_str().starts_with("content-")
-}
-
-/// What belongs to one connection, to one reader, or to a life in caches that a stored answer no longer has.
-fn is_left_out(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == SET_COOKIE
-        // `CDN-Cache-Control` and its kin (RFC 9213) would let a CDN keep it.
-        || text.ends_with("cache-control")
-        || text.starts_with("proxy-")
-        // Of a time before the recovery that this answer may outlive.
-        || text == crate::http::cache_bust::GENERATION_HEADER
-        || matches!(
-            text,
-            "age"
-                | "authentication-info"
-                | "cache-tag"
-                | "clear-site-data"
-                | "content-length"
-                | "etag"
-                | "expires"
-                | "keep-alive"
-                | "last-modified"
-                | "pragma"
-                | "retry-after"
-                | "set-cookie2"
-                | "surrogate-control"
-                | "surrogate-key"
-                | "te"
-                | "trailer"
-                | "upgrade"
-                | "warning"
-                | "www-authenticate"
-        )
-}
-
-fn own(value: &HeaderValue) -> HeaderValue {
-    let copied = HeaderValue::from_bytes(value.as_bytes());
-    let mut own = copied.unwrap_or_else(|_| unreachable!("it is a header's value already"));
-    own.set_sensitive(value.is_sensitive());
-    own
 }
