@@ -88,9 +88,6 @@
 //! There is no authentication, hence no listening on anything but loopback.
 
 use std::{
-    error::Error,
-    fmt::Display,
-    io,
     net::SocketAddr,
     process::ExitCode,
     sync::{
@@ -102,36 +99,35 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::{Bytes, HttpBody},
-    extract::{FromRequest, Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request},
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::map_request_with_state,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use http_body_util::{BodyExt, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tower::{
-    BoxError, ServiceBuilder, ServiceExt, timeout::error::Elapsed, util::BoxCloneSyncService,
-};
+use tower::BoxError;
 use tower_maintenance::{
-    BuildError, CommandError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
-    Policy, Rate, Refused, Status, Window,
+    BuildError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Rate,
+    Status, Window,
     http::{Notices, Push, PushScript, Refusals},
-    testing::{PartnerServer, Phase, SimulatedPartner},
+    testing::{PartnerServer, Phase},
 };
 
-const TIMEOUT: Duration = Duration::from_secs(3);
-/// At most the timeout: it drops the call, which then counts as the partner's failure.
-const HANG_LIMIT: Duration = Duration::from_secs(1);
-/// A partner that is slower than this is not back yet.
-const SLOW: Duration = Duration::from_secs(1);
-
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/failed.rs"]
+mod failed;
+#[path = "support/partner.rs"]
+mod partner;
 #[path = "support/shop.rs"]
 pub(crate) mod shop;
 
+use arguments::{Arguments, usage};
+use failed::{AnyJson, Failed};
+use partner::{HANG_LIMIT, Partner, SLOW, TIMEOUT, simulated_partner};
 use shop::{Cure, Customers, Setup};
 
 #[tokio::main]
@@ -153,58 +149,6 @@ async fn main() -> ExitCode {
             eprintln!("billing: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn usage() -> String {
-    format!(
-        "usage: billing [--listen ADDR] [--max-age SECONDS] [--ramp SECONDS] [--[without-]CURE]...\n\n  \
-        --listen ADDR       a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]\n  \
-        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n  \
-        --ramp SECONDS      over how long traffic grows once the partner is back [default: 0, all at once]\n\n\
-        Cures for what customers have from before a recovery:\n{}",
-        Setup::flags()
-    )
-}
-
-enum Arguments {
-    Listen(String, Setup),
-    Help,
-}
-
-impl Arguments {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
-        let mut address = "127.0.0.1:8080".to_owned();
-        let mut setup = Setup::default();
-        while let Some(argument) = arguments.next() {
-            let (name, value) = match argument.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (&*argument, None),
-            };
-            let mut needs = |what| {
-                let value = value.clone().or_else(|| arguments.next());
-                value.ok_or_else(|| format!("`{name}` lacks its {what}\n{}", usage()))
-            };
-            match name {
-                "--listen" => address = needs("address")?,
-                "--max-age" | "--ramp" => {
-                    let given = needs("seconds")?;
-                    let seconds = given.parse().map_err(|_| {
-                        format!(
-                            "`{name} {given}`: a whole number of seconds is needed, such as 600"
-                        )
-                    })?;
-                    match name {
-                        "--ramp" => setup.ramp = seconds,
-                        _ => setup.max_age = seconds,
-                    }
-                }
-                "--help" | "-h" if value.is_none() => return Ok(Self::Help),
-                flag if value.is_none() && setup.flag(flag) => {}
-                _ => return Err(format!("what is `{argument}`?\n{}", usage()).into()),
-            }
-        }
-        Ok(Self::Listen(address, setup))
     }
 }
 
@@ -265,10 +209,59 @@ async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
 
 // ---- the layer ------------------------------------------------------------------------------------
 
-/// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
-/// runbook.
-pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
-    let mut policy = Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
+/// The routes that maintenance must not touch, and why.
+const EXEMPT: [(&str, &str); 14] = [
+    (
+        "/billing/invoices/{id}",
+        "customers may always see what they owe; it comes from our own books",
+    ),
+    (
+        "/webhooks/partner",
+        "an event that is refused may be lost, and it may be the news that the partner is back",
+    ),
+    (
+        "/health/live",
+        "an orchestrator that sees a 503 restarts healthy processes in a loop",
+    ),
+    (
+        "/shop",
+        "the shop's page asks no partner, and says itself when there are no prices",
+    ),
+    ("/shop.js", "the page's own script"),
+    ("/push/events", "open tabs wait there for the recovery"),
+    ("/push/{script}", "the script with which they do"),
+    (
+        "/maintenance/notice.json",
+        "the maintenance page asks there whether it works again",
+    ),
+    (
+        "/maintenance/notice.js",
+        "it shows in other pages what is going on",
+    ),
+    (
+        "/maintenance",
+        "what is going on is asked for most when something is going on",
+    ),
+    (
+        "/maintenance/engage",
+        "operators must be able to act while it lasts",
+    ),
+    (
+        "/maintenance/release",
+        "operators must be able to act while it lasts",
+    ),
+    (
+        "/partner",
+        "whether the partner is left in peace is asked while it should be",
+    ),
+    (
+        "/partner/{phase}",
+        "it breaks and mends the simulated partner, which is none of billing's",
+    ),
+];
+
+fn policy(ramp: u32) -> Policy {
+    let policy = Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
         .with_min_calls(4)
         .with_consecutive_failures(3)
         .with_slow_calls(SLOW, Rate::HALF)
@@ -277,64 +270,22 @@ pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
         .with_wait_growing(1.0, Duration::from_secs(5))
         .with_jitter(0.0)
         .with_ping_every(Duration::from_secs(1));
-    if setup.ramp > 0 {
-        policy = policy.with_ramp(Duration::from_secs(setup.ramp.into()));
+    if ramp == 0 {
+        policy
+    } else {
+        policy.with_ramp(Duration::from_secs(ramp.into()))
     }
-    MaintenanceLayer::builder("zuora")
-        .policy(policy)
-        .exempt(Exemption::route(
-            "/billing/invoices/{id}",
-            "customers may always see what they owe; it comes from our own books",
-        ))
-        .exempt(Exemption::route(
-            "/webhooks/partner",
-            "an event that is refused may be lost, and it may be the news that the partner is back",
-        ))
-        .exempt(Exemption::route(
-            "/health/live",
-            "an orchestrator that sees a 503 restarts healthy processes in a loop",
-        ))
-        .exempt(Exemption::route(
-            "/shop",
-            "the shop's page asks no partner, and says itself when there are no prices",
-        ))
-        .exempt(Exemption::route("/shop.js", "the page's own script"))
-        .exempt(Exemption::route(
-            "/push/events",
-            "open tabs wait there for the recovery",
-        ))
-        .exempt(Exemption::route(
-            "/push/{script}",
-            "the script with which they do",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/notice.json",
-            "the maintenance page asks there whether it works again",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/notice.js",
-            "it shows in other pages what is going on",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance",
-            "what is going on is asked for most when something is going on",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/engage",
-            "operators must be able to act while it lasts",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/release",
-            "operators must be able to act while it lasts",
-        ))
-        .exempt(Exemption::route(
-            "/partner",
-            "whether the partner is left in peace is asked while it should be",
-        ))
-        .exempt(Exemption::route(
-            "/partner/{phase}",
-            "it breaks and mends the simulated partner, which is none of billing's",
-        ))
+}
+
+/// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
+/// runbook.
+pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
+    let builder = MaintenanceLayer::builder("zuora").policy(policy(setup.ramp));
+    EXEMPT
+        .into_iter()
+        .fold(builder, |builder, (route, why)| {
+            builder.exempt(Exemption::route(route, why))
+        })
         .cache_tags(["prices"])
         .cache_urls(["/billing/prices"])
         .build()
@@ -347,88 +298,6 @@ async fn tell(handle: MaintenanceHandle) {
         if let EventKind::ModeChanged { .. } = event.kind {
             eprintln!("{}", handle.status());
         }
-    }
-}
-
-// ---- the partner ----------------------------------------------------------------------------------
-
-/// A real HTTP server on a port of its own. Its prices have risen each time it was mended, and its `ETag` says nothing of it.
-async fn simulated_partner(mended: Arc<AtomicU64>) -> io::Result<PartnerServer> {
-    let answers = move |request: &request::Parts| {
-        let risen = mended.load(Ordering::Relaxed);
-        let answer = match request.uri.path() {
-            "/v1/prices" => json!({ "currency": "EUR", "basic": 19 + risen, "pro": 49 + risen }),
-            "/v1/subscriptions" => json!({ "success": true, "subscription": "A-S00012345" }),
-            _ => json!({ "success": true }),
-        };
-        let mut answer = axum::http::Response::new(Bytes::from(answer.to_string()));
-        let tag = HeaderValue::from_static("\"price-list\"");
-        answer.headers_mut().insert(header::ETAG, tag);
-        answer
-    };
-    let partner = SimulatedPartner::healthy().over_http();
-    partner.healthy_with(answers).listen().await
-}
-
-type Answer = axum::http::Response<Bytes>;
-
-/// The partner, as the handlers call it: an answer that came whole, or an error.
-#[derive(Clone)]
-struct Partner {
-    url: Arc<str>,
-    stack: BoxCloneSyncService<axum::http::Request<Full<Bytes>>, Answer, BoxError>,
-}
-
-impl Partner {
-    /// Behind the layer; read it from the outside in.
-    fn behind(layer: &MaintenanceLayer, url: &str) -> Self {
-        let stack = ServiceBuilder::new()
-            .timeout(TIMEOUT) // drops the call: quiet for `HANG_LIMIT` means failed
-            .and_then(whole) // within the timeout, since a body may hang too
-            .layer(layer.http_calls())
-            .service(Client::builder(TokioExecutor::new()).build_http());
-        Self {
-            url: url.into(),
-            stack: BoxCloneSyncService::new(stack),
-        }
-    }
-
-    /// Past the layer, for the ping: that has its probe slot already.
-    fn directly(url: &str) -> Self {
-        let stack = ServiceBuilder::new()
-            .timeout(SLOW)
-            .and_then(whole)
-            .service(Client::builder(TokioExecutor::new()).build_http());
-        Self {
-            url: url.into(),
-            stack: BoxCloneSyncService::new(stack),
-        }
-    }
-
-    async fn get(&self, path: &str) -> Result<Answer, BoxError> {
-        let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
-        self.stack.clone().oneshot(request).await
-    }
-
-    async fn post(&self, path: &str, json: &Value) -> Result<Answer, BoxError> {
-        let request = Request::post(format!("{}{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(json.to_string().into())?;
-        self.stack.clone().oneshot(request).await
-    }
-}
-
-/// An answer that is a good one, with its whole body.
-async fn whole<B>(response: axum::http::Response<B>) -> Result<Answer, BoxError>
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
-{
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(Into::into)?;
-    if head.status.is_success() {
-        Ok(Answer::from_parts(head, body.to_bytes()))
-    } else {
-        Err(format!("the partner answered {}", head.status).into())
     }
 }
 
@@ -619,108 +488,4 @@ async fn switch_partner(
     // Answers once the port has followed: what is asked next meets the new phase.
     billing.simulated.switch_to(phase).await?;
     Ok(Json(json!({ "partner": phase.to_string() })))
-}
-
-// ---- what can go wrong ----------------------------------------------------------------------------
-
-/// Why there is no answer; each is a problem document.
-enum Failed {
-    /// The partner failed, or was not even asked.
-    Partner(BoxError),
-    Command(CommandError),
-    NoSuchPhase(String),
-    NoSuchPlan(String),
-    NoSession,
-}
-
-impl From<BoxError> for Failed {
-    fn from(error: BoxError) -> Self {
-        Self::Partner(error)
-    }
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Self {
-        Self::Partner(error.into())
-    }
-}
-
-impl From<CommandError> for Failed {
-    fn from(error: CommandError) -> Self {
-        Self::Command(error)
-    }
-}
-
-impl IntoResponse for Failed {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Partner(error) => match Refused::find(&*error) {
-                // The same 503 as before the routes.
-                Some(refused) => refused.clone().into_response(),
-                None if error.is::<Elapsed>() => problem(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the partner did not answer in time; what it was asked to do may or may not be done",
-                ),
-                None => problem(StatusCode::BAD_GATEWAY, in_full(&*error)),
-            },
-            Self::Command(error @ CommandError::Text { .. }) => {
-                problem(StatusCode::UNPROCESSABLE_ENTITY, error)
-            }
-            Self::Command(error) => problem(StatusCode::CONFLICT, error),
-            Self::NoSuchPlan(plan) => problem(
-                StatusCode::NOT_FOUND,
-                format_args!("there is no plan `{plan}`, only basic and pro"),
-            ),
-            Self::NoSession => problem(
-                StatusCode::FORBIDDEN,
-                "there is no cookie `session`: open /shop first, which gives you one",
-            ),
-            Self::NoSuchPhase(phase) => problem(
-                StatusCode::NOT_FOUND,
-                format_args!(
-                    "the partner cannot be `{phase}`, only healthy, failing, slow, hanging or down"
-                ),
-            ),
-        }
-    }
-}
-
-/// An error with what lies beneath it: "the call failed" alone helps nobody.
-fn in_full(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-fn problem(status: StatusCode, detail: impl Display) -> Response {
-    let problem = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": detail.to_string(),
-    });
-    let json = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, json, problem.to_string()).into_response()
-}
-
-/// A JSON body, whatever its `Content-Type` says: `curl -d` claims that everything is a form.
-struct AnyJson<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| problem(error.status(), error.body_text()))?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // JSON that says something else than it should is understood, and useless all the same.
-            let status = if error.is_data() {
-                StatusCode::UNPROCESSABLE_ENTITY
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            problem(status, error)
-        })
-    }
 }
