@@ -6,8 +6,8 @@ use crate::{operator::handle::MaintenanceHandle, state::root::Root};
 
 /// Refers to a layer without keeping it alive.
 ///
-/// A listener that waits for the layer holds this in place of a handle. A handle would keep the layer
-/// alive, and the listener would wait for ever.
+/// A listener that waits for the layer holds this in place of a handle. A handle would keep the
+/// layer alive, and the listener would wait for ever.
 #[derive(Debug, Clone)]
 pub(crate) struct WeakHandle {
     root: Weak<Root>,

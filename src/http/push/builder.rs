@@ -1,4 +1,4 @@
-//! The settings of a push, and how they are checked.
+//! The builder, which checks the settings.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{events::Push, options::Options, subscribers::Subscribers};
 use crate::{http::setting_error::setting_error, operator::handle::MaintenanceHandle};
 
 impl Push {
-    /// With the defaults of [`PushBuilder`]. It keeps no layer alive.
+    /// Builds a push with the defaults of [`PushBuilder`]. It does not keep the layer alive.
     ///
     /// # Panics
     ///
@@ -20,7 +20,7 @@ impl Push {
             .expect("the defaults are allowed")
     }
 
-    /// For what is to be other than the default.
+    /// Returns a builder with the defaults.
     pub fn builder(handle: &MaintenanceHandle) -> PushBuilder {
         PushBuilder {
             handle: handle.clone(),
@@ -29,7 +29,7 @@ impl Push {
     }
 }
 
-/// Builds a [`Push`]; made by [`Push::builder`].
+/// Builds a [`Push`]. [`Push::builder`] makes it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,28 +54,36 @@ pub struct PushBuilder {
 }
 
 impl PushBuilder {
-    /// How many streams there may be at a time, at least 1; who comes after gets a 503 with a jittered `Retry-After`. Default: 10 000.
+    /// Sets how many streams may exist at a time, at least 1. Default: 10 000.
     ///
-    /// A stream counts until its server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
+    /// Beyond it a client gets a 503 with a jittered `Retry-After`. A stream counts until its
+    /// server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
     ///
-    /// Over HTTP/1.1 a subscriber costs a file descriptor and, measured with hyper (`tests/push_many.rs`), some 15 KB of memory with 4 KB of URLs, nearly all of it hyper's. So ten
-    /// thousand fit into 150 MB; the system's limit on open files must be higher than this bound.
+    /// Over HTTP/1.1 a subscriber costs a file descriptor. With hyper and 4 KB of URLs it takes
+    /// about 15 KB of memory, nearly all of it hyper's (`tests/push_many.rs`). So ten thousand fit
+    /// into 150 MB. The system's limit on open files must be higher than this bound.
     pub fn max_subscribers(mut self, max_subscribers: usize) -> Self {
         self.options.max_subscribers = max_subscribers;
         self
     }
 
-    /// How many streams one client may have at a time, at least 1, and who it is; `None` for one that has no name, which the bound on all
-    /// holds alone. Beyond it a client gets a 429 with a jittered `Retry-After`, and counts as [`over_share`](PushCounts::over_share). Default: no such bound.
+    /// Sets how many streams one client may have at a time, at least 1, and how a client is named.
+    /// Default: no such bound.
     ///
-    /// The name must be one that a client cannot make up: a session that a layer outside has checked, or an address that your own proxy has
-    /// set. A browser needs one stream; without Web Locks (plain http) one for each tab; a browser that lost its network may for a while have
-    /// an old one besides. So 10 is ample for a session. An address needs as many as browsers may share it: an office, or a mobile network.
+    /// Beyond it a client gets a 429 with a jittered `Retry-After`, and counts as
+    /// [`over_share`](PushCounts::over_share). For a request without a name `client` returns
+    /// `None`; only the bound on all streams applies to it.
+    ///
+    /// A client must not be able to choose its name. Use a session that an outer layer has checked,
+    /// or an address that your own proxy has set. A browser needs one stream, and without Web Locks
+    /// (plain http) one per tab. A browser that lost its network may have an old stream besides for
+    /// a while. So 10 is enough for a session. An address needs one stream for each browser that
+    /// may share it, as in an office or in a mobile network.
     ///
     /// ```
     /// use tower_maintenance::{MaintenanceLayer, http::Push};
     ///
-    /// /// Left in the extensions by the layer that knows the session.
+    /// /// Inserted into the extensions by the layer that checks the session.
     /// #[derive(Clone)]
     /// struct Account(u64);
     ///
@@ -96,32 +104,42 @@ impl PushBuilder {
         self
     }
 
-    /// How often each subscriber is sent a sign, from 100 ms to 10 min. Default: 20 s, for proxies close connections that
-    /// were quiet for a minute (nginx `proxy_read_timeout`, load balancers of AWS), and one lost sign must not matter.
+    /// Sets how often each subscriber is sent a `beat`, from 100 ms to 10 min. Default: 20 s.
+    ///
+    /// Proxies close connections that were quiet for a minute (nginx `proxy_read_timeout`, load
+    /// balancers of AWS), and one lost beat must not matter.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.options.heartbeat = heartbeat;
         self
     }
 
-    /// How long a browser that lost its connection waits before it comes back, from 100 ms to 10 min. Default: 5 s. Each is told another
-    /// number, from half of it to three halves, so that not all come in the instant a server is back. The [script](Push#the-script) comes back after three heartbeats at the latest.
+    /// Sets how long a browser that lost its connection waits before it reconnects, from 100 ms to
+    /// 10 min. Default: 5 s.
+    ///
+    /// Each browser is told a random time, from half of this to three halves, so that not all of
+    /// them reconnect at once when a server is back. The [script](Push#the-script) reconnects after
+    /// three heartbeats at the latest.
     pub fn retry(mut self, retry: Duration) -> Self {
         self.options.retry = retry;
         self
     }
 
-    /// Over how long browsers spread their refetches after a recovery, at most 10 min; 0 is: all at once. Default: 5 s. Ten thousand browsers are
-    /// then two thousand refetches of each URL a second, and an open tab is right again after 2.5 s on average.
+    /// Sets the time over which browsers spread their refetches after a recovery, at most 10 min.
+    /// Default: 5 s. With 0 all of them refetch at once.
+    ///
+    /// With the default, ten thousand browsers make two thousand refetches of each URL per second,
+    /// and an open tab is right again after 2.5 s on average.
     pub fn spread(mut self, spread: Duration) -> Self {
         self.options.spread = spread;
         self
     }
 
-    /// What has been set up. It keeps no layer alive.
+    /// Builds the push. It does not keep the layer alive.
     ///
     /// # Errors
     ///
-    /// If a bound is 0, or a duration is shorter or longer than its setter says. The error says which, and what would be allowed.
+    /// If a bound is 0, or if a duration is outside the range that its setter states. The error
+    /// names the setting, its value and the allowed range.
     pub fn build(self) -> Result<Push, PushError> {
         let options = &self.options;
         let bounds = [
@@ -170,6 +188,6 @@ fn check(field: &'static str, span: Duration, least: Duration) -> Result<(), Pus
 }
 
 setting_error! {
-    /// A push that makes no sense.
-    PushError, "The value that it has.", "{} is {}: allowed is {}"
+    /// A setting of a [`PushBuilder`] is invalid.
+    PushError, "Returns the value of the setting.", "{} is {}: allowed is {}"
 }

@@ -1,4 +1,4 @@
-//! The endpoint of the events.
+//! The endpoint that streams the events.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use super::{
 use crate::{base::jitter::scaled, http::always_ready::always_ready};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// nginx heeds it, and those who learnt from nginx.
+/// nginx reads this header, and so do other proxies that follow nginx.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Tells open tabs of each recovery: an endpoint of server-sent events, and a script that heals the tab.
+/// Tells open browser tabs of each recovery, by server-sent events and a script that refetches.
 ///
-/// Serve both where the gate does not stand (outside the layer, or as exempt routes):
+/// Serve both where the gate does not refuse them: outside the layer, or as exempt routes.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -57,11 +57,11 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// handle.engage(Hold::new("on-call", "ticket 4711"))?;
 /// handle.release("on-call", "partner is back")?;
 /// let recovered = stream.frame().await.unwrap()?.into_data().unwrap();
-/// let expected = format!(
-///     "event: recovered\nid: {0}\ndata: {{\"generation\":{0},\"spread_ms\":5000,\"urls\":[\"/billing/prices\"]}}\n\n",
-///     handle.generation(),
+/// let generation = handle.generation();
+/// let data = format!(
+///     r#"{{"generation":{generation},"spread_ms":5000,"urls":["/billing/prices"]}}"#,
 /// );
-/// assert_eq!(recovered, expected);
+/// assert_eq!(recovered, format!("event: recovered\nid: {generation}\ndata: {data}\n\n"));
 /// # Ok(())
 /// # }
 /// ```
@@ -70,32 +70,51 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// | event | when | data |
 /// |---|---|---|
-/// | `hello` | at once, to whoever sends no `Last-Event-ID` | the present `generation` (also the event's `id`), the layer's [`cache_urls`](crate::Builder::cache_urls) as `urls`, `spread_ms` |
-/// | `recovered` | at each recovery; at once if `Last-Event-ID` is lower than the present generation | the same |
-/// | `beat` | every [heartbeat](PushBuilder::heartbeat) | how many milliseconds until the next |
+/// | `hello` | at once, if the request has no `Last-Event-ID` | `generation`, `urls`, `spread_ms` |
+/// | `recovered` | at each recovery | the same |
+/// | `beat` | every [heartbeat](PushBuilder::heartbeat) | milliseconds until the next beat |
 ///
-/// A `Last-Event-ID` that is the present generation, higher, or no number gets no event: it is unknown here, and nobody refetches for it.
-/// A generation is wall-clock milliseconds unless it is [kept](crate::Builder::generation), so that a server that restarts has a
-/// higher one, and whoever comes back to it is told to refetch: what was recovered while it was down, nobody knows.
+/// `generation` is the present generation, and also the event's `id`. `urls` are the layer's
+/// [`cache_urls`](crate::Builder::cache_urls). `spread_ms` is the [spread](PushBuilder::spread).
 ///
-/// A subscriber that lags over several recoveries gets the newest. Streams end when the layer is gone.
-/// While anybody subscribes, time moves: a wait or an expiry that falls due is applied even if nobody calls.
+/// If `Last-Event-ID` is lower than the present generation, `recovered` is sent at once. If it is
+/// the present generation, a higher one, or not a number, no event is sent: this process does not
+/// know such a generation, and the browser refetches nothing for it.
+///
+/// A generation is wall-clock milliseconds unless it is [kept](crate::Builder::generation). So a
+/// server that restarts has a higher one, and a browser that reconnects to it is told to refetch.
+/// The server cannot know whether a recovery happened while it was down.
+///
+/// A subscriber that lags over several recoveries gets the newest. Streams end when the layer is
+/// gone. While there is a subscriber, time moves: a wait or an expiry that falls due is applied
+/// without a call.
 ///
 /// # The script
 ///
-/// It has 4 KB, is a classic script (no module; how it was included it reads from its own element), and does its work once however often a page runs it. It needs no library, no inline script and no `eval`: a `Content-Security-Policy` of `script-src 'self'; connect-src 'self'` lets it work.
-/// Its [name](PushScript::NAME) changes with its contents, so that it is served as immutable under that name;
-/// under any other it is asked for again each time. It connects to `events` beside itself. Attributes of its element:
+/// The script is a classic script of less than 4 KB, not a module: it reads its settings from its
+/// own element. It does its work once, however often a page runs it. It uses no library, no inline
+/// script and no `eval`, so it works under a `Content-Security-Policy` of
+/// `script-src 'self'; connect-src 'self'`.
 ///
-/// | attribute | value | default |
-/// |---|---|---|
-/// | `data-generation` | the generation that the page was rendered with; a page out of a cache is then healed as soon as it is opened | what the server first says: the page is taken to be new |
-/// | `data-url` | where the events are, on the page's own origin | `events`, beside the script |
-/// | `data-timeout` | after how many milliseconds a refetch that has not ended counts as failed | 30000 |
-/// | `data-reload` | if there, the page is reloaded when nobody handles the event below, at most once a generation and tab; if not all could be fetched then, once more as soon as it is | nothing is reloaded |
+/// Its [name](PushScript::NAME) changes with its contents. Under that name it is served as
+/// immutable; under any other name browsers revalidate it each time. It connects to `events` beside
+/// itself. The attributes of its element are:
 ///
-/// On a higher generation one tab of the browser waits a random part of [`spread`](PushBuilder::spread), then runs `fetch(url, {cache: 'reload'})` for
-/// each URL of the page's own origin, up to three times if it fails. So the browser's cache has the new. Then each tab gets an event on `document`:
+/// - `data-generation`: the generation that the page was rendered with. A page that comes out of a
+///   cache is then healed as soon as it is opened. Default: the first generation that the server
+///   sends, so that the page counts as new.
+/// - `data-url`: where the events are, on the page's own origin. Default: `events` beside the
+///   script.
+/// - `data-timeout`: the number of milliseconds after which an unfinished refetch counts as failed.
+///   Default: 30000.
+/// - `data-reload`: if present, the page is reloaded when no listener handles the event below, at
+///   most once per generation and tab. If some URLs could not be fetched then, the page is reloaded
+///   once more as soon as they can. Default: nothing is reloaded.
+///
+/// On a higher generation one tab of the browser waits for a random part of the
+/// [spread](PushBuilder::spread). Then it runs `fetch(url, {cache: 'reload'})` for each URL of the
+/// page's own origin, up to three times if it fails, so that the browser's cache has the new
+/// answers. Then each tab gets an event on `document`:
 ///
 /// ```js
 /// document.addEventListener("maintenance:recovered", (event) => {
@@ -104,59 +123,78 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// });
 /// ```
 ///
-/// `failed` lists the URLs that could not be fetched. They are tried again, and the event comes again, when the connection is next made, and
-/// at the 1st, 2nd, 4th, 8th and 16th heartbeat: the network may have gone between the news and the refetch, or another replica answer than the one that told,
-/// and be in maintenance still. URLs of other origins are left to the listener.
+/// `failed` lists the URLs that could not be fetched. The script tries them again when it next
+/// connects, and at the 1st, 2nd, 4th, 8th and 16th heartbeat, and repeats the event. It does so
+/// because the network may fail between the news and the refetch, and because a replica that is
+/// still in maintenance may answer. The listener itself handles URLs of other origins.
 ///
-/// One tab holds the connection, by the Web Locks API, and tells the others over a `BroadcastChannel`; when it is closed, the next
-/// one connects. Browsers freeze tabs in the background, with what they hold: a tab that is looked at, and gets no answer from the one that has the connection within
-/// 5 s, takes it over. Web Locks need a secure context (https, or localhost), and a browser that blocks storage may refuse the channel: there each tab has a connection of its own, and two may
-/// refetch the same. Should the server answer with an error, the script tries again after 0.5 to 1.5 s, doubling to a minute.
-/// A connection without a sign for three heartbeats is made anew, also one that is only being made: a laptop has slept, or
-/// something in between swallows what is sent. A page that comes back out of
-/// the back/forward cache connects again.
+/// One tab holds the connection, by the Web Locks API, and tells the others over a
+/// `BroadcastChannel`. When that tab is closed, another one connects. Browsers freeze tabs in the
+/// background together with their locks: a visible tab that gets no answer from the connected one
+/// within 5 s takes the connection over. Web Locks need a secure context (https, or localhost), and
+/// a browser that blocks storage may refuse the channel. Then each tab has a connection of its own,
+/// and two tabs may refetch the same URL.
+///
+/// If the server answers with an error, the script tries again after 0.5 to 1.5 s, doubling up to a
+/// minute. A connection that is silent for three heartbeats is made anew, also while it is still
+/// being made: a laptop has slept, or a proxy swallows the data. A page that comes back from the
+/// back/forward cache connects again.
 ///
 /// # Slow readers
 ///
-/// Nobody waits for one: a subscriber has no queue, and what everybody is told is kept once. Each heartbeat has everybody polled;
-/// whoever has not been for three heartbeats in a row is stuck, because its server has more to write than the reader takes. It loses its
-/// place, counts as [`stalled`](PushCounts::stalled), and its stream ends should it ever be polled again. Until the server
-/// drops it, it counts among the [`streams`](PushCounts::streams) that [`max_subscribers`](PushBuilder::max_subscribers) bounds.
+/// No subscriber waits for a slow one: there are no queues, and each event is stored once for all
+/// of them. At each heartbeat all streams are woken. A stream that is not polled for three
+/// heartbeats in a row is stuck: its server has more to write than the reader takes. It loses its
+/// place and counts as [`stalled`](PushCounts::stalled), and it ends if it is ever polled again.
+/// Until the server drops it, it counts among the [`streams`](PushCounts::streams) that
+/// [`max_subscribers`](PushBuilder::max_subscribers) bounds.
 ///
-/// The connection beneath is the server's: while it waits for the socket, hyper polls no body, and no body can end it. Nor does
-/// it notice early: its own buffers and the kernel's take heartbeats for minutes or hours. On Linux let the kernel end it: set
-/// `TCP_USER_TIMEOUT` on accepted sockets, with axum by `ListenerExt::tap_io` and socket2's `set_tcp_user_timeout`. A minute is
-/// fine: it ends readers who stopped and machines that have gone.
+/// The server owns the connection. While it waits for the socket, hyper polls no body, so no body
+/// can end the connection. The server also notices late: its own buffers and the kernel's take
+/// heartbeats for minutes or hours. On Linux let the kernel end the connection: set
+/// `TCP_USER_TIMEOUT` on accepted sockets, with axum by `ListenerExt::tap_io` and socket2's
+/// `set_tcp_user_timeout`. A value of one minute ends readers that stopped and machines that
+/// disappeared.
 ///
-/// Over HTTP/2 that does not help against a client that means harm: with a flow-control window of 0 it takes no byte of a stream
-/// ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113#section-10.5), section 10.5), while its connection is well. Such streams fill the bound until
-/// the connection ends. So bound the streams of a connection (hyper's `max_concurrent_streams`), the
-/// connections of a client, and a connection's age, after which hyper's `graceful_shutdown` and, a minute later, dropping it.
+/// Over HTTP/2 this does not stop a malicious client. With a flow-control window of 0 such a client
+/// takes no byte of a stream ([RFC 9113], section 10.5) while its connection stays healthy. Its
+/// streams fill the bound until the connection ends. So bound the streams per connection (hyper's
+/// `max_concurrent_streams`), the connections per client, and the age of a connection: after that
+/// age call hyper's `graceful_shutdown`, and a minute later drop the connection.
 ///
 /// # Proxies, HTTP/1.1 and HTTP/2
 ///
-/// Over HTTP/1.1 browsers open six connections to a host for all their tabs, and a stream takes one for good: hence one a browser. Where
-/// each tab has its own, the seventh tab hangs; over HTTP/2 a stream is one of a hundred or so on one connection.
+/// Over HTTP/1.1 browsers open at most six connections to a host for all their tabs, and a stream
+/// occupies one of them. For that reason the script opens one stream per browser: with one per tab
+/// the seventh tab would hang. Over HTTP/2 a stream is one of about a hundred on one connection.
 ///
-/// Proxies must not hold back what is small: `X-Accel-Buffering: no` says so to nginx, `no-transform` to those that compress. Others are told in
-/// their own configuration. A proxy that closes quiet connections usually does so after a minute, which heartbeats prevent. A
-/// timeout in your own stack must not stand around the events' route. tower-http's compression leaves event streams alone.
+/// Proxies must not buffer small pieces. `X-Accel-Buffering: no` says so to nginx, and
+/// `no-transform` to proxies that compress. Other proxies need their own configuration. A proxy
+/// that closes quiet connections usually does so after a minute, which heartbeats prevent. No
+/// timeout of your own stack may wrap the route of the events. tower-http's compression leaves
+/// event streams alone.
 ///
 /// # One client can take all places
 ///
-/// The bound is on all together. Who a client is this endpoint does not know by itself: behind proxies an address is anybody's claim, and
-/// a session is your application's. So one client that opens as many streams as may be keeps all others at their 503,
-/// which then are not told of recoveries, and nothing worse. [`refused`](PushCounts::refused) says whether it happens.
+/// The bound is on all clients together. This endpoint cannot tell clients apart by itself: behind
+/// proxies any client can claim any address, and sessions belong to your application. So a client
+/// that opens as many streams as the bound allows keeps all others at their 503. Those are not told
+/// of recoveries; nothing else happens to them. [`refused`](PushCounts::refused) shows it.
 ///
-/// Where that matters, name the client by [`max_of_client`](PushBuilder::max_of_client): beyond its share it gets a 429. Or limit the
-/// connections and requests of a client in front (nginx: `limit_conn`, `limit_req`).
+/// Where that matters, name the client by [`max_of_client`](PushBuilder::max_of_client): beyond its
+/// share a client gets a 429. Or limit the connections and requests of a client in front of this
+/// server (nginx: `limit_conn`, `limit_req`).
 ///
-/// # What a subscriber costs, and how soon all are told
+/// # Costs
 ///
-/// `tests/push_many.rs` measures both with ten thousand clients in another process, a hundred of whom do not read: 15 KB of memory each, and all others
-/// told within 0.25 to 1 s on two cores that also run the clients, without optimisation (it fails above 32 KB and 15 s).
+/// `tests/push_many.rs` measures ten thousand clients in another process, a hundred of which do not
+/// read. Each subscriber takes 15 KB of memory. All others are told within 0.25 to 1 s, on two
+/// cores that also run the clients, without optimisation. The test fails above 32 KB and 15 s.
 ///
-/// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only each connection does.
+/// Over HTTP/1.1 a subscriber costs a file descriptor, here and in each proxy; over HTTP/2 only
+/// each connection does.
+///
+/// [RFC 9113]: https://www.rfc-editor.org/rfc/rfc9113#section-10.5
 #[derive(Clone)]
 pub struct Push {
     subscribers: Arc<Subscribers>,
@@ -169,19 +207,20 @@ impl Push {
         }
     }
 
-    /// The endpoint of the events. All that are made by one `Push` and its clones share its bound.
+    /// Returns the endpoint of the events. All endpoints of one `Push` and its clones share its
+    /// bounds.
     #[must_use]
     pub fn events(&self) -> PushEvents {
         PushEvents(self.clone())
     }
 
-    /// The script that heals the tab.
+    /// Returns the endpoint of the script.
     #[must_use]
     pub fn script(&self) -> PushScript {
         PushScript {}
     }
 
-    /// How many subscribers there are, and what became of others.
+    /// Returns how many subscribers there are, and how many were refused or dropped.
     #[must_use]
     pub fn counts(&self) -> PushCounts {
         self.subscribers.counts()
@@ -190,7 +229,8 @@ impl Push {
     fn answer(&self, asked: &request::Parts) -> Response<EventStream> {
         let options = self.subscribers.options();
         let draw = HasherRng::new().next_f64();
-        // From half of it to three halves: browsers that lose a server together come back one by one.
+        // From half of it to three halves, so that browsers that lose a server together do not
+        // reconnect together.
         let retry = scaled(options.retry, 0.5 + draw);
         let client = options.client.as_ref();
         let client = client.and_then(|client| client(asked)).map(Into::into);
@@ -211,10 +251,11 @@ impl Push {
     }
 }
 
+/// Returns the answer to a client that gets no stream.
 fn refused(full: Full, retry_after: Duration) -> Response<EventStream> {
     let mut response = Response::new(EventStream::empty());
     *response.status_mut() = match full {
-        // Not 204: after that a browser never comes back.
+        // Not 204: after a 204 a browser never reconnects.
         Full::ForAll => StatusCode::SERVICE_UNAVAILABLE,
         Full::ForClient => StatusCode::TOO_MANY_REQUESTS,
     };
@@ -223,10 +264,12 @@ fn refused(full: Full, retry_after: Duration) -> Response<EventStream> {
     response
 }
 
+/// Returns the generation that the client knows, by its `Last-Event-ID`.
 fn known(headers: &HeaderMap) -> Known {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Known::Nothing;
     };
+    // `parse` would accept a leading `+`.
     let digits = value.to_str().ok().filter(|value| !value.starts_with('+'));
     digits
         .and_then(|digits| digits.parse().ok())
@@ -241,7 +284,7 @@ impl fmt::Debug for Push {
     }
 }
 
-/// Answers with the stream of events; made by [`Push::events`].
+/// Answers with the stream of events. [`Push::events`] makes it.
 #[derive(Debug, Clone)]
 pub struct PushEvents(Push);
 

@@ -1,8 +1,10 @@
-//! Telling open tabs: they are right again after a recovery, without a reload by hand.
+//! Push: open browser tabs show the right data after a recovery, without a reload by hand.
 //!
-//! A browser asks nothing about what it has cached, so that it must be told. Server-sent events
-//! ([WHATWG HTML](https://html.spec.whatwg.org/multipage/server-sent-events.html)) rather than web sockets: plain HTTP, one way is enough, and
-//! browsers reconnect by themselves and say what they heard last.
+//! A browser does not ask about what it has cached, so it must be told. The events are server-sent
+//! events ([WHATWG HTML]), not web sockets: they are plain HTTP, one direction is enough, and
+//! browsers reconnect by themselves and send the `id` of the last event that they received.
+//!
+//! [WHATWG HTML]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 mod builder;
 mod events;

@@ -1,4 +1,4 @@
-//! What is set up for a push.
+//! The settings of a push.
 
 use std::{sync::Arc, time::Duration};
 

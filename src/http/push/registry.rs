@@ -1,8 +1,8 @@
 //! The subscribers of a push, and the newest event that each of them is sent.
 //!
-//! Subscribers share one *newest event*, which is built once per generation. A subscriber has no queue: it
-//! remembers the generation of the last event that it was sent, and is behind if that is lower. So a slow
-//! subscriber costs as much as a fast one, and no other subscriber waits for it.
+//! Subscribers share one *newest event*, which is built once per generation. A subscriber has no
+//! queue: it remembers the generation of the last event that it was sent, and is behind if that is
+//! lower. So a slow subscriber costs as much as a fast one, and no other subscriber waits for it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,20 +20,24 @@ use crate::operator::handle::MaintenanceHandle;
 /// The number of heartbeats after which a subscriber that was not polled loses its place.
 const PATIENCE: u64 = 3;
 
-/// Counts the subscribers of a [`Push`](super::Push), and what became of others: [`Push::counts`](super::Push::counts).
+/// Counts of subscribers and of refused clients. [`Push::counts`](super::Push::counts) returns
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PushCounts {
-    /// How many subscribe at this moment.
+    /// The subscribers at this moment.
     pub subscribers: usize,
-    /// How many streams the server has not dropped yet: those who subscribe, and those who lost their place because they were
-    /// stuck. This is what [`max_subscribers`](super::PushBuilder::max_subscribers) bounds.
+    /// The streams that the server has not dropped yet: those of subscribers, and those that lost
+    /// their place because they were stuck.
+    /// [`max_subscribers`](super::PushBuilder::max_subscribers) bounds this number.
     pub streams: usize,
-    /// How many have lost their place because they were stuck, ever.
+    /// The streams that have lost their place because they were stuck, since the push was built.
     pub stalled: u64,
-    /// How many got a 503, ever: there were as many streams as may be, or the layer was gone.
+    /// The requests that got a 503 since the push was built: the bound was reached, or the layer
+    /// was gone.
     pub refused: u64,
-    /// How many got a 429, ever: their client had as many streams as [it may have](super::PushBuilder::max_of_client).
+    /// The requests that got a 429 since the push was built: their client had as many streams as
+    /// [`max_of_client`](super::PushBuilder::max_of_client) allows.
     pub over_share: u64,
 }
 
@@ -197,8 +201,8 @@ impl Registry {
         self.places.remove(&place)
     }
 
-    /// Counts a heartbeat, and takes the places of subscribers that are stuck. Without a subscriber it
-    /// returns `None` and notes that the watcher ends.
+    /// Counts a heartbeat, and takes the places of subscribers that are stuck. Without a subscriber
+    /// it returns `None` and notes that the watcher ends.
     pub(super) fn count_beat(&mut self) -> Option<Beat> {
         if self.places.is_empty() {
             self.places.shrink_to_fit();

@@ -1,4 +1,4 @@
-//! The script that heals the tab.
+//! The endpoint that serves the script.
 
 use std::sync::LazyLock;
 
@@ -6,12 +6,12 @@ use http::{Response, request};
 
 use crate::http::{always_ready::always_ready, notices::script};
 
-/// The script without its comments, and without the spaces and line ends that only make it readable.
+/// The script without comments, and without spaces and line ends that JavaScript does not need.
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     let lines = include_str!("push.js").lines().map(str::trim);
     let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
     code.flat_map(|line| {
-        // After these the language needs none.
+        // JavaScript needs no line end after these.
         let end = if line.ends_with(['{', ',', ';']) {
             ""
         } else {
@@ -22,7 +22,7 @@ static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     .collect()
 });
 
-/// A line of the script without the spaces beside its punctuation. Text in quotes stays as it is.
+/// Removes the spaces beside the punctuation of a line. Text in quotes stays as it is.
 fn tight(line: &str) -> String {
     let is_loose = |c: Option<char>| c.is_some_and(|c| "{}()[],;:=<>!&|?*".contains(c));
     let mut tight = String::with_capacity(line.len());
@@ -42,23 +42,26 @@ fn tight(line: &str) -> String {
     tight
 }
 
-/// The first 16 digits of the script's SHA-256; a test says what it has to be.
+/// The first 16 digits of the script's SHA-256. A test in `tests/push.rs` compares it.
 macro_rules! hash {
     () => {
         "f2d2142c43015d09"
     };
 }
 
-/// Serves the script that heals the tab; made by [`Push::script`](super::Push::script).
+/// Serves the script that refetches what a tab shows. [`Push::script`](super::Push::script) makes
+/// it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PushScript {}
 
 impl PushScript {
-    /// The name to serve it under, beside the events: `push-<hash>.js`. It changes whenever the script does.
+    /// The name to serve the script under, beside the events: `push-<hash>.js`. It changes with the
+    /// script.
     pub const NAME: &'static str = concat!("push-", hash!(), ".js");
 
-    /// The script's `integrity` ([Subresource Integrity](https://www.w3.org/TR/SRI/)), for pages that want browsers to verify it.
+    /// The value of the `integrity` attribute ([Subresource
+    /// Integrity](https://www.w3.org/TR/SRI/)), by which browsers verify the script.
     pub const INTEGRITY: &'static str = "sha256-8tIULEMBXQkodvbEWg2/NBSJ5XPqJPC7vFlF5PQT+/E=";
 
     fn answer(&self, request: &request::Parts) -> Response<String> {

@@ -1,15 +1,17 @@
 //! The subscriptions, and the one task that wakes them.
 //!
-//! One task, the *watcher*, serves all subscribers. With a timer and a receiver per subscriber, ten thousand
-//! of them would wake at every deadline of the layer and contend for its lock. The watcher waits for
-//! recoveries, which also applies transitions that fall due, and for heartbeats.
+//! One task, the *watcher*, serves all subscribers. With a timer and a receiver per subscriber, ten
+//! thousand of them would wake at every deadline of the layer and contend for its lock. The watcher
+//! waits for recoveries, which also applies transitions that fall due, and for heartbeats.
 //!
-//! The first subscriber starts the watcher, not the first poll: a subscriber that is never polled would
-//! otherwise keep its place for ever. The watcher ends at the first heartbeat without a subscriber.
+//! The first subscriber starts the watcher, not the first poll: a subscriber that is never polled
+//! would otherwise keep its place for ever. The watcher ends at the first heartbeat without a
+//! subscriber.
 //!
-//! Each heartbeat wakes all subscribers. A subscriber that is not polled after that is stuck: its server has
-//! more to write than its reader takes. After three such heartbeats it loses its place. Only the server can
-//! free the memory of a stuck stream, by dropping the body, so the bound counts bodies, not places.
+//! Each heartbeat wakes all subscribers. A subscriber that is not polled after that is stuck: its
+//! server has more to write than its reader takes. After three such heartbeats it loses its place.
+//! Only the server can free the memory of a stuck stream, by dropping the body, so the bound counts
+//! bodies, not places.
 
 use std::{
     future::{Future, poll_fn},
@@ -45,7 +47,7 @@ pub(super) struct Subscription {
     greeting: Option<Bytes>,
     /// The generation that the client knows.
     told: u64,
-    /// The number of the last heartbeat that the client was sent something after.
+    /// The number of heartbeats so far when the last piece was sent.
     beat: u64,
 }
 
@@ -79,8 +81,8 @@ impl Subscribers {
         client: Option<Arc<str>>,
         retry_ms: u64,
     ) -> Result<Subscription, Full> {
-        // Declared before the lock, and so dropped after it: dropping the last handle of a layer wakes
-        // its listeners.
+        // Declared before the lock, and so dropped after it: dropping the last handle of a layer
+        // wakes its listeners.
         let handle = self.layer.upgrade();
         let mut registry = self.registry();
         registry.check(handle.is_none(), client.as_deref(), &self.options)?;
@@ -107,8 +109,8 @@ impl Subscribers {
         })
     }
 
-    /// Starts the watcher. Not under the lock: a runtime that shuts down drops the task at once, and its
-    /// `Drop` takes the lock.
+    /// Starts the watcher. Not under the lock: a runtime that shuts down drops the task at once,
+    /// and its `Drop` takes the lock.
     fn watch(self: &Arc<Self>, runtime: &Handle) {
         let watcher = Watcher {
             subscribers: self.clone(),
@@ -130,7 +132,8 @@ impl Subscribers {
         wake(wakers);
     }
 
-    /// Counts a heartbeat, and wakes all subscribers; `false` if there are none, and the watcher ends.
+    /// Counts a heartbeat, and wakes all subscribers; `false` if there are none, and the watcher
+    /// ends.
     fn beat(&self) -> bool {
         // A statement of its own, so that the lock is free when wakers are dropped and woken.
         let beat = self.registry().count_beat();
@@ -169,7 +172,8 @@ impl Subscription {
             let Some(place) = places.get_mut(&self.place) else {
                 return Poll::Ready(None);
             };
-            // Before anything changes: outside a runtime this panics, and a later poll within one goes on.
+            // Before anything changes: outside a runtime this panics, and a later poll within one
+            // goes on.
             let start = (!*watched).then(Handle::current);
             *watched = true;
             place.polled = beat;
@@ -251,8 +255,9 @@ impl Watcher {
 }
 
 impl Drop for Watcher {
-    /// Ends all streams if the watcher ends while subscribers are left: the layer is gone, or the runtime
-    /// that it ran on. Without a watcher they would be told nothing, so that browsers must reconnect.
+    /// Ends all streams if the watcher ends while subscribers are left: the layer is gone, or the
+    /// runtime that it ran on. Without a watcher they would be told nothing, so that browsers must
+    /// reconnect.
     fn drop(&mut self) {
         if !self.done {
             self.subscribers.end();
