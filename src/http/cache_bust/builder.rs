@@ -1,4 +1,4 @@
-//! The settings of the layer, and how they are checked.
+//! The builder, which checks the settings.
 
 use std::{
     num::NonZeroU32,
@@ -18,12 +18,12 @@ use super::{
 use crate::{http::routes::path_pattern::Matcher, operator::handle::MaintenanceHandle};
 
 const COOKIE_NAME: &str = "maintenance-generation";
-/// 2024 began, in the milliseconds that generations are: nobody was told one of before.
+/// The start of 2024 in wall-clock milliseconds. No client was ever told an earlier generation.
 const OLDEST: u64 = 1_704_067_200_000;
 const CLEARS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
 
 impl CacheBustLayer {
-    /// The defaults: salted tags, `no-cache`, the header. No cookies, and nothing that clients are told.
+    /// Builds a layer with the defaults: salted tags, `no-cache` and the header, but no cures.
     ///
     /// # Panics
     ///
@@ -34,7 +34,7 @@ impl CacheBustLayer {
             .expect("the defaults are valid")
     }
 
-    /// A layer with more than the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder(handle: &MaintenanceHandle) -> CacheBustBuilder {
         CacheBustBuilder {
             handle: handle.clone(),
@@ -52,7 +52,7 @@ impl CacheBustLayer {
     }
 }
 
-/// Builds a [`CacheBustLayer`]; everything is checked by [`build`](Self::build).
+/// Builds a [`CacheBustLayer`]. [`build`](Self::build) checks all settings.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct CacheBustBuilder {
@@ -69,7 +69,7 @@ pub struct CacheBustBuilder {
     tags: Vec<Tags>,
 }
 
-/// Tags for one header.
+/// The tags that one header gets.
 #[derive(Debug, Clone)]
 struct Tags {
     field: &'static str,
@@ -89,7 +89,9 @@ impl Tags {
 }
 
 impl CacheBustBuilder {
-    /// The name of the header with the generation. Default: `Maintenance-Generation`. None that means something else is taken.
+    /// Sets the name of the header with the generation. Default: `Maintenance-Generation`.
+    ///
+    /// A header with another meaning is an error.
     pub fn generation_header(self, name: impl Into<String>) -> Self {
         Self {
             header: name.into(),
@@ -97,23 +99,27 @@ impl CacheBustBuilder {
         }
     }
 
-    /// Paths whose responses and conditions are left as they are, in the router's pattern syntax: `/assets/{*file}`. Default: none.
+    /// Leaves the conditions and responses of these paths unchanged. Default: none.
     ///
-    /// By path, since a condition must be read before the route answers. A path that is ambiguous (see
-    /// [`paths`](crate::MaintenanceLayer::paths)) is not excepted.
+    /// Patterns have the router's syntax: `/assets/{*file}`. The path decides, because a condition
+    /// is read before the route answers. A path that is ambiguous (see
+    /// [`paths`](crate::MaintenanceLayer::paths)) matches no pattern.
     pub fn except<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.except.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// Lets a write pass its `If-Match` only with a tag of this generation. Default: the inner service's own validator decides alone.
+    /// Accepts the `If-Match` of a write only with a tag of this generation. Default: the inner
+    /// service's own validator decides alone.
     ///
-    /// Who edits what was shown before a recovery may not have seen what it overwrites, if the validator did not change with the
-    /// contents. With this the inner service sees a condition that nothing meets, and answers 412 after it has checked who may write at all.
+    /// A client that edits data from before a recovery may overwrite data that it has not seen, if
+    /// the validator did not change with the contents. With this setting the inner service sees a
+    /// condition that nothing meets, and answers 412 after it has checked the client's permission.
     ///
-    /// Only with one generation for all clients, that is one replica that is given the last generation when it starts
-    /// ([`generation`](crate::Builder::generation)). Where each replica has its own, a tag from one is a 412 at every other, and every tag is
-    /// after a deployment.
+    /// Use it only with one generation for all clients: one replica, which is given the last
+    /// generation when it starts ([`generation`](crate::Builder::generation)). With a generation
+    /// per replica, a tag from one replica is a 412 at every other replica, and after a deployment
+    /// every tag is a 412.
     pub fn strict_writes(self) -> Self {
         Self {
             strict_writes: true,
@@ -121,50 +127,59 @@ impl CacheBustBuilder {
         }
     }
 
-    /// The paths whose GETs tell clients of cures, in the router's pattern syntax. Default: none.
+    /// Sets the paths whose GETs carry cures, in the router's pattern syntax. Default: none.
     ///
-    /// Choose small pages that every visit begins with: what carries a cure is stored nowhere, and a browser that clears waits for it. Only a 2xx or a 304 carries one. A response with
-    /// `CDN-Cache-Control`, `Surrogate-Control` or `Cloudflare-CDN-Cache-Control` carries none, for it is meant for everybody.
+    /// Choose small pages that every visit begins with. A response that carries a cure is not
+    /// stored by any cache, and a browser that clears its store waits for it. Only a 2xx or a 304
+    /// carries one. A response with `CDN-Cache-Control`, `Surrogate-Control` or
+    /// `Cloudflare-CDN-Cache-Control` carries none, because it is meant for all clients.
     pub fn carried_by<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.carriers.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// The cookie that remembers the generation. Default: `maintenance-generation` at path `/`, of this host alone, not `Secure`.
+    /// Sets the cookie that holds the generation. Default: `maintenance-generation` at path `/`,
+    /// for this host only, not `Secure`.
     ///
-    /// It says a generation and nothing about the client, and lives 400 days, the most that browsers grant. Always `HttpOnly; SameSite=Lax`, but
-    /// `SameSite=None` if it is [`partitioned`](NamedCookie::partitioned). It is only set where there are cures to tell of.
+    /// It holds a generation and nothing about the client. It lives for 400 days, the longest time
+    /// that browsers allow. It is always `HttpOnly; SameSite=Lax`, or `SameSite=None` if it is
+    /// [`partitioned`](NamedCookie::partitioned). It is set only if there are cures.
     pub fn generation_cookie(self, cookie: NamedCookie) -> Self {
         Self { cookie, ..self }
     }
 
     /// Expires a cookie (`Max-Age=0`), once per client and recovery. Default: none.
     ///
-    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their cookies. So
-    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
-    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
-    /// behind it is healed.
+    /// A restart is not a recovery. Until this process has had a recovery, a client with an older
+    /// generation is told the new one and keeps its cookies. So a recovery shortly before a restart
+    /// does not reach every client. It does if you keep the last generation over restarts and start
+    /// with it ([`generation`](crate::Builder::generation)): then only recoveries raise it, and
+    /// every client behind it is healed.
     ///
-    /// One that the inner service sets in the very same response is left alone, and so are all that are not named here.
+    /// A cookie that the inner service sets in the same response is left alone, and so are all
+    /// cookies that are not named here.
     pub fn expire_cookie(mut self, cookie: NamedCookie) -> Self {
         self.expired.push(cookie);
         self
     }
 
-    /// Sends `Clear-Site-Data`, once per client and recovery. Default: not.
+    /// Sends `Clear-Site-Data`, once per client and recovery. Default: off.
     ///
-    /// A restart is no recovery: until there is one in this process, clients of before are told the new generation and keep their store. So
-    /// those whom a recovery shortly before a restart has not reached yet go without, unless you keep the last generation over
-    /// restarts, and begin with it ([`generation`](crate::Builder::generation)): then it is raised by recoveries alone, and whoever is
-    /// behind it is healed.
+    /// A restart is not a recovery, as for [`expire_cookie`](Self::expire_cookie): until this
+    /// process has had a recovery, a client with an older generation is told the new one and keeps
+    /// its store.
     ///
-    /// Give it `["cache"]`; and `["cache", "storage"]` if a service worker of yours answers from its own store, which also empties `localStorage`,
-    /// IndexedDB and the like. Nothing else is taken: `cookies` logs people out of every host of the domain.
+    /// Give it `["cache"]`, or `["cache", "storage"]` if a service worker of yours answers from its
+    /// own store. `storage` also empties `localStorage`, IndexedDB and the like. Other directives
+    /// are errors: `cookies` logs people out of every host of the domain.
     ///
-    /// It is sent on [`carried_by`](Self::carried_by), to a request that says `Sec-Fetch-Site: same-origin` or `none`, and whose origin the browser takes for
-    /// secure: the host is `localhost`, `127.0.0.1` or `[::1]`, the URI is https (HTTP/2 with TLS in this process), or what
-    /// [`trust_forwarded_proto`](Self::trust_forwarded_proto) and [`secure_if`](Self::secure_if) say. Where it would not be heeded the other cures
-    /// are told without it; a request from another site's page is told nothing, and its client by a later one.
+    /// It is sent on the paths of [`carried_by`](Self::carried_by), if the request has
+    /// `Sec-Fetch-Site: same-origin` or `none`, and if the browser considers the origin secure.
+    /// That is so if the host is `localhost`, `127.0.0.1` or `[::1]`, if the URI is https (HTTP/2
+    /// with TLS in this process), or if [`trust_forwarded_proto`](Self::trust_forwarded_proto) or
+    /// [`secure_if`](Self::secure_if) says so. A client that would ignore the header gets the other
+    /// cures without it. A request from another site's page carries no cure; a later request of the
+    /// same client does.
     pub fn clear_site_data<T: Into<String>>(self, directives: impl IntoIterator<Item = T>) -> Self {
         Self {
             clear: Some(directives.into_iter().map(Into::into).collect()),
@@ -172,14 +187,17 @@ impl CacheBustBuilder {
         }
     }
 
-    /// How many clients a second are sent `Clear-Site-Data`, by this process. Default: 100.
+    /// Limits how many clients per second this process sends `Clear-Site-Data`. Default: 100.
     ///
-    /// Each asks for everything anew, so a fleet of browsers that clears at once is a stampede. Who is over the limit has the cookies of
-    /// [`expire_cookie`](Self::expire_cookie) expired meanwhile, at each request, and the store cleared by a later one.
+    /// Each of them requests everything anew, so many browsers that clear at once are a stampede.
+    /// For a client over the limit, each response expires the cookies of
+    /// [`expire_cookie`](Self::expire_cookie) meanwhile, and a later one clears the store.
     ///
-    /// The generation cookie is not signed. One from before the year 2024 is taken for forged, and has no share of the limit (unless this layer's
-    /// generations began lower); but whoever sends more likely ones, this many times a second, keeps others from being cleared for as long. What
-    /// helps is a limit on requests per address, in front of this layer. Nothing else depends on it: tags and cookies do their work.
+    /// The generation cookie is not signed. A cookie from before the year 2024 counts as forged and
+    /// does not use up the limit, unless this layer's generations began lower. A client that forges
+    /// later ones, this many times per second, keeps others from being cleared for that time. A
+    /// limit on requests per address, in front of this layer, prevents that. Tags and cookies do
+    /// not depend on the limit.
     pub fn clears_per_second(self, most: NonZeroU32) -> Self {
         Self {
             clears_per_second: most,
@@ -187,31 +205,37 @@ impl CacheBustBuilder {
         }
     }
 
-    /// Takes a request for secure if each hop in `X-Forwarded-Proto` is `https`. Default: the header is not looked at.
+    /// Considers a request secure if each hop in `X-Forwarded-Proto` is `https`. Default: the
+    /// header is ignored.
     ///
-    /// Only behind a proxy that sets it itself and drops what the client sent.
+    /// Use it only behind a proxy that sets the header itself and drops the client's.
     pub fn trust_forwarded_proto(mut self) -> Self {
         self.secure.trusts_forwarded_proto = true;
         self
     }
 
-    /// Takes a request for secure if `is_secure` says so: by a header of your proxy's, by an extension of your acceptor's; or always, if nobody
-    /// comes otherwise. Several add up. Default: none.
+    /// Considers a request secure if `is_secure` returns `true`. Default: none.
+    ///
+    /// It may read a header that your proxy sets, or an extension that your acceptor inserts. It
+    /// may always return `true`, if every client uses TLS. With several of them one `true` is
+    /// enough.
     pub fn secure_if(mut self, is_secure: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.secure.secure_if.push(Arc::new(is_secure));
         self
     }
 
-    /// Tags for Fastly, in `Surrogate-Key`. Default: none.
+    /// Adds tags for Fastly, in `Surrogate-Key`. Default: none.
     ///
-    /// Those of [`cache_tags`](crate::Builder::cache_tags), as a rule, so that [`CdnPurge`] reaches what bears them.
+    /// Usually these are the layer's [`cache_tags`](crate::Builder::cache_tags), so that
+    /// [`CdnPurge`](super::CdnPurge) purges the responses that bear them.
     pub fn surrogate_key<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tagged("surrogate_key", "surrogate-key", " ", tags)
     }
 
-    /// Tags for Cloudflare, in `Cache-Tag`. Default: none.
+    /// Adds tags for Cloudflare, in `Cache-Tag`. Default: none.
     ///
-    /// Those of [`cache_tags`](crate::Builder::cache_tags), as a rule, so that [`CdnPurge`] reaches what bears them.
+    /// Usually these are the layer's [`cache_tags`](crate::Builder::cache_tags), so that
+    /// [`CdnPurge`](super::CdnPurge) purges the responses that bear them.
     pub fn cache_tag<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tagged("cache_tag", "cache-tag", ",", tags)
     }
@@ -232,26 +256,26 @@ impl CacheBustBuilder {
         self
     }
 
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// If a name, pattern, cookie, directive or tag is not valid, or if nothing carries the cures. The error says which, and what would be.
+    /// If a name, pattern, cookie, directive or tag is invalid, or if no path carries the cures.
+    /// The error names the setting, its value and what is allowed.
     pub fn build(self) -> Result<CacheBustLayer, CacheBustError> {
         let header = header_name(&self.header)?;
         self.cookie.check("generation_cookie")?;
-        // Whether it fits a header, whatever the generation.
+        // With the largest generation, so that the cookie fits a header with every generation.
         self.cookie.of_generation(u64::MAX)?;
         let expired = self.expired_cookies()?;
         let clear = self.clear.as_deref().map(directives).transpose()?;
         if self.carriers.is_empty() && (clear.is_some() || !expired.is_empty()) {
-            let allowed =
-                "the path of at least one small page, such as `/`: something must carry the cures";
+            let allowed = "the path of at least one small page that carries the cures, such as `/`";
             return Err(CacheBustError::new("carried_by", "", allowed));
         }
         let tags: Result<_, _> = self.tags.iter().map(Tags::checked).collect();
         let tags = tags?;
-        // A generation that was given may be a count.
+        // The user may have given a generation that is a count, not a time.
         let is_time = self.handle.generation() >= OLDEST;
         Ok(CacheBustLayer::over(Rules {
             oldest: if is_time { OLDEST } else { 0 },
@@ -271,12 +295,13 @@ impl CacheBustBuilder {
         }))
     }
 
-    /// The names of the cookies to expire, and the header that expires each.
+    /// Returns the names of the cookies to expire, and the header that expires each.
     fn expired_cookies(&self) -> Result<Vec<(String, HeaderValue)>, CacheBustError> {
         let header_of = |cookie: &NamedCookie| {
             cookie.check("expire_cookie")?;
             if cookie.name() == self.cookie.name() {
-                let allowed = "another than the generation cookie, which tells who has been told";
+                let allowed =
+                    "a cookie other than the generation cookie, which marks healed clients";
                 return Err(CacheBustError::new("expire_cookie", cookie.name(), allowed));
             }
             Ok((cookie.name().to_owned(), cookie.expired()?))
@@ -285,7 +310,7 @@ impl CacheBustBuilder {
     }
 }
 
-/// What this module reads or writes itself, and what frames, describes or directs a message.
+/// Headers that this module reads or writes, and headers that frame, describe or route a message.
 const TAKEN: [&str; 43] = [
     "accept-ranges",
     "age",
@@ -336,7 +361,7 @@ fn header_name(name: &str) -> Result<HeaderName, CacheBustError> {
     let parsed = HeaderName::try_from(name).ok();
     let is_free = |name: &HeaderName| !TAKEN.contains(&name.as_str());
     parsed.filter(is_free).ok_or_else(|| {
-        let allowed = "a header's name that means nothing else, such as `Maintenance-Generation`";
+        let allowed = "a header name without another meaning, such as `Maintenance-Generation`";
         CacheBustError::new("generation_header", name, allowed)
     })
 }
@@ -345,7 +370,7 @@ fn matcher(field: &'static str, patterns: &[String]) -> Result<Matcher, CacheBus
     let numbered = patterns.iter().map(String::as_str).enumerate();
     Matcher::new(numbered).map_err(|bad| {
         let allowed = format!(
-            "a path pattern that the router takes, such as `/assets/{{*file}}` ({})",
+            "a path pattern in the router's syntax, such as `/assets/{{*file}}` ({})",
             bad.why
         );
         CacheBustError::new(field, bad.pattern, allowed)

@@ -1,4 +1,4 @@
-//! The conditions of a request, which name entity-tags that bear a generation.
+//! The conditions of a request, whose entity-tags bear a generation.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -7,32 +7,34 @@ use http::{
 
 use super::etag::{List, Salt, without_any_salt};
 
-/// An `If-Match` that nothing matches: it asks for a strong comparison, and this is weak (RFC 9110, 13.1.1).
+/// An `If-Match` that nothing matches: the header asks for a strong comparison, and this tag is
+/// weak (RFC 9110, 13.1.1).
 const NOTHING_MATCHES: HeaderValue = HeaderValue::from_static("W/\"of-another-generation\"");
 
-/// Whose tags a condition may name.
+/// The generations whose tags a condition may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Generations {
-    /// Those of the present generation alone.
+    /// The present generation.
     Present,
-    /// Those of every generation.
+    /// Every generation.
     Any,
 }
 
-/// Turns a client's conditions into those of the inner service.
+/// Rewrites a client's conditions to the inner service's own entity-tags.
 pub(super) fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool, strict_writes: bool) {
     if read {
-        // A date says nothing of the generation. Beside an `If-None-Match` it never counts (RFC 9110, 13.1.3), but where
-        // that is removed it would, and the old body would be confirmed.
+        // A date does not name a generation. Beside an `If-None-Match` the date is ignored (RFC
+        // 9110, 13.1.3). If that header is removed, the date would count and confirm the old body.
         headers.remove(IF_MODIFIED_SINCE);
     }
-    // Most requests have none: no salt is made for them.
+    // Most requests have no condition, and need no salt.
     let bears_tags = [IF_NONE_MATCH, IF_MATCH, IF_RANGE].map(|name| headers.contains_key(name));
     if bears_tags == [false; 3] {
         return;
     }
     let salt = Salt::new(generation);
-    // Of a write the inner service judges all tags: replicas differ in their generations, but not in their validators.
+    // For a write the inner service judges all tags: replicas have different generations, and the
+    // same validators.
     let of = |only_present| {
         if only_present {
             Generations::Present
@@ -47,7 +49,7 @@ pub(super) fn unsalt(headers: &mut HeaderMap, generation: u64, read: bool, stric
     }
 }
 
-/// The tags of a header without their salt; `None` without the header.
+/// Reads the tags of a header without their salt; `None` if the header is missing.
 fn unsalted(
     headers: &HeaderMap,
     name: HeaderName,
@@ -70,7 +72,8 @@ fn unsalt_if_none_match(headers: &mut HeaderMap, salt: &Salt, generations: Gener
         Some(List::Ours(tags)) => {
             headers.insert(IF_NONE_MATCH, tags);
         }
-        // Of a read the whole answer is always right; of a write the inner service judges.
+        // The inner service judges the malformed condition of a write. For a read the full answer
+        // is always right.
         Some(List::Malformed) if generations == Generations::Any => {}
         Some(List::NoneOfOurs | List::Malformed) => {
             headers.remove(IF_NONE_MATCH);
@@ -85,8 +88,8 @@ fn unsalt_if_match(headers: &mut HeaderMap, salt: &Salt, generations: Generation
             headers.insert(IF_MATCH, tags);
         }
         Some(List::Malformed) if generations == Generations::Any => {}
-        // Not taken away, for then the write would go ahead; and not answered here, since who may not write at
-        // all is told so first (RFC 9110, 13.2.1).
+        // Not removed, because the write would then go ahead. Not answered here, because the inner
+        // service first checks the client's permission (RFC 9110, 13.2.1).
         Some(List::NoneOfOurs | List::Malformed) => {
             headers.insert(IF_MATCH, NOTHING_MATCHES);
         }
@@ -99,7 +102,8 @@ fn unsalt_if_range(headers: &mut HeaderMap, salt: &Salt) {
         Some(List::Ours(tag)) => {
             headers.insert(IF_RANGE, tag);
         }
-        // Without the range too: it would be a part of the new body, glued to a part of the old one.
+        // `Range` is removed too. Otherwise the client would join a part of the new body to a part
+        // of the old one.
         Some(List::Any | List::NoneOfOurs | List::Malformed) => {
             headers.remove(IF_RANGE);
             headers.remove(RANGE);

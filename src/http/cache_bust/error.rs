@@ -1,8 +1,11 @@
-//! What is wrong with a setting.
+//! The error of an invalid setting.
 
 use crate::http::setting_error::setting_error;
 
 setting_error! {
-    /// A [`CacheBustLayer`], or a [`CdnPurge`], that makes no sense.
-    CacheBustError, "The value that it has; of a token nothing.", "{} is `{}`: allowed is {}"
+    /// A setting of a [`CacheBustBuilder`](super::CacheBustBuilder) or of a
+    /// [`CdnPurge`](super::CdnPurge) is invalid.
+    CacheBustError,
+    "Returns the value of the setting; a token is not shown.",
+    "{} is `{}`: allowed is {}"
 }

@@ -1,8 +1,10 @@
-//! Cache-bust over HTTP: what a browser, a proxy or a CDN has stored of the time before a recovery is not shown after it.
+//! Cache-bust over HTTP: after a recovery, browsers, proxies and CDNs do not show data from before
+//! it.
 //!
-//! A layer of its own, because it has another place than the gate (outside of it, around what is to be healed) and works
-//! while the gate does nothing. It learns of a recovery from the published generation alone: no task, nothing to miss, and
-//! no lock but at the moment when a hold or a wait has run out and nobody has looked yet.
+//! This is a layer of its own, because it stands elsewhere than the gate: outside of it, around the
+//! routes that are to be healed. It also works while the gate is idle. It learns of a recovery from
+//! the published generation alone. So it needs no task and can miss no signal. It tries the lock
+//! only when a hold or a wait has run out and no other caller has applied that yet.
 
 mod builder;
 mod cdn_purge;

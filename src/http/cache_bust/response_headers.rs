@@ -1,4 +1,4 @@
-//! What is written into the headers of a response.
+//! Changes to the headers of a response.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -9,7 +9,8 @@ use super::etag::Salt;
 
 pub(super) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Salts the response's entity-tag. What is none stays as it is; sent back, it is of no generation.
+/// Salts the response's entity-tag. A malformed tag stays as it is: when a client sends it back, it
+/// belongs to no generation.
 pub(super) fn salt(headers: &mut HeaderMap, generation: u64) {
     if let Entry::Occupied(mut tags) = headers.entry(ETAG) {
         let salt = Salt::new(generation);
@@ -21,7 +22,7 @@ pub(super) fn salt(headers: &mut HeaderMap, generation: u64) {
     }
 }
 
-/// Adds tags to those that stand there already.
+/// Adds a value to the existing values of a header, as one line.
 pub(super) fn add(headers: &mut HeaderMap, name: &HeaderName, tags: &HeaderValue, separator: &str) {
     let both = match joined(headers, name, separator) {
         Some(mut said) => {
@@ -34,13 +35,14 @@ pub(super) fn add(headers: &mut HeaderMap, name: &HeaderName, tags: &HeaderValue
     headers.insert(name, both);
 }
 
-/// The lines of a header as one; `None` if there is nothing in them.
+/// Joins the lines of a header; `None` if all are empty.
 fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> Option<Vec<u8>> {
     let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
     (!lines.is_empty()).then(|| lines.join(separator.as_bytes()))
 }
 
+/// Whether the response sets a cookie with this name.
 pub(super) fn sets(headers: &HeaderMap, cookie: &str) -> bool {
     headers.get_all(SET_COOKIE).iter().any(|line| {
         let pair = line.as_bytes().trim_ascii_start();
@@ -49,15 +51,16 @@ pub(super) fn sets(headers: &HeaderMap, cookie: &str) -> bool {
     })
 }
 
-/// Keeps the response out of every store: what is for one client at one time is not handed out again.
+/// Keeps the response out of every cache: it is for one client at one time.
 ///
-/// What the inner service said stays. `no-store` beats all of it (RFC 9111, 4.2.1: the most restrictive counts).
+/// The inner service's directives stay. `no-store` overrides them: the most restrictive directive
+/// counts (RFC 9111, 4.2.1).
 pub(super) fn keep_nowhere(headers: &mut HeaderMap) {
     let no_store = HeaderValue::from_static("no-store");
     let said = joined(headers, &CACHE_CONTROL, ", ").unwrap_or_default();
     let mut directives = said.split(|&byte| byte == b',');
     let says_so = directives.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-store"));
-    // Within quotes it would be a field's name or nothing at all.
+    // Inside quotes `no-store` is not a directive.
     if !says_so || said.contains(&b'"') {
         add(headers, &CACHE_CONTROL, &no_store, ", ");
     }

@@ -1,4 +1,4 @@
-//! What is done to a request before the inner service sees it, and to its response afterwards.
+//! The rules for a request before the inner service sees it, and for its response.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,27 +20,27 @@ use crate::{
 
 pub(in crate::http) const GENERATION_HEADER: &str = "maintenance-generation";
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-/// Where a response tells a CDN on purpose to keep it.
+/// Headers by which a response asks a CDN to store it.
 const FOR_CDNS: [HeaderName; 3] = [
     CDN_CACHE_CONTROL,
     HeaderName::from_static("cloudflare-cdn-cache-control"),
     HeaderName::from_static("surrogate-control"),
 ];
 
-/// What was built, shared by the layer's clones and services.
+/// The checked settings, shared by the layer's clones and services.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) handle: MaintenanceHandle,
     pub(super) header: HeaderName,
     pub(super) except: Matcher,
-    /// Whether a write's tags count only if they are of this generation.
+    /// Whether a write's `If-Match` counts only with a tag of this generation.
     pub(super) strict_writes: bool,
     pub(super) carriers: Matcher,
     pub(super) cookie: NamedCookie,
-    /// Names, and what expires them.
+    /// The names of the cookies to expire, and the header that expires each.
     pub(super) expired: Vec<(String, HeaderValue)>,
     pub(super) clear: Option<HeaderValue>,
-    /// What is lower no client was ever told: it is given no share of the limit.
+    /// No client was ever told a lower generation: such a cookie is forged and uses up no limit.
     pub(super) oldest: u64,
     pub(super) limit: Limit,
     pub(super) secure: Secure,
@@ -54,16 +54,19 @@ pub(super) struct Rules {
 pub(super) struct Tagging {
     pub(super) header: HeaderName,
     pub(super) value: HeaderValue,
-    /// What stands between tags.
+    /// The text between two tags.
     pub(super) separator: &'static str,
 }
 
-/// What a request said, for its response.
+/// The decisions that are made from the request, for its response.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// As the request came: an answer that was begun before a recovery is of the time before.
+    /// The generation when the request came. An answer that began before a recovery belongs to the
+    /// time before it.
     generation: u64,
+    /// Whether the path is not excepted.
     covered: bool,
+    /// Whether the method is GET or HEAD.
     read: bool,
     cure: Option<Cure>,
 }
@@ -72,13 +75,13 @@ pub(super) struct Plan {
 enum Cure {
     /// Tells the client its generation.
     Greet,
-    /// Heals the client of what it has from before, and tells it its generation.
+    /// Removes what the client has stored from before, and tells it its generation.
     Heal { clearing: bool },
 }
 
 impl Rules {
     pub(super) fn before(&self, request: &mut Parts) -> Plan {
-        // Time alone may have brought the recovery, and nobody else may have called since.
+        // A hold or a wait may have run out, and no call may have applied that yet.
         let generation = self.handle.generation_now();
         let read = matches!(request.method, Method::GET | Method::HEAD);
         let path = request.uri.path();
@@ -105,7 +108,8 @@ impl Rules {
         match told(&request.headers, self.cookie.name(), generation) {
             Told::Enough => None,
             Told::Never => Some(Cure::Greet),
-            // Behind a start, which is no recovery: each deployment would heal everybody.
+            // The client is behind a process start, not behind a recovery. Otherwise each
+            // deployment would heal every client.
             Told::Before(_) if self.handle.is_own_start(generation) => Some(Cure::Greet),
             Told::Before(said) if self.clear.is_none() || said < self.oldest => {
                 Some(Cure::Heal { clearing: false })
@@ -113,14 +117,14 @@ impl Rules {
             Told::Before(_) => match self.secure.clearing(request) {
                 Clearing::Now => Some(Cure::Heal { clearing: true }),
                 Clearing::Never => Some(Cure::Heal { clearing: false }),
-                // All of it, or else the cookie would say that it has been told.
+                // No cure at all: with a part of it, the cookie would mark the client as healed.
                 Clearing::Later => None,
             },
         }
     }
 
     pub(super) fn after<B>(&self, plan: &Plan, response: &mut Response<B>) {
-        // A refusal is not kept by anybody, and says itself what it has to say.
+        // No cache stores a refusal, and it sets its own headers.
         if response.extensions().get::<Refused>().is_some() {
             return;
         }
@@ -139,7 +143,7 @@ impl Rules {
             }
             let says_nothing =
                 [CACHE_CONTROL, EXPIRES, PRAGMA].map(|name| !headers.contains_key(name));
-            // A 304 that says nothing leaves what is stored as it was said (RFC 9111, 3.2).
+            // A 304 without these headers leaves those of the stored answer (RFC 9111, 3.2).
             if says_nothing == [true; 3] && status.is_success() {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
@@ -150,7 +154,7 @@ impl Rules {
     }
 
     fn apply(&self, cure: Cure, generation: u64, headers: &mut HeaderMap) {
-        // A CDN that keeps the response would hand the cure to everybody, again and again.
+        // A CDN that stores the response would send the cure to every client, again and again.
         if FOR_CDNS.iter().any(|name| headers.contains_key(name)) {
             return;
         }
@@ -160,11 +164,11 @@ impl Rules {
         let mut is_all = true;
         if let Cure::Heal { clearing } = cure {
             if clearing && let Some(clear) = &self.clear {
-                // Not twice: another answer will do.
+                // The inner service has set it already. A later response sends the cure.
                 if headers.contains_key(CLEAR_SITE_DATA) {
                     return;
                 }
-                // Not in the same second as too many others either, but the cookies need not wait for that.
+                // The limit delays the clearing only. Cookies are expired meanwhile.
                 is_all = self.limit.takes_one();
                 if is_all {
                     headers.insert(CLEAR_SITE_DATA, clear.clone());
@@ -174,7 +178,7 @@ impl Rules {
                 }
             }
             for (name, expired) in &self.expired {
-                // What the inner service sets just now is not old.
+                // A cookie that the inner service sets in this response is not an old one.
                 if !sets(headers, name) {
                     headers.append(SET_COOKIE, expired.clone());
                 }

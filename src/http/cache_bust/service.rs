@@ -14,7 +14,7 @@ use tower::Service;
 use super::rules::{Plan, Rules};
 use crate::base::accessors::inner_service;
 
-/// Around a service of one's own; made by [`CacheBustLayer`](super::CacheBustLayer).
+/// Applies the rules of a [`CacheBustLayer`](super::CacheBustLayer), which makes it, to a service.
 #[derive(Debug, Clone)]
 pub struct CacheBusting<S> {
     inner: S,
