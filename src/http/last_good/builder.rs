@@ -1,4 +1,4 @@
-//! The settings of the layer, and how they are checked.
+//! The builder, which checks the settings.
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -17,7 +17,8 @@ use crate::http::{
 };
 
 impl LastGoodLayer {
-    /// Configures a layer. Nothing is opted in until [`path`](LastGoodBuilder::path) or [`only`](LastGoodBuilder::only) says so.
+    /// Returns a builder. [`path`](LastGoodBuilder::path) and [`only`](LastGoodBuilder::only) opt
+    /// requests in.
     pub fn builder() -> LastGoodBuilder {
         LastGoodBuilder {
             paths: Vec::new(),
@@ -33,10 +34,10 @@ impl LastGoodLayer {
     }
 }
 
-/// Configures a [`LastGoodLayer`]; everything is checked by [`build`](Self::build).
+/// Builds a [`LastGoodLayer`]. [`build`](Self::build) checks all settings.
 ///
-/// The closures run in the request's own call, [`good_if`](Self::good_if) where its answer is read: a panic in one is the
-/// request's.
+/// The closures run in the call of the request, and [`good_if`](Self::good_if) runs where the body
+/// of the answer is polled. A panic in a closure propagates there.
 #[must_use = "a builder does nothing until `build`"]
 pub struct LastGoodBuilder {
     paths: Vec<String>,
@@ -51,19 +52,21 @@ pub struct LastGoodBuilder {
 }
 
 impl LastGoodBuilder {
-    /// Opts in the reads of a path, in the router's pattern syntax: `/billing/plans/{id}`. Default: none.
+    /// Opts in the reads of a path, in the router's pattern syntax: `/billing/plans/{id}`. Default:
+    /// none.
     ///
-    /// It is compared with the path as this layer sees it: around calls the partner's, inside `nest` without the prefix.
-    /// A path that is [ambiguous](crate::MaintenanceLayer::paths) matches none.
+    /// The pattern is compared with the path that this layer sees: around calls the partner's path,
+    /// inside `nest` the path without the prefix. A path that is
+    /// [ambiguous](crate::MaintenanceLayer::paths) matches no pattern.
     pub fn path(mut self, pattern: &str) -> Self {
         self.paths.push(pattern.to_owned());
         self
     }
 
-    /// Opts in those requests alone for which `wanted` holds; where paths are given too, both must.
-    /// Default: all requests to the paths.
+    /// Opts in only requests for which `wanted` returns `true`. Default: all requests to the paths.
     ///
-    /// It is also asked about writes, which drop what is kept for their URI.
+    /// If paths are given too, both must match. It is also called for writes, which drop the stored
+    /// answers to their URI.
     pub fn only(self, wanted: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         Self {
             wanted: Some(Box::new(wanted)),
@@ -71,17 +74,20 @@ impl LastGoodBuilder {
         }
     }
 
-    /// Names the user, or tenant, whose answer it is; `None` for a request that is nobody's, to which the strict rules
-    /// apply. Default: nobody is named.
+    /// Sets how the user or tenant of a request is named. Default: no user is named.
     ///
-    /// **What it returns is trusted**: what is kept under a name is served to whoever has that name, `private` or not. So it must come
-    /// from what has been verified (a session that a layer outside has checked, and left in the extensions), never from a header as the client
-    /// sent it. Around calls whose `Authorization` is always one's own, for data that are the same for all customers, it is a constant.
+    /// For a request without a user `user` returns `None`; the strict rules apply to it.
+    ///
+    /// **The name is trusted**: answers that are stored under a name are served to every request
+    /// with that name, even if they are `private`. So the name must come from verified data, such
+    /// as a session that an outer layer has checked and inserted into the extensions. It must never
+    /// come from a header as the client sent it. Around calls that always use your own
+    /// `Authorization`, for data that is the same for all customers, the name is a constant.
     ///
     /// ```
     /// use tower_maintenance::http::LastGoodLayer;
     ///
-    /// /// Left in the extensions by the layer that authenticates.
+    /// /// Inserted into the extensions by the layer that authenticates.
     /// #[derive(Clone)]
     /// struct Account(u64);
     ///
@@ -102,22 +108,32 @@ impl LastGoodBuilder {
         }
     }
 
-    /// Tells answers apart by one more header of the request, whether their `Vary` names it or not. Default: `Host`, `Forwarded`,
-    /// `X-Forwarded-Host`, `X-Forwarded-Proto`, `X-Original-URL` and `X-Rewrite-URL`.
+    /// Adds a header of the request to the key, whether the answer's `Vary` names it or not.
     ///
-    /// Against web cache poisoning: many frameworks build links and redirects from these, and say nothing of it in `Vary`. Were
-    /// they no part of the key, one request with `X-Forwarded-Host: evil.example` would put the attacker's links before everybody
-    /// ([how that is done](https://portswigger.net/web-security/web-cache-poisoning)). Name here all other headers that your answers
-    /// show or depend on without saying so: `X-Forwarded-Prefix`, a header by which tests or brands are chosen. One that differs with
-    /// each client, such as `X-Forwarded-For`, leaves each client its own answers alone, and so does a proxy that
-    /// names the client in `Forwarded`: outside of this layer, take from it what your answers do not need.
+    /// Default: `Host`, `Forwarded`, `X-Forwarded-Host`, `X-Forwarded-Proto`, `X-Original-URL` and
+    /// `X-Rewrite-URL`.
+    ///
+    /// This prevents [web cache poisoning]. Many frameworks build links and redirects from these
+    /// headers, and do not name them in `Vary`. If they were not a part of the key, one request
+    /// with `X-Forwarded-Host: evil.example` would show the attacker's links to all customers. Name
+    /// here all other headers that your answers show or depend on without `Vary`:
+    /// `X-Forwarded-Prefix`, or a header that selects an experiment or a brand.
+    ///
+    /// With a header that differs for each client, such as `X-Forwarded-For`, each client gets only
+    /// its own answers. The same happens behind a proxy that names the client in `Forwarded`.
+    /// Outside of this layer, remove the parts of such a header that your answers do not need.
+    ///
+    /// [web cache poisoning]: https://portswigger.net/web-security/web-cache-poisoning
     ///
     /// ```
     /// use tower_maintenance::http::LastGoodLayer;
     ///
-    /// let last_good = LastGoodLayer::builder().path("/prices").keyed_by_header("x-brand").build()?;
-    /// let error = LastGoodLayer::builder().path("/prices").keyed_by_header("x brand").build().unwrap_err();
-    /// assert_eq!(error.to_string(), "keyed_by_header is `x brand`: allowed is the name of a header, such as `x-forwarded-prefix`");
+    /// let builder = || LastGoodLayer::builder().path("/prices");
+    /// let last_good = builder().keyed_by_header("x-brand").build()?;
+    /// assert_eq!(
+    ///     builder().keyed_by_header("x brand").build().unwrap_err().to_string(),
+    ///     "keyed_by_header is `x brand`: allowed is a header name such as `x-forwarded-prefix`"
+    /// );
     /// # let _ = last_good;
     /// # Ok::<(), tower_maintenance::http::LastGoodError>(())
     /// ```
@@ -126,18 +142,22 @@ impl LastGoodBuilder {
         self
     }
 
-    /// Keeps those answers alone that `good` calls so; it sees the whole body, and the headers that would be kept.
-    /// Default: every answer that comes to its end.
+    /// Stores only answers for which `good` returns `true`. Default: every answer that comes to its
+    /// end.
     ///
-    /// For partners that fail with a 200, by the same judge as the calls:
+    /// `good` gets the whole body, and the headers that would be stored. For a partner that fails
+    /// with a 200, it can use the same judge as the calls:
     ///
     /// ```
     /// use http::{HeaderMap, StatusCode};
-    /// use tower_maintenance::{Outcome, http::{AnswerPrefix, HttpCalls, JsonAnswer, LastGoodLayer}};
+    /// use tower_maintenance::Outcome;
+    /// use tower_maintenance::http::{AnswerPrefix, HttpCalls, JsonAnswer, LastGoodLayer};
     ///
-    /// let calls = HttpCalls::new().judged_by_json(JsonAnswer::new().failure_when("/success", false)?);
+    /// let answer = JsonAnswer::new().failure_when("/success", false)?;
+    /// let calls = HttpCalls::new().judged_by_json(answer);
     /// let judge = calls.clone();
-    /// let is_good = move |answer: &AnswerPrefix<'_>| judge.judge(answer).outcome == Outcome::Success;
+    /// let is_good =
+    ///     move |answer: &AnswerPrefix<'_>| judge.judge(answer).outcome == Outcome::Success;
     /// let failed = br#"{"success": false}"#;
     /// assert!(!is_good(&AnswerPrefix::whole(StatusCode::OK, &HeaderMap::new(), failed)));
     /// let last_good = LastGoodLayer::builder().path("/v1/prices").good_if(is_good).build()?;
@@ -151,8 +171,11 @@ impl LastGoodBuilder {
         }
     }
 
-    /// Also answers when the partner was asked and failed: with an error, or a 500, 502, 503 or 504 (RFC 5861, 4). The partner's error is
-    /// dropped then. Default: only when the layer refuses, so that nobody overlooks the partner's failures.
+    /// Answers from the store also if the partner was asked and failed. Default: only if the layer
+    /// refuses, so that the partner's failures stay visible.
+    ///
+    /// A failure is an error, or a 500, 502, 503 or 504 (RFC 5861, 4). The partner's error is
+    /// dropped.
     pub fn on_failure_too(self) -> Self {
         Self {
             on_failure: true,
@@ -160,10 +183,10 @@ impl LastGoodBuilder {
         }
     }
 
-    /// How long an answer is served past its freshness at most; 0 for fresh ones alone. Default: 2 h, twice the incident
-    /// that this crate comes from.
+    /// Sets how long an answer may be served past its freshness. Default: 2 h.
     ///
-    /// An answer may ask for less by `stale-if-error`, not for more.
+    /// The default is twice the duration of the incident that led to this crate. With 0 only fresh
+    /// answers are served. An answer may lower the limit by `stale-if-error`, but not raise it.
     pub fn max_stale(self, longest: Duration) -> Self {
         Self {
             max_stale: longest,
@@ -171,8 +194,11 @@ impl LastGoodBuilder {
         }
     }
 
-    /// How many bytes one answer may take, its headers and key included: 1 KiB to 256 MiB. Default: 256 KiB, which a price list in JSON seldom
-    /// exceeds. So much memory each answer takes while it streams, and up to twice that for a moment.
+    /// Sets how many bytes one answer may take, including its headers and key: 1 KiB to 256 MiB.
+    /// Default: 256 KiB.
+    ///
+    /// A price list in JSON rarely exceeds the default. Each answer takes up to this much memory
+    /// while it streams, and up to twice as much for a moment.
     pub fn max_entry_bytes(self, most: usize) -> Self {
         Self {
             max_entry: most,
@@ -180,10 +206,12 @@ impl LastGoodBuilder {
         }
     }
 
-    /// How many bytes all answers may take, at least as many as one may. Default: 32 MiB, room for thousands of them.
-    /// What nobody has asked for longest makes room, and what is new is always kept.
+    /// Sets how many bytes all answers together may take, at least
+    /// [`max_entry_bytes`](Self::max_entry_bytes). Default: 32 MiB, which holds thousands of
+    /// answers.
     ///
-    /// Answers that are being put in at this moment come on top, one for each thread at most.
+    /// The answers that were not asked for longest are evicted, and a new answer is always stored.
+    /// Answers that are being stored at this moment come on top, at most one per thread.
     pub fn max_total_bytes(self, most: u64) -> Self {
         Self {
             max_total: most,
@@ -197,24 +225,25 @@ impl LastGoodBuilder {
     /// use tower_maintenance::http::LastGoodLayer;
     ///
     /// let error = LastGoodLayer::builder().build().unwrap_err();
-    /// assert_eq!(error.to_string(), "path is ``: allowed is at least one path, or `only`: nothing is opted in by itself");
+    /// assert_eq!(error.to_string(), "path is ``: allowed is at least one path, or `only`");
     /// let error = LastGoodLayer::builder().path("prices").build().unwrap_err();
-    /// assert_eq!(error.to_string(), "path is `prices`: allowed is a pattern that the router takes: a path pattern begins with `/`");
+    /// assert_eq!((error.field(), error.value()), ("path", "prices"));
     /// ```
     ///
     /// # Errors
     ///
-    /// If nothing is opted in, a pattern or a header's name is not valid, or a limit is not within its range.
+    /// If nothing is opted in, if a pattern or a header name is invalid, or if a limit is outside
+    /// its range. The error names the setting, its value and what is allowed.
     pub fn build(self) -> Result<LastGoodLayer, LastGoodError> {
         self.check_limits()?;
         let numbered = self.paths.iter().map(|pattern| (0, &**pattern));
         let paths = Matcher::new(numbered).map_err(|BadPattern { pattern, why }| {
-            let allowed = format!("a pattern that the router takes: {why}");
+            let allowed = format!("a pattern in the router's syntax: {why}");
             LastGoodError::new("path", pattern, allowed)
         })?;
         let keyed = self.keyed.iter().map(|name| {
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                let allowed = "the name of a header, such as `x-forwarded-prefix`";
+                let allowed = "a header name such as `x-forwarded-prefix`";
                 LastGoodError::new("keyed_by_header", name, allowed)
             })
         });
@@ -241,8 +270,7 @@ impl LastGoodBuilder {
         let error =
             |field, value: String, allowed: &str| Err(LastGoodError::new(field, value, allowed));
         if self.paths.is_empty() && self.wanted.is_none() {
-            let allowed = "at least one path, or `only`: nothing is opted in by itself";
-            return error("path", String::new(), allowed);
+            return error("path", String::new(), "at least one path, or `only`");
         }
         if !ENTRY.contains(&self.max_entry) {
             let allowed = "1024 to 268435456 bytes";
@@ -277,6 +305,6 @@ impl fmt::Debug for LastGoodBuilder {
 }
 
 setting_error! {
-    /// A [`LastGoodLayer`] that makes no sense.
-    LastGoodError, "The value that it has.", "{} is `{}`: allowed is {}"
+    /// A setting of a [`LastGoodBuilder`] is invalid.
+    LastGoodError, "Returns the value of the setting.", "{} is `{}`: allowed is {}"
 }

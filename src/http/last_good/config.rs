@@ -1,4 +1,4 @@
-//! What was built: which requests are opted in, by whom they are asked, and the store.
+//! The checked settings of the layer, and its store.
 
 use std::{fmt, sync::Arc};
 
@@ -21,17 +21,18 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Whether the request may have anything to do with what is kept; allocates nothing.
+    /// Whether the request may be opted in, before `wanted` is asked. It allocates nothing.
     pub(super) fn may_concern<A: Body>(&self, request: &Request<A>) -> bool {
         let traces = [Method::CONNECT, Method::OPTIONS, Method::TRACE];
         let is_read = request.method().is_safe();
         let paths = self.paths.as_ref();
         !traces.contains(request.method())
             && paths.is_none_or(|paths| paths.find(request.uri().path()).is_some())
-            // What a body asks for is no part of the key.
+            // A body is not a part of the key.
             && (!is_read || request.body().is_end_stream())
     }
 
+    /// Returns the request as the store needs it; `None` if it is not opted in.
     pub(super) fn asked(&self, parts: &request::Parts) -> Option<Box<Asked>> {
         if !self.wanted.as_ref().is_none_or(|wanted| wanted(parts)) {
             return None;

@@ -1,4 +1,4 @@
-//! The entries of the store, and how much each takes.
+//! The entries of the store, and the memory that each takes.
 
 use std::{
     sync::Arc,
@@ -16,16 +16,18 @@ use super::{
 };
 use crate::base::{clock::Clock, moment::Moment};
 
-/// Where something is kept. Each answer is an entry of its own, so that what is asked for stays: who sends made-up values of
-/// what `Vary` names puts out no answer that others ask for meanwhile.
+/// The key of an entry.
+///
+/// Each answer is an entry of its own, so that answers that are asked for stay. A client that makes
+/// up values of the headers in `Vary` evicts no answer that other clients ask for meanwhile.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Slot {
     Resource(Arc<Key>),
-    /// By the resource's number, and what the request said of the headers that `Vary` names.
+    /// The resource's number, and the request's values of the headers that `Vary` names.
     Answer(u64, Varied),
 }
 
-/// Sorted by name, and each once.
+/// Headers and their values, sorted by name without duplicates.
 pub(super) type Varied = Vec<(HeaderName, Vec<HeaderValue>)>;
 
 #[derive(Clone)]
@@ -34,14 +36,14 @@ pub(super) enum Entry {
     Answer(Arc<Kept>),
 }
 
-/// How the answers to one resource of one user are found.
+/// The index of the answers to one resource of one user.
 #[derive(Clone)]
 pub(super) struct Resource {
-    /// Never given twice: who takes the resource away takes all its answers.
+    /// The number is never used twice. So removing the resource makes all its answers unreachable.
     pub(super) number: u64,
-    /// What the answers name in `Vary`, the set that was seen last first.
+    /// The sets of names in the `Vary` of the answers, the most recent first.
     pub(super) sets: Arc<[Box<[HeaderName]>]>,
-    /// Until when one of the answers may be served.
+    /// The time until which at least one of the answers may be served.
     pub(super) until: Moment,
 }
 
@@ -75,13 +77,13 @@ pub(super) fn varied_bytes(varied: &Varied) -> usize {
     each.sum()
 }
 
-/// What a request says of some headers.
+/// Returns the request's values of some headers.
 pub(super) fn values(asked: &Asked, names: &[HeaderName]) -> Varied {
     let of = |name: &HeaderName| (name.clone(), asked.values(name).map(own).collect());
     names.iter().map(of).collect()
 }
 
-/// An answer that is kept.
+/// A stored answer.
 pub(super) struct Kept {
     pub(super) head: Head,
     pub(super) body: Bytes,

@@ -1,4 +1,4 @@
-//! The future, and what becomes of the inner service's answer.
+//! The future, which serves a stored answer or copies the inner service's answer.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::error::Refused;
 
-/// A request that is opted in, and what its answer is looked up in or copied to.
+/// A request that is opted in, and the store.
 pub(super) struct Asks {
     pub(super) asked: Box<Asked>,
     pub(super) on_failure: bool,
@@ -31,7 +31,7 @@ pub(super) struct Asks {
 }
 
 pin_project! {
-    /// The future of an answer that came through a [`LastGood`].
+    /// The response future of [`LastGood`](super::LastGood).
     pub struct LastGoodFuture<F> {
         #[pin]
         inner: F,
@@ -119,7 +119,7 @@ impl Asks {
         self.on_failure.then_some(Why::Failed(failed))
     }
 
-    /// Drops what a write has made old (RFC 9111, 4.4).
+    /// Drops the answers that a successful write has made stale (RFC 9111, 4.4).
     fn written<B, E>(&self, result: &Result<Response<B>, E>) {
         if let Ok(response) = result
             && (response.status().is_success() || response.status().is_redirection())

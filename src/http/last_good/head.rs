@@ -1,4 +1,4 @@
-//! The head of an answer that may be kept: how old it is, how long it is fresh, and what it varies by.
+//! The head of an answer that may be stored: its age, its freshness, and the headers it varies by.
 
 use std::time::Duration;
 
@@ -16,33 +16,35 @@ use super::{
 };
 use crate::base::{clock::Clock, moment::Moment};
 
-/// More names than this in `Vary` are nobody's honest header.
+/// A `Vary` with more names than this is not genuine.
 const MOST_VARY: usize = 16;
-/// What an entry costs beside what it says: the maps, the counters, moka's own. Generous.
+/// The memory of an entry beside its data: maps, counters, and moka's own. A high estimate.
 pub(super) const OVERHEAD: usize = 384;
 
-/// No freshness is longer: 68 years, as for numbers that are too large (RFC 9111, 1.2.2).
+/// The longest freshness: 68 years, as for numbers that are too large (RFC 9111, 1.2.2).
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
-/// An answer's head, once it is known that it may be kept. Its bytes are its own: a slice of the connection's buffer would
-/// keep the whole buffer.
+/// The head of an answer that may be stored.
+///
+/// It owns its bytes: a slice of the connection's buffer would keep the whole buffer alive.
 pub(super) struct Head {
     pub(super) headers: HeaderMap,
-    /// What is not served, and told what the others mean: for a 304 that says no more than that all is as it was.
+    /// Headers that are not served. They determine the freshness again when a 304 confirms the
+    /// answer.
     pub(super) aside: HeaderMap,
-    /// What its `Vary` names: sorted, and each once.
+    /// The names in `Vary`, sorted and without duplicates.
     pub(super) names: Box<[HeaderName]>,
     pub(super) asked_at: Moment,
     arrived_at: Moment,
     age_on_arrival: Duration,
     lifetime: Duration,
-    /// How long past its lifetime it may be served.
+    /// How long the answer may be served past its lifetime.
     max_stale: Duration,
     for_everybody: bool,
 }
 
 impl Head {
-    /// The head of an answer as it would be kept; `None` if it must not be.
+    /// Returns the head as it is to be stored; `None` if the answer must not be stored.
     pub(super) fn of(
         asked: &Asked,
         answer: &response::Parts,
@@ -68,7 +70,8 @@ impl Head {
         }
         let names = names(headers)?;
         let lifetime = lifetime(&said, wants, headers)?;
-        // RFC 9111, 4.2.4. What the answer itself says of errors is the more explicit (RFC 5861, 4).
+        // RFC 9111, 4.2.4. The answer's own `stale-if-error` is more explicit than `s-maxage` (RFC
+        // 5861, 4).
         let must_be_fresh = said.has("must-revalidate") || said.has("proxy-revalidate");
         let max_stale = match said.seconds("stale-if-error") {
             _ if must_be_fresh => Duration::ZERO,
@@ -89,11 +92,12 @@ impl Head {
         })
     }
 
-    /// The headers of the whole answer, as a 304 with these headers confirms it.
+    /// Returns the headers of the full answer after a 304 with the headers `answer` has confirmed
+    /// it.
     pub(super) fn confirmed_by(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers.iter().chain(&self.aside) {
-            // A date says when it was sent, not when it was found to be true still.
+            // The old `Date` does not say when the answer was confirmed.
             let is_said_anew = *name == DATE || answer.contains_key(name);
             if is_of_the_body(name) || !is_said_anew {
                 headers.append(name, value.clone());
@@ -116,7 +120,7 @@ impl Head {
         self.lifetime
     }
 
-    /// How long it may still be served.
+    /// Returns how long the answer may still be served.
     pub(super) fn left(&self, now: Moment) -> Duration {
         let longest = self.lifetime.saturating_add(self.max_stale);
         longest.saturating_sub(self.age(now))
@@ -131,7 +135,7 @@ impl Head {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // 64 for what the map takes for each.
+        // 64 bytes for the map's own memory per header.
         let of = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len() + 64;
         let headers = self.headers.iter().chain(&self.aside);
         let headers = headers.map(|(name, value)| of(name, value));
@@ -140,11 +144,12 @@ impl Head {
     }
 }
 
-/// How long the answer is fresh, as the crate for it says; `None` if it says that a shared cache may not store it.
+/// Returns how long the answer is fresh, by `http-cache-semantics`; `None` if a shared cache must
+/// not store it.
 fn lifetime(said: &Directives, wants: &Directives, headers: &HeaderMap) -> Option<Duration> {
     let mut answer = Response::new(());
     let shown = answer.headers_mut();
-    // Whose it is has been decided by now: a user's own key lets in what is `private`.
+    // Without `private`: the caller has handled it. An answer with a user's key may be `private`.
     if let Some(plain) = said.plain(&["max-age", "s-maxage", "public", "no-store", "no-cache"]) {
         shown.insert(CACHE_CONTROL, plain);
     }
@@ -159,31 +164,32 @@ fn lifetime(said: &Directives, wants: &Directives, headers: &HeaderMap) -> Optio
     }
     let arrived = Clock::wall();
     let options = CacheOptions {
-        // Freshness is what somebody said, not a guess by how long ago the resource was changed: staleness has a bound here.
+        // Only explicit freshness counts, no guess from `Last-Modified`: staleness is bounded here.
         cache_heuristic: 0.0,
         immutable_min_time_to_live: Duration::ZERO,
         ..CacheOptions::default()
     };
     let policy = CachePolicy::new_options(&request, &answer, arrived, options);
-    // `Expires` may name the year 9999.
+    // `Expires` may be in the year 9999.
     policy
         .is_storable()
         .then(|| policy.time_to_live(arrived).min(LONGEST))
 }
 
-/// How old the answer was when it came (RFC 9111, 4.2.3): by its `Date`, or by what caches between say, whichever is more.
+/// Returns the age of the answer on arrival (RFC 9111, 4.2.3): by its `Date`, or by the `Age` of
+/// caches in between, whichever is more.
 fn age(headers: &HeaderMap, delay: Duration) -> Duration {
     let said = headers.get_all(AGE).iter();
     let seconds = said.map(|age| age.to_str().map_or(0, |age| seconds(age.trim())));
     let by_caches = Duration::from_secs(seconds.max().unwrap_or(0)).saturating_add(delay);
-    // A date from the future says nothing, and neither does one that cannot be read.
+    // A date in the future and a malformed date are ignored.
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
     let by_date = date.and_then(|date| Clock::wall().duration_since(date).ok());
     by_caches.max(by_date.unwrap_or_default())
 }
 
-/// What `Vary` names; `None` where no request could match, or too many are named.
+/// Returns the names in `Vary`; `None` if no request could match, or if there are too many.
 pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
     let mut names: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(VARY) {
@@ -191,7 +197,7 @@ pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
             if name.is_empty() {
                 continue;
             }
-            // `*` is a token, and so a name to the parser.
+            // `*` is a token, so the parser would accept it as a name.
             if name == "*" {
                 return None;
             }
@@ -205,7 +211,7 @@ pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
             names.push(name);
         }
     }
-    // However they are ordered, they tell the same apart.
+    // The order of the names has no meaning.
     names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     Some(names.into())
 }

@@ -8,9 +8,10 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 
 /// Answers reads from the partner's last good answers while maintenance refuses them.
 ///
-/// It stands directly outside the maintenance layer, at either placement: around calls, and before one's own routes. While
-/// the partner serves, everything passes, and every good answer is copied as it streams by. When the layer refuses a read
-/// that was opted in, the caller gets the last good answer to it instead, if there is one that is not too old.
+/// Put it directly outside the maintenance layer, around calls or before your own routes. While the
+/// partner serves, all requests pass, and each good answer is copied as it streams by. If the layer
+/// refuses a read that is opted in, the caller gets the last good answer to it, provided that there
+/// is one and that it is not too old.
 ///
 /// ```
 /// use axum::{Router, body::{Body, to_bytes}, routing::{get, post}};
@@ -26,8 +27,10 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///     .route("/billing/prices", get(async || "12 EUR"))
 ///     .route("/billing/purchases", post(async || "bought"))
 ///     .layer(layer.routes())
-///     .layer(last_good.clone()); // axum runs what was added last first: outside
-/// let ask = |request: http::request::Builder| app.clone().oneshot(request.body(Body::empty()).unwrap());
+///     .layer(last_good.clone()); // the layer that is added last is outermost
+/// let ask = |request: http::request::Builder| {
+///     app.clone().oneshot(request.body(Body::empty()).unwrap())
+/// };
 ///
 /// let prices = ask(Request::get("/billing/prices")).await?;
 /// assert_eq!(to_bytes(prices.into_body(), 4096).await?, "12 EUR");
@@ -41,90 +44,126 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// assert!(prices.extensions().get::<ServedLastGood>().is_some());
 /// assert_eq!(to_bytes(prices.into_body(), 4096).await?, "12 EUR");
 ///
-/// assert_eq!(ask(Request::post("/billing/purchases")).await?.status(), 503); // purchases wait
+/// assert_eq!(ask(Request::post("/billing/purchases")).await?.status(), 503);
 /// assert_eq!(last_good.counts().served, 1);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What is kept
+/// # Which answers are stored
 ///
-/// A 200 to a GET that was opted in and has no body, once its own body has come to its end, if a shared cache may store it
-/// ([RFC 9111, 3](https://www.rfc-editor.org/rfc/rfc9111#section-3), as `http-cache-semantics` reads it), and stricter than that:
+/// An answer is stored if it is a 200 to a GET that is opted in and has no body, if its own body
+/// has come to its end, and if a shared cache may store it ([RFC 9111, section 3], as
+/// `http-cache-semantics` implements it). The rules are stricter than those of a shared cache.
+/// These answers are never stored:
 ///
-/// | never kept | because |
-/// |---|---|
-/// | any other status | a 404, a redirect, a part of something may be the partner's trouble speaking. A 304 with the same `ETag` makes what is kept for the request count as of now, by what both say (RFC 9111, 4.3.4) |
-/// | `no-store`, `no-cache`, `Vary: *`, more than 16 names in `Vary` | it must not be used without the partner, or cannot be told apart |
-/// | a `Cache-Control` that cannot be read or contradicts itself | it might say `private` |
-/// | a body that breaks off, that nobody reads to its end, with trailers, too large | it is not the whole answer, or not worth the room |
-/// | what [`good_if`](LastGoodBuilder::good_if) says is not good | some partners fail with a 200 |
+/// - Any other status: a 404, a redirect or a partial answer may be a symptom of the partner's
+///   trouble. A 304 with the same `ETag` renews the stored answer to the request, by the headers of
+///   both (RFC 9111, 4.3.4).
+/// - An answer with `no-store`, `no-cache`, `Vary: *` or more than 16 names in `Vary`: it must not
+///   be used without the partner, or its variants cannot be told apart.
+/// - An answer whose `Cache-Control` is malformed or contradicts itself: it might mean `private`.
+/// - A body that breaks off, that is not read to its end, that has trailers or that is too large:
+///   it is not the whole answer, or not worth its memory.
+/// - An answer that [`good_if`](super::LastGoodBuilder::good_if) rejects: some partners fail with a
+///   200.
 ///
-/// What is personal is not kept either, unless [`keyed_by`](LastGoodBuilder::keyed_by) names the user:
+/// Personal answers are stored only if [`keyed_by`](super::LastGoodBuilder::keyed_by) names the
+/// user:
 ///
 /// | | no user named | a user named |
 /// |---|---|---|
-/// | the request has `Authorization` | never kept, never served | kept for this user alone |
-/// | the answer is `private` | never kept | kept for this user alone |
-/// | the answer has `Set-Cookie` | never kept | kept for this user alone, without the `Set-Cookie` |
-/// | the request has a `Cookie` | kept, and served, only if the answer says `public` or `s-maxage` | kept for this user alone |
-/// | none of these | for everybody | kept for this user alone |
+/// | the request has `Authorization` | never stored, never served | for this user only |
+/// | the answer is `private` | never stored | for this user only |
+/// | the answer has `Set-Cookie` | never stored | for this user only, without it |
+/// | the request has a `Cookie` | only if the answer is marked as public | for this user only |
+/// | none of these | for all requests | for this user only |
 ///
-/// A cookie is looked at because prices made for a session, sent without `private` or `Vary`, are the classic leak.
-/// **Credentials elsewhere are not seen**: an `X-Api-Key`, a client certificate, a token in the query (which is a part
-/// of the key). Where answers depend on those, name the user.
+/// An answer is marked as public by `public` or `s-maxage`. The cookie counts because a frequent
+/// leak is a price that was computed for a session and sent without `private` or `Vary`. **Other
+/// credentials are not recognised**: an `X-Api-Key`, a client certificate, a token in the query
+/// (which is a part of the key). If answers depend on those, name the user.
 ///
-/// What is kept is found again by scheme, authority, path and query (and the URI as it was before axum's `nest` cut its prefix), user, the [headers](LastGoodBuilder::keyed_by_header)
-/// that say where the request came in, and the values of all headers that the
-/// answer's `Vary` names. What
-/// has just come is always kept. Where there is no room, those answers make it, each for itself, that nobody has asked for longest, while the
-/// partner served or since: so whoever makes up languages or queries puts out what nobody else asks for meanwhile. By default that takes
-/// 32 MiB of other answers between two requests for the same one: some 30,000 made-up requests for answers of 1 KB, and 128 for the largest that
-/// are kept. While nothing passes none is put out. A write to the same URI by the same user, with the
-/// same such headers, that passes and succeeds drops what is kept for it (RFC 9111, 4.4), and what is under way. Of two answers the one that was asked for later stays,
-/// whichever is read to its end first.
+/// # How a stored answer is found
+///
+/// The key of an answer consists of scheme, authority, path and query, the URI before axum's `nest`
+/// cut its prefix, the user, the [headers](super::LastGoodBuilder::keyed_by_header) that describe
+/// the original request, and the values of all headers that the answer's `Vary` names.
+///
+/// A new answer is always stored. To make room, the answers that were not asked for longest are
+/// evicted one by one; a request counts in maintenance and while the partner serves. A client that
+/// makes up languages or queries evicts only answers that are not asked for meanwhile. By default
+/// it takes 32 MiB of other answers between two requests for the same one: about 30,000 made-up
+/// requests for answers of 1 KB, and 128 for the largest answers that are stored. While all
+/// requests are refused, nothing is evicted.
+///
+/// A write that passes and succeeds drops the stored answers to the same URI, user and key headers
+/// (RFC 9111, 4.4), and also answers that are on their way. Of two answers to the same request the
+/// one that was asked for later stays, even if its body ends first.
 ///
 /// # What is served
 ///
-/// | | |
-/// |---|---|
-/// | when | the layer refuses; with [`on_failure_too`](LastGoodBuilder::on_failure_too) also when the partner fails |
-/// | how old at most | as long as it is fresh (`s-maxage`, `max-age`, `Expires`), and then for the answer's `stale-if-error` ([RFC 5861](https://www.rfc-editor.org/rfc/rfc5861)) if it says so, but never longer than [`max_stale`](LastGoodBuilder::max_stale), which holds if it does not |
-/// | how old it is | by its `Date`, or by `Age` and the time that the call took, whichever is more (RFC 9111, 4.2.3). A partner whose clock is hours behind is served shorter for it |
-/// | never stale | `must-revalidate`, `proxy-revalidate`; `s-maxage` without `stale-if-error` |
-/// | heeded of the request | `no-store`, `no-cache`, `max-age`, `max-stale`, `min-fresh`, `stale-if-error`. Not `max-age=0`: browsers send it with every reload, and who reloads would get a 503 for it. `only-if-cached` says nothing here |
-/// | HEAD | answered from what GET left |
-/// | a condition, a range | answered in full |
+/// - When: if the layer refuses the request. With
+///   [`on_failure_too`](super::LastGoodBuilder::on_failure_too) also if the partner fails.
+/// - How old at most: as long as the answer is fresh (`s-maxage`, `max-age`, `Expires`), and then
+///   for [`max_stale`](super::LastGoodBuilder::max_stale), or for the answer's own `stale-if-error`
+///   ([RFC 5861]) if that is less.
+/// - Age: by `Date`, or by `Age` and the duration of the call, whichever is more (RFC 9111, 4.2.3).
+///   The answers of a partner whose clock is hours behind are served for a shorter time.
+/// - Never stale: with `must-revalidate` or `proxy-revalidate`, or with `s-maxage` and no
+///   `stale-if-error`.
+/// - Directives of the request: `no-store`, `no-cache`, `max-age`, `max-stale`, `min-fresh` and
+///   `stale-if-error` are obeyed. `max-age=0` is not, because browsers send it with every reload,
+///   and a reload would get a 503. `only-if-cached` has no effect.
+/// - A HEAD is answered from the stored answer to a GET.
+/// - A request with a condition or a range gets the full answer.
 ///
-/// It bears `Age`, `Cache-Status` ([RFC 9211](https://www.rfc-editor.org/rfc/rfc9211)), and `Cache-Control: no-store` in place of the partner's own, so that
-/// no browser and no CDN keeps an old price beyond the recovery; validators are gone for the same reason. The extension
-/// [`ServedLastGood`] marks it for metrics and error trackers, and the current span's field `maintenance.last_good` is set to `true`.
+/// The answer has `Age`, `Cache-Status` ([RFC 9211]), and `Cache-Control: no-store` in place of the
+/// partner's own, so that no browser and no CDN keeps an old price beyond the recovery. Validators
+/// are removed for the same reason. The extension [`ServedLastGood`](super::ServedLastGood) marks
+/// it for metrics and error trackers. The field `maintenance.last_good` of the current span is set
+/// to `true`.
 ///
 /// # The order of the layers
 ///
 /// From outside to inside, before routes and around calls alike:
 ///
-/// | layer | there, because |
-/// |---|---|
-/// | [`CacheBustLayer`](super::CacheBustLayer) | it tells clients of a recovery on whatever they get, this layer's answers too. Within, it would say `no-cache` of answers that say nothing, and those are not kept. `Maintenance-Generation`, `Surrogate-Key` and `Cache-Tag` are never kept, for they are of another time when they are served; a [header of another name](super::CacheBustBuilder::generation_header) is |
-/// | who authenticates, if the user is [named](LastGoodBuilder::keyed_by) | who asks must be verified before anything is served, and known here. Within, nobody would check while the layer refuses |
-/// | this one | |
-/// | the maintenance layer | its refusals are what is answered; nothing between may turn them into something else |
-/// | the routes, or the client | |
+/// 1. [`CacheBustLayer`]: it marks all answers for clients, including those of this layer. Inside
+///    of this layer it would add `no-cache` to answers without `Cache-Control`, and those would not
+///    be stored. `Maintenance-Generation`, `Surrogate-Key` and `Cache-Tag` are never stored,
+///    because they are out of date when the answer is served. A [header of another
+///    name][generation_header] is stored.
+/// 2. Authentication, if the user is [named](super::LastGoodBuilder::keyed_by): the user must be
+///    verified before an answer is served. Inside of this layer nothing would check the user while
+///    the layer refuses.
+/// 3. This layer.
+/// 4. The maintenance layer: this layer replaces its refusals, so no layer between the two may
+///    change them.
+/// 5. The routes, or the client.
 ///
 /// # After a recovery
 ///
-/// Nothing is dropped by itself: the partner answers again, and its answers replace what was kept. Until then an answer from
-/// before remains the last good one if maintenance returns, as it does where a partner flaps; `max_stale` bounds it. Whoever
-/// would rather show nothing than that calls [`clear`](LastGoodLayer::clear) when the [signal](crate::CacheBusts) comes.
+/// Nothing is dropped by itself: the partner answers again, and its answers replace the stored
+/// ones. Until then a stored answer stays the last good one, for the case that maintenance returns,
+/// as it does with a flapping partner. `max_stale` bounds it. If no answer from before a recovery
+/// may be shown, call [`clear`](LastGoodLayer::clear) when the [signal](crate::CacheBusts) comes.
 ///
-/// # What it is not
+/// # Limits
 ///
-/// No general cache: it never answers while the partner may be asked. It does not revalidate by itself, and does not collapse
-/// requests. It is per process, and empty after a restart. A write invalidates its own URI and nothing else. It does not see that a read has side effects: opt in what does not. Headers that a stack below adds for one
-/// request (a request id, a CORS origin without `Vary`) are kept with the answer; add them outside.
+/// - This is not a general cache: it never answers while the partner may be asked. It does not
+///   revalidate by itself, and does not collapse requests.
+/// - It is per process, and empty after a restart. One value and its clones are one store: use one
+///   per partner, or per router.
+/// - A write invalidates its own URI and nothing else.
+/// - It cannot see whether a read has side effects. Opt in reads that have none.
+/// - Headers that an inner layer adds for one request (a request id, a CORS origin without `Vary`)
+///   are stored with the answer. Add them outside of this layer.
 ///
-/// One value, with its clones, is one store: use one for each partner, or router.
+/// [RFC 9111, section 3]: https://www.rfc-editor.org/rfc/rfc9111#section-3
+/// [RFC 5861]: https://www.rfc-editor.org/rfc/rfc5861
+/// [RFC 9211]: https://www.rfc-editor.org/rfc/rfc9211
+/// [`CacheBustLayer`]: crate::http::CacheBustLayer
+/// [generation_header]: crate::http::CacheBustBuilder::generation_header
 #[derive(Clone)]
 pub struct LastGoodLayer {
     config: Arc<Config>,
@@ -137,13 +176,14 @@ impl LastGoodLayer {
         }
     }
 
-    /// How much is kept, and what became of it so far.
+    /// Returns how much is stored, and how often it was used.
     #[must_use]
     pub fn counts(&self) -> LastGoodCounts {
         self.config.store.counts()
     }
 
-    /// Drops everything that is kept, and what is under way: an answer to what was asked for before is not kept when it arrives.
+    /// Drops all stored answers, and those that are on their way: an answer to a request from
+    /// before is not stored when it arrives.
     pub fn clear(&self) {
         self.config.store.clear();
     }

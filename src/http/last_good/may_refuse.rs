@@ -1,4 +1,4 @@
-//! How a refusal is found in an error.
+//! Errors in which a refusal may be found.
 
 use std::convert::Infallible;
 
@@ -6,12 +6,15 @@ use tower::BoxError;
 
 use crate::error::{Error, Refused};
 
-/// An error that may be a refusal: where refusals are errors, the layer must find them.
+/// An error that may be a refusal.
 ///
-/// It is there for [`Error`], for `BoxError` (by [`Refused::find`]) and for `Infallible`. Implement it for an error of your own if a stack before
-/// routes has one; where refusals are responses, the default will do. Of somebody else's error make a `BoxError` first.
+/// Around calls refusals are errors, and [`LastGoodLayer`](super::LastGoodLayer) must recognise
+/// them. The trait is implemented for [`Error`], for `BoxError` (by [`Refused::find`]) and for
+/// `Infallible`. Implement it for your own error type if a stack before routes has one. Refusals
+/// are responses there, so the default method is enough. Convert an error of another crate to a
+/// `BoxError` first.
 pub trait MayRefuse {
-    /// The refusal, if it is one: the call was not processed.
+    /// Returns the refusal, if the error is one: the call was not processed.
     fn refused(&self) -> Option<&Refused> {
         None
     }

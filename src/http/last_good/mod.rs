@@ -1,8 +1,9 @@
-//! The last good answer: while in maintenance, reads that were opted in are answered from what the partner last said.
+//! The last good answer: in maintenance, reads that are opted in are answered from a store.
 //!
-//! So that customers still see prices while purchases wait. The danger is not staleness, which has a bound and shows in
-//! `Age`, but that somebody sees what is another's; so whatever might be personal is left alone until the user of this
-//! crate says who asks, and what cannot be understood is not kept.
+//! Customers still see prices while purchases are refused. The danger is not staleness, which is
+//! bounded and shows in `Age`. The danger is that one customer sees the data of another. So an
+//! answer that may be personal is not stored until the user of this crate names the customer, and
+//! an answer that cannot be interpreted is not stored at all.
 
 mod body;
 mod builder;

@@ -1,4 +1,4 @@
-//! An answer that is served from the store.
+//! Serving an answer from the store.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{base::moment::Moment, error::Refused};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Marks a response, as an extension, that was answered from what the partner last said.
+/// Marks a response that was served from the store, as an extension of the response.
 #[derive(Debug, Clone)]
 pub struct ServedLastGood {
     age: Duration,
@@ -23,29 +23,29 @@ pub struct ServedLastGood {
 }
 
 impl ServedLastGood {
-    /// How long ago the partner said so, caches between counted in.
+    /// Returns the age of the answer, including its time in caches in between.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// How long past its freshness it is; zero for one that is fresh.
+    /// Returns how long the answer is past its freshness; zero for a fresh one.
     #[must_use]
     pub fn stale(&self) -> Duration {
         self.stale
     }
 
-    /// The refusal in whose place it was served; `None` where the partner was asked and failed.
+    /// Returns the refusal that the answer replaces; `None` if the partner was asked and failed.
     #[must_use]
     pub fn refused(&self) -> Option<&Refused> {
         self.refused.as_ref()
     }
 }
 
-/// Why what was kept is served.
+/// Why the stored answer is served.
 pub(super) enum Why {
     Refused(Refused),
-    /// The partner was asked and failed, with this status if it answered.
+    /// The partner was asked and failed; with this status, if it answered.
     Failed(Option<StatusCode>),
 }
 
@@ -82,7 +82,8 @@ pub(super) fn serve<B>(
     response
 }
 
-/// RFC 9211: a hit was not forwarded; what was says why, and what came back.
+/// Returns the value of `Cache-Status` (RFC 9211): `hit` if the request was not forwarded,
+/// otherwise why it was forwarded and the status that came back.
 fn cache_status(age: Duration, lifetime: Duration, why: &Why) -> String {
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let ttl = seconds(lifetime).saturating_sub(seconds(age));

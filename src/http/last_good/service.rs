@@ -18,7 +18,8 @@ use super::{
 };
 use crate::base::accessors::inner_service;
 
-/// Answers from the last good answers what the service inside refuses; made by [`LastGoodLayer`].
+/// Answers requests that the inner service refuses from the store.
+/// [`LastGoodLayer`](super::LastGoodLayer) makes it.
 #[derive(Debug, Clone)]
 pub struct LastGood<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! What is kept, of whom, and for how long.
+//! The store of the answers.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -31,14 +31,16 @@ use crate::{
     http::calls::answer_prefix::AnswerPrefix,
 };
 
-/// How many sets of names a resource's answers may have in `Vary`: with `Origin` and without it, of an old release and a new one.
+/// How many sets of names the answers of a resource may have in `Vary`: with and without `Origin`,
+/// of an old release and of a new one.
 const MOST_SETS: usize = 4;
-/// How many counters tell what was begun before a write. Two resources that share one lose a copy under way at worst.
+/// The number of drop counters. If two resources share one, a drop of one loses at worst a copy of
+/// the other that is on its way.
 const EPOCHS: usize = 256;
 
 pub(super) type Good = dyn Fn(&AnswerPrefix<'_>) -> bool + Send + Sync;
 
-/// What was built: how much is kept, by what it is found, and what is good.
+/// The settings of the store.
 pub(super) struct Limits {
     pub(super) keyed: Box<[HeaderName]>,
     pub(super) max_stale: Duration,
@@ -51,9 +53,9 @@ pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Slot, Entry>,
-    /// How many resources were given a number.
+    /// How many resources have a number.
     numbered: AtomicU64,
-    /// How often was dropped what is kept; by a hash of its key.
+    /// How often stored answers were dropped, by a hash of their key.
     epochs: Box<[AtomicU64]>,
     hasher: RandomState,
     stored: AtomicU64,
@@ -61,19 +63,22 @@ pub(super) struct Store {
     missed: AtomicU64,
 }
 
-/// How much is kept, and what became of it; by [`LastGoodLayer::counts`].
+/// Counts of stored and served answers. [`LastGoodLayer::counts`](super::LastGoodLayer::counts)
+/// returns them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastGoodCounts {
-    /// How many answers were kept since the layer was built, those included that replaced an older one, or that a 304 confirmed.
+    /// The answers that were stored since the layer was built, including those that replaced an
+    /// older one and those that a 304 confirmed.
     pub stored: u64,
-    /// How many requests were answered from what is kept.
+    /// The requests that were answered from the store.
     pub served: u64,
-    /// How many requests that were opted in would have been, but nothing was there for them.
+    /// The opted-in requests that found no answer in the store.
     pub missed: u64,
-    /// How many resources are kept now, users counted apart, variants not. Counting goes through all that is kept.
+    /// The resources that are stored now, counted per user and not per variant. Counting iterates
+    /// over the whole store.
     pub resources: u64,
-    /// How many bytes they take: bodies, headers, keys, and an allowance for the rest.
+    /// The bytes that they take: bodies, headers, keys, and an estimate of the rest.
     pub bytes: u64,
 }
 
@@ -86,8 +91,9 @@ impl Store {
         let cache = Cache::builder()
             .weigher(weigh)
             .max_capacity(limits.max_total)
-            // Not moka's own choice, which turns away what is new until it was asked for more often than all that would have to go:
-            // for a large answer among small ones never, as its counters end at 15. The last good answer is the one that came last.
+            // Not moka's default policy. It rejects a new entry until it was asked for more often
+            // than all entries that it would evict. A large answer among small ones would never be
+            // stored, because the counters end at 15.
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(WhileServable(clock))
             .build();
@@ -109,24 +115,25 @@ impl Store {
     }
 
     fn epoch(&self, key: &Key) -> &AtomicU64 {
-        // Both numbers are small: 256 fits any.
+        // The remainder is below 256, so both casts keep its value.
         &self.epochs[(self.hasher.hash_one(key) % EPOCHS as u64) as usize]
     }
 
-    /// A request that is opted in, as it begins.
+    /// Returns an opted-in request as the store needs it, with the time and the drop counter.
     pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
         let mut asked = Asked::new(parts, user, &self.limits.keyed, self.now());
         asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
         asked
     }
 
-    /// The head of an answer as it would be kept; `None` if it must not be.
+    /// Returns the head as it is to be stored; `None` if the answer must not be stored.
     pub(super) fn head(&self, asked: &Asked, answer: &response::Parts) -> Option<Head> {
         let head = Head::of(asked, answer, self.limits.max_stale, self.now())?;
         (self.room(asked, &head).is_some() && !head.left(self.now()).is_zero()).then_some(head)
     }
 
-    /// How large the body may be, for the answer to take no more than one may.
+    /// Returns how large the body may be within the limit per answer; `None` if the head exceeds
+    /// it.
     pub(super) fn room(&self, asked: &Asked, head: &Head) -> Option<usize> {
         let names: usize = head.names.iter().map(|name| name.as_str().len() + 64).sum();
         let resource = OVERHEAD + asked.key.bytes() + names;
@@ -134,7 +141,7 @@ impl Store {
         self.limits.max_entry.checked_sub(resource + answer)
     }
 
-    /// The number of a resource, whose answers may also have these names in `Vary` from now on.
+    /// Returns the number of a resource, and adds a set of names to those of its answers' `Vary`.
     fn number(&self, key: &Arc<Key>, names: &[HeaderName], until: Moment) -> u64 {
         let slot = Slot::Resource(key.clone());
         let entry = self.cache.entry(slot).and_upsert_with(|known| {
@@ -163,7 +170,7 @@ impl Store {
         }
     }
 
-    /// What is kept for this request counts as of now if the partner says so by a 304 with its `ETag` (RFC 9111, 4.3.4).
+    /// Renews the stored answer that a 304 confirms by its `ETag` (RFC 9111, 4.3.4).
     pub(super) fn confirm(&self, asked: &Asked, answer: &response::Parts) {
         let Some(tag) = answer.headers.get(ETAG) else {
             return;
@@ -174,7 +181,7 @@ impl Store {
         let Some(kept) = same.max_by_key(|kept| kept.head.asked_at) else {
             return;
         };
-        // Found by fewer headers than before, it would be shown to others.
+        // With fewer names in `Vary` the answer would match requests of other clients.
         let varies = answer.headers.contains_key(VARY);
         if varies && names(&answer.headers).as_ref() != Some(&kept.head.names) {
             return;
@@ -190,7 +197,8 @@ impl Store {
         }
     }
 
-    /// Keeps an answer whose body has come to its end, unless what is kept was asked for later: whoever reads slowly ends last.
+    /// Stores an answer whose body has come to its end, unless the stored one was asked for later:
+    /// a slow reader ends late.
     pub(super) fn keep(&self, asked: &Asked, head: Head, body: Vec<u8>) {
         self.put(asked, head, body.into_boxed_slice().into());
     }
@@ -215,19 +223,20 @@ impl Store {
             Some(Entry::Answer(known)) if known.head.asked_at > asked.at => Op::Nop,
             _ => Op::Put(Entry::Answer(new)),
         });
-        // Once more: who dropped what is kept between the first look and the put may have been too early to find it.
-        // Whoever counts after this look drops it.
+        // The counter is read again. A drop between the first read and the put may have come too
+        // early to find the entry. A drop that counts after this read finds it.
         if is_dropped() {
             self.cache.invalidate(&Slot::Resource(key.clone()));
             self.cache.invalidate(&slot);
         } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
             self.stored.fetch_add(1, Ordering::Relaxed);
         }
-        // Now rather than some writes later: moka would hold hundreds of entries beyond its bound until then.
+        // Evicts now. Otherwise moka would hold hundreds of entries beyond its bound for some
+        // writes.
         self.cache.run_pending_tasks();
     }
 
-    /// What may be served for this request, and when that was found.
+    /// Returns the answer that may be served for this request, and the present time.
     pub(super) fn find(&self, asked: &Asked) -> Option<(Arc<Kept>, Moment)> {
         let now = self.now();
         let found = self
@@ -243,7 +252,7 @@ impl Store {
         found.map(|kept| (kept, now))
     }
 
-    /// What is kept for all that this request says: one answer for each set of names at most.
+    /// Returns the stored answers that match this request: at most one per set of names in `Vary`.
     fn answers(&self, asked: &Asked) -> impl Iterator<Item = Arc<Kept>> {
         let resource = match self.cache.get(&Slot::Resource(asked.key.clone())) {
             Some(Entry::Resource(resource)) => Some(resource),
@@ -260,12 +269,15 @@ impl Store {
         })
     }
 
+    /// Drops the answers to a resource, and those that are on their way.
     pub(super) fn forget(&self, key: &Arc<Key>) {
-        // First: what is put in from here on either sees it, or was there to be dropped.
+        // Counted first: a concurrent `put` either sees the new count, or its entry is dropped
+        // here.
         self.epoch(key).fetch_add(1, Ordering::SeqCst);
         self.cache.invalidate(&Slot::Resource(key.clone()));
     }
 
+    /// Drops all answers, and those that are on their way.
     pub(super) fn clear(&self) {
         for epoch in &self.epochs {
             epoch.fetch_add(1, Ordering::SeqCst);

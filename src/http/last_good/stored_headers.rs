@@ -1,4 +1,4 @@
-//! Which headers of an answer are stored.
+//! The headers of an answer that are stored.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -7,7 +7,7 @@ use http::{
 
 use crate::http::cache_bust::GENERATION_HEADER;
 
-/// The headers that a later reader may be given.
+/// Returns the headers that may be served with the stored answer.
 pub(super) fn kept_headers(headers: &HeaderMap) -> HeaderMap {
     let of_this_connection: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -25,9 +25,10 @@ pub(super) fn kept_headers(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// What the headers that are not served meant for how long an answer is kept, and which body it has.
+/// Headers that are not served, but determine the freshness and the version of the stored answer.
 pub(super) const ASIDE: [HeaderName; 4] = [CACHE_CONTROL, ETAG, EXPIRES, PRAGMA];
 
+/// Returns copies of the headers with these names.
 pub(super) fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     let mut only = HeaderMap::new();
     for name in names {
@@ -38,21 +39,22 @@ pub(super) fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     only
 }
 
-/// What a 304 cannot change: it has no body (RFC 9111, 3.2).
+/// Whether the header describes the body. A 304 has no body, and cannot change it (RFC 9111, 3.2).
 pub(super) fn is_of_the_body(name: &HeaderName) -> bool {
     name.as_str().starts_with("content-")
 }
 
-/// What belongs to one connection, to one reader, or to a life in caches that a stored answer no longer has.
+/// Whether the header belongs to one connection, to one client, or to the caching of the original
+/// answer.
 fn is_left_out(name: &HeaderName) -> bool {
     let text = name.as_str();
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
         || *name == SET_COOKIE
-        // `CDN-Cache-Control` and its kin (RFC 9213) would let a CDN keep it.
+        // `CDN-Cache-Control` and similar headers (RFC 9213) would let a CDN store the answer.
         || text.ends_with("cache-control")
         || text.starts_with("proxy-")
-        // Of a time before the recovery that this answer may outlive.
+        // The answer may be served after a recovery, when this generation is out of date.
         || text == GENERATION_HEADER
         || matches!(
             text,
@@ -78,6 +80,7 @@ fn is_left_out(name: &HeaderName) -> bool {
         )
 }
 
+/// Copies a value, so that it does not keep the connection's buffer alive.
 pub(super) fn own(value: &HeaderValue) -> HeaderValue {
     let copied = HeaderValue::from_bytes(value.as_bytes());
     let mut own = copied.unwrap_or_else(|_| unreachable!("it is a header's value already"));
