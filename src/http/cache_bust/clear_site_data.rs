@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sites_request_waits_and_a_client_that_does_not_say_gets_none() {
+    fn a_request_from_another_site_waits_and_a_client_without_sec_fetch_site_gets_none() {
         let host = ("host", "localhost");
         let by = Secure::default();
         let site = |site| clearing(&by, &[host, ("sec-fetch-site", site)]);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_contradicts_itself_is_nothing() {
+    fn malformed_and_contradictory_directives_are_rejected() {
         for values in [
             &[&b"public, x=\xff"[..]][..],
             &[b"max-age=\"5"],
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_too_large_is_68_years_and_a_bad_one_nothing() {
+    fn a_number_that_is_too_large_is_68_years_and_a_malformed_one_is_0() {
         let age = |text: &str| {
             let read = read(&[format!("max-age={text}").as_bytes()]).unwrap();
             read.seconds("max-age").unwrap().as_secs()

@@ -71,7 +71,7 @@ impl PushBuilder {
     /// Default: no such bound.
     ///
     /// Beyond it a client gets a 429 with a jittered `Retry-After`, and counts as
-    /// [`over_share`](PushCounts::over_share). For a request without a name `client` returns
+    /// [`over_share`](super::PushCounts::over_share). For a request without a name `client` returns
     /// `None`; only the bound on all streams applies to it.
     ///
     /// A client must not be able to choose its name. Use a session that an outer layer has checked,

@@ -72,10 +72,11 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// |---|---|---|
 /// | `hello` | at once, if the request has no `Last-Event-ID` | `generation`, `urls`, `spread_ms` |
 /// | `recovered` | at each recovery | the same |
-/// | `beat` | every [heartbeat](PushBuilder::heartbeat) | milliseconds until the next beat |
+/// | `beat` | every [heartbeat](super::PushBuilder::heartbeat) | milliseconds until the next beat |
 ///
 /// `generation` is the present generation, and also the event's `id`. `urls` are the layer's
-/// [`cache_urls`](crate::Builder::cache_urls). `spread_ms` is the [spread](PushBuilder::spread).
+/// [`cache_urls`](crate::Builder::cache_urls). `spread_ms` is the
+/// [spread](super::PushBuilder::spread).
 ///
 /// If `Last-Event-ID` is lower than the present generation, `recovered` is sent at once. If it is
 /// the present generation, a higher one, or not a number, no event is sent: this process does not
@@ -112,8 +113,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///   once more as soon as they can. Default: nothing is reloaded.
 ///
 /// On a higher generation one tab of the browser waits for a random part of the
-/// [spread](PushBuilder::spread). Then it runs `fetch(url, {cache: 'reload'})` for each URL of the
-/// page's own origin, up to three times if it fails, so that the browser's cache has the new
+/// [spread](super::PushBuilder::spread). Then it runs `fetch(url, {cache: 'reload'})` for each URL
+/// of the page's own origin, up to three times if it fails, so that the browser's cache has the new
 /// answers. Then each tab gets an event on `document`:
 ///
 /// ```js
@@ -147,7 +148,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// heartbeats in a row is stuck: its server has more to write than the reader takes. It loses its
 /// place and counts as [`stalled`](PushCounts::stalled), and it ends if it is ever polled again.
 /// Until the server drops it, it counts among the [`streams`](PushCounts::streams) that
-/// [`max_subscribers`](PushBuilder::max_subscribers) bounds.
+/// [`max_subscribers`](super::PushBuilder::max_subscribers) bounds.
 ///
 /// The server owns the connection. While it waits for the socket, hyper polls no body, so no body
 /// can end the connection. The server also notices late: its own buffers and the kernel's take
@@ -181,9 +182,9 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// that opens as many streams as the bound allows keeps all others at their 503. Those are not told
 /// of recoveries; nothing else happens to them. [`refused`](PushCounts::refused) shows it.
 ///
-/// Where that matters, name the client by [`max_of_client`](PushBuilder::max_of_client): beyond its
-/// share a client gets a 429. Or limit the connections and requests of a client in front of this
-/// server (nginx: `limit_conn`, `limit_req`).
+/// Where that matters, name the client by [`max_of_client`](super::PushBuilder::max_of_client):
+/// beyond its share a client gets a 429. Or limit the connections and requests of a client in front
+/// of this server (nginx: `limit_conn`, `limit_req`).
 ///
 /// # Costs
 ///
