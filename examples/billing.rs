@@ -1,46 +1,57 @@
-//! Billing to play with by hand: a real server in front of a partner that you break and mend.
+//! A billing server to try by hand, in front of a partner that you break and repair.
 //!
 //! ```sh
 //! cargo run --example billing --features axum,last-good,serde,testing
 //! ```
 //!
-//! It listens on 127.0.0.1:8080 (`--listen ADDR` for another loopback address; port 0 takes a free
-//! one), says so in one line on stdout, and tells on stderr what the layer does. Ctrl-C ends it.
+//! It listens on 127.0.0.1:8080, or on the loopback address of `--listen ADDR`; port 0 takes a free
+//! port. It prints its address on stdout in one line, and the layer's changes on stderr. Ctrl-C
+//! ends it.
 //!
 //! # With a browser
 //!
-//! 1. Open <http://localhost:8080/shop>. The prices come from the partner; buy a plan, and the page says which you have.
+//! 1. Open <http://localhost:8080/shop>. The prices come from the partner. Buy a plan; the page
+//!    then shows which one you have.
 //! 2. Break the partner: `curl -X POST localhost:8080/partner/failing`.
-//! 3. In a second tab of the same page, buy: the partner's failure shows. Back, and again, until after the third the maintenance page comes.
-//! 4. Mend the partner: `curl -X POST localhost:8080/partner/healthy`. From now on its prices are higher by 1 EUR, under the same `ETag`.
-//! 5. Watch both tabs for ten seconds or so, and touch nothing. The first shows the new prices. The second says that it works again, and leads back to the shop:
-//!    buy there. You are who you were: the session has survived.
+//! 3. Open a second tab of the same page, and buy: the partner's failure shows. Go back and buy
+//!    again. After the third failure the maintenance page appears.
+//! 4. Repair the partner: `curl -X POST localhost:8080/partner/healthy`. Its prices are now higher
+//!    by 1 EUR, under the same `ETag`.
+//! 5. Watch both tabs for about ten seconds, and touch nothing. The first tab shows the new prices.
+//!    The second tab says that the service works again, and returns to the shop. Buy there: your
+//!    session has survived.
 //!
-//! Each cure has a flag, so that you see what it is worth (`--help` lists them). Do the same with
+//! Each cure has a flag, so that you can see its effect (`--help` lists them). Repeat the steps
+//! with these flags:
 //!
-//! | flags | and |
-//! |---|---|
-//! | `--without-push` | the first tab keeps the old prices, until it is loaded anew |
-//! | `--without-push --without-salted-etags` | loading it anew does not help either: the partner's tag is the same, so a 304 confirms the old prices |
-//! | `--without-push --max-age 600` | nor does this: for ten minutes the browser does not even ask, whatever the tags |
-//! | `--without-push --max-age 600 --clear-site-data` | loaded anew the page has the new prices: the browser has emptied its cache |
-//! | `--last-good` | in maintenance a page that is loaded anew shows prices still, and says how old they are; purchases are refused |
-//! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
-//! | `--ramp 20` | for 20 s after the partner has proved itself a growing share of all requests is let in: load the page again and again, or ask by curl. Only then the tabs are told |
+//! - `--without-push`: the first tab keeps the old prices until you reload it.
+//! - `--without-push --without-salted-etags`: a reload does not help either. The partner's tag is
+//!   the same, so a 304 confirms the old prices.
+//! - `--without-push --max-age 600`: a reload does not help either. For ten minutes the browser
+//!   does not revalidate at all.
+//! - `--without-push --max-age 600 --clear-site-data`: a reload shows the new prices. The browser
+//!   has emptied its cache.
+//! - `--last-good`: in maintenance a page that is reloaded still shows prices, with their age.
+//!   Purchases are refused.
+//! - `--expire-cookie`: the offer below the prices, which is stored in a cookie, is a new one after
+//!   a reload.
+//! - `--ramp 20`: for 20 s after the partner has proved itself, a growing share of all requests is
+//!   let in. Reload the page several times, or send requests by curl. The tabs are told after the
+//!   ramp.
 //!
-//! `browser/tests/incident.rs` does so in a real browser.
+//! `browser/tests/incident.rs` does this in a real browser.
 //!
 //! # With curl
 //!
-//! All is well, and the prices come from the partner:
+//! While the partner is healthy, the prices come from it:
 //!
 //! ```sh
 //! curl -i localhost:8080/billing/prices
 //! curl -i localhost:8080/billing/subscriptions -d '{"plan": "basic"}'
 //! ```
 //!
-//! Break the partner (`failing`, `slow`, `hanging` or `down`), and ask for prices until the answer is a
-//! 503 with `Retry-After` instead of the partner's failure. Invoices do not mind:
+//! Break the partner (`failing`, `slow`, `hanging` or `down`). Request prices until the answer is a
+//! 503 with `Retry-After` in place of the partner's failure. Invoices still work:
 //!
 //! ```sh
 //! curl -X POST localhost:8080/partner/failing
@@ -49,43 +60,45 @@
 //! curl localhost:8080/maintenance
 //! ```
 //!
-//! How many requests have passed the gate to a route that asks the partner, and how many calls the partner got
-//! (neither grows in maintenance, but for probes):
+//! Two numbers show how many requests have passed the gate to a route that calls the partner, and
+//! how many calls the partner got. In maintenance neither grows, except for probes:
 //!
 //! ```sh
 //! curl localhost:8080/partner
 //! ```
 //!
-//! Mend it, and wait up to ten seconds. Nobody need call: a synthetic ping finds out. Then `generation`
-//! has grown, which is what caches are told:
+//! Repair the partner, and wait up to ten seconds. No call is needed, because a synthetic ping
+//! probes the partner. Then `generation` has grown, and caches are told the new one:
 //!
 //! ```sh
 //! curl -X POST localhost:8080/partner/healthy
 //! curl localhost:8080/maintenance
 //! ```
 //!
-//! By hand, whatever the partner does:
+//! An operator can engage maintenance in any state of the partner:
 //!
 //! ```sh
 //! curl localhost:8080/maintenance/engage -d '{"actor": "me", "reason": "ticket 4711"}'
 //! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
 //! ```
 //!
-//! The policy is one for playing, quick and without jitter; yours waits longer:
+//! The policy is quick and has no jitter, for trying it by hand. A real policy waits longer:
 //!
-//! | what | here | so that |
-//! |---|---|---|
-//! | trips at | 3 failures in a row, or half of at least 4 calls in 10 s failed or slower than 1 s | a few requests by hand will do |
-//! | timeout, hang limit | 3 s, 1 s | a partner that hangs trips: the limit is within the timeout |
-//! | wait | 5 s, every time | you see what comes after it |
-//! | ping | every 1 s while probing, given up after 1 s; 3 in a row | it recovers although nobody calls |
+//! - It trips at 3 failures in a row, or if half of at least 4 calls in 10 s failed or took more
+//!   than 1 s. So a few requests by hand are enough.
+//! - The timeout is 3 s and the hang limit 1 s. A hanging partner trips, because the limit is below
+//!   the timeout.
+//! - The wait is 5 s each time.
+//! - While probing, a ping is sent every second and given up after 1 s. Three successes in a row
+//!   are needed. So the layer recovers without calls.
 //!
-//! Which endpoints maintenance must not touch, and why, is committed in `docs/exempt-endpoints.md`; a
-//! test (`tests/billing_example.rs`) holds that page to [`layer`] below.
+//! `docs/exempt-endpoints.md` lists the endpoints that maintenance does not touch, and the reasons.
+//! A test (`tests/billing_example.rs`) compares that page with [`layer`] below.
 //!
-//! It speaks HTTP/1 and, to clients that begin with it, HTTP/2 (`curl --http2-prior-knowledge`).
+//! The server speaks HTTP/1, and HTTP/2 to clients that begin with it
+//! (`curl --http2-prior-knowledge`).
 //!
-//! There is no authentication, hence no listening on anything but loopback.
+//! There is no authentication, so the server listens on loopback addresses only.
 
 use std::{
     net::SocketAddr,
@@ -152,7 +165,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Serves until Ctrl-C; not private, for the test that looks at it with a browser.
+/// Serves until Ctrl-C. It is not private, because a test with a browser calls it.
 pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     setup: &Setup,
@@ -180,21 +193,21 @@ pub(crate) async fn serve(
     };
     let app = app(&layer, billing)?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Not gracefully: a tab that waits for the next recovery would never let it end.
+    // Without a graceful shutdown: the stream of an open tab would keep the server running.
     tokio::select! {
-        // First, so that it is heard before anybody is served.
+        // Ctrl-C is polled first, so that it is registered before the first request is served. If
+        // it cannot be registered the server ends at once.
         biased;
-        // If Ctrl-C cannot be heard it is better to end at once than never.
         _ = tokio::signal::ctrl_c() => Ok(()),
         served = axum::serve(listener, app).into_future() => Ok(served?),
     }
 }
 
-/// Listens on loopback, and on nothing else: whoever reaches this server may stop billing.
+/// Listens on loopback addresses only: every client that reaches this server can stop billing.
 async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
         .await
-        .map_err(|error| format!("`{address}` is no address such as 127.0.0.1:8080: {error}"))?
+        .map_err(|error| format!("`{address}` is not an address such as 127.0.0.1:8080: {error}"))?
         .collect();
     if let Some(public) = addresses.iter().find(|address| !address.ip().is_loopback()) {
         return Err(format!(
@@ -207,56 +220,56 @@ async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
     Ok(listener.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-// ---- the layer ------------------------------------------------------------------------------------
+// ---- the layer
 
 /// The routes that maintenance must not touch, and why.
 const EXEMPT: [(&str, &str); 14] = [
     (
         "/billing/invoices/{id}",
-        "customers may always see what they owe; it comes from our own books",
+        "customers may always see what they owe; the data comes from our own books",
     ),
     (
         "/webhooks/partner",
-        "an event that is refused may be lost, and it may be the news that the partner is back",
+        "a refused event may be lost, and it may say that the partner is back",
     ),
     (
         "/health/live",
-        "an orchestrator that sees a 503 restarts healthy processes in a loop",
+        "an orchestrator that gets a 503 restarts healthy processes in a loop",
     ),
     (
         "/shop",
-        "the shop's page asks no partner, and says itself when there are no prices",
+        "the shop's page does not call the partner, and shows when there are no prices",
     ),
     ("/shop.js", "the page's own script"),
-    ("/push/events", "open tabs wait there for the recovery"),
-    ("/push/{script}", "the script with which they do"),
+    ("/push/events", "open tabs wait for the recovery there"),
+    ("/push/{script}", "the script by which open tabs wait"),
     (
         "/maintenance/notice.json",
-        "the maintenance page asks there whether it works again",
+        "the maintenance page polls it to learn of the recovery",
     ),
     (
         "/maintenance/notice.js",
-        "it shows in other pages what is going on",
+        "the script that shows a notice in other pages",
     ),
     (
         "/maintenance",
-        "what is going on is asked for most when something is going on",
+        "the status is needed most during maintenance",
     ),
     (
         "/maintenance/engage",
-        "operators must be able to act while it lasts",
+        "operators must be able to act during maintenance",
     ),
     (
         "/maintenance/release",
-        "operators must be able to act while it lasts",
+        "operators must be able to act during maintenance",
     ),
     (
         "/partner",
-        "whether the partner is left in peace is asked while it should be",
+        "it shows during maintenance that the partner gets no calls",
     ),
     (
         "/partner/{phase}",
-        "it breaks and mends the simulated partner, which is none of billing's",
+        "it breaks and repairs the simulated partner, and is not a part of billing",
     ),
 ];
 
@@ -277,7 +290,7 @@ fn policy(ramp: u32) -> Policy {
     }
 }
 
-/// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
+/// Builds the layer with its exemptions. It is not private, because a test compares it with the
 /// runbook.
 pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
     let builder = MaintenanceLayer::builder("zuora").policy(policy(setup.ramp));
@@ -291,7 +304,7 @@ pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
         .build()
 }
 
-/// Tells on stderr what the layer does.
+/// Prints the changes of the layer's mode on stderr.
 async fn tell(handle: MaintenanceHandle) {
     let mut events = handle.events();
     while let Some(event) = events.recv().await {
@@ -301,16 +314,16 @@ async fn tell(handle: MaintenanceHandle) {
     }
 }
 
-// ---- the routes -----------------------------------------------------------------------------------
+// ---- the routes
 
 #[derive(Clone)]
 struct Billing {
     partner: Partner,
     handle: MaintenanceHandle,
     simulated: Arc<PartnerServer>,
-    /// How often the partner was mended.
+    /// How often the partner was repaired.
     mended: Arc<AtomicU64>,
-    /// Requests that passed the gate to a route that asks the partner.
+    /// The requests that passed the gate to a route that calls the partner.
     passed: Arc<AtomicU64>,
     customers: Arc<Customers>,
     setup: Arc<Setup>,
@@ -333,7 +346,7 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .route("/billing/prices", get(prices))
         .route("/billing/subscriptions", post(subscribe))
         .route("/billing/purchases/{plan}", post(purchase))
-        // Within the gate, since what is added later stands outside.
+        // Inside of the gate, because a layer that is added later stands outside.
         .route_layer(map_request_with_state(billing.passed.clone(), count))
         .route("/billing/invoices/{id}", get(invoice))
         .route(
@@ -352,9 +365,9 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .route("/maintenance/release", post(release))
         .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
-        // `route_layer` and not `layer`: what is not there at all stays a 404 in maintenance too.
+        // `route_layer`, not `layer`: an unknown path stays a 404 in maintenance.
         .route_layer(layer.routes().refusing(refusals));
-    // What is added later stands outside: the gate refuses, and what was last good is shown instead.
+    // Added later, and so outside of the gate: it replaces the gate's refusals by stored answers.
     let app = match last_good {
         Some(last_good) => app.route_layer(last_good),
         None => app,
@@ -367,7 +380,9 @@ async fn count(State(passed): State<Arc<AtomicU64>>, request: Request) -> Reques
     request
 }
 
-/// The same for everybody, which `public` says: otherwise the session's cookie would keep it from being the last good answer.
+/// Answers with the partner's prices, which are the same for all customers. `public` says so:
+/// without it the answer to a request with a session cookie would not be stored as the last good
+/// one.
 async fn prices(State(billing): State<Billing>, asked: HeaderMap) -> Result<Response, Failed> {
     let (mut head, body) = billing.partner.get("/v1/prices").await?.into_parts();
     let tag = head.headers.remove(header::ETAG);
@@ -402,7 +417,7 @@ async fn page(State(billing): State<Billing>, asked: HeaderMap) -> Response {
     shop::page(session.as_deref(), plan.as_deref(), &push)
 }
 
-/// What the page's buttons do: without a session there is nobody to sell to.
+/// Buys a plan for the customer of the session. The page's buttons call it.
 async fn purchase(
     State(billing): State<Billing>,
     Path(plan): Path<String>,
@@ -422,7 +437,7 @@ async fn invoice(Path(id): Path<String>) -> Json<Value> {
     Json(json!({ "id": id, "currency": "EUR", "total": 19 }))
 }
 
-/// Any JSON is fine, and goes to the partner as it is.
+/// Sends any JSON to the partner unchanged.
 async fn subscribe(
     State(billing): State<Billing>,
     AnyJson(plan): AnyJson<Value>,
@@ -439,7 +454,7 @@ async fn status(State(billing): State<Billing>) -> Json<Status> {
     Json(billing.handle.status())
 }
 
-/// What an operator's command says: both are needed, for the audit trail.
+/// The body of an operator's command. The audit trail needs both members.
 #[derive(Deserialize)]
 struct Command {
     actor: String,
@@ -479,13 +494,13 @@ async fn switch_partner(
             Phase::Healthy
         }
         "failing" => Phase::failing(1.0),
-        // Slower than the policy likes, and still within the timeout.
+        // Above the policy's limit for slow calls, and below the timeout.
         "slow" => Phase::slow((SLOW + TIMEOUT) / 2),
         "hanging" => Phase::Hanging,
         "down" => Phase::ConnectionRefused,
         _ => return Err(Failed::NoSuchPhase(phase)),
     };
-    // Answers once the port has followed: what is asked next meets the new phase.
+    // Returns once the port has the new phase, so that the next request meets it.
     billing.simulated.switch_to(phase).await?;
     Ok(Json(json!({ "partner": phase.to_string() })))
 }

@@ -8,9 +8,9 @@ pub(crate) fn usage() -> String {
     format!(
         "usage: billing [--listen ADDR] [--max-age SECONDS] [--ramp SECONDS] [--[without-]CURE]...\n\n  \
         --listen ADDR       a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]\n  \
-        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n  \
-        --ramp SECONDS      over how long traffic grows once the partner is back [default: 0, all at once]\n\n\
-        Cures for what customers have from before a recovery:\n{}",
+        --max-age SECONDS   how long browsers may show prices without revalidation [default: 0]\n  \
+        --ramp SECONDS      how long traffic grows after the partner is back [default: 0, all at once]\n\n\
+        Cures for data that customers have from before a recovery:\n{}",
         Setup::flags()
     )
 }
@@ -49,7 +49,7 @@ impl Arguments {
                 }
                 "--help" | "-h" if value.is_none() => return Ok(Self::Help),
                 flag if value.is_none() && setup.flag(flag) => {}
-                _ => return Err(format!("what is `{argument}`?\n{}", usage()).into()),
+                _ => return Err(format!("`{argument}` is not an option\n{}", usage()).into()),
             }
         }
         Ok(Self::Listen(address, setup))

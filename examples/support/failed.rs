@@ -1,4 +1,4 @@
-//! What can go wrong in the example `billing`, and how a client is told.
+//! The errors of the example `billing`, and the answers to them.
 
 use std::{error::Error, fmt::Display, io};
 
@@ -13,9 +13,9 @@ use serde_json::json;
 use tower::{BoxError, timeout::error::Elapsed};
 use tower_maintenance::{CommandError, Refused};
 
-/// Why there is no answer; each is a problem document.
+/// Why a request failed. Each reason becomes a problem document.
 pub(crate) enum Failed {
-    /// The partner failed, or was not even asked.
+    /// The partner failed, or the layer refused the call.
     Partner(BoxError),
     Command(CommandError),
     NoSuchPhase(String),
@@ -45,11 +45,11 @@ impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self {
             Self::Partner(error) => match Refused::find(&*error) {
-                // The same 503 as before the routes.
+                // The same 503 as that of the gate before the routes.
                 Some(refused) => refused.clone().into_response(),
                 None if error.is::<Elapsed>() => problem(
                     StatusCode::GATEWAY_TIMEOUT,
-                    "the partner did not answer in time; what it was asked to do may or may not be done",
+                    "the partner did not answer in time; it may have processed the request",
                 ),
                 None => problem(StatusCode::BAD_GATEWAY, in_full(&*error)),
             },
@@ -63,7 +63,7 @@ impl IntoResponse for Failed {
             ),
             Self::NoSession => problem(
                 StatusCode::FORBIDDEN,
-                "there is no cookie `session`: open /shop first, which gives you one",
+                "the cookie `session` is missing: open /shop first, which sets it",
             ),
             Self::NoSuchPhase(phase) => problem(
                 StatusCode::NOT_FOUND,
@@ -75,7 +75,7 @@ impl IntoResponse for Failed {
     }
 }
 
-/// An error with what lies beneath it: "the call failed" alone helps nobody.
+/// Joins the texts of an error and of its sources.
 fn in_full(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
@@ -93,7 +93,7 @@ fn problem(status: StatusCode, detail: impl Display) -> Response {
     (status, json, problem.to_string()).into_response()
 }
 
-/// A JSON body, whatever its `Content-Type` says: `curl -d` claims that everything is a form.
+/// A JSON body with any `Content-Type`: `curl -d` declares each body as a form.
 pub(crate) struct AnyJson<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
@@ -104,7 +104,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
             .await
             .map_err(|error| problem(error.status(), error.body_text()))?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // JSON that says something else than it should is understood, and useless all the same.
+            // 422 for JSON with wrong contents, 400 for text that is not JSON.
             let status = if error.is_data() {
                 StatusCode::UNPROCESSABLE_ENTITY
             } else {

@@ -23,12 +23,14 @@ use tower_maintenance::{
 };
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
-/// At most the timeout: it drops the call, which then counts as the partner's failure.
+/// Below the timeout. The timeout drops a call, which counts as a failure if it hung this long.
 pub(crate) const HANG_LIMIT: Duration = Duration::from_secs(1);
-/// A partner that is slower than this is not back yet.
+/// A call that takes longer counts as slow, and a ping fails.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
 
-/// A real HTTP server on a port of its own. Its prices have risen each time it was mended, and its `ETag` says nothing of it.
+/// Starts the partner, an HTTP server on a port of its own.
+///
+/// Each repair raises its prices, but its `ETag` never changes.
 pub(crate) async fn simulated_partner(mended: Arc<AtomicU64>) -> io::Result<PartnerServer> {
     let answers = move |request: &request::Parts| {
         let risen = mended.load(Ordering::Relaxed);
@@ -48,7 +50,7 @@ pub(crate) async fn simulated_partner(mended: Arc<AtomicU64>) -> io::Result<Part
 
 pub(crate) type Answer = Response<Bytes>;
 
-/// The partner, as the handlers call it: an answer that came whole, or an error.
+/// A client of the partner: a call returns an answer with its whole body, or an error.
 #[derive(Clone)]
 pub(crate) struct Partner {
     url: Arc<str>,
@@ -56,11 +58,11 @@ pub(crate) struct Partner {
 }
 
 impl Partner {
-    /// Behind the layer; read it from the outside in.
+    /// Calls the partner through the layer. The outermost layer comes first.
     pub(crate) fn behind(layer: &MaintenanceLayer, url: &str) -> Self {
         let stack = ServiceBuilder::new()
-            .timeout(TIMEOUT) // drops the call: quiet for `HANG_LIMIT` means failed
-            .and_then(whole) // within the timeout, since a body may hang too
+            .timeout(TIMEOUT) // drops the call, which failed if it was silent for `HANG_LIMIT`
+            .and_then(whole) // inside of the timeout, because a body may hang too
             .layer(layer.http_calls())
             .service(Client::builder(TokioExecutor::new()).build_http());
         Self {
@@ -69,7 +71,7 @@ impl Partner {
         }
     }
 
-    /// Past the layer, for the ping: that has its probe slot already.
+    /// Calls the partner without the layer, for the ping: a ping already has a probe slot.
     pub(crate) fn directly(url: &str) -> Self {
         let stack = ServiceBuilder::new()
             .timeout(SLOW)
@@ -94,7 +96,7 @@ impl Partner {
     }
 }
 
-/// An answer that is a good one, with its whole body.
+/// Reads the whole body of a successful answer.
 async fn whole<B>(response: Response<B>) -> Result<Answer, BoxError>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
