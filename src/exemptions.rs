@@ -10,10 +10,65 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    base::one_line::is_treacherous,
-    error::ExemptionError,
+    base::{
+        one_line::{OneLine, is_treacherous},
+        published::Published,
+        spare::Spare,
+    },
     facts::endpoint::{Endpoint, Placement},
 };
+
+/// An exemption that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExemptionError {
+    /// The name is empty.
+    #[error(
+        "the {place} exemption number {position} has no name: give the endpoint's name or pattern"
+    )]
+    #[non_exhaustive]
+    Nameless {
+        /// The placement's table.
+        place: &'static str,
+        /// Which one, counted from 1.
+        position: usize,
+    },
+    /// The reason is empty.
+    #[error("the exemption of `{}` has no reason: say why maintenance must not touch it", OneLine(.name))]
+    #[non_exhaustive]
+    Reasonless {
+        /// The exempt endpoint.
+        name: String,
+    },
+    /// The same endpoint twice at one placement.
+    #[error("`{}` is exempt twice {place}: list it once", OneLine(.name))]
+    #[non_exhaustive]
+    Twice {
+        /// The exempt endpoint.
+        name: String,
+        /// The placement's table.
+        place: &'static str,
+    },
+    /// A pattern that the router would not take.
+    #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
+    #[non_exhaustive]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the router says.
+        why: String,
+    },
+    /// Calls are exempt, but nothing gives them names.
+    #[error(
+        "the call `{}` is exempt, but calls have no names here: call `named(|request| ...)` on the builder or the layer first",
+        OneLine(.name)
+    )]
+    #[non_exhaustive]
+    CallsHaveNoNames {
+        /// The exempt call.
+        name: String,
+    },
+}
 
 /// An endpoint that passes in every mode, and why.
 ///
@@ -225,6 +280,11 @@ fn cell(text: &str) -> String {
     out
 }
 
+thread_local! {
+    /// Left by the last call on this thread for which an exemption was looked up.
+    static TABLE: Spare<Table> = const { Spare::new() };
+}
+
 /// The exemptions, ready to be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -276,6 +336,15 @@ pub(crate) enum CallNames {
 }
 
 impl Table {
+    /// Looks at the published table without counting a reference.
+    #[inline]
+    pub(crate) fn look<T>(published: &Published<Self>, look: impl FnOnce(&Self) -> T) -> T {
+        let table = published.get(Spare::take(&TABLE));
+        let seen = look(&table);
+        Spare::leave(&TABLE, table);
+        seen
+    }
+
     pub(crate) fn new(entries: Vec<Exemption>, names: CallNames) -> Result<Self, ExemptionError> {
         let around_calls = Index::new(&entries, Placement::AroundCalls)?;
         let before_routes = Index::new(&entries, Placement::BeforeRoutes)?;

@@ -15,11 +15,11 @@ use crate::{
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
     facts::{mode::Switches, outcome::Verdict},
-    machine::Birth,
+    machine::{Birth, word::MAX_GENERATION},
     operator::handle::MaintenanceHandle,
     policy::Policy,
     service::Maintenance,
-    state::{Parts, gate::MAX_GENERATION, root::Root},
+    state::{Parts, root::Root},
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.

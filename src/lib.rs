@@ -167,18 +167,22 @@ pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-        protocol::{Protocol, Ticket},
+        protocol::Protocol,
+        ticket::Ticket,
     },
-    error::{BuildError, CommandError, Error, ExemptionError, PolicyError, Refused},
-    exemptions::{Exemption, ExemptionTable},
+    error::{BuildError, CommandError},
+    exemptions::{Exemption, ExemptionError, ExemptionTable},
     facts::{
+        audit::{Action, AuditEntry},
         endpoint::{Class, Endpoint, Placement},
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         outcome::{Outcome, Verdict},
         partner_word::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
         recovery::CacheBust,
+        refused::{Error, Refused},
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
     future::ResponseFuture,
@@ -187,13 +191,14 @@ pub use crate::{
     },
     layer::{Builder, MaintenanceLayer},
     operator::{
-        handle::{Hold, MaintenanceHandle, Reach, Receipt},
+        handle::MaintenanceHandle,
+        hold::Hold,
         ping::{CheckAnswer, Ping},
+        receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
     },
-    policy::{Policy, Rate, Window},
+    policy::{Policy, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,
-    state::journal::{Action, AuditEntry},
 };
 
 /// The README's examples, compiled and run.

@@ -37,7 +37,7 @@ impl CoarseClock {
 }
 
 /// Where a time line began, on the coarse clock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin(Instant);
 
 impl Origin {

@@ -15,3 +15,4 @@ pub(crate) mod published;
 #[cfg(any(feature = "http", feature = "serde"))]
 pub(crate) mod rfc3339;
 pub(crate) mod spare;
+pub(crate) mod thread_number;

@@ -5,11 +5,11 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
-    call::protocol::{Protocol, Ticket},
-    error::{Error, Refused},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::{Error, Refused},
     },
 };
 

@@ -11,7 +11,7 @@
 use crate::{
     base::moment::{Moment, nanos},
     counting::lanes,
-    policy::Window,
+    policy::window::Window,
 };
 
 /// What lands in a window.

@@ -1,7 +1,7 @@
 //! The window by its definition: a list that forgets nothing, read anew each time. For tests.
 
 use super::window::{Counts, Landing};
-use crate::{base::moment::Moment, policy::Window};
+use crate::{base::moment::Moment, policy::window::Window};
 
 /// Everything that ever landed, read by the definition of the window.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::moment::{Moment, nanos},
-    policy::Window,
+    policy::window::Window,
 };
 
 const OK: Landing = Landing::Success { slow: false };

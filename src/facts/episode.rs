@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::facts::{
-    event::Evidence,
+    evidence::Evidence,
     mode::{Cause, Mode},
 };
 

@@ -1,10 +1,13 @@
 //! Values that people see: plain data, with neither clock nor lock.
 
+pub(crate) mod audit;
 pub(crate) mod endpoint;
 pub(crate) mod episode;
 pub(crate) mod event;
+pub(crate) mod evidence;
 pub(crate) mod mode;
 pub(crate) mod outcome;
 pub(crate) mod partner_word;
 pub(crate) mod recovery;
+pub(crate) mod refused;
 pub(crate) mod status;

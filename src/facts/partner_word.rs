@@ -15,7 +15,7 @@ use crate::{
         moment::{Moment, Span},
         one_line::is_treacherous,
     },
-    facts::{event::Rule, mode::Mode, status::Status},
+    facts::{evidence::Rule, mode::Mode, status::Status},
     operator::handle::MaintenanceHandle,
 };
 

@@ -8,14 +8,12 @@ use std::{
 
 use crate::{
     base::{moment::Span, one_line::OneLine},
-    counting::window::Counts,
     facts::{
         episode::Episode,
-        event::Evidence,
+        evidence::Evidence,
         mode::{Cause, Mode, Switches},
         partner_word::{PartnerReport, PartnerUnreadable},
     },
-    policy::Rules,
 };
 
 /// The state of a layer at one moment; its `Display` explains it in one sentence.
@@ -119,24 +117,7 @@ pub struct WindowReport {
     /// The share of slow calls, 0 to 1; `None` below the policy's `min_calls`.
     pub slow_rate: Option<f64>,
     /// How long the window is.
-    pub window: crate::policy::Window,
-}
-
-impl WindowReport {
-    pub(crate) fn new(counts: Counts, rules: &Rules) -> Self {
-        let enough = counts.total >= rules.min_calls;
-        let rate = |part: u64| enough.then(|| part as f64 / counts.total as f64);
-        Self {
-            total: counts.total,
-            succeeded: counts.total - counts.failed,
-            failed: counts.failed,
-            slow: counts.slow,
-            consecutive_failures: counts.run,
-            failure_rate: rate(counts.failed),
-            slow_rate: rate(counts.slow),
-            window: rules.window,
-        }
-    }
+    pub window: crate::policy::window::Window,
 }
 
 /// How the probes stand.

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 
 use super::{Code, calls::JudgeStatus, web, wire};
 use crate::{
-    call::protocol::Ticket,
+    call::ticket::Ticket,
     facts::outcome::{Outcome, Verdict},
     http::calls::streamed::{Measuring, Reading},
 };

@@ -13,11 +13,11 @@ use super::{
     web, wire,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
-    error::Refused,
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::Refused,
     },
     http::HttpCalls,
 };

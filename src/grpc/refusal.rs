@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{moment::Span, rfc3339::rfc3339},
-    error::Refused,
+    facts::refused::Refused,
     http::{delays, mark},
 };
 
@@ -201,32 +201,17 @@ fn clipped(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::UNIX_EPOCH};
-
     use super::*;
-    use crate::{
-        base::moment::{Moment, nanos},
-        error::Notice,
-        facts::mode::{Cause, Mode},
+    use crate::facts::{
+        mode::{Cause, Mode},
+        refused::Notice,
     };
 
     /// Nearly the longest that anything is known to last.
     const AGES: Duration = Duration::from_secs(18_000_000_000);
 
     fn refused(mode: Mode, left: Option<Duration>) -> Refused {
-        let notice = Notice {
-            partner: "zuora".into(),
-            mode,
-            cause: Cause::Tripped,
-            since: UNIX_EPOCH,
-            generation: 0,
-            until: Moment::NEVER,
-            until_wall: None,
-            promised_end: None,
-            read_only: false,
-            message: None,
-        };
-        Refused::new(Arc::new(notice), left.map(nanos))
+        Refused::sample(Notice::sample("zuora", mode, Cause::Tripped), left)
     }
 
     #[test]

@@ -10,9 +10,11 @@ use super::{
     web::Form,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    call::{protocol::Protocol, ticket::Ticket},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
 };
 
 /// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See

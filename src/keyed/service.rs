@@ -18,9 +18,12 @@ use super::{
     sealed::View,
 };
 use crate::{
-    call::protocol::{Holder, Protocol, Ticket},
+    call::{
+        admission::{Decision, decide},
+        protocol::Protocol,
+        ticket::Ticket,
+    },
     future::ResponseFuture,
-    service::{Pass, gate},
 };
 
 /// A service with a gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
@@ -125,34 +128,36 @@ where
         let (future, admitted) = self.registry.with(key, |layer, has| {
             let shared = layer.root();
             view.lend(layer, |protocol| {
-                let pass = match has {
+                let ready = readiness == Readiness::Ready;
+                let decision = match has {
                     Has::AState => {
-                        gate(shared, V::Protocol::PLACEMENT, &protocol.endpoint(&request))
+                        let endpoint = protocol.endpoint(&request);
+                        decide(shared, V::Protocol::PLACEMENT, &endpoint, ready)
                     }
-                    Has::NoPlace => Pass::Exempt(Ticket::uncounted()),
+                    Has::NoPlace if ready => Decision::Now(Ticket::uncounted()),
+                    Has::NoPlace => Decision::Wait(Ticket::uncounted(), None),
                 };
-                let (mut ticket, stay) = match pass {
-                    Pass::Exempt(ticket) => (ticket, None),
-                    Pass::Admitted(ticket, stay) => (ticket, Some(stay)),
-                    Pass::Refused(refused) => {
+                match decision {
+                    Decision::Refused(refused) => {
                         let protocol = protocol.clone();
-                        return (ResponseFuture::refused(request, refused, protocol), false);
+                        (ResponseFuture::refused(request, refused, protocol), false)
                     }
-                };
-                let protocol = protocol.for_call(&request);
-                if readiness == Readiness::Ready {
-                    // A panic in `call` drops the ticket as it is held here.
-                    ticket.held_by(Holder::Inner);
-                    let future = inner.call(request);
-                    ticket.held_by(Holder::Waiting);
-                    return (ResponseFuture::running(future, ticket, protocol), true);
+                    Decision::Now(mut ticket) => {
+                        let protocol = protocol.for_call(&request);
+                        let future = ticket.while_polling(|| inner.call(request));
+                        (ResponseFuture::running(future, ticket, protocol), true)
+                    }
+                    Decision::Wait(ticket, stay) => {
+                        let protocol = protocol.for_call(&request);
+                        // The instance that was asked, and the place in a queue that it may have.
+                        let fresh = inner.clone();
+                        let asked = std::mem::replace(inner, fresh);
+                        let stay = stay.map(|stay| (stay, shared.clone()));
+                        let future =
+                            ResponseFuture::waiting(asked, request, ticket, stay, protocol);
+                        (future, true)
+                    }
                 }
-                // Takes the instance that was asked, and the place it may have.
-                let fresh = inner.clone();
-                let asked = std::mem::replace(inner, fresh);
-                let stay = stay.map(|stay| (stay, shared.clone()));
-                let future = ResponseFuture::waiting(asked, request, ticket, stay, protocol);
-                (future, true)
             })
         });
         if admitted {

@@ -7,7 +7,7 @@ use crate::{
         jitter::{Seeded, jittered, seeded},
         moment::Moment,
     },
-    policy::Rules,
+    policy::rules::Rules,
 };
 
 /// Which wait comes next.

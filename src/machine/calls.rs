@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge};
+use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
     counting::window::Landing,
     facts::{
-        event::{EventKind, Evidence, Rule},
+        event::EventKind,
+        evidence::{Evidence, Rule},
         outcome::{Outcome, Verdict},
     },
-    state::gate,
 };
 
 /// What a call may do in `Probing`.
@@ -101,7 +101,7 @@ impl Machine {
             Landing::Abandoned => self.calls.abandoned += 1,
         }
         // A late answer says nothing about a later era (R8).
-        if era != gate::era_bits(self.era) {
+        if era != era_bits(self.era) {
             self.calls.late += 1;
             return;
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     base::moment::Moment,
     facts::{
-        event::Evidence,
+        evidence::Evidence,
         mode::{Cause, Mode},
     },
 };

@@ -11,8 +11,11 @@ use crate::{
     base::moment::Moment,
     counting::window::{Counts, Tally},
     error::CommandError,
-    facts::event::{EventKind, Evidence, Rule},
-    policy::Rules,
+    facts::{
+        event::EventKind,
+        evidence::{Evidence, Rule},
+    },
+    policy::rules::Rules,
 };
 
 /// What an operator wants.

@@ -13,9 +13,11 @@ mod backoff;
 mod calls;
 mod causes;
 mod commands;
+mod episodes;
 mod probing;
 mod report;
 mod trip_rules;
+pub(crate) mod word;
 
 use std::{
     sync::Arc,
@@ -25,8 +27,10 @@ use std::{
 use self::{
     backoff::Backoff,
     causes::{Causes, Held, Trip},
+    episodes::Open,
     probing::{Probing, Stage},
     trip_rules::would_trip,
+    word::{MAX_GENERATION, Op, era_bits},
 };
 pub(crate) use self::{
     calls::{Asker, Ending, Role},
@@ -40,21 +44,18 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
-        lanes::{Landed, Open as OpenLanes},
+        landed::{Landed, Open as OpenLanes},
         window::{Counts, Landing, Tally},
     },
     facts::{
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         status::CallCounts,
     },
-    policy::Rules,
-    state::gate::{self, Op},
+    policy::rules::Rules,
 };
-
-/// How many mode changes an episode's timeline shows.
-const TIMELINE_ROWS: usize = 64;
 
 /// What one mode needs; a deadline without maintenance cannot be written.
 #[derive(Debug)]
@@ -95,12 +96,6 @@ pub(crate) struct Traffic {
     pub(crate) exempt: u64,
     /// Reads that passed under a read-only hold.
     pub(crate) reads: u64,
-}
-
-#[derive(Debug)]
-struct Open {
-    episode: Episode,
-    before: Traffic,
 }
 
 /// Who began a machine, and with what.
@@ -154,7 +149,7 @@ impl Machine {
             switches,
         } = birth;
         let generation =
-            generation.unwrap_or_else(|| wall.millis(Moment::ORIGIN).min(gate::MAX_GENERATION));
+            generation.unwrap_or_else(|| wall.millis(Moment::ORIGIN).min(MAX_GENERATION));
         Self {
             partner,
             state: State::Serving(Serving::new(&rules)),
@@ -265,7 +260,7 @@ impl Machine {
         }
         let slow_calls = self.rules.slow_calls;
         Some(OpenLanes {
-            era: gate::era_bits(self.era),
+            era: era_bits(self.era),
             width,
             slow_limit: slow_calls.map_or(u64::MAX, |slow| nanos(slow.longer_than)),
         })
@@ -276,7 +271,7 @@ impl Machine {
     pub(crate) fn landed(&mut self, landed: Landed) {
         self.calls.succeeded += landed.successes;
         let now = self.now;
-        let era = gate::era_bits(self.era);
+        let era = era_bits(self.era);
         if let State::Serving(serving) = &mut self.state
             && era == landed.era
             && serving.window.width() == Some(landed.width)
@@ -420,73 +415,6 @@ impl Machine {
             *passing = now;
             self.era += 1;
         }
-    }
-
-    fn begin_episode(&mut self, at: Moment) {
-        let Some(cause) = self.causes.first() else {
-            return;
-        };
-        self.episodes += 1;
-        let id = self.episodes;
-        let episode = Episode {
-            id,
-            causes: Vec::new(),
-            began: self.wall.at(at),
-            ended: None,
-            generation: None,
-            evidence: None,
-            refused: 0,
-            exempt: 0,
-            probes: 0,
-            timeline: Vec::new(),
-            timeline_cut: 0,
-        };
-        self.episode = Some(Open {
-            episode,
-            before: self.traffic,
-        });
-        self.tell(at, EventKind::EpisodeBegan { episode: id, cause });
-    }
-
-    /// Adds to the episode what holds now.
-    fn note_causes(&mut self) {
-        let Some(Open { episode, .. }) = &mut self.episode else {
-            return;
-        };
-        let held = self.causes.operator.as_ref().map(|_| Cause::Operator);
-        let tripped = self.causes.tripped.as_ref().map(|_| Cause::Tripped);
-        for cause in held.into_iter().chain(tripped) {
-            if !episode.causes.contains(&cause) {
-                episode.causes.push(cause);
-            }
-        }
-        if episode.evidence.is_none() {
-            episode.evidence = self.causes.tripped.as_ref().map(|trip| trip.evidence);
-        }
-    }
-
-    fn end_episode(&mut self, at: Moment) {
-        let Some(open) = self.episode.take() else {
-            return;
-        };
-        // A wall clock that stepped back, or stands still, does not take the generation with it (R17).
-        let generation = self
-            .wall
-            .millis(at)
-            .max(self.generation + 1)
-            .min(gate::MAX_GENERATION);
-        self.generation = generation;
-        let mut episode = open.so_far(self.traffic);
-        episode.ended = Some(self.wall.at(at));
-        episode.generation = Some(generation);
-        self.tell(
-            at,
-            EventKind::Recovered {
-                episode: episode.id,
-                generation,
-            },
-        );
-        self.ended.push(episode);
     }
 
     // ---- looking, and what else is told
@@ -638,25 +566,6 @@ impl Serving {
         }
         self.shadow = None;
         true
-    }
-}
-
-impl Open {
-    fn note_mode(&mut self, at: SystemTime, mode: Mode) {
-        if self.episode.timeline.len() < TIMELINE_ROWS {
-            self.episode.timeline.push((at, mode));
-        } else {
-            self.episode.timeline_cut += 1;
-        }
-    }
-
-    /// The episode with what has passed by until now.
-    fn so_far(&self, traffic: Traffic) -> Episode {
-        Episode {
-            refused: traffic.refused.saturating_sub(self.before.refused),
-            exempt: traffic.exempt.saturating_sub(self.before.exempt),
-            ..self.episode.clone()
-        }
     }
 }
 

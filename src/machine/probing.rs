@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::{
     base::moment::{Moment, nanos},
     counting::window::{Counts, Landing, Tally},
-    policy::{Ramp, Trials, Window},
+    policy::{
+        rules::{Ramp, Trials},
+        window::Window,
+    },
 };
 
 /// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.

@@ -3,10 +3,12 @@
 use super::{Machine, Passing, State, probing::Stage};
 use crate::{
     base::moment::Moment,
+    counting::window::Counts,
     facts::{
         mode::Cause,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
+    policy::rules::Rules,
 };
 
 impl Machine {
@@ -95,5 +97,22 @@ impl Machine {
             waiting_for_probe: waiting,
             ramp_share: share,
         })
+    }
+}
+
+impl WindowReport {
+    pub(crate) fn new(counts: Counts, rules: &Rules) -> Self {
+        let enough = counts.total >= rules.min_calls;
+        let rate = |part: u64| enough.then(|| part as f64 / counts.total as f64);
+        Self {
+            total: counts.total,
+            succeeded: counts.total - counts.failed,
+            failed: counts.failed,
+            slow: counts.slow,
+            consecutive_failures: counts.run,
+            failure_rate: rate(counts.failed),
+            slow_rate: rate(counts.slow),
+            window: rules.window,
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     error::CommandError,
     facts::outcome::{Outcome, Verdict},
-    policy::Window,
+    policy::window::Window,
 };
 
 // ---- what happens ---------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ impl Pair {
         match step {
             Step::Advance(_) | Step::LookBack => {}
             Step::Admit(asker) => {
-                let era = gate::era_bits(self.machine.era());
+                let era = era_bits(self.machine.era());
                 let (role, call) = (self.machine.admit(*asker), model.admit(*asker));
                 prop_assert_eq!(role.is_some(), call.is_some(), "admitted");
                 if let (Some(role), Some(call)) = (role, call) {
@@ -597,7 +597,7 @@ enum Answer {
 fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answer {
     let command = match step {
         Step::Admit(asker) => {
-            let era = gate::era_bits(machine.era());
+            let era = era_bits(machine.era());
             let role = machine.admit(*asker);
             return role.map_or(Answer::Other, |role| Answer::Admitted(role, era));
         }

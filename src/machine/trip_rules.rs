@@ -3,8 +3,8 @@
 use crate::{
     base::moment::Moment,
     counting::window::{Counts, Landing, Tally},
-    facts::event::{Evidence, Rule},
-    policy::Rules,
+    facts::evidence::{Evidence, Rule},
+    policy::rules::Rules,
 };
 
 /// What fires when `landed` has landed in `window`: only what is bad is judged, never a good answer (R9).

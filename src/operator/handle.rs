@@ -8,104 +8,26 @@ use std::{
 use crate::{
     error::CommandError,
     exemptions::{Exemption, ExemptionTable, Table},
-    facts::{episode::Episode, mode::Mode, status::Status},
-    machine::{Command, Passing},
-    operator::subscribe::{CacheBusts, Events, next_news},
-    policy::Policy,
-    state::{
-        journal::{Action, AuditEntry, Journal},
-        root::Root,
+    facts::{
+        audit::{Action, AuditEntry},
+        episode::Episode,
+        mode::Mode,
+        status::Status,
     },
+    machine::Command,
+    operator::{
+        hold::Hold,
+        receipt::Receipt,
+        subscribe::{CacheBusts, Events, next_news},
+    },
+    policy::Policy,
+    state::{journal::Journal, root::Root},
 };
 
 /// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.
 const LONGEST_ACTOR: usize = 256;
 const LONGEST_REASON: usize = 2048;
 const LONGEST_MESSAGE: usize = 2048;
-
-/// An operator's hold: who, why, and for how long at most.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_maintenance::Hold;
-///
-/// let hold = Hold::new("on-call", "Zuora degraded, ticket 4711").for_at_most(Duration::from_secs(3600));
-/// # let _ = hold;
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a hold does nothing until `engage`"]
-pub struct Hold {
-    actor: Arc<str>,
-    reason: Arc<str>,
-    expiry: Option<Duration>,
-    passing: Passing,
-    message: Option<Arc<str>>,
-}
-
-impl Hold {
-    /// A hold without expiry: it lasts until somebody releases it.
-    pub fn new(actor: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
-        Self {
-            actor: actor.into(),
-            reason: reason.into(),
-            expiry: None,
-            passing: Passing::Nothing,
-            message: None,
-        }
-    }
-
-    /// Lets the hold end by itself after `span`, should nobody release it. Default: no expiry.
-    pub fn for_at_most(self, span: Duration) -> Self {
-        Self {
-            expiry: Some(span),
-            ..self
-        }
-    }
-
-    /// Lets reads pass, and refuses what may change something ([`Class`](crate::Class)). Default: nothing but
-    /// what is exempt passes.
-    ///
-    /// Reads that pass are not measured, for it is the operator who vouches for them: also if the layer has tripped
-    /// beneath the hold, since an operator beats what is automatic. [`engage`](MaintenanceHandle::engage) again
-    /// without this, and reads are refused too.
-    ///
-    /// Around plain calls nothing is a read unless a [`Judge`](crate::Judge) or
-    /// [`reads`](crate::MaintenanceLayer::reads) says so.
-    ///
-    /// ```
-    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_maintenance::{Hold, MaintenanceLayer};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let layer = MaintenanceLayer::new("zuora").reads(|call: &&str| call.starts_with("get "));
-    /// let mut billing = ServiceBuilder::new()
-    ///     .layer(layer.clone())
-    ///     .service(service_fn(async |call| Ok::<&str, std::io::Error>(call)));
-    ///
-    /// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
-    /// assert!(billing.ready().await?.call("get prices").await.is_ok());
-    /// assert!(billing.ready().await?.call("charge").await.is_err());
-    /// assert!(layer.handle().status().read_only);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn read_only(self) -> Self {
-        Self {
-            passing: Passing::Reads,
-            ..self
-        }
-    }
-
-    /// What customers are told, 1 to 2048 bytes: shown on the page and in the notice, unlike the reason.
-    /// Default: nothing.
-    pub fn with_message(self, message: impl Into<Arc<str>>) -> Self {
-        Self {
-            message: Some(message.into()),
-            ..self
-        }
-    }
-}
 
 /// The operator's side of a layer: a cheap clone, usable from any thread, that outlives every service.
 ///
@@ -534,52 +456,4 @@ fn check_text(field: &'static str, text: &str, most: usize) -> Result<(), Comman
         length,
         most,
     })
-}
-
-/// A command that was carried out: what it did here and now, and how far it has reached.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Receipt {
-    action: Action,
-    changed: bool,
-    status: Status,
-}
-
-impl Receipt {
-    /// Which command it was.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        self.action
-    }
-
-    /// Whether it changed anything.
-    #[must_use]
-    pub fn changed(&self) -> bool {
-        self.changed
-    }
-
-    /// The state right after the command.
-    #[must_use]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Waits until the command has reached as far as it can, and says how far that is.
-    ///
-    /// A layer without a store or a fleet is this process alone: it answers at once.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: the command stands whether or not anybody waits.
-    pub async fn settled(&self) -> Reach {
-        Reach::Process
-    }
-}
-
-/// How far a command has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reach {
-    /// This process.
-    Process,
 }

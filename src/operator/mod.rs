@@ -3,9 +3,11 @@
 #[cfg(feature = "http")]
 mod for_caches;
 pub(crate) mod handle;
+pub(crate) mod hold;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
 pub(crate) mod ping;
+pub(crate) mod receipt;
 #[cfg(feature = "serde")]
 mod serialize;
 pub(crate) mod subscribe;

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use crate::{
     facts::{partner_word::PartnerSays, recovery::Bulletin},
-    operator::{handle::MaintenanceHandle, ping::unless_gone, weak_handle::WeakHandle},
+    operator::{handle::MaintenanceHandle, subscribe::unless_gone, weak_handle::WeakHandle},
 };
 
 /// Receives what a source reads about the partner, and passes it to the layer.

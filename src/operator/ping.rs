@@ -12,21 +12,21 @@ use std::{
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
-use tokio::sync::watch;
-
 use crate::{
     base::moment::Moment,
-    call::protocol::Holder,
+    call::ticket::Holder,
     facts::{
         mode::Mode,
         outcome::{Outcome, Verdict},
-        recovery::Bulletin,
     },
     machine::{Ending, Role},
-    operator::{handle::MaintenanceHandle, subscribe::next_news},
+    operator::{
+        handle::MaintenanceHandle,
+        subscribe::{next_news, unless_gone},
+    },
     state::root::Root,
 };
+use pin_project_lite::pin_project;
 
 /// What a check may answer: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.
 pub trait CheckAnswer {
@@ -194,26 +194,6 @@ fn next_step(layer: &Weak<Root>) -> Step {
         trial: Trial::begin(layer, &shared),
         every,
         lease,
-    }
-}
-
-/// Waits for `future` unless nobody is left to ask for it.
-pub(crate) async fn unless_gone<F: Future>(
-    future: F,
-    news: &mut watch::Receiver<Bulletin>,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    loop {
-        let mut changed = pin!(news.changed());
-        let either = poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => changed.as_mut().poll(cx).map(Err),
-        });
-        match either.await {
-            Ok(output) => return Some(output),
-            Err(Ok(())) => {}
-            Err(Err(_closed)) => return None,
-        }
     }
 }
 

@@ -12,17 +12,18 @@ use crate::{
     base::rfc3339::rfc3339,
     exemptions::{Exemption, ExemptionTable},
     facts::{
+        audit::{Action, AuditEntry},
         endpoint::Placement,
         episode::Episode,
-        event::{Event, EventKind, Evidence, Rule},
+        event::{Event, EventKind},
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         outcome::Outcome,
         partner_word::{Contradiction, PartnerReport, PartnerUnreadable},
         recovery::CacheBust,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
-    policy::Rate,
-    state::journal::{Action, AuditEntry},
+    policy::rate::Rate,
 };
 
 fn time(at: SystemTime) -> Value {

@@ -5,7 +5,10 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Weak},
+    task::Poll,
 };
 
 use tokio::sync::watch;
@@ -122,6 +125,26 @@ pub(crate) async fn next_news(
             Err(_elapsed) => Some(()),
         },
         None => news.changed().await.ok(),
+    }
+}
+
+/// Waits for `future` unless nobody is left to ask for it.
+pub(crate) async fn unless_gone<F: Future>(
+    future: F,
+    news: &mut watch::Receiver<Bulletin>,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    loop {
+        let mut changed = pin!(news.changed());
+        let either = poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => changed.as_mut().poll(cx).map(Err),
+        });
+        match either.await {
+            Ok(output) => return Some(output),
+            Err(Ok(())) => {}
+            Err(Err(_closed)) => return None,
+        }
     }
 }
 

@@ -5,157 +5,22 @@
 //! [`MaintenanceHandle::replace_policy`](crate::MaintenanceHandle::replace_policy): several fields
 //! only make sense together. Every refusal names the field, the value and what would be allowed.
 
-use std::{fmt, time::Duration};
+pub(crate) mod error;
+pub(crate) mod rate;
+pub(crate) mod rules;
+pub(crate) mod window;
+
+use std::time::Duration;
 
 use crate::{
     base::moment::{Span, nanos},
-    error::PolicyError,
-};
-
-/// A share of calls, more than nothing and at most all: `Rate::percent(50.0)?`.
-///
-/// Kept in parts per million, so that rates compare in integers.
-///
-/// ```
-/// use tower_maintenance::Rate;
-///
-/// assert_eq!(Rate::percent(50.0)?, Rate::ratio(0.5)?);
-/// assert!(Rate::percent(0.0).is_err());
-/// assert!(Rate::ratio(f64::NAN).is_err());
-/// # Ok::<(), tower_maintenance::PolicyError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rate {
-    per_million: u32,
-}
-
-const MILLION: f64 = 1_000_000.0;
-
-impl Rate {
-    /// Half of the calls: the default threshold.
-    pub const HALF: Self = Self {
-        per_million: 500_000,
-    };
-    const TENTH: Self = Self {
-        per_million: 100_000,
-    };
-
-    /// A share in percent.
-    ///
-    /// # Errors
-    ///
-    /// If `percent` is not above 0 and at most 100, or rounds to less than one in a million.
-    pub fn percent(percent: f64) -> Result<Self, PolicyError> {
-        Self::parts(percent / 100.0).ok_or_else(|| {
-            PolicyError::new(
-                "rate",
-                format!("{percent} %"),
-                "above 0 % and at most 100 %",
-            )
-        })
-    }
-
-    /// A share as a ratio.
-    ///
-    /// # Errors
-    ///
-    /// If `ratio` is not above 0 and at most 1, or rounds to less than one in a million.
-    pub fn ratio(ratio: f64) -> Result<Self, PolicyError> {
-        Self::parts(ratio)
-            .ok_or_else(|| PolicyError::new("rate", ratio.to_string(), "above 0 and at most 1"))
-    }
-
-    fn parts(ratio: f64) -> Option<Self> {
-        // Written so that NaN fails.
-        if !(ratio > 0.0 && ratio <= 1.0) {
-            return None;
-        }
-        let per_million = (ratio * MILLION).round() as u32;
-        (per_million > 0).then_some(Self { per_million })
-    }
-
-    /// The share as a ratio, above 0 and at most 1.
-    #[must_use]
-    pub fn as_ratio(self) -> f64 {
-        f64::from(self.per_million) / MILLION
-    }
-
-    pub(crate) fn per_million(self) -> u32 {
-        self.per_million
-    }
-
-    /// Whether `part` of `total` is this share or more; never of nothing.
-    pub(crate) fn is_reached(self, part: u64, total: u64) -> bool {
-        total > 0
-            && u128::from(part) * 1_000_000 >= u128::from(total) * u128::from(self.per_million)
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", f64::from(self.per_million) / 10_000.0)
-    }
-}
-
-/// Over what the failure rate is read: the last calls, or the calls of the last minute.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_maintenance::Window;
-///
-/// assert_eq!(Window::time(Duration::from_secs(60)), Window::time(Duration::from_secs(60)).in_buckets(10));
-/// assert_ne!(Window::calls(100), Window::calls(10));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Window {
-    /// The last so many outcomes, at most ten million; they count however old they are.
-    Calls(u32),
-    /// The outcomes of the last `length`, kept in `buckets`.
-    #[non_exhaustive]
-    Time {
-        /// How far back the window reaches.
-        length: Duration,
-        /// In how many steps it slides, 1 to 3600. A bucket leaves when its start is `length` old,
-        /// so an outcome counts for between `length - length / buckets` and `length`.
-        buckets: u32,
+    policy::{
+        error::PolicyError,
+        rate::Rate,
+        rules::{Ramp, Rules, SlowCalls, Trials},
+        window::Window,
     },
-}
-
-impl Window {
-    /// The last `size` outcomes.
-    #[must_use]
-    pub const fn calls(size: u32) -> Self {
-        Self::Calls(size)
-    }
-
-    /// The outcomes of the last `length`, sliding in ten steps.
-    #[must_use]
-    pub const fn time(length: Duration) -> Self {
-        Self::Time {
-            length,
-            buckets: 10,
-        }
-    }
-
-    /// The same time window sliding in `buckets` steps. A window of calls slides by the call, and stays as it is.
-    #[must_use]
-    pub const fn in_buckets(self, buckets: u32) -> Self {
-        match self {
-            Self::Calls(_) => self,
-            Self::Time { length, .. } => Self::Time { length, buckets },
-        }
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Calls(size) => write!(f, "the last {size} calls"),
-            Self::Time { length, .. } => write!(f, "{}", Span(*length)),
-        }
-    }
-}
+};
 
 /// The policy of one layer: when it trips, how long it waits, what brings it back.
 ///
@@ -562,43 +427,4 @@ fn within(
         value.to_string(),
         format!("{least} to {most} {unit}"),
     ))
-}
-
-/// A checked policy.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Rules {
-    pub(crate) window: Window,
-    pub(crate) min_calls: u64,
-    pub(crate) failure_rate: Option<Rate>,
-    pub(crate) consecutive: Option<u64>,
-    pub(crate) slow_calls: Option<SlowCalls>,
-    pub(crate) abandoned_all: bool,
-    pub(crate) hang_limit: Duration,
-    pub(crate) wait: Duration,
-    pub(crate) wait_factor: f64,
-    pub(crate) longest_wait: Duration,
-    pub(crate) jitter: f64,
-    pub(crate) trials: Trials,
-    pub(crate) ping_every: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct SlowCalls {
-    pub(crate) longer_than: Duration,
-    pub(crate) rate: Rate,
-}
-
-/// The numbers one stretch of `Probing` begins and ends with (R20).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Trials {
-    pub(crate) probes: u32,
-    pub(crate) needed: u32,
-    pub(crate) lease: Duration,
-    pub(crate) ramp: Option<Ramp>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Ramp {
-    pub(crate) duration: Duration,
-    pub(crate) start: Rate,
 }

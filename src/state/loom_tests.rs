@@ -21,7 +21,7 @@ use crate::{
     facts::mode::Switches,
     machine::Passing,
     operator::subscribe::CacheBusts,
-    policy::{Policy, Rate, Window},
+    policy::{Policy, rate::Rate, window::Window},
     state::root::Root,
 };
 

@@ -10,10 +10,11 @@ use http::{Response, StatusCode, header};
 use tower::BoxError;
 
 use crate::{
-    error::Refused,
     facts::{
-        event::{EventKind, Evidence},
+        event::EventKind,
+        evidence::Evidence,
         mode::{Cause, Mode},
+        refused::Refused,
         status::Status,
     },
     operator::handle::MaintenanceHandle,

@@ -15,7 +15,8 @@ use super::{
     response_headers::{CDN_CACHE_CONTROL, add, keep_nowhere, salt, sets},
 };
 use crate::{
-    error::Refused, http::routes::path_pattern::Matcher, operator::handle::MaintenanceHandle,
+    facts::refused::Refused, http::routes::path_pattern::Matcher,
+    operator::handle::MaintenanceHandle,
 };
 
 pub(in crate::http) const GENERATION_HEADER: &str = "maintenance-generation";

@@ -16,7 +16,7 @@ use super::{
     streamed::{Measuring, Reading},
 };
 use crate::{
-    call::protocol::Ticket,
+    call::ticket::Ticket,
     facts::outcome::{Outcome, Verdict},
 };
 

@@ -21,11 +21,11 @@ use self::{
 use super::routes::route_classes::by_method;
 use crate::{
     base::clock::Clock,
-    call::protocol::{Protocol, Ticket},
-    error::{Error, Refused},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
+        refused::{Error, Refused},
     },
 };
 

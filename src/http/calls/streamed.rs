@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    call::protocol::{Holder, Ticket},
+    call::ticket::{Holder, Ticket},
     facts::outcome::{Outcome, Verdict},
 };
 

@@ -21,7 +21,7 @@ use super::{
     served::{ServedLastGood, Why, serve},
     store::Store,
 };
-use crate::error::Refused;
+use crate::facts::refused::Refused;
 
 /// A request that is opted in, and the store.
 pub(super) struct Asks {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tower::BoxError;
 
-use crate::error::{Error, Refused};
+use crate::facts::refused::{Error, Refused};
 
 /// An error that may be a refusal.
 ///

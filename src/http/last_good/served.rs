@@ -10,7 +10,7 @@ use http::{
 use sfv::{Integer, ItemSerializer, key_ref, token_ref};
 
 use super::{body::LastGoodBody, entry::Kept};
-use crate::{base::moment::Moment, error::Refused};
+use crate::{base::moment::Moment, facts::refused::Refused};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

@@ -28,11 +28,11 @@ use self::{
 };
 use super::setting_error::setting_error;
 use crate::{
-    base::{moment::Moment, one_line::OneLine, rfc3339::rfc3339},
-    error::{Notice, Refused},
+    base::{one_line::OneLine, rfc3339::rfc3339},
     facts::{
         endpoint::Class,
         mode::{Cause, Mode},
+        refused::{Notice, Refused},
     },
 };
 
@@ -600,18 +600,13 @@ fn samples() -> impl Iterator<Item = Refused> {
     kinds.map(|(mode, is_set)| {
         let time = is_set.then_some(UNIX_EPOCH);
         let notice = Notice {
-            partner: "sample".into(),
-            mode,
-            cause: Cause::Operator,
-            since: UNIX_EPOCH,
-            generation: 0,
-            until: Moment::NEVER,
             until_wall: time,
             promised_end: time.filter(|_| mode == Mode::Maintenance),
             read_only: is_set,
             message: time.map(|_| "sample".into()),
+            ..Notice::sample("sample", mode, Cause::Operator)
         };
-        Refused::new(Arc::new(notice), None)
+        Refused::sample(notice, None)
     })
 }
 

@@ -7,9 +7,11 @@ use axum::{
 use http::Request;
 
 use crate::{
-    error::{Error, Refused},
     exemptions::Exemption,
-    facts::endpoint::Placement,
+    facts::{
+        endpoint::Placement,
+        refused::{Error, Refused},
+    },
     http::{
         BeforeRoutes, refusal,
         routes::{Find, Found},

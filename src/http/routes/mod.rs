@@ -15,9 +15,11 @@ use self::{
 };
 use super::refusal::{Asked, Refusals};
 use crate::{
-    call::protocol::{Protocol, Ticket},
-    error::Refused,
-    facts::endpoint::{Class, Endpoint, Placement},
+    call::{protocol::Protocol, ticket::Ticket},
+    facts::{
+        endpoint::{Class, Endpoint, Placement},
+        refused::Refused,
+    },
     layer::MaintenanceLayer,
 };
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{error::ExemptionError, exemptions};
+use crate::exemptions::{self, ExemptionError};
 
 /// Finds the pattern a path matches.
 #[derive(Debug)]

@@ -14,12 +14,13 @@ use crate::{
     },
     error::CommandError,
     facts::{
-        event::{Event, EventKind, Rule},
+        event::{Event, EventKind},
+        evidence::Rule,
         mode::{Cause, Mode},
         outcome::Outcome,
         status::CallCounts,
     },
-    policy::{Policy, Rate, Rules, Window},
+    policy::{Policy, rate::Rate, rules::Rules, window::Window},
 };
 
 /// Later than everything.

@@ -1,7 +1,7 @@
 //! One promise of the machine a test; what the model found once is among them.
 
-use super::*;
-use crate::policy::{Policy, Rate};
+use super::{episodes::TIMELINE_ROWS, *};
+use crate::policy::{Policy, rate::Rate};
 
 fn policy() -> Policy {
     Policy::new(Window::calls(10), Rate::HALF)
@@ -51,7 +51,7 @@ impl Told {
     }
 
     fn begin(&mut self) -> (Role, u32) {
-        let era = gate::era_bits(self.machine.era());
+        let era = era_bits(self.machine.era());
         let role = self.machine.admit(Asker::Eligible).expect("admitted");
         (role, era)
     }
@@ -471,12 +471,12 @@ fn the_generation_is_the_wall_clock_s_or_one_more() {
 
 #[test]
 fn the_largest_generation_stays() {
-    let mut machine = birth_at(gate::MAX_GENERATION);
+    let mut machine = birth_at(MAX_GENERATION);
     let (actor, reason) = ("on-call".into(), "drill".into());
     for command in [super::engage(None, false), Command::Release] {
         machine.command(command, &actor, &reason).unwrap();
     }
-    assert_eq!(machine.generation(), gate::MAX_GENERATION);
+    assert_eq!(machine.generation(), MAX_GENERATION);
 }
 
 fn birth_at(generation: u64) -> Machine {
