@@ -1,5 +1,7 @@
 //! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
+#[cfg(feature = "http")]
+pub(crate) mod accessors;
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
 pub(crate) mod clock_coarse;

@@ -1,7 +1,7 @@
 //! `Service` for an endpoint that is always ready, answers at once and never fails.
 
-/// Implements `Service` for a type with `fn answer(&self, &request::Parts) -> Response<Body>`, given the
-/// type and its body.
+/// Implements `Service` for a type with `fn answer(&self, &request::Parts) -> Response<Body>`,
+/// given the type and its body.
 macro_rules! always_ready {
     ($name:ty, $body:ty) => {
         impl<A> tower::Service<http::Request<A>> for $name {

@@ -465,12 +465,12 @@ fn arguments_that_make_no_sense_are_named() {
         (&["--listen"] as &[_], "`--listen` lacks its address"),
         (
             &["--listen", "8080"],
-            "`8080` is no address such as 127.0.0.1:8080",
+            "`8080` is not an address such as 127.0.0.1:8080",
         ),
-        (&["--listen=everywhere"], "`everywhere` is no address"),
-        (&["--port", "1"], "what is `--port`?"),
-        (&["--without-etags"], "what is `--without-etags`?"),
-        (&["--push=no"], "what is `--push=no`?"),
+        (&["--listen=everywhere"], "`everywhere` is not an address"),
+        (&["--port", "1"], "`--port` is not an option"),
+        (&["--without-etags"], "`--without-etags` is not an option"),
+        (&["--push=no"], "`--push=no` is not an option"),
         (&["--max-age"], "`--max-age` lacks its seconds"),
         (
             &["--max-age", "10m"],
