@@ -23,8 +23,13 @@ fn key(call: u64, keys: u64) -> u64 {
     call.wrapping_mul(0x9E37_79B9_7F4A_7C15) % keys
 }
 
-type Keyed =
-    KeyedMaintenance<Bare, u64, fn(&u64) -> u64, tower_maintenance::Calls, tower_maintenance::Own>;
+type Keyed = KeyedMaintenance<
+    Bare,
+    u64,
+    fn(&u64) -> u64,
+    tower_maintenance::Calls,
+    tower_maintenance::OwnView,
+>;
 
 type Unkeyed = Maintenance<Bare, tower_maintenance::Calls>;
 

@@ -366,7 +366,7 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
         // `route_layer`, not `layer`: an unknown path stays a 404 in maintenance.
-        .route_layer(layer.routes().refusing(refusals));
+        .route_layer(layer.routes().with_refusals(refusals));
     // Added later, and so outside of the gate: it replaces the gate's refusals by stored answers.
     let app = match last_good {
         Some(last_good) => app.route_layer(last_good),

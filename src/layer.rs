@@ -109,7 +109,8 @@ impl<P> MaintenanceLayer<P> {
 
     /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
     #[must_use]
-    pub fn speaking<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
+    #[doc(alias = "speaking")]
+    pub fn with_protocol<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
         // A protocol of the user's own may name its calls.
         self.shared.calls_have_names();
         self.view(protocol)
@@ -118,7 +119,7 @@ impl<P> MaintenanceLayer<P> {
     /// A view around plain calls that this judge judges.
     #[must_use]
     pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
-        self.speaking(Calls(judge))
+        self.with_protocol(Calls(judge))
     }
 
     pub(crate) fn borrowed_handle(&self) -> BorrowedHandle<'_> {
@@ -180,7 +181,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     {
-        self.speaking(self.protocol.clone().named(name))
+        self.with_protocol(self.protocol.clone().named(name))
     }
 
     /// A view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a [`Verdict`].
@@ -398,7 +399,7 @@ impl<P> Builder<P> {
         })
     }
 
-    fn speaking<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
+    fn with_protocol<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
         Builder {
             partner: self.partner,
             policy: self.policy,
@@ -422,7 +423,7 @@ impl<J> Builder<Calls<J>> {
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     {
-        self.speaking(|calls| calls.named(name), CallNames::Given)
+        self.with_protocol(|calls| calls.named(name), CallNames::Given)
     }
 
     /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
@@ -432,7 +433,7 @@ impl<J> Builder<Calls<J>> {
         V: Into<Verdict>,
     {
         let names = self.names;
-        self.speaking(|calls| calls.judged_by(verdict), names)
+        self.with_protocol(|calls| calls.judged_by(verdict), names)
     }
 
     /// Says which requests may be used as probes. Default: every request.
@@ -441,7 +442,7 @@ impl<J> Builder<Calls<J>> {
         F: Fn(&Req) -> bool + Clone,
     {
         let names = self.names;
-        self.speaking(|calls| calls.may_probe(may_probe), names)
+        self.with_protocol(|calls| calls.may_probe(may_probe), names)
     }
 
     /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only). Default: none.
@@ -450,13 +451,13 @@ impl<J> Builder<Calls<J>> {
         F: Fn(&Req) -> bool + Clone,
     {
         let names = self.names;
-        self.speaking(|calls| calls.reads(reads), names)
+        self.with_protocol(|calls| calls.reads(reads), names)
     }
 }
 
 impl Builder<Calls> {
     /// Judges the calls by a [`Judge`](crate::Judge).
     pub fn judged<J>(self, judge: J) -> Builder<Calls<J>> {
-        self.speaking(|_| Calls(judge), CallNames::Given)
+        self.with_protocol(|_| Calls(judge), CallNames::Given)
     }
 }

@@ -223,7 +223,7 @@ fn partner_calls(
                 .timeout(timeout)
                 .map_request(enters)
                 .and_then(read_to_end)
-                .layer(layer.speaking(judged))
+                .layer(layer.with_protocol(judged))
                 .service(wire),
         ),
         None => BoxCloneSyncService::new(

@@ -28,7 +28,7 @@ measured_body! {
     /// ended when its reader was told so: the last frame alone may not be the end.
     ///
     /// Only the time in which the reader waits counts as a hang.
-    /// [`http::Measured`](crate::http::Measured) says which timer measures it, and what happens
+    /// [`http::GrpcCallBody`](crate::http::GrpcCallBody) says which timer measures it, and what happens
     /// without one.
     ///
     /// For a [stream](super::GrpcCalls::streams) the table holds until its first message came. The
@@ -39,7 +39,7 @@ measured_body! {
     /// # Panics
     ///
     /// If the inner body or a judge of statuses panics.
-    pub struct Measured<B>, read by Answer
+    pub struct GrpcCallBody<B>, read by Answer
 }
 
 /// Judges an answer as its body passes.

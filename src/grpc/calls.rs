@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::{
     Code,
-    body::{Answer, Measured, Silence},
+    body::{Answer, GrpcCallBody, Silence},
     first_message::FirstMessage,
     judge::{JudgeStatus, by_code},
     methods::{Methods, Setting, Stream, sets_methods},
@@ -28,7 +28,7 @@ use crate::{
 ///
 /// [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) says which answer is which
 /// outcome. To set an option, give the protocol to the layer by
-/// [`speaking`](crate::MaintenanceLayer::speaking):
+/// [`with_protocol`](crate::MaintenanceLayer::with_protocol):
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, Outcome, grpc::{Code, GrpcCalls}};
@@ -42,7 +42,7 @@ use crate::{
 ///         Code::Aborted => Outcome::Failure.into(),
 ///         _ => GrpcCalls::by_code(code, metadata),
 ///     });
-/// let view = MaintenanceLayer::new("zuora").speaking(calls);
+/// let view = MaintenanceLayer::new("zuora").with_protocol(calls);
 /// # let _ = view;
 /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
 /// ```
@@ -125,7 +125,7 @@ impl GrpcCalls {
         /// | brings its whole first message | a success; its probe slot is free again |
         /// | brings a status before that | what the status says |
         /// | ends without a status, breaks off, or hangs before that | a failure |
-        /// | is dropped before that | as [any other](Measured): by the partner's silence |
+        /// | is dropped before that | as [any other](GrpcCallBody): by the partner's silence |
         ///
         /// After the first message nothing of the call counts: not its silence, not its drop, not
         /// its end. Otherwise a `Watch` that has nothing to tell would count as hanging after
@@ -298,7 +298,7 @@ impl GrpcCalls {
 
 impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
-    type Response = Response<Measured<B>>;
+    type Response = Response<GrpcCallBody<B>>;
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
@@ -338,23 +338,23 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
             }
         };
         if !ticket.is_measured() {
-            return Ok(response.map(Measured::settled));
+            return Ok(response.map(GrpcCallBody::settled));
         }
         // A refusal by another layer inside this one is no failure of the partner (R24).
         if response.extensions().get::<Refused>().is_some() {
             ticket.settle(Outcome::Neutral);
-            return Ok(response.map(Measured::settled));
+            return Ok(response.map(GrpcCallBody::settled));
         }
         let (head, body) = response.into_parts();
         let body = match self.head(head.status, &head.headers) {
             Head::Provisional(verdict) if !body.is_end_stream() => {
                 ticket.progress();
                 let answer = self.answer(head.status, &head.headers, verdict);
-                Measured::new(body, ticket, answer)
+                GrpcCallBody::new(body, ticket, answer)
             }
             Head::Provisional(verdict) | Head::Final(verdict) => {
                 ticket.settle(verdict);
-                Measured::settled(body)
+                GrpcCallBody::settled(body)
             }
         };
         Ok(Response::from_parts(head, body))

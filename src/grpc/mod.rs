@@ -49,7 +49,7 @@
 //!     Ok::<_, Infallible>(Response::new(Body::new(body)))
 //! });
 //! let reads = GrpcCalls::new().reads(["/billing.v1.Billing/GetPrices"])?; // these may probe
-//! let mut partner = ServiceBuilder::new().layer(layer.speaking(reads)).service(channel);
+//! let mut partner = ServiceBuilder::new().layer(layer.with_protocol(reads)).service(channel);
 //! let mut call = async |path: &str| {
 //!     let request = Request::post(format!("http://zuora.example{path}")).body(()).unwrap();
 //!     let (head, body) = partner.ready().await.unwrap().call(request).await.unwrap().into_parts();
@@ -104,7 +104,7 @@ mod web;
 mod wire;
 
 pub use self::{
-    body::Measured,
+    body::GrpcCallBody,
     calls::GrpcCalls,
     code::Code,
     methods::MethodError,
@@ -133,7 +133,7 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// [`GrpcCalls::by_code`] gives the reason for each code. A refusal is made by [`refusal`]: the
     /// caller sees `UNAVAILABLE` with details. **No method may probe** until [`GrpcCalls::reads`]
-    /// names the methods that only read: `layer.speaking(GrpcCalls::new().reads([..])?)`.
+    /// names the methods that only read: `layer.with_protocol(GrpcCalls::new().reads([..])?)`.
     ///
     /// Around tonic it is a layer like any other. The service that it makes is a channel for
     /// generated clients:

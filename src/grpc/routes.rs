@@ -45,7 +45,7 @@ impl GrpcRoutes {
         /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
         ///
         /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
-        /// let view = MaintenanceLayer::new("zuora").speaking(routes);
+        /// let view = MaintenanceLayer::new("zuora").with_protocol(routes);
         /// # let _ = view;
         ///
         /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();

@@ -11,7 +11,7 @@
 //!   refusal is a 503. Exempt by path pattern: [`Exemption::route`](crate::Exemption::route).
 //!
 //! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
-//! hangs is a failure; a body that its reader drops early is neutral ([`Measured`]). Frames pass as
+//! hangs is a failure; a body that its reader drops early is neutral ([`CallBody`]). Frames pass as
 //! they come, and none is held back.
 //!
 //! ```
@@ -27,7 +27,7 @@
 //! let ours = service_fn(async |_: Request<()>| {
 //!     Ok::<_, std::convert::Infallible>(Response::new(String::from("12 EUR")))
 //! });
-//! let gate = layer.paths().refusing(Refusals::new().component("Billing"));
+//! let gate = layer.paths().with_refusals(Refusals::new().component("Billing"));
 //! let billing = gate.layer(ours);
 //!
 //! layer.handle().engage(Hold::new("on-call", "the partner is degraded"))?;
@@ -90,7 +90,7 @@
 //!   uses them too. `reqwest::Client` needs two adapters, which `examples/clients.rs` shows.
 //! - Before routes the layer gates and measures nothing. The layer around the calls must measure.
 //! - [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths) does not know your routes unless
-//!   [`knowing`](crate::MaintenanceLayer::knowing) lists them. A route that overlaps with an exempt
+//!   [`with_known_routes`](crate::MaintenanceLayer::with_known_routes) lists them. A route that overlaps with an exempt
 //!   pattern is exempt too.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
@@ -101,7 +101,7 @@
 //     setting_error, method_class, always_ready
 //     routes::path_ambiguity, routes::path_pattern
 //     calls, refusal
-//     routes (before_routes, by_path, axum)
+//     routes (route_gate, by_path, axum)
 //     cache_bust
 //     notices
 //     push, last_good, statuspage
@@ -132,12 +132,12 @@ pub use self::{
         CacheBusting, CdnPurge, NamedCookie,
     },
     calls::{
-        AnswerPrefix, BoxedHttpCalls, HttpCalls, JsonAnswer, JsonScalar, Measured, PointerError,
+        AnswerPrefix, BoxedHttpCalls, CallBody, HttpCalls, JsonAnswer, JsonScalar, PointerError,
         retry_after,
     },
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
-    routes::{BeforeRoutes, ByPath, ClassError, Paths, RouteClasses},
+    routes::{ByPath, ClassError, Paths, RouteClasses, RouteGate},
     statuspage::{Statuspage, StatuspageError},
 };

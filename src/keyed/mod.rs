@@ -18,7 +18,7 @@ use self::registry::{Make, Registry, SHORTEST_IDLE};
 pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
-    view::{Own, View, Viewed},
+    view::{MappedView, OwnView, View},
 };
 use crate::{call::plain::Calls, layer::MaintenanceLayer};
 
@@ -123,7 +123,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// A key takes 4.65 KB with two cores, and 0.39 KB for each further core up to 64. A call of a
 /// known key costs one look-up more than a call through an unkeyed layer, and shares nothing with
 /// calls of other keys. `cargo bench --bench keyed` measures both at 100,000 keys.
-pub struct KeyedLayer<K, F, P = Calls, V = Own> {
+pub struct KeyedLayer<K, F, P = Calls, V = OwnView> {
     registry: Arc<Registry<K, P>>,
     key: F,
     view: V,
@@ -174,7 +174,7 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
     ///     |host: &String| MaintenanceLayer::new(host),
     /// )
     /// .build()?;
-    /// let judged = by_host.viewed(
+    /// let judged = by_host.with_view(
     ///     |call: &(String, u32)| call.0.clone(),
     ///     |layer| layer.judged_by(|_: Result<&(), &u16>| tower_maintenance::Outcome::Success),
     /// );
@@ -183,7 +183,8 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn viewed<Req, G, Q, W>(&self, key: G, view: W) -> KeyedLayer<K, G, P, Viewed<W>>
+    #[doc(alias = "viewed")]
+    pub fn with_view<Req, G, Q, W>(&self, key: G, view: W) -> KeyedLayer<K, G, P, MappedView<W>>
     where
         G: Fn(&Req) -> K + Clone,
         W: Fn(&MaintenanceLayer<P>) -> MaintenanceLayer<Q> + Clone,
@@ -191,7 +192,7 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
         KeyedLayer {
             registry: self.registry.clone(),
             key,
-            view: Viewed::by(view),
+            view: MappedView::by(view),
         }
     }
 }
@@ -277,7 +278,7 @@ impl<K, F, P> KeyedBuilder<K, F, P> {
         Ok(KeyedLayer {
             registry: Arc::new(Registry::new(self.make, self.max_keys, self.idle_after)),
             key: self.key,
-            view: Own,
+            view: OwnView,
         })
     }
 }

@@ -2,30 +2,32 @@
 
 use std::fmt;
 
-/// Says which protocol a keyed layer uses: that of the layers it was given ([`Own`]), or that of a
-/// view of them ([`Viewed`]).
+/// Says which protocol a keyed layer uses: that of the layers it was given ([`OwnView`]), or that of a
+/// view of them ([`MappedView`]).
 pub trait View<P>: sealed::View<P> {}
 
 impl<P, V: sealed::View<P>> View<P> for V {}
 
 /// Uses the protocol of the key's layer.
 #[derive(Debug, Clone, Copy)]
-pub struct Own;
+#[doc(alias = "Own")]
+pub struct OwnView;
 
 /// Uses the protocol of a view of the key's layer; made by
-/// [`KeyedLayer::viewed`](crate::KeyedLayer::viewed).
+/// [`KeyedLayer::with_view`](crate::KeyedLayer::with_view).
 #[derive(Clone, Copy)]
-pub struct Viewed<W>(W);
+#[doc(alias = "Viewed")]
+pub struct MappedView<W>(W);
 
-impl<W> Viewed<W> {
+impl<W> MappedView<W> {
     pub(super) fn by(view: W) -> Self {
         Self(view)
     }
 }
 
-impl<W> fmt::Debug for Viewed<W> {
+impl<W> fmt::Debug for MappedView<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Viewed").finish_non_exhaustive()
+        f.debug_struct("MappedView").finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,7 @@ pub(super) mod sealed {
         fn lend<R>(&self, layer: &MaintenanceLayer<P>, f: impl FnOnce(&Self::Protocol) -> R) -> R;
     }
 
-    impl<P: Clone> View<P> for super::Own {
+    impl<P: Clone> View<P> for super::OwnView {
         type Protocol = P;
 
         #[inline]
@@ -50,7 +52,7 @@ pub(super) mod sealed {
         }
     }
 
-    impl<P, Q, W> View<P> for super::Viewed<W>
+    impl<P, Q, W> View<P> for super::MappedView<W>
     where
         Q: Clone,
         W: Fn(&MaintenanceLayer<P>) -> MaintenanceLayer<Q>,

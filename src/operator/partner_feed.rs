@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use crate::{
-    facts::{partner_word::PartnerSays, recovery::Bulletin},
+    facts::{partner_word::PartnerStatus, recovery::Bulletin},
     operator::{handle::MaintenanceHandle, subscribe::unless_gone, weak_handle::WeakHandle},
 };
 
@@ -29,12 +29,12 @@ impl Notes {
     }
 
     /// Records what the source has read, or why it could not be read. Does nothing without a layer.
-    pub(crate) fn note(&self, heard: Result<PartnerSays, String>) {
+    pub(crate) fn note(&self, heard: Result<PartnerStatus, String>) {
         let Some(handle) = self.layer.upgrade() else {
             return;
         };
         match heard {
-            Ok(says) => handle.partner_says(says),
+            Ok(says) => handle.report_partner_status(says),
             Err(error) => handle.partner_unreadable(&error),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
     exemptions::{CallNames, Table},
-    facts::{audit::AuditEntry, partner_word::PartnerSays, status::Status},
+    facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
     machine::{Command, Signature},
 };
 
@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Notes what the partner says of itself; traced when it says something else.
-    pub(crate) fn partner_says(&self, says: PartnerSays) {
+    pub(crate) fn report_partner_status(&self, says: PartnerStatus) {
         let now = self.now();
         let before = self
             .heard

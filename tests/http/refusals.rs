@@ -39,7 +39,7 @@ fn gated(
 ) -> impl Service<Request<()>, Response = Response<String>, Error = Infallible, Future: Send> + Clone
 {
     let ours = service_fn(async |_: Request<()>| Ok(Response::new(String::from("12 EUR"))));
-    layer.paths().refusing(refusals).layer(ours)
+    layer.paths().with_refusals(refusals).layer(ours)
 }
 
 async fn ask(layer: &MaintenanceLayer, refusals: Refusals, accept: &str) -> Response<String> {
@@ -217,7 +217,7 @@ async fn ten_thousand_refusals_in_one_second_do_not_come_back_in_one() {
     assert_eq!(handle.mode(), Mode::Probing);
     let charges = layer
         .paths()
-        .classed(RouteClasses::new().write("/billing/prices"));
+        .with_route_classes(RouteClasses::new().write("/billing/prices"));
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let bins = hints_of(charges.unwrap().layer(ours), 10_000).await;
     assert_spread(&bins, 2..=7, "probing");
@@ -343,7 +343,7 @@ async fn the_page_promises_an_end_only_where_somebody_did() {
     let hold = Hold::new("on-call", "drill").for_at_most(HOUR).read_only();
     handle.engage(hold).unwrap();
     // Reads pass before routes now, so a write is refused here.
-    let writes = layer.paths().refusing(refusals);
+    let writes = layer.paths().with_refusals(refusals);
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let request = Request::post("/billing/prices").header("accept", BROWSER);
     let answer = writes.layer(ours).oneshot(request.body(()).unwrap()).await;
@@ -796,7 +796,7 @@ async fn under_a_read_only_hold_reads_pass_at_both_placements() {
         _ if method.is_safe() => Class::Read,
         _ => Class::Write,
     });
-    let calls = layer.speaking(calls).layer(partner);
+    let calls = layer.with_protocol(calls).layer(partner);
     let classes = RouteClasses::new()
         .read("/billing/search")
         .write("/oauth/callback")
@@ -811,7 +811,7 @@ async fn under_a_read_only_hold_reads_pass_at_both_placements() {
             "/carts",
             Router::new().route("/{id}", any(async || "passed")),
         )
-        .layer(layer.routes().classed(classes).unwrap());
+        .layer(layer.routes().with_route_classes(classes).unwrap());
     layer
         .handle()
         .engage(Hold::new("on-call", "the ledger moves").read_only())
@@ -856,7 +856,11 @@ async fn what_a_class_calls_a_write_is_no_probe() {
     let handle = layer.handle();
     let classes = RouteClasses::new().write("/oauth/callback").read("/search");
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
-    let gated = layer.paths().classed(classes).unwrap().layer(ours);
+    let gated = layer
+        .paths()
+        .with_route_classes(classes)
+        .unwrap()
+        .layer(ours);
     handle.trip("on-call", "drill").unwrap();
     handle.probe_now("on-call", "drill").unwrap();
     for (request, passes) in [
@@ -892,7 +896,7 @@ fn every_route_without_a_class_is_reported() {
     let classed = |classes| {
         layer
             .routes()
-            .classed(classes)
+            .with_route_classes(classes)
             .unwrap()
             .unclassified(&router)
     };
@@ -928,7 +932,7 @@ async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
     let classes = RouteClasses::new()
         .write("/legacy/oauth/callback")
         .never("/legacy/settlement/{year}");
-    let view = layer.routes().classed(classes.clone()).unwrap();
+    let view = layer.routes().with_route_classes(classes.clone()).unwrap();
     let router = || Router::<()>::new().nest_service("/legacy", legacy());
     layer
         .handle()
@@ -956,6 +960,6 @@ async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
         .write("/legacy")
         .write("/legacy/")
         .write("/legacy/{*rest}");
-    let view = layer.routes().classed(whole).unwrap();
+    let view = layer.routes().with_route_classes(whole).unwrap();
     assert_eq!(view.unclassified(&router()), [""; 0]);
 }

@@ -114,7 +114,13 @@ impl Site {
             .route("/account", get(async || Redirect::to(ELSEWHERE)))
             .route_service("/maintenance/notice.json", notices.json())
             .route_service("/maintenance/notice.js", notices.script())
-            .layer(layer.routes().refusing(refusals).classed(classes).unwrap());
+            .layer(
+                layer
+                    .routes()
+                    .with_refusals(refusals)
+                    .with_route_classes(classes)
+                    .unwrap(),
+            );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async { axum::serve(listener, app).await.unwrap() });

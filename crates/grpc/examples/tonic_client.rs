@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 use tower::{BoxError, ServiceBuilder, ServiceExt, retry, service_fn, util::BoxCloneSyncService};
 use tower_maintenance::{
     MaintenanceHandle, MaintenanceLayer, Mode, Policy, Refused,
-    grpc::{GrpcCalls, Measured, REASON},
+    grpc::{GrpcCallBody, GrpcCalls, REASON},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 4;
 const READS: [&str; 2] = [method::GET_PRICES, method::WATCH_PRICES];
 
 /// What generated clients take.
-type Guarded = BoxCloneSyncService<Request<Body>, Response<Measured<Body>>, Status>;
+type Guarded = BoxCloneSyncService<Request<Body>, Response<GrpcCallBody<Body>>, Status>;
 
 /// The stack, from the outside in.
 fn guarded(layer: &MaintenanceLayer, channel: Channel) -> Result<Guarded, BoxError> {
@@ -38,7 +38,7 @@ fn guarded(layer: &MaintenanceLayer, channel: Channel) -> Result<Guarded, BoxErr
     let stack = ServiceBuilder::new()
         .retry(OnceMore { left: 1 })
         .timeout(TIMEOUT)
-        .layer(layer.speaking(calls))
+        .layer(layer.with_protocol(calls))
         .concurrency_limit(AT_ONCE)
         .map_request(|request: Request<Full<Bytes>>| request.map(Body::new))
         .service(channel);
@@ -63,13 +63,13 @@ struct OnceMore {
     left: u32,
 }
 
-impl retry::Policy<Request<Full<Bytes>>, Response<Measured<Body>>, BoxError> for OnceMore {
+impl retry::Policy<Request<Full<Bytes>>, Response<GrpcCallBody<Body>>, BoxError> for OnceMore {
     type Future = Ready<()>;
 
     fn retry(
         &mut self,
         request: &mut Request<Full<Bytes>>,
-        result: &mut Result<Response<Measured<Body>>, BoxError>,
+        result: &mut Result<Response<GrpcCallBody<Body>>, BoxError>,
     ) -> Option<Ready<()>> {
         let again = match result {
             // A refusal says when it is worth trying again: not now.

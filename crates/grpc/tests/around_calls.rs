@@ -68,7 +68,7 @@ impl Stack {
         let calls = GrpcCalls::new()
             .reads([method::GET_PRICES, method::WATCH_PRICES])
             .unwrap();
-        let channel = layer.speaking(calls).layer(server.channel().unwrap());
+        let channel = layer.with_protocol(calls).layer(server.channel().unwrap());
         Self {
             handle: layer.handle(),
             layer,
@@ -266,7 +266,7 @@ async fn a_stream_that_is_quiet_after_its_first_message_is_a_success() {
     let watches = watches.streams([method::WATCH_PRICES]).unwrap();
     let watching = stack
         .layer
-        .speaking(watches)
+        .with_protocol(watches)
         .layer(stack.server.channel().unwrap());
     let mut client = BillingClient::new(watching);
     let calls = || stack.handle.status().calls;
@@ -319,10 +319,10 @@ async fn the_longest_delay_is_as_long_as_it_is_said_to_be() {
     for longest in [secs(2), secs(3600)] {
         let calls = GrpcCalls::new().longest_retry_delay(longest).unwrap();
         let routes = GrpcRoutes::new().longest_retry_delay(longest).unwrap();
-        let around = stack.layer.speaking(calls);
+        let around = stack.layer.with_protocol(calls);
         let around = around.layer(stack.server.channel().unwrap());
         let before = Server::builder()
-            .layer(stack.layer.speaking(routes))
+            .layer(stack.layer.with_protocol(routes))
             .add_service(BillingServer::new(stack.partner.clone()));
         let before = serve(before).await.unwrap();
         let refusals = [

@@ -50,7 +50,7 @@ impl Ours {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::Serving).await;
         let router = Server::builder()
-            .layer(layer.speaking(routes))
+            .layer(layer.with_protocol(routes))
             .add_service(BillingServer::new(billing.clone()))
             .add_service(health_service);
         let server = serve(router).await.unwrap();

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use observability_tests::app::block_on;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Exemption, Hold, Indicator, MaintenanceLayer, Mode, PartnerSays, Policy, Refused,
+    Exemption, Hold, Indicator, MaintenanceLayer, Mode, PartnerStatus, Policy, Refused,
     http::{Refusals, RouteClasses, Statuspage},
 };
 
@@ -95,8 +95,8 @@ fn live(layer: &MaintenanceLayer) {
         .replace_exemptions(exemptions, actor, reason)
         .unwrap();
 
-    let says = PartnerSays::new(Indicator::Major, &evil("words")).with_source(&evil("source"));
-    handle.partner_says(says);
+    let says = PartnerStatus::new(Indicator::Major, &evil("words")).with_source(&evil("source"));
+    handle.report_partner_status(says);
     handle.partner_unreadable(&evil("error"));
     one_line("the partner's word", &handle.status().to_string());
 }
@@ -187,9 +187,21 @@ fn every_error_is_one_line_whatever_it_names() {
         errors.push(replaced.unwrap_err().to_string());
     }
     let classes = RouteClasses::new().read(&name).write(&name);
-    errors.push(layer.routes().classed(classes).unwrap_err().to_string());
+    errors.push(
+        layer
+            .routes()
+            .with_route_classes(classes)
+            .unwrap_err()
+            .to_string(),
+    );
     let classes = RouteClasses::new().read(&format!("/{{{name}"));
-    errors.push(layer.routes().classed(classes).unwrap_err().to_string());
+    errors.push(
+        layer
+            .routes()
+            .with_route_classes(classes)
+            .unwrap_err()
+            .to_string(),
+    );
     let url = Refusals::new().status_url(&name).unwrap_err();
     errors.push(url.to_string());
     let nobody =

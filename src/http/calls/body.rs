@@ -36,7 +36,7 @@ measured_body! {
     /// # Panics
     ///
     /// If the inner body or a judge of bodies panics.
-    pub struct Measured<B>, read by Beginning
+    pub struct CallBody<B>, read by Beginning
 }
 
 /// What is known of an answer so far.

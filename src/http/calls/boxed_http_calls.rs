@@ -4,7 +4,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::BoxError;
 
-use super::{body::Measured, http_calls::HttpCalls};
+use super::{body::CallBody, http_calls::HttpCalls};
 use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
@@ -72,7 +72,7 @@ where
     E: Into<BoxError>,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
-    type Response = Response<Measured<B>>;
+    type Response = Response<CallBody<B>>;
     type Error = BoxError;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {

@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::{
     answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
-    body::{Beginning, Measured},
+    body::{Beginning, CallBody},
     json_answer::JsonAnswer,
     retry_after,
 };
@@ -26,7 +26,7 @@ use crate::{
 /// The protocol of calls through an HTTP client, and its options.
 ///
 /// [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls) lists which answers are
-/// failures. A layer takes options by [`speaking`](crate::MaintenanceLayer::speaking):
+/// failures. A layer takes options by [`with_protocol`](crate::MaintenanceLayer::with_protocol):
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, Outcome, http::HttpCalls};
@@ -38,7 +38,7 @@ use crate::{
 ///     })
 ///     .may_probe(|method, uri| method.is_safe() || uri.path() == "/v1/ping")
 ///     .judged_at_headers();
-/// let view = MaintenanceLayer::new("zuora").speaking(calls);
+/// let view = MaintenanceLayer::new("zuora").with_protocol(calls);
 /// # let _ = view;
 /// ```
 #[derive(Clone, Default)]
@@ -338,14 +338,14 @@ impl HttpCalls {
         &self,
         mut ticket: Ticket,
         response: Response<B>,
-    ) -> Response<Measured<B>> {
+    ) -> Response<CallBody<B>> {
         if !ticket.is_measured() {
-            return response.map(Measured::settled);
+            return response.map(CallBody::settled);
         }
         // A refusal by another layer inside the stack is no failure of this partner.
         if response.extensions().get::<Refused>().is_some() {
             ticket.settle(Outcome::Neutral);
-            return response.map(Measured::settled);
+            return response.map(CallBody::settled);
         }
         let (head, body) = response.into_parts();
         let (judge, whole) = match self.until() {
@@ -360,7 +360,7 @@ impl HttpCalls {
         // Only a good head waits for the body: no body turns a 502 into a success.
         let body = if whole || verdict.outcome != Outcome::Success {
             ticket.settle(verdict);
-            Measured::settled(body)
+            CallBody::settled(body)
         } else {
             ticket.progress();
             let gathering = judge.map(|judge| {
@@ -372,7 +372,7 @@ impl HttpCalls {
                     body.size_hint().exact(),
                 )
             });
-            Measured::new(body, ticket, Beginning::new(verdict, gathering))
+            CallBody::new(body, ticket, Beginning::new(verdict, gathering))
         };
         Response::from_parts(head, body)
     }
@@ -380,7 +380,7 @@ impl HttpCalls {
 
 impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
-    type Response = Response<Measured<B>>;
+    type Response = Response<CallBody<B>>;
     type Error = Error<E>;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {

@@ -46,7 +46,7 @@ use crate::facts::outcome::{Outcome, Verdict};
 /// assert_eq!(outcome(cut_off_after_the_value), Some(Outcome::Failure));
 ///
 /// let calls = HttpCalls::new().judged_by_json(zuora);
-/// let view = MaintenanceLayer::new("zuora").speaking(calls);
+/// let view = MaintenanceLayer::new("zuora").with_protocol(calls);
 /// # let _ = view;
 /// # Ok::<(), tower_maintenance::http::PointerError>(())
 /// ```

@@ -14,7 +14,7 @@ pub(crate) mod retry_after;
 pub(crate) mod streamed;
 
 pub use self::{
-    answer_prefix::AnswerPrefix, body::Measured, boxed_http_calls::BoxedHttpCalls,
+    answer_prefix::AnswerPrefix, body::CallBody, boxed_http_calls::BoxedHttpCalls,
     http_calls::HttpCalls, json_answer::JsonAnswer, json_pointer::PointerError,
     json_scalar::JsonScalar, retry_after::retry_after,
 };

@@ -24,7 +24,7 @@ pub(super) enum Wait {
     Untimed,
 }
 
-/// A boxed timer. A timer that is pinned in the body would make `Measured` `!Unpin`, and readers
+/// A boxed timer. A timer that is pinned in the body would make `CallBody` `!Unpin`, and readers
 /// that ask for frames one by one need `Unpin`. The first wait creates it, so most bodies never
 /// have one.
 type Timer = Pin<Box<Sleep>>;

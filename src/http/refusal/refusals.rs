@@ -33,7 +33,7 @@ use super::{
 /// jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body is
 /// an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
-/// [`refusing`](crate::MaintenanceLayer::refusing).
+/// [`with_refusals`](crate::MaintenanceLayer::with_refusals).
 ///
 /// ```
 /// use http::{Request, Response};
@@ -51,7 +51,7 @@ use super::{
 /// let ours = service_fn(async |_: Request<()>| {
 ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 /// });
-/// let gated = layer.paths().refusing(refusals).layer(ours);
+/// let gated = layer.paths().with_refusals(refusals).layer(ours);
 ///
 /// let hold = Hold::new("on-call", "ticket 4711").with_message("We move to a new ledger.");
 /// layer.handle().engage(hold)?;
@@ -70,7 +70,7 @@ use super::{
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "refusals do nothing until `refusing` gives them to a view"]
+#[must_use = "refusals do nothing until `with_refusals` gives them to a view"]
 pub struct Refusals {
     pub(super) looks: Looks,
     pub(super) page: Page,

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::Request;
 
-use super::before_routes::{BeforeRoutes, Find, Found};
+use super::route_gate::{Find, Found, RouteGate};
 use crate::{
     exemptions::Exemption,
     facts::{
@@ -21,7 +21,7 @@ use crate::{
 /// 503.
 ///
 /// [`MaintenanceLayer::routes`] makes it.
-pub type Routes = BeforeRoutes<ByMatchedPath>;
+pub type Routes = RouteGate<ByMatchedPath>;
 
 /// Finds the endpoint of a request by the router's own decision.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,8 +52,8 @@ impl<P> MaintenanceLayer<P> {
     /// a path can therefore make the gate see another endpoint than the router does. Inside `nest`
     /// the endpoint is the whole pattern. A request that a fallback serves is never exempt.
     ///
-    /// [`refusing`](MaintenanceLayer::refusing) sets how refusals look, and
-    /// [`classed`](MaintenanceLayer::classed) sets which routes read and which write. Before a
+    /// [`with_refusals`](MaintenanceLayer::with_refusals) sets how refusals look, and
+    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) sets which routes read and which write. Before a
     /// service that is not an axum router, use [`paths`](MaintenanceLayer::paths), which matches
     /// the path itself.
     ///
@@ -89,7 +89,7 @@ impl<P> MaintenanceLayer<P> {
     /// ```
     #[must_use]
     pub fn routes(&self) -> MaintenanceLayer<Routes> {
-        self.view(BeforeRoutes::new(ByMatchedPath::default()))
+        self.view(RouteGate::new(ByMatchedPath::default()))
     }
 }
 
@@ -113,7 +113,7 @@ impl MaintenanceLayer<Routes> {
     ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
     ///     .build()?;
     /// let classes = RouteClasses::new().read("/billing/prices").read("/billing/search");
-    /// let view = layer.routes().classed(classes)?;
+    /// let view = layer.routes().with_route_classes(classes)?;
     /// assert_eq!(view.unclassified(&router), ["/oauth/callback"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

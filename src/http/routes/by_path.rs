@@ -5,16 +5,16 @@ use std::sync::Arc;
 use http::Request;
 
 use super::{
-    before_routes::{BeforeRoutes, Find, Found},
     path_pattern::{BadPattern, Readings},
     route_classes::ClassError,
+    route_gate::{Find, Found, RouteGate},
 };
 use crate::layer::MaintenanceLayer;
 
 /// The protocol before an HTTP service that does not tell its route: exempt by path pattern.
 ///
 /// [`MaintenanceLayer::paths`] makes it.
-pub type Paths = BeforeRoutes<ByPath>;
+pub type Paths = RouteGate<ByPath>;
 
 /// Finds the endpoint of a request by its path.
 #[derive(Debug, Clone, Default)]
@@ -63,13 +63,13 @@ impl<P> MaintenanceLayer<P> {
     /// The view knows its exemptions but not your routes. If another route overlaps with an exempt
     /// pattern, both are exempt: with `/invoices/{id}` exempt, your `/invoices/export` is exempt
     /// too, although a router would prefer the latter route. List all routes by
-    /// [`knowing`](MaintenanceLayer::knowing) to avoid this.
+    /// [`with_known_routes`](MaintenanceLayer::with_known_routes) to avoid this.
     ///
-    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the
+    /// [`with_refusals`](MaintenanceLayer::with_refusals) and [`with_route_classes`](MaintenanceLayer::with_route_classes) have the
     /// options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
-        self.view(BeforeRoutes::new(ByPath::default()))
+        self.view(RouteGate::new(ByPath::default()))
     }
 }
 
@@ -97,7 +97,7 @@ impl MaintenanceLayer<Paths> {
     /// let ours = service_fn(async |_: Request<()>| {
     ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
     /// });
-    /// let gated = layer.paths().knowing(["/invoices/{id}", "/invoices/export"])?.layer(ours);
+    /// let gated = layer.paths().with_known_routes(["/invoices/{id}", "/invoices/export"])?.layer(ours);
     ///
     /// layer.handle().engage(Hold::new("on-call", "drill"))?;
     /// let get = |path: &str| gated.clone().oneshot(Request::get(path).body(()).unwrap());
@@ -110,7 +110,8 @@ impl MaintenanceLayer<Paths> {
     /// # Errors
     ///
     /// If a pattern is invalid, or two patterns match the same paths, if only for a lenient router.
-    pub fn knowing(
+    #[doc(alias = "knowing")]
+    pub fn with_known_routes(
         &self,
         routes: impl IntoIterator<Item = &'static str>,
     ) -> Result<Self, ClassError> {

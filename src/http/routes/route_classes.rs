@@ -15,7 +15,7 @@ use super::{
 use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class::by_method};
 
 /// The classes of your own routes. A view takes them by
-/// [`classed`](crate::MaintenanceLayer::classed).
+/// [`with_route_classes`](crate::MaintenanceLayer::with_route_classes).
 ///
 /// Patterns are in the syntax of the router. A route that is not listed follows its method: GET,
 /// HEAD, OPTIONS and TRACE read, all others write. A route that must always pass is an
@@ -40,7 +40,7 @@ use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class:
 ///     .route("/billing/prices", get(async || "12 EUR"))
 ///     .route("/billing/search", post(async || "found"))
 ///     .route("/oauth/callback", get(async || "linked"))
-///     .layer(layer.routes().classed(classes)?);
+///     .layer(layer.routes().with_route_classes(classes)?);
 ///
 /// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
 /// let ask = |request: http::request::Builder| {
@@ -53,7 +53,7 @@ use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class:
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "classes do nothing until `classed` gives them to a view"]
+#[must_use = "classes do nothing until `with_route_classes` gives them to a view"]
 pub struct RouteClasses {
     entries: Vec<(String, Option<Method>, Class)>,
 }
@@ -91,7 +91,7 @@ impl RouteClasses {
     }
 }
 
-/// Route classes, or [known routes](crate::MaintenanceLayer::knowing), are invalid.
+/// Route classes, or [known routes](crate::MaintenanceLayer::with_known_routes), are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassError {

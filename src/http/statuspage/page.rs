@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::facts::partner_word::{Indicator, PartnerSays};
+use crate::facts::partner_word::{Indicator, PartnerStatus};
 
 /// Parses the body of `status.json`.
-pub(super) fn parse(body: &[u8]) -> Result<PartnerSays, String> {
+pub(super) fn parse(body: &[u8]) -> Result<PartnerStatus, String> {
     let page: Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let field = |path: &'static str, expected: &'static str| match page.pointer(path) {
@@ -19,7 +19,7 @@ pub(super) fn parse(body: &[u8]) -> Result<PartnerSays, String> {
     let word = field("/status/indicator", words)?;
     let indicator = Indicator::from_word(word)
         .ok_or_else(|| format!("`/status/indicator` is not {words}: {word:?}"))?;
-    let says = PartnerSays::new(indicator, field("/status/description", "text")?);
+    let says = PartnerStatus::new(indicator, field("/status/description", "text")?);
     // Optional: a page without it, or with it in another format, is valid.
     let changed = page.pointer("/page/updated_at").and_then(Value::as_str);
     Ok(match changed.and_then(instant) {
@@ -184,7 +184,7 @@ mod tests {
                 "status": { "indicator": indicator, "description": description },
             });
             let _ = parse(page.to_string().as_bytes());
-            let says = PartnerSays::new(Indicator::Minor, &description);
+            let says = PartnerStatus::new(Indicator::Minor, &description);
             prop_assert!(!says.description().contains(char::is_control));
             prop_assert!(says.description().chars().count() <= 257);
         }

@@ -11,7 +11,7 @@ use http_body::Body;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::page::parse;
-use crate::{base::clock::Clock, facts::partner_word::PartnerSays, http::calls::retry_after};
+use crate::{base::clock::Clock, facts::partner_word::PartnerStatus, http::calls::retry_after};
 
 /// The longest body. A real one has 300 bytes.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -25,7 +25,7 @@ pub(super) struct Reader<S> {
     timeout: Duration,
     fresh_for: Duration,
     /// The last report, and the entity-tag of its answer.
-    last: Option<(HeaderValue, PartnerSays)>,
+    last: Option<(HeaderValue, PartnerStatus)>,
 }
 
 /// A failed reading.
@@ -56,7 +56,7 @@ impl<S> Reader<S> {
         &self.uri
     }
 
-    pub(super) async fn read<A, B>(&mut self) -> Result<PartnerSays, Unread>
+    pub(super) async fn read<A, B>(&mut self) -> Result<PartnerStatus, Unread>
     where
         S: Service<Request<A>, Response = Response<B>, Error: Into<BoxError>>,
         A: Default,
@@ -67,7 +67,7 @@ impl<S> Reader<S> {
         limited.unwrap_or_else(|_elapsed| Err(format!("no answer within {timeout:?}").into()))
     }
 
-    async fn ask<A, B>(&mut self) -> Result<PartnerSays, Unread>
+    async fn ask<A, B>(&mut self) -> Result<PartnerStatus, Unread>
     where
         S: Service<Request<A>, Response = Response<B>, Error: Into<BoxError>>,
         A: Default,

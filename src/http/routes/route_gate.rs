@@ -23,7 +23,8 @@ use crate::{
 /// `F` finds the endpoint of a request. [`MaintenanceLayer::paths`] makes the protocol, and with
 /// the feature `axum` also `MaintenanceLayer::routes`.
 #[derive(Clone, Default)]
-pub struct BeforeRoutes<F> {
+#[doc(alias = "BeforeRoutes")]
+pub struct RouteGate<F> {
     find: F,
     /// `None` for the default, as `classes`: a protocol is cloned once per call.
     refusals: Option<Arc<Refusals>>,
@@ -56,7 +57,7 @@ pub(crate) enum Found<'r> {
     Unknown(&'r str),
 }
 
-impl<F> BeforeRoutes<F> {
+impl<F> RouteGate<F> {
     pub(crate) fn new(find: F) -> Self {
         Self {
             find,
@@ -96,11 +97,12 @@ fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class 
     }
 }
 
-impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
+impl<F: Clone> MaintenanceLayer<RouteGate<F>> {
     /// Returns the same view with these refusals: texts, support, page, problem document.
     /// Default: [`Refusals::new`].
     #[must_use]
-    pub fn refusing(&self, refusals: Refusals) -> Self {
+    #[doc(alias = "refusing")]
+    pub fn with_refusals(&self, refusals: Refusals) -> Self {
         let mut protocol = self.protocol().clone();
         protocol.refusals = Some(Arc::new(refusals));
         self.view(protocol)
@@ -111,14 +113,15 @@ impl<F: Clone> MaintenanceLayer<BeforeRoutes<F>> {
     /// # Errors
     ///
     /// If a pattern is invalid, or a route has two classes.
-    pub fn classed(&self, classes: RouteClasses) -> Result<Self, ClassError> {
+    #[doc(alias = "classed")]
+    pub fn with_route_classes(&self, classes: RouteClasses) -> Result<Self, ClassError> {
         let mut protocol = self.protocol().clone();
         protocol.classes = Some(Arc::new(Classes::new(classes)?));
         Ok(self.view(protocol))
     }
 }
 
-impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for BeforeRoutes<F> {
+impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for RouteGate<F> {
     const PLACEMENT: Placement = Placement::BeforeRoutes;
     type Response = Response<B>;
     type Error = E;
@@ -163,9 +166,9 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Be
     }
 }
 
-impl<F: fmt::Debug> fmt::Debug for BeforeRoutes<F> {
+impl<F: fmt::Debug> fmt::Debug for RouteGate<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BeforeRoutes")
+        f.debug_struct("RouteGate")
             .field("find", &self.find)
             .field("refusals", &self.refusals)
             .field("classes", &self.classes)
