@@ -65,8 +65,8 @@ impl<P> MaintenanceLayer<P> {
     /// too, although a router would prefer the latter route. List all routes by
     /// [`with_known_routes`](MaintenanceLayer::with_known_routes) to avoid this.
     ///
-    /// [`with_refusals`](MaintenanceLayer::with_refusals) and [`with_route_classes`](MaintenanceLayer::with_route_classes) have the
-    /// options.
+    /// [`with_refusals`](MaintenanceLayer::with_refusals) and
+    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) have the options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(RouteGate::new(ByPath::default()))
