@@ -12,7 +12,7 @@ use crate::{
 measured_body! {
     /// The body of a partner's answer. The call is in flight until the trailers came.
     ///
-    /// The body holds nothing back. What becomes of it decides on the call:
+    /// The body holds nothing back. How it ends decides the verdict on the call:
     ///
     /// | the body | the call |
     /// |---|---|

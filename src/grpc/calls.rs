@@ -186,20 +186,6 @@ impl GrpcCalls {
         subscriptions: Setting::Stream(Stream::MayBeSilent)
     }
 
-    /// Sets the longest delay in a refusal's `RetryInfo`, at least 1 s. Default: 5 min, as the
-    /// longest `Retry-After` over HTTP.
-    ///
-    /// The limit holds for guessed delays too, and no delay goes past a known end. A longer delay
-    /// would keep callers away although maintenance may end early.
-    ///
-    /// # Errors
-    ///
-    /// If `longest` is shorter than 1 s.
-    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
-        let longest = Longest::new(longest)?;
-        Ok(Self { longest, ..self })
-    }
-
     /// Judges a status by `verdict` instead of [`by_code`](Self::by_code).
     ///
     /// `verdict` gets the code, and the headers (Trailers-Only) or trailers that it came with. If
@@ -213,6 +199,20 @@ impl GrpcCalls {
             judge: JudgeStatus::given(verdict),
             ..self
         }
+    }
+
+    /// Sets the longest delay in a refusal's `RetryInfo`, at least 1 s. Default: 5 min, as the
+    /// longest `Retry-After` over HTTP.
+    ///
+    /// The limit holds for guessed delays too, and no delay goes past a known end. A longer delay
+    /// would keep callers away although maintenance may end early.
+    ///
+    /// # Errors
+    ///
+    /// If `longest` is shorter than 1 s.
+    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
+        let longest = Longest::new(longest)?;
+        Ok(Self { longest, ..self })
     }
 
     /// Returns the default verdict on a status, after gRPC's

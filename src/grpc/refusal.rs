@@ -204,8 +204,8 @@ mod tests {
         Refused::sample(Notice::sample("zuora", mode, Cause::Tripped), left)
     }
 
-    #[test]
-    fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
         let secs = Duration::from_secs;
         for (mode, left, least, most) in [
             (Mode::Maintenance, Some(secs(30)), secs(15), secs(30)),
@@ -223,8 +223,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_longest_delay_is_a_second_at_least_and_what_the_wire_can_say_at_most() {
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_delay_is_a_second_at_least_and_what_the_wire_can_say_at_most() {
         let secs = Duration::from_secs;
         for (longest, left, least, most) in [
             (secs(1), Some(secs(30)), secs(1) / 2, secs(1)),

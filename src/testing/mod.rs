@@ -28,7 +28,7 @@
 //!
 //! ```
 //! use tower::ServiceExt;
-//! use tower_maintenance::testing::{Phase, SimulatedPartner};
+//! use tower_maintenance::testing::SimulatedPartner;
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -26,7 +26,7 @@
 //! - `axum`: requests through an axum router with the layer before its routes. `bare` is the router
 //!   without; a layer that does nothing stands beside.
 //! - `axum_served`: the same in a real server, over a connection that is kept, on one core. The
-//!   kernel takes most of the time.
+//!   client is not measured. The kernel takes most of the time.
 //! - `growth`: as `waiting`, with larger windows, subscribers, readers.
 //! - `two_threads`: two threads on one layer against one, by wall clock. `bare` shows the limit of
 //!   the machine, at most 2. `alone` is the share of time in which only one of them ran, 0 where
@@ -39,8 +39,8 @@
 //!
 //! Subjects of a case are measured in turns, many short times each, and the median counts. All
 //! cases run five times, each time with new subjects, and the medians of the five are printed. A
-//! ratio is taken within a run. Nanoseconds move with other load on the machine; instructions
-//! hardly do.
+//! ratio is taken within a run. The time is the thread's CPU time; that of two threads is wall time.
+//! Other load on the machine moves both, for it takes the caches. Instructions hardly move.
 //!
 //! Instructions are counted in this build, by cargo's default release profile, and in one by fat
 //! LTO in one codegen unit (profile `release-lto`), which this program lets cargo make. Neither has

@@ -15,10 +15,11 @@ mod error;
 mod etag;
 mod layer;
 mod response_headers;
-mod rules;
+pub(super) mod rules;
 mod service;
 mod tags;
 
+pub(super) use self::etag::is_known;
 pub use self::{
     builder::CacheBustBuilder,
     cdn_purge::CdnPurge,
@@ -27,4 +28,3 @@ pub use self::{
     layer::{CacheBustCounts, CacheBustLayer},
     service::{CacheBustFuture, CacheBusting},
 };
-pub(super) use self::{etag::is_known, rules::GENERATION_HEADER};

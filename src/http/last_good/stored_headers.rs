@@ -5,7 +5,7 @@ use http::{
     header::{CACHE_CONTROL, CONNECTION, ETAG, EXPIRES, PRAGMA, SET_COOKIE, TRANSFER_ENCODING},
 };
 
-use crate::http::cache_bust::GENERATION_HEADER;
+use crate::http::cache_bust::rules::GENERATION_HEADER;
 
 /// Returns the headers that may be served with the stored answer.
 pub(super) fn kept_headers(headers: &HeaderMap) -> HeaderMap {

@@ -57,7 +57,8 @@ impl PushBuilder {
     /// Sets how many streams may exist at a time, at least 1. Default: 10 000.
     ///
     /// Beyond it a client gets a 503 with a jittered `Retry-After`. A stream counts until its
-    /// server drops it, also after a stuck reader has lost its place: [`PushCounts::streams`].
+    /// server drops it, also after a stuck reader has lost its place:
+    /// [`streams`](super::PushCounts::streams).
     ///
     /// Over HTTP/1.1 a subscriber costs a file descriptor. With hyper and 4 KB of URLs it takes
     /// about 15 KB of memory, nearly all of it hyper's (`tests/push_many.rs`). So ten thousand fit
