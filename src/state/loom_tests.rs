@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     base::clock::WallAnchor,
     facts::mode::Switches,
-    machine::{Engagement, Passing},
+    machine::{Engagement, Passing, Signature},
     operator::subscribe::CacheBusts,
     policy::{Policy, rate::Rate, window::Window},
     state::root::Root,
