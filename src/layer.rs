@@ -192,11 +192,13 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     ///
     /// enum Failed { BadRequest, Down }
     ///
-    /// let layer = MaintenanceLayer::new("zuora").judged_by(|result: Result<&(), &Failed>| match result {
+    /// let judge = |result: Result<&(), &Failed>| match result {
     ///     Ok(()) => Outcome::Success,
-    ///     Err(Failed::BadRequest) => Outcome::Neutral, // our own mistake says nothing about the partner
+    ///     // Our own mistake says nothing about the partner.
+    ///     Err(Failed::BadRequest) => Outcome::Neutral,
     ///     Err(Failed::Down) => Outcome::Failure,
-    /// });
+    /// };
+    /// let layer = MaintenanceLayer::new("zuora").judged_by(judge);
     /// # let _ = layer; let _ = (Failed::BadRequest, Failed::Down);
     /// ```
     #[must_use]

@@ -35,7 +35,8 @@ use crate::{
 ///     }
 ///     fn verdict(&self, result: Result<&(), &Declined>) -> Verdict {
 ///         match result {
-///             Ok(()) | Err(Declined::CardExpired) => Outcome::Success.into(), // the partner answered
+///             // The partner answered.
+///             Ok(()) | Err(Declined::CardExpired) => Outcome::Success.into(),
 ///             Err(Declined::PartnerDown) => Outcome::Failure.into(),
 ///         }
 ///     }

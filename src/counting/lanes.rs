@@ -439,6 +439,30 @@ mod tests {
         }
     }
 
+    /// Lands successes of three eras until `done`; returns how many were taken, by era.
+    fn land_until(lanes: &Lanes, clock: &Clock, done: &AtomicBool, seen: &StdAtomicU64) -> ByEra {
+        let mut landed = ByEra::new();
+        let calls = (0_u64..).take_while(|_| !done.load(StdOrdering::Relaxed));
+        for call in calls {
+            let era = (call % 3) as u32;
+            if land(lanes, clock, era, 0, call % 200) {
+                seen.fetch_add(1, StdOrdering::Relaxed);
+                *landed.entry(era).or_default() += 1;
+            }
+        }
+        landed
+    }
+
+    type ByEra = BTreeMap<u32, u64>;
+
+    fn sum(each: impl Iterator<Item = (u32, u64)>) -> ByEra {
+        let mut sums = ByEra::new();
+        for (era, successes) in each {
+            *sums.entry(era).or_default() += successes;
+        }
+        sums
+    }
+
     /// Threads land while another drains, closes and opens: every success that was taken is
     /// drained, in its era.
     #[test]
@@ -447,24 +471,9 @@ mod tests {
         let (done, seen) = (AtomicBool::new(false), StdAtomicU64::new(0));
         lanes.open_while_locked(open(0, 10));
         let mut drained = Drained::new();
-        let landed: Vec<BTreeMap<u32, u64>> = thread::scope(|scope| {
+        let landed: Vec<ByEra> = thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut landed = BTreeMap::new();
-                        for call in 0_u64.. {
-                            if done.load(StdOrdering::Relaxed) {
-                                break;
-                            }
-                            let era = (call % 3) as u32;
-                            if land(&lanes, &clock, era, 0, call % 200) {
-                                seen.fetch_add(1, StdOrdering::Relaxed);
-                                *landed.entry(era).or_default() += 1;
-                            }
-                        }
-                        landed
-                    })
-                })
+                .map(|_| scope.spawn(|| land_until(&lanes, &clock, &done, &seen)))
                 .collect();
             // On until enough of them has happened, however late the threads begin.
             let enough = |turn| turn >= 20_000 && seen.load(StdOrdering::Relaxed) >= 1_000;
@@ -483,15 +492,8 @@ mod tests {
                 .expect("no thread panicked")
         });
         lanes.close_while_locked(note(&mut drained, 19));
-        let mut by_era = BTreeMap::<u32, u64>::new();
-        for ((era, _), successes) in drained {
-            *by_era.entry(era).or_default() += successes;
-        }
-        let mut taken = BTreeMap::<u32, u64>::new();
-        for (era, successes) in landed.into_iter().flatten() {
-            *taken.entry(era).or_default() += successes;
-        }
-        assert_eq!(by_era, taken);
+        let drained = drained.into_iter().map(|((era, _), n)| (era, n));
+        assert_eq!(sum(drained), sum(landed.into_iter().flatten()));
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl MaintenanceLayer<Paths> {
     /// let ours = service_fn(async |_: Request<()>| {
     ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
     /// });
-    /// let gated = layer.paths().with_known_routes(["/invoices/{id}", "/invoices/export"])?.layer(ours);
+    /// let routes = ["/invoices/{id}", "/invoices/export"];
+    /// let gated = layer.paths().with_known_routes(routes)?.layer(ours);
     ///
     /// layer.handle().engage(Hold::new("on-call", "drill"))?;
     /// let get = |path: &str| gated.clone().oneshot(Request::get(path).body(()).unwrap());
