@@ -20,7 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{CAP, Error};
+use crate::error::{CAP, Error};
 
 /// What chromedriver says when it listens; a number and a full stop follow.
 const LISTENS: &str = "ChromeDriver was started successfully on port ";
