@@ -582,7 +582,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         let heard = heard.collect();
         let listening = scope.spawn(move || listeners(heard, over));
         scope.spawn(move || {
-            let (_nobody, told) = mpsc::channel::<()>();
+            let (_never_used, told) = mpsc::channel::<()>();
             // After half of the time everything that is kept has been allocated.
             let _ = told.recv_timeout(length() / 2);
             *warm.lock().unwrap() = resident();
