@@ -68,6 +68,12 @@ fn rounds(mut round: impl FnMut()) -> f64 {
     rounds[ROUNDS / 2].as_nanos() as f64 / CALLS as f64
 }
 
+fn call_keys<S: Service<u64>>(service: &mut S, key: impl Fn(u64) -> u64) {
+    for call in 0..CALLS {
+        black_box(call_key(service, key(call)));
+    }
+}
+
 /// The same of two threads at once. `f` maps a thread and a call to the key.
 fn two_threads<S: Service<u64> + Clone + Send>(
     service: &S,
@@ -77,11 +83,7 @@ fn two_threads<S: Service<u64> + Clone + Send>(
         thread::scope(|scope| {
             for thread in 0..2 {
                 let (mut service, f) = (service.clone(), &f);
-                scope.spawn(move || {
-                    for call in 0..CALLS {
-                        black_box(call_key(&mut service, f(thread, call)));
-                    }
-                });
+                scope.spawn(move || call_keys(&mut service, |call| f(thread, call)));
             }
         });
     })

@@ -139,6 +139,16 @@ fn waited() -> f64 {
 /// ran together longest.
 const BEST_OF: usize = 5;
 
+/// Waits until `arrivals` arrivals have been counted, of which this is one.
+///
+/// It spins, because a thread that is woken often runs on the waker's processor.
+fn meet(here: &AtomicUsize, arrivals: usize) {
+    here.fetch_add(1, Ordering::AcqRel);
+    while here.load(Ordering::Acquire) < arrivals {
+        thread::yield_now();
+    }
+}
+
 /// The wall nanoseconds of one call while `threads` threads each run a function of `each`, which is
 /// given the number of calls to make.
 fn timed(
@@ -154,11 +164,7 @@ fn timed(
             scope.spawn(move || {
                 run(calls);
                 let round = |round: usize| {
-                    // Spins, because a thread that is woken often runs on the waker's processor.
-                    here.fetch_add(1, Ordering::AcqRel);
-                    while here.load(Ordering::Acquire) < threads * (round + 1) {
-                        thread::yield_now();
-                    }
+                    meet(here, threads * (round + 1));
                     let (waiting, begin) = (waited(), now());
                     run(calls);
                     let took = begin.elapsed().as_nanos() as f64;

@@ -1,4 +1,5 @@
-//! Writes client and server of `billing.v1.Billing`, as `tonic-build` does from a `.proto`, but from Rust.
+//! Writes client and server of `billing.v1.Billing`, as `tonic-build` does from a `.proto`, but
+//! from Rust.
 
 use tonic_build::manual::{Builder, Method, Service};
 

@@ -502,7 +502,7 @@ async fn one_task_serves_all_and_nothing_is_left_after_they_leave() {
     sleep(HEARTBEAT + millis(10)).await;
     assert_eq!(alive_tasks(), before);
 
-    // A subscriber who comes later is served like the first.
+    // A later subscriber is served like the first.
     let mut late = greeted(&push).await;
     assert_eq!(alive_tasks(), before + 1);
     let generation = recover(&handle);

@@ -49,7 +49,7 @@ impl Program {
         failed
     }
 
-    /// Only customers who subscribe call, and their requests do not probe.
+    /// Only subscribing customers call, and their requests do not probe.
     async fn subscriptions_until_served(&self) {
         let plan = json!({ "plan": "basic" });
         soon(async {

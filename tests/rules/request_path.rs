@@ -668,7 +668,7 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
     let rig = Rig::new(policy());
     for _ in 0..100 {
         let _answer = rig.partner.next_waits();
-        // A healthy partner that takes two seconds, and a customer who waits for one.
+        // A healthy partner that takes two seconds, and a customer that waits for one.
         let left = timeout(secs(1), rig.call(read())).await;
         assert!(left.is_err());
     }

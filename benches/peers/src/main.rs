@@ -39,8 +39,9 @@
 //!
 //! Subjects of a case are measured in turns, many short times each, and the median counts. All
 //! cases run five times, each time with new subjects, and the medians of the five are printed. A
-//! ratio is taken within a run. The time is the thread's CPU time; that of two threads is wall time.
-//! Other load on the machine moves both, for it takes the caches. Instructions hardly move.
+//! ratio is taken within a run. The time is the thread's CPU time; that of two threads is wall
+//! time. Other load on the machine changes both, because it takes cache space. It hardly changes
+//! the number of instructions.
 //!
 //! Instructions are counted in this build, by cargo's default release profile, and in one by fat
 //! LTO in one codegen unit (profile `release-lto`), which this program lets cargo make. Neither has

@@ -33,8 +33,10 @@ use tower::Service;
 
 use crate::subject::{Answer, Subject};
 
-/// The path of the request, and the answer.
+/// The path of the request.
 pub(crate) const PATH: &str = "/billing/prices";
+
+/// The body of the answer.
 pub(crate) const ANSWER: &str = "12 EUR";
 
 /// The hidden command that runs the client.

@@ -1,8 +1,9 @@
-//! chromedriver as a process, and what it starts.
+//! chromedriver as a process, and the processes that it starts.
 //!
-//! Why a shell between: Chromium is many processes, and they must end with the test, however it ends.
-//! The shell (`keeper.sh`) waits for the end of a pipe that this process holds, which comes even if this
-//! process is killed, then kills the whole process group and removes the directory.
+//! Chromium is many processes, and all of them must end with the test, however the test ends. So a
+//! shell script (`keeper.sh`) runs between. It waits for the end of a pipe that this process holds.
+//! The pipe also ends if this process is killed. The script then kills the whole process group and
+//! removes the directory.
 
 use std::{
     env,
@@ -21,10 +22,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::error::Error;
-
-/// How long anything may take before it has failed; for a machine with much else to do.
-pub const CAP: Duration = Duration::from_secs(60);
+use crate::error::{CAP, Error};
 
 /// What chromedriver says when it listens; a number and a full stop follow.
 const LISTENS: &str = "ChromeDriver was started successfully on port ";
@@ -32,8 +30,9 @@ const LISTENS: &str = "ChromeDriver was started successfully on port ";
 /// What chromedriver's log contains when its port is taken.
 const PORT_IS_TAKEN: &str = "Address already in use";
 
-/// How often chromedriver is started until its port is free. It takes a free port of one of IPv4 and
-/// IPv6, and needs the same port of the other, which another program may have.
+/// The number of times that chromedriver is started until its port is free. It takes a port that is
+/// free for IPv4 or for IPv6. It needs the same port for the other, where another program may have
+/// it.
 const ATTEMPTS: u32 = 5;
 
 /// How much of chromedriver's log an error quotes.

@@ -1,8 +1,14 @@
-//! The one error of the helpers.
+//! The error of this crate, and the time after which it is returned.
 
-use std::fmt::{self, Debug, Display};
+use std::{
+    fmt::{self, Debug, Display},
+    time::Duration,
+};
 
-/// What went wrong, for a person to read; a test fails with it.
+/// The time that any step may take before it has failed. It is long enough for a busy machine.
+pub const CAP: Duration = Duration::from_secs(60);
+
+/// The text of a failure, with which a test fails.
 ///
 /// Its `Debug` is its `Display`, so that `unwrap` can be read.
 pub struct Error(String);

@@ -1,11 +1,12 @@
 //! A real browser for tests of pages: headless Chromium, driven through chromedriver.
 //!
-//! Why a real one: what a page does after a recovery depends on caches, cookies, open tabs, server-sent
-//! events and timers, and no model of a browser has them all.
+//! The behaviour of a page after a recovery depends on caches, cookies, open tabs, server-sent
+//! events and timers. No model of a browser has them all.
 //!
-//! Needs Debian's packages `chromium` and `chromium-driver`, and for [`Browser::axe`] the npm package
-//! `axe-core`; `crates/setup` installs what is missing. Where one is missing, the tests fail and say so;
-//! none is skipped. They are `#[ignore = "needs chromium"]`, so that `cargo test` runs everywhere:
+//! The tests need Debian's packages `chromium` and `chromium-driver`. [`Browser::axe`] needs the
+//! npm package `axe-core`. `crates/setup` installs the missing ones. Where one is missing, the
+//! tests fail and say so; none is skipped. They are `#[ignore = "needs chromium"]`, so that `cargo test`
+//! runs everywhere:
 //!
 //! ```sh
 //! crates/setup && cargo test -p browser-tests -- --include-ignored
@@ -25,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! Servers under test listen on `127.0.0.1` or `localhost`, over plain http: there Chromium has caches,
-//! `Clear-Site-Data` and service workers as over https. `localhost` and `127.0.0.1` are two sites.
+//! Servers under test listen on `127.0.0.1` or `localhost`, over plain http. There Chromium has
+//! caches, `Clear-Site-Data` and service workers as over https. `localhost` and `127.0.0.1` are two
+//! sites.
 
 #![forbid(unsafe_code)]
 
@@ -50,11 +52,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::driver::Driver;
 
-pub use crate::{driver::CAP, error::Error};
+pub use crate::error::{CAP, Error};
 pub use fantoccini::{self, cookies::Cookie};
 
-/// How often [`Browser::wait_until`] asks. From outside, because a watcher inside the page would not
-/// survive its reload.
+/// The time between two questions of [`Browser::wait_until`]. It asks from outside, because a
+/// watcher inside the page would not survive a reload.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The environment variable with the path of another `axe.min.js`.
@@ -64,8 +66,8 @@ const AXE: &str = "AXE_MIN_JS";
 ///
 /// Methods act on the tab in front. Each tab begins as [`Size::DESKTOP`], in light colours.
 ///
-/// Dropping it kills chromedriver and Chromium, waits until they are gone, and removes the profile: at
-/// the end of a test, also of one that panics. If the test process is killed the same happens.
+/// Dropping it kills chromedriver and Chromium, waits until they are gone, and removes the profile.
+/// This happens at the end of a test, also of one that panics, and if the test process is killed.
 pub struct Browser {
     client: Client,
     driver: Driver,
@@ -81,8 +83,9 @@ impl Browser {
         Self::start_with(&[]).await
     }
 
-    /// The same, with arguments of Chromium's besides the usual ones: `--host-resolver-rules=...` for a host's name
-    /// that is not in any DNS, for instance.
+    /// Starts them as [`start`](Self::start) does, with more arguments for Chromium.
+    ///
+    /// `--host-resolver-rules=...`, for instance, resolves a host name that is in no DNS.
     ///
     /// # Errors
     ///
@@ -123,11 +126,14 @@ impl Browser {
         Ok(self.client.refresh().await?)
     }
 
-    /// Waits until a JavaScript expression is truthy, through reloads and navigations; at most [`CAP`].
+    /// Waits until a JavaScript expression is truthy, through reloads and navigations.
+    ///
+    /// It waits for [`CAP`] at most.
     ///
     /// # Errors
     ///
-    /// If it is not in time. An expression that throws is not true yet: the error quotes the last throw.
+    /// If the expression is not truthy in time. An expression that throws counts as not truthy; the
+    /// error quotes the last exception.
     pub async fn wait_until(&self, condition: &str) -> Result<(), Error> {
         let mut last = None;
         let truthy = async {
@@ -176,10 +182,11 @@ impl Browser {
         value.map_err(|error| Error::new(format!("`{expression}`: {error}")))
     }
 
-    /// Clicks on the first element that a CSS selector finds, soon; what comes of it is to be [waited for](Self::wait_until).
+    /// Schedules a click on the first element that a CSS selector finds.
     ///
-    /// Not in the evaluated expression itself: where the click leads away, the expression's result can be lost with the page, and the
-    /// driver evaluates it once more, in the next one.
+    /// The caller [waits](Self::wait_until) for the effect. The evaluated expression does not click
+    /// by itself: if the click leaves the page, the result of the expression can be lost with it,
+    /// and the driver then evaluates the expression again, in the next page.
     ///
     /// # Errors
     ///
@@ -291,8 +298,10 @@ impl Browser {
         Ok(self.client.switch_to_window(tab.0.clone()).await?)
     }
 
-    /// Closes the tab in front. No other comes to the front by itself: [`switch_to`](Self::switch_to) one.
-    /// With the last tab the browser ends.
+    /// Closes the tab in front.
+    ///
+    /// No other tab comes to the front by itself: [`switch_to`](Self::switch_to) one. The browser
+    /// ends with its last tab.
     ///
     /// # Errors
     ///
@@ -301,7 +310,9 @@ impl Browser {
         Ok(self.client.close_window().await?)
     }
 
-    /// Returns the cookies that the page's server would be sent, those that scripts cannot see included.
+    /// Returns the cookies that the browser would send to the page's server.
+    ///
+    /// The cookies that scripts cannot see are among them.
     ///
     /// # Errors
     ///
@@ -329,7 +340,8 @@ impl Browser {
     ///
     /// If no page of a server is open.
     pub async fn set_cookie(&self, name: &str, value: &str) -> Result<(), Error> {
-        // Not through WebDriver: fantoccini would send `"domain": null`, which chromedriver refuses.
+        // Not through WebDriver: fantoccini would send `"domain": null`, and chromedriver refuses
+        // that.
         let url = self.client.current_url().await?;
         let cookie = json!({ "url": url.as_str(), "name": name, "value": value, "path": "/" });
         self.devtools("Network.setCookie", cookie).await?;
@@ -345,12 +357,12 @@ impl Browser {
         Ok(self.client.delete_all_cookies().await?)
     }
 
-    /// Asks axe-core what is wrong with the page for people who cannot see, hear or point as others do.
+    /// Returns the violations of accessibility that axe-core finds in the page.
     ///
-    /// Applies axe's default rules, which are WCAG 2.0 and 2.1, levels A and AA, and best practices, and
-    /// besides them `target-size` of WCAG 2.2 AA. Not level AAA, nor what axe calls experimental. What axe
-    /// cannot decide by itself (text upon a picture, for instance) is not in the list, nor is what is
-    /// inside frames.
+    /// Applies axe's default rules, which are WCAG 2.0 and 2.1, levels A and AA, and best
+    /// practices, and the rule `target-size` of WCAG 2.2 AA. It applies neither level AAA nor the
+    /// rules that axe calls experimental. The list has nothing that axe cannot decide by itself,
+    /// such as text on a picture, and nothing inside frames.
     ///
     /// axe-core is read from the path in the environment variable `AXE_MIN_JS`, or else from
     /// `crates/browser/node_modules/axe-core/axe.min.js`.
@@ -399,13 +411,15 @@ impl Browser {
         answer.map_err(|error| Error::new(format!("{command}: {error}")))
     }
 
-    /// Returns the WebDriver session: for clicks, keys, forms, and whatever else has no method here.
+    /// Returns the WebDriver session, for keys, forms and all else that has no method here.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Returns the directory that has the profile and chromedriver's log, and is removed at the end.
+    /// Returns the directory with the profile and chromedriver's log.
+    ///
+    /// It is removed when the browser is dropped.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.driver.directory()
@@ -450,7 +464,8 @@ pub struct Size {
     pub height: u32,
     /// How many device pixels make a CSS pixel.
     pub scale: f64,
-    /// Whether the viewport is a phone's: heeds `<meta name="viewport">`, and is 980 wide without it.
+    /// Whether the viewport is that of a phone: it follows `<meta name="viewport">`, and is 980
+    /// pixels wide without it.
     pub mobile: bool,
 }
 

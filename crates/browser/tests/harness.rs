@@ -1,5 +1,5 @@
-//! What the harness promises, on real pages: that each thing it does is really seen by the page, and
-//! that nothing is left of it, however a test ends.
+//! The promises of the harness, on real pages: the page sees each thing that the harness does, and
+//! nothing of it is left, however a test ends.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -87,7 +87,8 @@ async fn a_page_is_opened_read_and_asked() {
         error.contains("`nothing.here`") && error.contains("nothing is not defined"),
         "{error}"
     );
-    // A port where nobody listens, and nobody else can: it is bound. And one that browsers refuse.
+    // A port without a listener: it is bound here, so that no other program can listen on it. And
+    // a port that browsers refuse.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = format!("http://{}/", bound.local_addr().unwrap());
@@ -102,7 +103,8 @@ async fn a_page_is_opened_read_and_asked() {
 async fn what_a_page_does_later_is_waited_for() {
     let (browser, site) = (Browser::start().await.unwrap(), Site::start().await);
     browser.open(&site.url("/good")).await.unwrap();
-    // As after a message from its server. Begun from here: a machine may take longer to load a page than the page to change.
+    // As after a message from the server. The test starts it, because loading the page may take
+    // longer than the change.
     let later = "setTimeout(() => document.querySelector('h1').textContent = 'Late', 500)";
     browser.evaluate(later).await.unwrap();
     browser
@@ -378,7 +380,7 @@ async fn nothing_is_left_after_a_task_that_panics_or_is_aborted() {
 /// The name of the next test, and of the variable that makes it the victim.
 const KILLED: &str = "nothing_is_left_when_the_test_process_is_killed";
 
-/// A test that hangs is killed by whoever waits for it, and then nothing in it is dropped.
+/// A test that hangs is killed by the program that runs it, and then no value in it is dropped.
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn nothing_is_left_when_the_test_process_is_killed() {
@@ -401,7 +403,8 @@ async fn nothing_is_left_when_the_test_process_is_killed() {
     victim.kill().unwrap();
     victim.wait().unwrap();
 
-    // Nobody waits for the keeper here, and it ends after the directory does.
+    // This test does not wait for the keeper, and the keeper ends after it has removed the
+    // directory.
     let gone = timeout(CAP, async {
         while left.directory.exists() || !left.still_running().is_empty() {
             sleep(Duration::from_millis(20)).await;

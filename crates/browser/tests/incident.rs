@@ -1,4 +1,5 @@
-//! 31 July 2024, seen from a browser's tabs, in the example `billing`: nobody reloads, and nobody logs in again.
+//! 31 July 2024 in the example `billing`, seen from a browser's tabs: no customer reloads a page or
+//! logs in again.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -40,7 +41,7 @@ impl Shop {
         format!("{}{path}", self.url)
     }
 
-    /// What somebody else does, who is no browser; returns the status.
+    /// Sends a request of another client, which is no browser. Returns the status.
     async fn elsewhere(&self, method: &str, path: &str) -> u16 {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let request = axum::http::Request::builder()
@@ -57,7 +58,8 @@ impl Shop {
         assert_eq!(switched, 200);
     }
 
-    /// Other customers call, until maintenance begins. By purchases, which leave the last good answers alone.
+    /// Makes calls of other customers until a purchase is refused. The last good answers are of
+    /// prices alone, so purchases do not change them.
     async fn until_it_is_noticed(&self) {
         let noticed = async {
             while self.elsewhere("POST", "/billing/subscriptions").await != 503 {
@@ -103,7 +105,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     let status = "performance.getEntriesByType('navigation')[0].responseStatus";
     assert_eq!(browser.evaluate(status).await.unwrap(), 503);
 
-    // Who comes now sees the last good prices; who is there still sees them.
+    // A new tab shows the last good prices, and the old tab still shows them.
     browser.open_tab().await.unwrap();
     browser.open(&shop.url("/shop")).await.unwrap();
     browser.wait_until(&text_is("pro", "49 EUR")).await.unwrap();
@@ -114,7 +116,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
     browser.switch_to(&looking).await.unwrap();
     assert_eq!(browser.text("#pro").await.unwrap(), "49 EUR");
 
-    // The partner is back, with other prices under the same tag. Nobody touches anything.
+    // The partner is back, with other prices under the same tag. The test touches no tab.
     shop.partner_is("healthy").await;
     browser.wait_until(&text_is("pro", "50 EUR")).await.unwrap();
     assert_eq!(browser.evaluate("window.untouched").await.unwrap(), true);
@@ -126,7 +128,7 @@ async fn from_the_first_prices_to_the_purchase_after_the_recovery_without_a_relo
         "not the last good ones"
     );
 
-    // The refused purchase was not made, and nobody repeats it but the customer: back, and once more.
+    // The refused purchase was not made. Only the customer repeats it: back, and once more.
     browser.switch_to(&buying).await.unwrap();
     let works = "document.getElementById('again')?.hidden === false";
     browser.wait_until(works).await.unwrap();

@@ -40,7 +40,7 @@ const ODD: &str = "<!doctype html><html lang=en_US><head><title>Chat</title>\
     <script>Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no') } })</script>\
     <script src=/maintenance/notice.js defer></script></head><body><main><h1>Chat</h1></main></body></html>";
 
-/// Where people log in: another origin, on a port that nobody listens on.
+/// The login page: another origin, on a port without a listener.
 const ELSEWHERE: &str = "http://127.0.0.1:1/login";
 
 /// Our own server, with billing behind the gate.
@@ -237,7 +237,7 @@ async fn a_redirect_is_a_healthy_answer_wherever_it_leads() {
     browser.open(&site.url("/account")).await.unwrap();
     shows_the_page(&browser).await;
     site.release();
-    // The page is left for the login, which nobody serves here.
+    // The browser leaves the page for the login, which no server serves here.
     let left = "!document.getElementById('maintenance')";
     browser.wait_until(left).await.unwrap();
 }

@@ -27,7 +27,8 @@ use tower_maintenance::{
 
 /// The generation of the first server.
 const BORN: u64 = 1_000;
-/// Nothing inline, nothing from elsewhere, nobody else to talk to. Images for the icon that browsers ask for.
+/// Nothing inline, nothing from another origin, and no connection to one. Images are allowed for
+/// the icon that browsers ask for.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'";
 
 /// A page's own script: shows the price as the browser has it, and draws it anew when told.
@@ -46,7 +47,7 @@ struct Counts {
     price: AtomicU64,
     plain: AtomicU64,
     refused: AtomicU64,
-    /// Who asked for events where nobody is answered.
+    /// The requests for events that got no answer.
     unanswered: AtomicU64,
     /// Whether the price never comes.
     price_hangs: AtomicBool,
@@ -54,7 +55,7 @@ struct Counts {
     price_fails: AtomicBool,
 }
 
-/// What becomes of those who ask for events.
+/// The server's answer to a request for events.
 #[derive(Clone, Copy)]
 enum Events {
     Served,
@@ -65,7 +66,7 @@ enum Events {
 /// A server in a runtime of its own, so that it can be killed with all its connections.
 struct Server {
     runtime: Option<Runtime>,
-    /// Bound, never listening: nobody else is given the port while no server listens.
+    /// Bound, never listening: no other program is given the port while no server listens.
     port: Arc<TcpSocket>,
     addr: SocketAddr,
     handle: MaintenanceHandle,
@@ -230,7 +231,7 @@ impl Server {
     /// Ends it with all its connections, and starts another at the same port.
     fn restarted(mut self, generation: u64, events: Events, price: u64) -> Self {
         let runtime = self.runtime.take().unwrap();
-        // Waits until nobody listens; elsewhere, for here is a runtime that must not wait.
+        // Waits until the listener is gone. On another thread, because this runtime must not wait.
         let ends = std::thread::spawn(|| runtime.shutdown_timeout(browser_tests::CAP));
         ends.join().unwrap();
         Self::at(self.port.clone(), generation, events, price)
@@ -290,7 +291,7 @@ async fn an_open_tab_is_right_again_without_a_click_and_refetches_once() {
     shows(&browser, "12").await;
     server.subscribers(&browser, 1).await;
 
-    // The control: what is in the cache is old, and nobody asks the server.
+    // The control: the cached answer is old, and the page does not ask the server.
     server.price.store(15, Relaxed);
     assert_eq!(browser.evaluate(CACHED).await.unwrap(), "12");
     assert_eq!(server.asked(), 1);
@@ -372,7 +373,7 @@ async fn a_tab_survives_the_servers_restart_and_is_healed_after_it() {
     shows(&browser, "15").await;
     assert_eq!(server.asked(), 1);
 
-    // And one with the same generation: nothing has happened, and nobody refetches.
+    // And a server with the same generation: nothing has happened, and no tab refetches.
     let server = server.restarted(BORN + 10, Events::Served, 15);
     server.subscribers(&browser, 1).await;
     server.recover(17);
@@ -446,7 +447,8 @@ async fn a_page_that_handles_nothing_is_reloaded_once_if_it_asks_for_it() {
     server.recover(15);
     shows(&browser, "2").await;
 
-    // One whose generation never grows, as out of a cache that does not hear: it does not reload for ever.
+    // A page whose generation never grows, as from a cache that gets no signal: it does not reload
+    // for ever.
     browser.open(&server.url("/plain/old")).await.unwrap();
     for (price, loaded) in [(17, "4"), (18, "5")] {
         server.subscribers(&browser, 1).await;
@@ -491,7 +493,8 @@ async fn a_page_is_reloaded_once_more_when_what_had_failed_is_fetched() {
     assert_eq!(server.counts.plain.load(Relaxed), 2);
 }
 
-/// A browser that keeps no note of what it has fetched: each page out of a cache refetches, and some of them fail.
+/// The browser keeps no note of what it has fetched: each page from a cache refetches, and some of
+/// the requests fail.
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn a_page_that_was_reloaded_with_all_is_not_reloaded_for_a_part() {
@@ -561,7 +564,7 @@ async fn without_web_locks_each_tab_has_a_connection_and_is_healed() {
     each_tab_has_a_connection_and_is_healed_after(without).await;
 }
 
-/// As in a browser that blocks storage: nobody could tell the other tabs.
+/// As in a browser that blocks storage: no tab can tell the others.
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn without_a_broadcast_channel_each_tab_has_a_connection_and_is_healed() {
@@ -690,7 +693,8 @@ async fn what_could_not_be_refetched_is_tried_again_while_connected() {
     no_violation(&browser).await;
 }
 
-/// It knows from the other tab that something is missing, and not yet from the server what there is to fetch.
+/// The tab knows from the other tab that an answer is missing. It does not know from the server yet
+/// which one it must fetch.
 #[tokio::test]
 #[ignore = "needs chromium"]
 async fn a_tab_that_takes_over_fetches_what_the_other_could_not_and_rejects_nothing() {

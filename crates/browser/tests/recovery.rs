@@ -1,8 +1,9 @@
-//! What customers see after a recovery, in a real browser: ten points, each a test that begins with its number.
+//! The page that customers see after a recovery, in a real browser. There are ten points, and the
+//! names of their tests begin with their numbers.
 //!
-//! The server's own log of what it was asked is the evidence. Over plain http on loopback, for over https with certificate
-//! errors ignored Chromium stores nothing at all, and every test of a cache would pass. Each visit is in a new tab: no header
-//! reaches what an open one has in memory.
+//! The server's own log of requests is the evidence. The tests use plain http on loopback, because
+//! over https with certificate errors ignored Chromium stores nothing, and every test of a cache
+//! would pass. Each visit is in a new tab, because no header reaches the memory of an open one.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -194,7 +195,7 @@ impl Site {
         };
         let app = Router::new()
             .route("/", get(shop))
-            // The same, where nobody is told of cures.
+            // The same page on a path whose answers never carry the cure.
             .route("/aside", get(async || Html(page(""))))
             .route("/price", get(show_price))
             .layer(layer.routes())
@@ -258,7 +259,8 @@ impl Site {
         self.log.lock().unwrap()
     }
 
-    /// What the server was asked for since the log had so many lines; without the push, which the seventh point is about.
+    /// The requests after the first `since` lines of the log, without those for the push, which
+    /// are the subject of the seventh point.
     fn asked(&self, since: usize) -> Vec<String> {
         let log = self.log();
         let lines = log[since..].iter().map(|one| one.line.clone());

@@ -46,8 +46,8 @@ impl Programs {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs `crates/setup` with these programs and no others. Returns whether it succeeded, and what
-    /// it printed.
+    /// Runs `crates/setup` with these programs and no others. Returns whether it succeeded, and its
+    /// output.
     fn set_up(&self) -> (bool, String) {
         set_up(self.0.path().into())
     }

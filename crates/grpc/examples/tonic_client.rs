@@ -1,11 +1,13 @@
-//! A generated tonic client behind the whole outbound stack: retry, timeout, maintenance, concurrency limit, channel.
+//! A generated tonic client behind the whole outbound stack: retry, timeout, maintenance,
+//! concurrency limit, channel.
 //!
 //! ```sh
 //! cargo run -p grpc-tests --example tonic_client
 //! ```
 //!
-//! The order is that of `tower_maintenance::guide::stack`, and the story asserts why: each attempt passes the gate
-//! and counts, a hang is seen as one, and a refusal is neither retried nor queued. The partner is a real server.
+//! The order is that of `tower_maintenance::guide::stack`, and the example asserts its reasons:
+//! each attempt passes the gate and counts, a hang counts as a hang, and a refusal is neither
+//! retried nor queued. The partner is a real server.
 
 use std::{error::Error, future::Ready, time::Duration};
 
@@ -42,8 +44,8 @@ fn guarded(layer: &MaintenanceLayer, channel: Channel) -> Result<Guarded, BoxErr
         .concurrency_limit(AT_ONCE)
         .map_request(|request: Request<Full<Bytes>>| request.map(Body::new))
         .service(channel);
-    // A retry sends the request again, and so must have it whole. A client that streams its requests
-    // leaves the retry out, and this too.
+    // A retry sends the request again, so it needs the whole request. A stack for streamed requests
+    // has neither the retry nor this service.
     let whole = service_fn(move |request: Request<Body>| {
         let stack = stack.clone();
         async move {

@@ -1,4 +1,4 @@
-//! `tower-maintenance` with a real tonic on both sides: a billing partner that does as it is told, over loopback.
+//! `tower-maintenance` with a real tonic on both sides: a scripted billing partner, over loopback.
 
 use std::{
     collections::HashMap,
@@ -80,7 +80,8 @@ pub enum Behaviour {
     Healthy,
     /// Answers with a status at once: Trailers-Only.
     Fails(Box<Status>),
-    /// A stream yields one item, and then a status, in the trailers; anything else is as [`Fails`](Self::Fails).
+    /// A stream yields one item, and then a status in the trailers. A unary call is answered as by
+    /// [`Fails`](Self::Fails).
     FailsInTrailers(Box<Status>),
     /// The stream of HTTP/2 is reset after so many frames of the body.
     BreaksOff(usize),
@@ -131,7 +132,9 @@ impl Partner {
         self.state().calls.values().sum()
     }
 
-    /// How many calls of a method reached it: `get_prices`, `get_invoice`, `charge`, `watch_prices`.
+    /// Returns the number of calls of a method that reached it.
+    ///
+    /// The methods are `get_prices`, `get_invoice`, `charge` and `watch_prices`.
     #[must_use]
     pub fn calls_of(&self, method: &str) -> u64 {
         self.state().calls.get(method).copied().unwrap_or(0)

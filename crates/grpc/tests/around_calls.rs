@@ -240,7 +240,7 @@ async fn a_stream_that_hangs_is_a_failure_while_its_reader_still_waits() {
         let answer = soon(stack.client.clone().watch_prices(Ask {})).await;
         let mut stream = answer.unwrap().into_inner();
         assert_eq!(soon(stream.message()).await.unwrap().unwrap().cents, 1200);
-        // They wait for more, and nobody gives up.
+        // The readers wait for more, and none gives up.
         readers.push(tokio::spawn(async move { stream.message().await }));
     }
     let mut events = stack.handle.events();

@@ -142,7 +142,7 @@ async fn a_stream_under_way_is_not_cut_by_a_later_engage() {
     assert!(more.is_err(), "{more:?}");
 }
 
-// ---- on the wire ------------------------------------------------------------------------------------
+// ---- on the wire --------------------------------------------------------------------------------
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -173,7 +173,8 @@ fn plain_hpack(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// The frames of the answer to one unary call: kind and flags of each, up to the one that ends the stream.
+/// The frames of the answer to one unary call: kind and flags of each, up to the frame that ends
+/// the stream.
 async fn frames_of_a_call(ours: &Ours, path: &str) -> Vec<(u8, u8)> {
     let mut tcp = TcpStream::connect(ours.server.addr()).await.unwrap();
     let request = plain_hpack(&[

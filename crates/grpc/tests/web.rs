@@ -1,4 +1,5 @@
-//! gRPC-Web with `tonic-web` on both sides: the layer on either side of its translation, over HTTP/1.1 and HTTP/2.
+//! gRPC-Web with `tonic-web` on both sides: the layer on either side of its translation, over
+//! HTTP/1.1 and HTTP/2.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::time::Duration;

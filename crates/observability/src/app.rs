@@ -1,4 +1,5 @@
-//! The app that is watched: refused before its routes, around the call to the partner, and broken by itself.
+//! The app under observation: its requests are refused before the routes and around the call to the
+//! partner, and it fails by itself.
 
 use std::{error::Error as StdError, io};
 
@@ -14,7 +15,8 @@ use tower_maintenance::{Error, Exemption, MaintenanceLayer, http::Refusals};
 
 /// Refused before the routes.
 pub const BEFORE_ROUTES: &str = "/billing/prices";
-/// Let through to its handler, whose call to the partner is refused; while serving the partner fails.
+/// Reaches its handler. The handler's call to the partner is refused; while the layer serves, the
+/// partner fails.
 pub const AROUND_CALLS: &str = "/account";
 /// The same, answered within a span of the handler's own.
 pub const IN_A_SPAN: &str = "/account/in-a-span";
@@ -102,7 +104,7 @@ pub async fn status_of(app: &Router, path: &str) -> StatusCode {
     status
 }
 
-/// Runs `f` on a runtime of its own, on this thread, so that a subscriber and a hub of this thread see it.
+/// Runs `f` on a runtime of its own on this thread, where this thread's subscriber and hub see it.
 ///
 /// # Panics
 ///

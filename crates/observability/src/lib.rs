@@ -1,7 +1,8 @@
 //! What keeps refusals out of error trackers, traces and logs, with the real crates.
 //!
-//! The recipes of `tower_maintenance::guide::watching` stand here word for word, to be copied; `tests/` runs each
-//! beside a control that shows the noise without it, and fails if the guide says anything else.
+//! The recipes of `tower_maintenance::guide::watching` are here word for word, to be copied.
+//! `tests/` runs each of them beside a control that shows the noise without it. The tests fail if
+//! the text of the guide differs.
 #![expect(
     clippy::must_use_candidate,
     reason = "recipes are as short as they can be read"

@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 
 use crate::sentry::NoRefusals;
 
-/// Sends spans to OpenTelemetry; what is logged with a refusal as its error makes none of them an error.
+/// Sends spans to OpenTelemetry. A log line with a refusal as its error makes no span an error.
 pub fn spans_to_opentelemetry<S, T>(tracer: T) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

@@ -1,4 +1,5 @@
-//! Logs: whatever names, reasons and a partner's words are made of, a line is one event and an event is one line.
+//! One event is one line of the log, whatever characters are in names, reasons and the partner's
+//! texts.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod support;
@@ -13,7 +14,7 @@ use tower_maintenance::{
     http::{Refusals, RouteClasses, Statuspage},
 };
 
-/// Text that forges a line, colours a terminal, turns the direction of writing, and ends a C string.
+/// Text that forges a line, colours a terminal, reverses the text direction, and ends a C string.
 fn evil(what: &str) -> String {
     let forged = "2026-01-01T00:00:00.000000Z  WARN tower_maintenance::shared: recovered";
     format!(
@@ -47,7 +48,7 @@ fn one_line(what: &str, text: &str) {
     assert!(!text.contains(is_treacherous), "{what}: {text:?}");
 }
 
-/// Everything that makes a line, with evil text wherever somebody may say something.
+/// Does everything that writes a line, with evil text wherever a caller can give a text.
 fn live(layer: &MaintenanceLayer) {
     let handle = layer.handle();
     let (actor, reason) = (evil("actor"), evil("reason"));

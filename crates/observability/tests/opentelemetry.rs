@@ -110,7 +110,7 @@ fn only_declared(app: Router) -> Router {
     app.layer(TraceLayer::new_for_http().make_span_with(span))
 }
 
-/// A middleware of somebody else's, which calls every 5xx an error, as the semantic conventions do.
+/// A foreign middleware that calls every 5xx an error, as the semantic conventions do.
 fn by_status(app: Router) -> Router {
     let judge = async |request: Request, next: Next| -> Response {
         let response = next.run(request).await;

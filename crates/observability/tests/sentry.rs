@@ -143,7 +143,8 @@ impl Error for Wrapped {
     }
 }
 
-/// A refusal as it comes out of the layer, out of a stack of boxed errors, and under an app's own error.
+/// A refusal as the layer returns it, as a stack of boxed errors returns it, and below an app's own
+/// error.
 fn refusals() -> Vec<BoxError> {
     let layer = MaintenanceLayer::new("zuora");
     layer
