@@ -1,10 +1,18 @@
-//! The user's guide: where the layer belongs, how to roll it out, what happens at 3 a.m., how to watch it.
+//! The user's guide, one page per question.
 //!
-//! Nothing in here is code; every example is compiled and asserts what it says.
+//! - [`stack`]: where the layer belongs among timeout, retry, buffer and limits.
+//! - [`rollout`]: how to introduce the layer: watch, read, arm.
+//! - [`at_3_am`]: what happens in an outage, and what an operator can do.
+//! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
+//! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
+//! - [`costs`]: what a call costs, and how exact the counts are.
+//!
+//! The pages define no items. Each example is compiled and asserts what the text says. The recipes
+//! of [`watching`] are compiled and tested in `crates/observability`, with the crates they use.
 
-pub mod stack;
-pub mod rollout;
 pub mod at_3_am;
 pub mod coming_from;
-pub mod watching;
 pub mod costs;
+pub mod rollout;
+pub mod stack;
+pub mod watching;

@@ -1,8 +1,9 @@
-//! Rolling it out: watch, read, arm.
+//! Rolling the layer out: watch, read, arm.
 //!
-//! Nobody trusts a breaker in front of billing before having watched it.
+//! A breaker in front of billing must earn trust first. In dry run it shows what it would have done.
 //!
-//! **1. Watch.** Build the layer in dry run. The rules judge, and tell what they would have done; nothing is refused.
+//! **1. Watch.** Build the layer in dry run. The rules judge every call and report each trip that they
+//! would have made. No call is refused.
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -30,18 +31,22 @@
 //! # }
 //! ```
 //!
-//! **2. Read.** After a week, look at every `would have entered maintenance` in the log, and ask of each:
+//! **2. Read.** After a week, find every `would have entered maintenance` in the log. Ask these
+//! questions about each of them:
 //!
-//! - Was the partner down? If not, what counted as a failure that is none? Mend the judge
+//! - Was the partner down? If not, which outcome counted as a failure by mistake? Correct the judge
 //!   ([`judged_by`](crate::MaintenanceLayer::judged_by)), not the threshold.
-//! - Was it down and nothing was said? Then look at `hang_limit` against your timeout, and at partners that
-//!   fail with a 200: `HttpCalls::judged_by_json` (feature `http`) looks into the body.
-//! - Which endpoints would have been refused? Decide the exemptions with the people who own them, and
-//!   commit the table: [`handle.exemptions()`](crate::MaintenanceHandle::exemptions) prints it.
-//! - Who would have probed? A client that only ever POSTs never probes: give the layer a
-//!   [ping](crate::MaintenanceHandle::ping).
+//! - Was the partner down at another time, without such a line? Compare `hang_limit` with your timeout.
+//!   If the partner fails with a 200, use `HttpCalls::judged_by_json` (feature `http`), which reads the
+//!   body.
+//! - Which endpoints would have been refused? Decide the exemptions together with the owners of these
+//!   endpoints, and commit the table that
+//!   [`handle.exemptions()`](crate::MaintenanceHandle::exemptions) prints.
+//! - Which requests would have probed? A client that sends only POST requests never probes. Give such a
+//!   layer a [ping](crate::MaintenanceHandle::ping).
 //!
-//! **3. Arm.** [`handle.arm("you", "a week of dry run, two true trips, no false one")`](crate::MaintenanceHandle::arm).
-//! Rehearse once with [`engage`](crate::MaintenanceHandle::engage) and
-//! [`release`](crate::MaintenanceHandle::release), and once with
-//! [`release_verified`](crate::MaintenanceHandle::release_verified), while you watch what customers get.
+//! **3. Arm.** Call
+//! [`handle.arm("you", "a week of dry run, two true trips, no false one")`](crate::MaintenanceHandle::arm).
+//! Then rehearse while you watch the responses that customers get: once with
+//! [`engage`](crate::MaintenanceHandle::engage) and [`release`](crate::MaintenanceHandle::release), and
+//! once with [`release_verified`](crate::MaintenanceHandle::release_verified).

@@ -1,4 +1,4 @@
-//! Where in the stack the layer belongs, and why.
+//! Where the layer belongs in the stack, and why.
 //!
 //! Around calls, from the outside in:
 //!
@@ -11,12 +11,13 @@
 //!           the client
 //! ```
 //!
-//! *Outside the limits*, so that a refusal costs nobody a permit and never queues. A refused call
-//! gives back a permit it had been promised; a caller who queues for one is woken and refused when the gate shuts.
+//! *Outside the limits.* A refusal then takes no permit and does not queue. A refused call returns a
+//! permit that was reserved for it. A caller that waits for a permit is woken and refused when the
+//! gate shuts.
 //!
-//! *Inside the timeout*, so that a hang is seen as what it is. The timeout drops the call; the layer counts
-//! that as a failure if nothing had come from the partner for at least `hang_limit` (default 5 s).
-//! **`hang_limit` must be at most the timeout**, or a hanging partner never trips:
+//! *Inside the timeout.* The layer then recognizes a hang. The timeout drops the call, and the layer
+//! counts the drop as a failure if the partner has sent nothing for at least `hang_limit` (default
+//! 5 s). **`hang_limit` must be at most the timeout**, or a hanging partner does not trip this rule:
 //!
 //! ```
 //! use std::{future::pending, time::Duration};
@@ -41,23 +42,26 @@
 //! # }
 //! ```
 //!
-//! A timeout *inside* the layer works too: its error counts like any other. Then the stack's errors are
-//! `BoxError`, and the view for it is [`boxed`](crate::MaintenanceLayer::boxed).
+//! A timeout *inside* the layer works too: its error counts like any other error. The errors of such a
+//! stack are `BoxError`, and its view is [`boxed`](crate::MaintenanceLayer::boxed).
 //!
-//! *Bodies.* A tower timeout ends when the headers come. What the partner does after that is seen by the layer all the same
-//! (feature `http`): headers are provisional, and a body whose reader has waited `hang_limit` for the next piece is a failure at
-//! that moment, whether or not anybody gives up on it. It goes on streaming for its reader; to give up on it is the
-//! reader's business, or that of a timeout which stands around the reading too. For answers that stream for ever, and on which silence is
-//! no fault (server-sent events, long polling), there is `HttpCalls::judged_at_headers`, and over gRPC (feature `grpc`)
-//! `GrpcCalls::streams` for the methods that stream: those are judged at their first message. One that may be silent from its start is
-//! named by `GrpcCalls::subscriptions`.
+//! *Bodies.* A tower timeout ends when the headers arrive. The layer watches the body after that
+//! (feature `http`): headers are provisional. When the reader of a body has waited `hang_limit` for the
+//! next frame, the call fails at that moment, whether or not the reader gives up. The body continues to
+//! stream. Giving up on it is up to the reader, or to a timeout that also covers the reading.
+//!
+//! Some answers stream without end and may be silent: server-sent events, long polling. For these
+//! there is `HttpCalls::judged_at_headers`. Over gRPC (feature `grpc`), list streaming methods with
+//! `GrpcCalls::streams`: they are judged at their first message. List methods that may be silent from
+//! their start with `GrpcCalls::subscriptions`.
 //!
 //! # Inside or outside retry
 //!
-//! Inside retry, as drawn, each attempt counts, and a retry that meets a shut gate ends at once. That is what
-//! you want from a partner who fails now and then. It has one trap: **a poisonous request**. One customer's
-//! request that the partner always answers with an error, retried five times, is five failures in a row,
-//! and trips. The cure is to say that such an answer is no failure of the partner:
+//! Inside retry, as drawn above, each attempt counts, and a retry that meets a shut gate ends at once.
+//! This suits a partner that fails now and then. It has one trap: **a poisonous request**. If the
+//! partner always answers one customer's request with an error, and the client retries it five times,
+//! these are five failures in a row, and the layer trips. The cure is to judge such an answer as no
+//! failure of the partner:
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, retry::Policy as Retry, service_fn};
@@ -100,22 +104,26 @@
 //! # }
 //! ```
 //!
-//! Around HTTP calls that is so by default: a 422 is an answer. Where a verdict cannot tell, put the layer
-//! outside retry: then a whole retried call counts once, and the partner is asked up to five times as
-//! often before the gate shuts. A retry policy should not retry a refusal at once; it says how long to wait
-//! ([`Refused::retry_after`](crate::Refused::retry_after)).
+//! Around HTTP calls this is the default: a 422 is an answer. If a verdict cannot tell the two apart,
+//! put the layer outside retry. A retried call then counts once, and the partner gets up to five times
+//! as many attempts before the gate shuts.
+//!
+//! A retry policy should not repeat a refused call at once.
+//! [`Refused::retry_after`](crate::Refused::retry_after) says how long to wait.
 //!
 //! # Inside or outside buffer and load shed
 //!
-//! *Buffer*: outside it (the layer around the buffer) a refusal skips the queue. Inside, what
-//! waits in the queue meets the gate when it is its turn. A service that is not `Clone` goes behind a buffer:
-//! the layer takes a fresh instance for calls that it lets in while the gate is shut.
-//! *Load shed*: inside the layer its `Overloaded` error counts as a failure unless the judge says that it
-//! is our own and neutral; outside, what is shed never reaches the layer.
+//! *Buffer.* With the layer outside the buffer, a refusal skips the queue. With the layer inside, a
+//! queued request meets the gate when its turn comes. A service that is not `Clone` needs a buffer:
+//! the layer clones the service for calls that it admits while the gate is shut.
+//!
+//! *Load shed.* With load shed inside the layer, its `Overloaded` error counts as a failure, unless the
+//! judge returns `Neutral` for it because the error is our own. With load shed outside, the shed
+//! requests do not reach the layer.
 //!
 //! # Before routes
 //!
-//! `Router::layer(layer.routes())` (feature `axum`) refuses what would end in a refusal anyway, before
-//! authentication and parsing are paid for. It measures nothing and takes no probe slot. Both placements
-//! share one state, and each has its own exemptions: our `/billing/invoices/{id}` and the partner's
+//! `Router::layer(layer.routes())` (feature `axum`) refuses requests before authentication and
+//! parsing. It measures nothing and takes no probe slot. Both placements share one state. Each
+//! placement has its own exemptions: our `/billing/invoices/{id}` and the partner's
 //! `/v1/invoices/{id}` are different names.
