@@ -1,17 +1,22 @@
-//! Watching it: what is marked, and how refusals stay out of error trackers and alerts.
+//! Watching the layer: how refusals are marked, how to keep them out of error trackers, and what to
+//! alert on.
 //!
-//! A refusal is no error: the gate does what it is there for, thousands of times in an outage. Whoever counts it as
-//! one is woken by it, and no longer sees the errors beside it. So a refusal is marked wherever somebody may count:
+//! A refusal is not an error: the gate does its work, thousands of times in an outage. If an error
+//! tracker or an alert counts refusals as errors, it wakes an operator for nothing and hides the
+//! real errors. So each refusal is marked at every place where it could be counted:
 //!
-//! | where | the mark |
-//! |---|---|
-//! | a response before routes, and every response made of a [`Refused`](crate::Refused) | the `Refused` as an extension: `response.extensions().get::<Refused>()` |
-//! | the span that was current when that response was made | the field `maintenance.refused = true`, if the span declares it: `maintenance.refused = tracing::field::Empty` |
-//! | an error around calls | [`Refused::find`](crate::Refused::find), under any wrapping |
-//! | numbers | `status().calls.refused` and `status().refused_in_mode`, never mixed with `calls.failed` or the window |
-//! | the log | nothing: the layer writes no line for a refusal |
+//! - *A response before routes, and every response made of a [`Refused`](crate::Refused)* has the
+//!   `Refused` as an extension: `response.extensions().get::<Refused>()`.
+//! - *The span that was current when that response was made* gets the field `maintenance.refused =
+//!   true`, if the span declares the field: `maintenance.refused = tracing::field::Empty`.
+//! - *An error around calls* is found by [`Refused::find`](crate::Refused::find), under any
+//!   wrapping.
+//! - *Numbers*: `status().calls.refused` and `status().refused_in_mode`. They are never part of
+//!   `calls.failed` or of the window.
+//! - *The log*: the layer writes no line for a refusal.
 //!
-//! A handler that turns an error into a response of its own should look for the refusal first, or the mark is lost:
+//! If a handler turns errors into responses of its own, it should look for a refusal first.
+//! Otherwise the mark is lost:
 //!
 //! ```ignore
 //! match Refused::find(&error) {
@@ -20,13 +25,15 @@
 //! }
 //! ```
 //!
-//! The recipes below are compiled and tested with the real crates in `crates/observability/` of the repository, each beside a
-//! control that shows the noise without it. They are to be copied.
+//! The recipes below are meant to be copied. The repository compiles and tests them with the real
+//! crates in `crates/observability/`. Each recipe has a control test that shows the noise without
+//! it.
 //!
 //! # Logs: tower-http
 //!
-//! `TraceLayer` takes every 5xx for a failure and logs it as an error, which Sentry and OpenTelemetry take up in turn. A
-//! classifier that looks for the mark is the cure, and the first thing to do whatever else watches:
+//! `TraceLayer` classifies every 5xx as a failure and logs it as an error. Sentry and OpenTelemetry
+//! pick that error up. The cure is a classifier that looks for the mark. Install it first,
+//! whichever tools you use besides:
 //!
 //! ```ignore
 //! use std::{fmt::Display, time::Duration};
@@ -39,7 +46,7 @@
 //! use tower_maintenance::Refused;
 //! use tracing::{Span, field::Empty};
 //!
-//! /// A 5xx is a failure, but for a refusal.
+//! /// Classifies a 5xx as a failure, unless it is a refusal.
 //! #[derive(Debug, Clone, Copy)]
 //! pub struct RefusalsAreNoFailures;
 //!
@@ -62,7 +69,7 @@
 //!     }
 //! }
 //!
-//! /// Gives each request a span, which says whether it was refused.
+//! /// Gives each request a span that records whether the request was refused.
 //! pub fn traced(app: Router) -> Router {
 //!     app.layer(
 //!         TraceLayer::new(SharedClassifier::new(RefusalsAreNoFailures))
@@ -74,7 +81,7 @@
 //!                     maintenance.refused = Empty,
 //!                 )
 //!             })
-//!             // Also where the handler that answered was in a span of its own.
+//!             // The handler may have made the response in a span of its own.
 //!             .on_response(|response: &Response, _: Duration, span: &Span| {
 //!                 if response.extensions().get::<Refused>().is_some() {
 //!                     span.record("maintenance.refused", true);
@@ -84,15 +91,19 @@
 //! }
 //! ```
 //!
-//! `on_response` replaces the line that `TraceLayer` writes by default on level DEBUG.
+//! `on_response` replaces the line that `TraceLayer` writes by default at level DEBUG.
 //!
 //! # Sentry
 //!
-//! An error that is logged as an error, `tracing::error!(error = &error as &dyn Error, "...")`, can be looked into
-//! before Sentry sees it, and a refusal left out by its type. A refusal before routes is never logged, once `TraceLayer`
-//! has the classifier. `before_send` is for errors captured without a log, with `sentry::capture_error(&error)`. It sees
-//! names of types only, and would drop an error of anybody's that is called `Refused`: where you can, ask
-//! `Refused::find(&error).is_none()` and capture then. An error logged as text (`%error`) has lost its type, and arrives.
+//! An error that is logged as a value, `tracing::error!(error = &error as &dyn Error, "...")`, can
+//! be inspected before Sentry gets it. The filter below finds a refusal by its type and drops the
+//! event. A refusal before routes is not logged once `TraceLayer` has the classifier.
+//!
+//! `before_send` is for errors that are captured without a log, by `sentry::capture_error(&error)`.
+//! It sees only the names of types, and drops every error type called `Refused`, from any crate.
+//! Where you can, check `Refused::find(&error).is_none()` before you capture.
+//!
+//! An error that is logged as text (`%error`) has lost its type, and Sentry gets it.
 //!
 //! ```ignore
 //! use std::{error::Error, fmt::Debug};
@@ -111,7 +122,7 @@
 //!     registry::LookupSpan,
 //! };
 //!
-//! /// Keeps out what is logged with a refusal as its error, under any wrapping.
+//! /// Drops log events whose error is a refusal, under any wrapping.
 //! #[derive(Debug, Clone, Copy)]
 //! pub struct NoRefusals;
 //!
@@ -139,7 +150,7 @@
 //!     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 //! }
 //!
-//! /// Sends what is logged as an error to Sentry, but for refusals.
+//! /// Sends events of level ERROR to Sentry, except refusals.
 //! pub fn errors_to_sentry<S>() -> impl Layer<S>
 //! where
 //!     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -147,7 +158,7 @@
 //!     ErrorLayer::new().with_filter(LevelFilter::ERROR.and(NoRefusals))
 //! }
 //!
-//! /// Where errors are captured without a log: for `ClientOptions::before_send`.
+//! /// Drops refusals that are captured without a log. For `ClientOptions::before_send`.
 //! pub fn before_send(event: protocol::Event<'static>) -> Option<protocol::Event<'static>> {
 //!     let is_refusal = event.exception.iter().any(|error| error.ty == "Refused");
 //!     (!is_refusal).then_some(event)
@@ -161,10 +172,14 @@
 //!
 //! # OpenTelemetry
 //!
-//! The span declares the mark (`traced`, above), so that it becomes the attribute `maintenance.refused` of the server span.
-//! `tracing-opentelemetry` makes a span an error when an error is logged in it: the classifier sees to the one that
-//! `TraceLayer` logs, the filter to what a handler logs. The semantic conventions call every 5xx of a server an error;
-//! where a middleware does so, the exporter can take it back, or the alert asks for `status = error and not
+//! The span declares the mark (`traced`, above), so it becomes the attribute `maintenance.refused`
+//! of the server span.
+//!
+//! `tracing-opentelemetry` marks a span as an error when an error is logged in it. The classifier
+//! prevents the error that `TraceLayer` logs, and the filter drops the error that a handler logs.
+//!
+//! The semantic conventions define every 5xx of a server as an error. If a middleware follows them,
+//! the exporter can reset the status, or the alert can ask for `status = error and not
 //! maintenance.refused`. A real 5xx stays an error.
 //!
 //! ```ignore
@@ -184,7 +199,7 @@
 //!
 //! use crate::sentry::NoRefusals;
 //!
-//! /// Sends spans to OpenTelemetry; what is logged with a refusal as its error makes none of them an error.
+//! /// Sends spans to OpenTelemetry. A logged refusal does not make its span an error.
 //! pub fn spans_to_opentelemetry<S, T>(tracer: T) -> impl Layer<S>
 //! where
 //!     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -195,7 +210,7 @@
 //!         .with_filter(NoRefusals)
 //! }
 //!
-//! /// Around the exporter, where something else calls every 5xx an error.
+//! /// Wraps the exporter, if another middleware marks the span of every 5xx as an error.
 //! #[derive(Debug)]
 //! pub struct RefusalsAreNoErrors<E>(pub E);
 //!
@@ -235,15 +250,23 @@
 //!
 //! # What to alert on
 //!
-//! Not on refusals: their number says how many customers came, not how bad it is. It belongs on the dashboard.
+//! Do not alert on refusals: their number depends on how many customers come, not on how bad the
+//! outage is. Show it on the dashboard. Alert on these:
 //!
-//! | alert on | where | why |
-//! |---|---|---|
-//! | an episode that began, any change of mode | [`EpisodeBegan`](crate::EventKind::EpisodeBegan), [`ModeChanged`](crate::EventKind::ModeChanged) | once per outage, however many are refused |
-//! | an episode that lasts longer than you can bear | `status().episode` and its `began` | it may be one that nobody works on |
-//! | probes that fail again and again | [`Tripped`](crate::EventKind::Tripped) with [`Rule::ProbeFailed`](crate::Rule::ProbeFailed) or [`Rule::ProbeHung`](crate::Rule::ProbeHung) | the partner is still down, or the probe asks for the wrong thing |
-//! | nobody probes | [`WaitingForProbe`](crate::EventKind::WaitingForProbe), `status().probing`'s `waiting_for_probe` | it will not end by itself: give it a [ping](crate::MaintenanceHandle::ping) |
-//! | a hold without expiry, bypass, dry run | `status().causes`, `status().switches` | an operator may have forgotten it |
+//! - *An episode began, or the mode changed*: [`EpisodeBegan`](crate::EventKind::EpisodeBegan),
+//!   [`ModeChanged`](crate::EventKind::ModeChanged). Each comes once per change, however many calls
+//!   are refused.
+//! - *An episode lasts longer than you can accept*: `status().episode` and its `began`. Perhaps no
+//!   operator works on it.
+//! - *Probes fail again and again*: [`Tripped`](crate::EventKind::Tripped) with
+//!   [`Rule::ProbeFailed`](crate::Rule::ProbeFailed) or
+//!   [`Rule::ProbeHung`](crate::Rule::ProbeHung). The partner is still down, or the probe sends the
+//!   wrong request.
+//! - *No request probes*: [`WaitingForProbe`](crate::EventKind::WaitingForProbe), or
+//!   `waiting_for_probe` in `status().probing`. This does not end by itself: give the layer a
+//!   [ping](crate::MaintenanceHandle::ping).
+//! - *A hold without expiry, bypass, dry run*: `status().causes` and `status().switches`. An
+//!   operator may have forgotten it.
 //!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -279,23 +302,31 @@
 //!
 //! # Lines in the log
 //!
-//! What happened is one `tracing` event each, on WARN what an operator should look at, on INFO the rest:
+//! Each event of the layer is one `tracing` event. Its level is WARN if an operator should look at
+//! it, otherwise INFO. Long lines are wrapped here:
 //!
 //! ```text
-//! WARN tower_maintenance::shared: held by an operator partner=zuora number=1 actor=on-call reason=ticket 4711 read_only=false
-//! WARN tower_maintenance::shared: episode began partner=zuora number=2 episode=1 cause=operator
-//! WARN tower_maintenance::shared: mode changed partner=zuora number=3 from=serving to=maintenance
-//! WARN tower_maintenance::shared: the operator's hold ended partner=zuora number=4 expired=false
-//! INFO tower_maintenance::shared: serving again partner=zuora number=5 from=maintenance
-//! INFO tower_maintenance::shared: recovered: caches are told partner=zuora number=6 episode=1 generation=1722459420000
+//! WARN tower_maintenance::state::trace: held by an operator partner=zuora number=1
+//!     actor=on-call reason=ticket 4711 read_only=false
+//! WARN tower_maintenance::state::trace: episode began partner=zuora number=2 episode=1
+//!     cause=operator
+//! WARN tower_maintenance::state::trace: mode changed partner=zuora number=3 from=serving
+//!     to=maintenance
+//! WARN tower_maintenance::state::trace: the operator's hold ended partner=zuora number=4
+//!     expired=false
+//! INFO tower_maintenance::state::trace: serving again partner=zuora number=5 from=maintenance
+//! INFO tower_maintenance::state::trace: recovered: caches are told partner=zuora number=6
+//!     episode=1 generation=1722459420000
 //! ```
 //!
-//! A refusal shows only where you log it, as any error:
+//! A refusal appears only where you log it, like any other error:
 //!
 //! ```text
-//! INFO app: no account error=the call was not processed error.sources=[zuora is in maintenance, retry after 1800 s]
+//! INFO app: no account error=the call was not processed
+//!     error.sources=[zuora is in maintenance, retry after 1800 s]
 //! ```
 //!
-//! Text of operators and of the partner stands in a line with control characters, line separators and marks of writing
-//! direction escaped (`\u{a}`): a line is one event, whatever somebody typed. It is not quoted, though: for machines take a
-//! formatter that writes JSON.
+//! The layer escapes text of operators and of the partner: control characters, line separators and
+//! marks of writing direction become `\u{a}` and the like. So one line is one event, whatever the
+//! text contains. The text is not quoted. If programs read your log, use a formatter that writes
+//! JSON.
