@@ -108,7 +108,7 @@
 //! No feature is on by default. Each feature only adds.
 //!
 //! - `http` adds the module `tower_maintenance::http`. It judges calls by their status, by whether
-//!   the body arrives to its end, and on request by the content of the body. It refuses with a page
+//!   the body arrives completely, and on request by the content of the body. It refuses with a page
 //!   or a problem document. It has exemption by path, route classes and the notice inside the
 //!   product. It tells caches and open tabs about a recovery. It reads the partner's public status
 //!   page.
@@ -146,10 +146,10 @@
 //!   happens until the next caller reads the state. Then all changes that fell due are applied in
 //!   order, each dated at the instant when it fell due.
 //! - **The partner's own status is only shown.** A status page trips nothing and ends nothing. In a
-//!   fleet, each replica reads it once.
+//!   fleet, each replica reads it separately.
 //! - **Rate limits are read only if their fields have a written specification.** `X-RateLimit-*`
 //!   has none.
-//! - **The content of a body is judged only on request.** Whether a body arrives to its end always
+//! - **The content of a body is judged only on request.** Whether a body arrives completely always
 //!   counts. Its content counts if the view is told to judge it. Then at most the first 64 KiB
 //!   count, as they are on the wire. Compressed JSON gives no evidence.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time

@@ -17,8 +17,8 @@
 //!   webhooks and health checks, if you exempted them.
 //! - *While probing*, one call at a time passes as a probe. A ping of your own can probe in its
 //!   place.
-//! - *Each failed probe* doubles the wait: 60 s, then 120 s, up to 5 min, each with a jitter of ±20
-//!   %.
+//! - *Each failed probe* doubles the wait: 60 s, then 120 s, up to 5 min, each with a jitter of 20
+//!   % up or down.
 //! - *The cache-bust signal* carries a new generation.
 //!
 //! All of this happens without an operator. If you are awake:
