@@ -126,7 +126,8 @@ impl<P> MaintenanceLayer<P> {
         BorrowedHandle::new(&self.shared)
     }
 
-    /// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is ready.
+    /// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked
+    /// is ready.
     #[inline]
     pub(crate) fn decide(
         &self,
@@ -191,11 +192,13 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     ///
     /// enum Failed { BadRequest, Down }
     ///
-    /// let layer = MaintenanceLayer::new("zuora").judged_by(|result: Result<&(), &Failed>| match result {
+    /// let judge = |result: Result<&(), &Failed>| match result {
     ///     Ok(()) => Outcome::Success,
-    ///     Err(Failed::BadRequest) => Outcome::Neutral, // our own mistake says nothing about the partner
+    ///     // Our own mistake says nothing about the partner.
+    ///     Err(Failed::BadRequest) => Outcome::Neutral,
     ///     Err(Failed::Down) => Outcome::Failure,
-    /// });
+    /// };
+    /// let layer = MaintenanceLayer::new("zuora").judged_by(judge);
     /// # let _ = layer; let _ = (Failed::BadRequest, Failed::Down);
     /// ```
     #[must_use]
@@ -207,7 +210,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().judged_by(verdict))
     }
 
-    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is not a probe.
+    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is
+    /// not a probe.
     #[must_use]
     pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
     where
@@ -217,7 +221,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 
     /// A view in which the requests that `reads` says are [`Class::Read`](crate::Class::Read): a
-    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be a read.
+    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be
+    /// a read.
     #[must_use]
     pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
     where
@@ -226,7 +231,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().reads(reads))
     }
 
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load shed.
+    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load
+    /// shed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -319,10 +325,11 @@ impl<P> Builder<P> {
         Self { urls, ..self }
     }
 
-    /// The generation to begin with, 0 to 4398046511103; for those who keep it over restarts.
+    /// The generation to begin with, 0 to 4398046511103, for a service that keeps it over restarts.
     /// Default: milliseconds since the Unix epoch, so that a restart does not lower it.
     ///
-    /// Give the last one that there was, not a new one: whoever is behind it counts as behind a recovery.
+    /// Give the last generation that there was, not a new one: a client behind it counts as behind
+    /// a recovery.
     pub fn generation(self, generation: u64) -> Self {
         Self {
             generation: Some(generation),
@@ -338,7 +345,8 @@ impl<P> Builder<P> {
         }
     }
 
-    /// What the wall clock reads now. Default: the system's clock, read once when the layer is built.
+    /// What the wall clock reads now. Default: the system's clock, read once when the layer is
+    /// built.
     pub fn wall_clock(self, now: SystemTime) -> Self {
         Self {
             wall: Some(now),
@@ -366,7 +374,8 @@ impl<P> Builder<P> {
     ///
     /// # Errors
     ///
-    /// If the policy, an exemption or the generation makes no sense; the error names field, value and what is allowed.
+    /// If the policy, an exemption or the generation makes no sense; the error names field, value
+    /// and what is allowed.
     pub fn build(self) -> Result<MaintenanceLayer<P>, BuildError> {
         let rules = self.policy.rules()?;
         let exemptions = Table::new(self.exemptions, self.names)?;
@@ -445,7 +454,8 @@ impl<J> Builder<Calls<J>> {
         self.with_protocol(|calls| calls.may_probe(may_probe), names)
     }
 
-    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only). Default: none.
+    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
+    /// Default: none.
     pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,

@@ -185,7 +185,7 @@
 //   machine/commands.rs      what each command changes
 //
 // Where it happens:
-//   a WINDOW slides          counting/window.rs: `TimeRing` (by time), `CallRing` (by calls)
+//   a WINDOW slides          by time counting/time_ring.rs `live`; by calls counting/call_ring.rs
 //   a rule trips             machine/trip_rules.rs
 //   a HOLD ends              by expiry machine/mod.rs `fall_due`; by command machine/commands.rs
 //   the mode changes         machine/mod.rs `reconcile`, and nowhere else

@@ -1,12 +1,12 @@
 //! The one source of time (R21).
 //!
-//! All time comes from `tokio::time::Instant`, so that a paused tokio clock drives every wait, window and lease. The
-//! coarse clock can take its place. Wall time is an anchor plus this clock: it is for display and for generations, and
-//! does not follow a system clock that steps.
+//! All time comes from `tokio::time::Instant`, so that a paused tokio clock drives every wait,
+//! window and lease. The coarse clock can take its place. Wall time is an anchor plus this clock:
+//! it is for display and for generations, and does not follow a system clock that steps.
 //!
-//! A call keeps a [`Reading`], which is the clock's own value. Only the machine needs a [`Moment`]: the subtraction
-//! that turns an instant into one costs 27 of a call's instructions each time (`cargo run --release -p peers`,
-//! `waiting`), and two readings compare without it.
+//! A call keeps a [`Reading`], which is the clock's own value. Only the machine needs a [`Moment`]:
+//! the subtraction that turns an instant into one costs 27 of a call's instructions each time
+//! (`cargo run --release -p peers`, `waiting`), and two readings compare without it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,8 @@ pub(crate) struct Clock {
 pub(crate) enum Reading {
     /// Of tokio's clock.
     Tokio(Instant),
-    /// Of a clock that shows the time line itself: the coarse one, and the one that loom models set.
+    /// Of a clock that shows the time line itself: the coarse one, and the one that loom models
+    /// set.
     Line(Moment),
 }
 
@@ -107,8 +108,8 @@ impl Clock {
     #[inline]
     pub(crate) fn moment(&self, reading: Reading) -> Moment {
         match reading {
-            // Saturating: a layer that was built in one runtime may be used in another whose paused clock is behind.
-            // The machine clamps what goes backwards.
+            // Saturating: a layer that was built in one runtime may be used in another whose paused
+            // clock is behind. The machine clamps what goes backwards.
             Reading::Tokio(instant) => {
                 Moment::ORIGIN.after(instant.saturating_duration_since(self.origin))
             }
@@ -134,14 +135,15 @@ impl Clock {
         self.origin.checked_add(Duration::from_nanos(moment.0))
     }
 
-    /// Returns until when a task sleeps on tokio's clock so that this clock then shows `moment`; `None` if `moment` is
-    /// too far away for a sleep.
+    /// Returns until when a task sleeps on tokio's clock so that this clock then shows `moment`;
+    /// `None` if `moment` is too far away for a sleep.
     pub(crate) fn seen_at(&self, moment: Moment) -> Option<Instant> {
         let at = self.instant(moment)?;
         #[cfg(feature = "coarse-clock")]
         if self.coarse.is_some() {
-            // The coarse clock lags: a task that sleeps to the exact instant would read a time before it. Should the
-            // clock lag more than `MAX_LAG`, the task looks again every millisecond.
+            // The coarse clock lags: a task that sleeps to the exact instant would read a time
+            // before it. Should the clock lag more than `MAX_LAG`, the task looks again every
+            // millisecond.
             let soon = Instant::now() + Duration::from_millis(1);
             return Some(at.checked_add(CoarseClock::MAX_LAG)?.max(soon));
         }
@@ -153,7 +155,8 @@ impl Clock {
         STANDS_AT.set(moment);
     }
 
-    /// Reads the system's wall clock: once per layer, and for a partner's date that comes without a `Date` header.
+    /// Reads the system's wall clock: once per layer, and for a partner's date that comes without a
+    /// `Date` header.
     pub(crate) fn wall() -> SystemTime {
         SystemTime::now()
     }
@@ -161,7 +164,8 @@ impl Clock {
 
 #[cfg(maintenance_loom)]
 thread_local! {
-    /// Per OS thread: all threads of one model run on one OS thread in turn, and other models run on others.
+    /// Per OS thread: all threads of one model run on one OS thread in turn, and other models run
+    /// on others.
     static STANDS_AT: std::cell::Cell<Moment> = const { std::cell::Cell::new(Moment::ORIGIN) };
 }
 

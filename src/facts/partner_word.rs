@@ -92,9 +92,9 @@ impl fmt::Display for Indicator {
 
 /// A statement of the partner about its own state.
 ///
-/// [`MaintenanceHandle::report_partner_status`](crate::MaintenanceHandle::report_partner_status) takes it. The texts
-/// are made safe to show: each run of control characters, white space and invisible characters
-/// becomes one blank, and a text longer than 256 characters is cut.
+/// [`MaintenanceHandle::report_partner_status`](crate::MaintenanceHandle::report_partner_status)
+/// takes it. The texts are made safe to show: each run of control characters, white space and
+/// invisible characters becomes one blank, and a text longer than 256 characters is cut.
 ///
 /// ```
 /// use tower_maintenance::{Indicator, PartnerStatus};

@@ -51,7 +51,8 @@ impl<E> Error<E> {
 
 /// A request was refused: it was **not processed**, and may be repeated safely.
 ///
-/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in common.
+/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in
+/// common.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
     /// `None` only while it is dropped.
@@ -155,7 +156,7 @@ impl Refused {
         &self.notice().partner
     }
 
-    /// Who holds maintenance: an operator's hold is named before a trip.
+    /// Returns the cause of maintenance: an operator's hold is named before a trip.
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.notice().cause
@@ -179,7 +180,8 @@ impl Refused {
         self.notice().generation
     }
 
-    /// How long until it is worth trying again; `None` where nobody knows.
+    /// Returns how long until it is worth trying again, counted from now; `None` where that is not
+    /// known.
     ///
     /// A hold without expiry has no known end, and neither has `Probing`.
     #[must_use]
@@ -189,15 +191,15 @@ impl Refused {
         Some(Duration::from_nanos(left))
     }
 
-    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner is tried
-    /// again; `None` where nobody knows.
+    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner
+    /// is tried again; `None` where that is not known.
     #[must_use]
     pub fn until(&self) -> Option<SystemTime> {
         self.notice().until_wall
     }
 
-    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath. A trip has no
-    /// such end, since the partner has to prove itself first.
+    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath.
+    /// A trip has no such end, since the partner has to prove itself first.
     #[must_use]
     pub fn promised_end(&self) -> Option<SystemTime> {
         self.notice().promised_end
@@ -210,14 +212,15 @@ impl Refused {
         self.notice().read_only
     }
 
-    /// What the operator who holds maintenance has to say to customers
+    /// Returns the message to customers of the operator's hold
     /// ([`Hold::with_message`](crate::Hold::with_message)).
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.notice().message.as_deref()
     }
 
-    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind `source()`.
+    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind
+    /// `source()`.
     ///
     /// ```
     /// use tower::{BoxError, Service, ServiceExt, service_fn};

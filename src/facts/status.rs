@@ -179,8 +179,8 @@ pub struct CallCounts {
     pub neutral: u64,
     /// Calls that their callers dropped before there was evidence.
     pub abandoned: u64,
-    /// Calls that ended after the era in which they began. Each is also counted by its outcome, but it
-    /// changed nothing else.
+    /// Calls that ended after the era in which they began. Each is also counted by its outcome, but
+    /// it changed nothing else.
     pub late: u64,
     /// Requests that were refused, at both placements.
     pub refused: u64,

@@ -28,8 +28,8 @@ measured_body! {
     /// ended when its reader was told so: the last frame alone may not be the end.
     ///
     /// Only the time in which the reader waits counts as a hang.
-    /// [`http::GrpcCallBody`](crate::http::GrpcCallBody) says which timer measures it, and what happens
-    /// without one.
+    /// [`http::GrpcCallBody`](crate::http::GrpcCallBody) says which timer measures it, and what
+    /// happens without one.
     ///
     /// For a [stream](super::GrpcCalls::streams) the table holds until its first message came. The
     /// message is a success, and nothing of the body counts after it. For a

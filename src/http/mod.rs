@@ -90,8 +90,8 @@
 //!   uses them too. `reqwest::Client` needs two adapters, which `examples/clients.rs` shows.
 //! - Before routes the layer gates and measures nothing. The layer around the calls must measure.
 //! - [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths) does not know your routes unless
-//!   [`with_known_routes`](crate::MaintenanceLayer::with_known_routes) lists them. A route that overlaps with an exempt
-//!   pattern is exempt too.
+//!   [`with_known_routes`](crate::MaintenanceLayer::with_known_routes) lists them. A route that
+//!   overlaps with an exempt pattern is exempt too.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
 

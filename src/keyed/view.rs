@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Says which protocol a keyed layer uses: that of the layers it was given ([`OwnView`]), or that of a
-/// view of them ([`MappedView`]).
+/// Says which protocol a keyed layer uses: that of the layers it was given ([`OwnView`]), or that
+/// of a view of them ([`MappedView`]).
 pub trait View<P>: sealed::View<P> {}
 
 impl<P, V: sealed::View<P>> View<P> for V {}

@@ -6,10 +6,10 @@
 //! it cannot fail.
 //!
 //! How it works: the mode is derived from the set of [`Causes`] and from bypass. Commands and trips
-//! change these and then call [`Machine::reconcile`], the only function that moves from one [`State`]
-//! to another. Each move begins an era. [`Machine::tick`] advances time: it applies all deadlines that
-//! have passed, in order, each at the moment at which it was due. The caller of every other method
-//! ticks first.
+//! change these and then call [`Machine::reconcile`], the only function that moves from one
+//! [`State`] to another. Each move begins an era. [`Machine::tick`] advances time: it applies all
+//! deadlines that have passed, in order, each at the moment at which it was due. The caller of
+//! every other method ticks first.
 
 mod backoff;
 mod calls;
@@ -48,8 +48,8 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
+        counts::Counts,
         landed::{Landed, Open as OpenLanes},
-        window::Counts,
     },
     facts::{
         event::{Event, EventKind},

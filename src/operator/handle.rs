@@ -408,7 +408,8 @@ impl MaintenanceHandle {
     /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerStatus};
     ///
     /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.report_partner_status(PartnerStatus::new(Indicator::Critical, "Major System Outage"));
+    /// let says = PartnerStatus::new(Indicator::Critical, "Major System Outage");
+    /// handle.report_partner_status(says);
     /// assert_eq!(handle.mode(), Mode::Serving);
     /// assert_eq!(
     ///     handle.status().to_string(),

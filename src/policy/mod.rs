@@ -285,8 +285,8 @@ impl Policy {
 
     /// Sets the share of calls that a ramp starts with.
     ///
-    /// Default: 10 %, because a partner that has just recovered may fail under more. It has an effect
-    /// only with a [ramp](Self::with_ramp).
+    /// Default: 10 %, because a partner that has just recovered may fail under more. It has an
+    /// effect only with a [ramp](Self::with_ramp).
     #[must_use]
     pub fn with_ramp_start(self, start: Rate) -> Self {
         Self {

@@ -96,8 +96,8 @@ impl Shared {
         self.locked(|machine| machine.next_deadline())
     }
 
-    /// Reads the journal, with the machine's lock in hand as whoever writes it: so a call that got that
-    /// lock by trying finds this one free, and waits for nobody (R3).
+    /// Reads the journal under the machine's lock, as writers do. So a call that got that lock by
+    /// trying finds the journal's lock free, and does not wait (R3).
     pub(crate) fn read_journal<T>(&self, f: impl FnOnce(&Journal) -> T) -> T {
         self.locked(|_| f(&self.journal()))
     }

@@ -30,17 +30,6 @@ pub(super) fn trace(partner: &str, event: &Event) {
             number,
             "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
         ),
-        EventKind::HoldEngaged {
-            actor,
-            reason,
-            read_only,
-            ..
-        } => {
-            tracing::warn!(%partner, number, actor = %OneLine(actor), reason = %OneLine(reason), read_only, "held by an operator")
-        }
-        EventKind::HoldEnded { expired } => {
-            tracing::warn!(%partner, number, expired, "the operator's hold ended")
-        }
         EventKind::EpisodeBegan { episode, cause } => {
             tracing::warn!(%partner, number, episode, %cause, "episode began")
         }
@@ -54,6 +43,34 @@ pub(super) fn trace(partner: &str, event: &Event) {
             generation,
             "recovered: caches are told"
         ),
+        EventKind::RampBegan { duration } => {
+            tracing::info!(%partner, number, ?duration, "traffic grows")
+        }
+        EventKind::ShadowEnded => tracing::info!(%partner, number, "would be serving again"),
+        EventKind::HoldEngaged { .. }
+        | EventKind::HoldEnded { .. }
+        | EventKind::Switched { .. }
+        | EventKind::PolicyReplaced
+        | EventKind::ExemptionsReplaced
+        | EventKind::WindowReset => trace_command(partner, event),
+    }
+}
+
+/// Emits the tracing event for what an operator did, or for a hold that expired.
+fn trace_command(partner: OneLine<'_>, event: &Event) {
+    let number = event.number;
+    match &event.kind {
+        EventKind::HoldEngaged {
+            actor,
+            reason,
+            read_only,
+            ..
+        } => {
+            tracing::warn!(%partner, number, actor = %OneLine(actor), reason = %OneLine(reason), read_only, "held by an operator")
+        }
+        EventKind::HoldEnded { expired } => {
+            tracing::warn!(%partner, number, expired, "the operator's hold ended")
+        }
         EventKind::Switched { switches } => tracing::warn!(
             %partner,
             number,
@@ -61,12 +78,9 @@ pub(super) fn trace(partner: &str, event: &Event) {
             bypass = switches.bypass,
             "switched"
         ),
-        EventKind::RampBegan { duration } => {
-            tracing::info!(%partner, number, ?duration, "traffic grows")
-        }
-        EventKind::ShadowEnded => tracing::info!(%partner, number, "would be serving again"),
         EventKind::PolicyReplaced => tracing::info!(%partner, number, "policy replaced"),
         EventKind::ExemptionsReplaced => tracing::info!(%partner, number, "exemptions replaced"),
         EventKind::WindowReset => tracing::info!(%partner, number, "window reset"),
+        _ => {}
     }
 }

@@ -10,13 +10,9 @@ use tower_maintenance::{Exemption, MaintenanceLayer};
 
 use crate::{
     partner::AtOnce,
-    served,
+    served::{self, ANSWER, PATH},
     subject::{Answer, Caller, Subject, finished},
 };
-
-/// The path of the request, and the answer.
-pub(crate) const PATH: &str = "/billing/prices";
-pub(crate) const ANSWER: &str = "12 EUR";
 
 /// A clone of the router answers one request, as in a server.
 #[derive(Debug, Clone)]

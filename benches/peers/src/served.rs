@@ -31,10 +31,11 @@ use tokio::{
 };
 use tower::Service;
 
-use crate::{
-    router::{ANSWER, PATH},
-    subject::{Answer, Subject},
-};
+use crate::subject::{Answer, Subject};
+
+/// The path of the request, and the answer.
+pub(crate) const PATH: &str = "/billing/prices";
+pub(crate) const ANSWER: &str = "12 EUR";
 
 /// The hidden command that runs the client.
 pub(crate) const COMMAND: &str = "client";

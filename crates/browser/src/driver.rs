@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder};
@@ -20,7 +21,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{CAP, Error};
+use crate::error::Error;
+
+/// How long anything may take before it has failed; for a machine with much else to do.
+pub const CAP: Duration = Duration::from_secs(60);
 
 /// What chromedriver says when it listens; a number and a full stop follow.
 const LISTENS: &str = "ChromeDriver was started successfully on port ";

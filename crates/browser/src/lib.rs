@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod driver;
+mod error;
 
 use std::{
     env,
@@ -49,10 +50,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::driver::Driver;
 
+pub use crate::{driver::CAP, error::Error};
 pub use fantoccini::{self, cookies::Cookie};
-
-/// How long anything may take before it has failed; for a machine with much else to do.
-pub const CAP: Duration = Duration::from_secs(60);
 
 /// How often [`Browser::wait_until`] asks. From outside, because a watcher inside the page would not
 /// survive its reload.
@@ -509,37 +508,6 @@ impl Display for Violation {
 impl Debug for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Display::fmt(self, f)
-    }
-}
-
-/// What went wrong, for a person to read; a test fails with it.
-///
-/// Its `Debug` is its `Display`, so that `unwrap` can be read.
-pub struct Error(String);
-
-impl Error {
-    fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<fantoccini::error::CmdError> for Error {
-    fn from(error: fantoccini::error::CmdError) -> Self {
-        Self(error.to_string())
     }
 }
 

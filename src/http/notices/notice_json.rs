@@ -61,8 +61,8 @@ use crate::{
 ///
 /// The banner has a button that hides it, and screen readers announce it politely. The script works
 /// under a `Content-Security-Policy` without inline styles and scripts. When the state changes it
-/// dispatches a `maintenance` event on `document` with the JSON as its `detail`: a product can use it
-/// to disable what would be refused.
+/// dispatches a `maintenance` event on `document` with the JSON as its `detail`: a product can use
+/// it to disable what would be refused.
 ///
 /// | member | value |
 /// |---|---|

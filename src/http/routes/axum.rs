@@ -53,9 +53,9 @@ impl<P> MaintenanceLayer<P> {
     /// the endpoint is the whole pattern. A request that a fallback serves is never exempt.
     ///
     /// [`with_refusals`](MaintenanceLayer::with_refusals) sets how refusals look, and
-    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) sets which routes read and which write. Before a
-    /// service that is not an axum router, use [`paths`](MaintenanceLayer::paths), which matches
-    /// the path itself.
+    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) sets which routes read and
+    /// which write. Before a service that is not an axum router, use
+    /// [`paths`](MaintenanceLayer::paths), which matches the path itself.
     ///
     /// Add it to the routes with [`Router::layer`](axum::Router::layer), *after* the layer that
     /// authenticates. axum runs the layer that was added last first, and a client should get a 503,

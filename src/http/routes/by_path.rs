@@ -65,8 +65,8 @@ impl<P> MaintenanceLayer<P> {
     /// too, although a router would prefer the latter route. List all routes by
     /// [`with_known_routes`](MaintenanceLayer::with_known_routes) to avoid this.
     ///
-    /// [`with_refusals`](MaintenanceLayer::with_refusals) and [`with_route_classes`](MaintenanceLayer::with_route_classes) have the
-    /// options.
+    /// [`with_refusals`](MaintenanceLayer::with_refusals) and
+    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) have the options.
     #[must_use]
     pub fn paths(&self) -> MaintenanceLayer<Paths> {
         self.view(RouteGate::new(ByPath::default()))
@@ -97,7 +97,8 @@ impl MaintenanceLayer<Paths> {
     /// let ours = service_fn(async |_: Request<()>| {
     ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
     /// });
-    /// let gated = layer.paths().with_known_routes(["/invoices/{id}", "/invoices/export"])?.layer(ours);
+    /// let routes = ["/invoices/{id}", "/invoices/export"];
+    /// let gated = layer.paths().with_known_routes(routes)?.layer(ours);
     ///
     /// layer.handle().engage(Hold::new("on-call", "drill"))?;
     /// let get = |path: &str| gated.clone().oneshot(Request::get(path).body(()).unwrap());

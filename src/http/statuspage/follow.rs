@@ -16,7 +16,8 @@ const FRESH_INTERVALS: u32 = 5;
 
 impl MaintenanceHandle {
     /// Returns a future that reads the partner's public status page at intervals and notes its
-    /// [report](Self::report_partner_status). Spawn it: it ends when no layer, service or handle is left.
+    /// [report](Self::report_partner_status). Spawn it: it ends when no layer, service or handle is
+    /// left.
     ///
     /// It requests `/api/v2/status.json`, first after a short pause and then at each
     /// [interval](Statuspage::with_interval). The requests have an `If-None-Match`, and an answer

@@ -1,0 +1,34 @@
+//! The one error of the helpers.
+
+use std::fmt::{self, Debug, Display};
+
+/// What went wrong, for a person to read; a test fails with it.
+///
+/// Its `Debug` is its `Display`, so that `unwrap` can be read.
+pub struct Error(String);
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<fantoccini::error::CmdError> for Error {
+    fn from(error: fantoccini::error::CmdError) -> Self {
+        Self(error.to_string())
+    }
+}
