@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 
 use crate::sentry::NoRefusals;
 
-/// Sends spans to OpenTelemetry. A log line with a refusal as its error makes no span an error.
+/// Sends spans to OpenTelemetry. A logged refusal does not make its span an error.
 pub fn spans_to_opentelemetry<S, T>(tracer: T) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -27,7 +27,7 @@ where
         .with_filter(NoRefusals)
 }
 
-/// Around the exporter, where something else calls every 5xx an error.
+/// Wraps the exporter, if another middleware marks the span of every 5xx as an error.
 #[derive(Debug)]
 pub struct RefusalsAreNoErrors<E>(pub E);
 

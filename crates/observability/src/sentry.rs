@@ -16,7 +16,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Keeps out what is logged with a refusal as its error, under any wrapping.
+/// Drops log events whose error is a refusal, under any wrapping.
 #[derive(Debug, Clone, Copy)]
 pub struct NoRefusals;
 
@@ -44,7 +44,7 @@ impl Visit for Errors {
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
-/// Sends what is logged as an error to Sentry, but for refusals.
+/// Sends events of level ERROR to Sentry, except refusals.
 pub fn errors_to_sentry<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -52,7 +52,7 @@ where
     ErrorLayer::new().with_filter(LevelFilter::ERROR.and(NoRefusals))
 }
 
-/// Where errors are captured without a log: for `ClientOptions::before_send`.
+/// Drops refusals that are captured without a log. For `ClientOptions::before_send`.
 pub fn before_send(event: protocol::Event<'static>) -> Option<protocol::Event<'static>> {
     let is_refusal = event.exception.iter().any(|error| error.ty == "Refused");
     (!is_refusal).then_some(event)

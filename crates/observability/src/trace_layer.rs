@@ -10,7 +10,7 @@ use tower_http::{
 use tower_maintenance::Refused;
 use tracing::{Span, field::Empty};
 
-/// A 5xx is a failure, but for a refusal.
+/// Classifies a 5xx as a failure, unless it is a refusal.
 #[derive(Debug, Clone, Copy)]
 pub struct RefusalsAreNoFailures;
 
@@ -33,7 +33,7 @@ impl ClassifyResponse for RefusalsAreNoFailures {
     }
 }
 
-/// Gives each request a span, which says whether it was refused.
+/// Gives each request a span that records whether the request was refused.
 pub fn traced(app: Router) -> Router {
     app.layer(
         TraceLayer::new(SharedClassifier::new(RefusalsAreNoFailures))
@@ -45,7 +45,7 @@ pub fn traced(app: Router) -> Router {
                     maintenance.refused = Empty,
                 )
             })
-            // Also where the handler that answered was in a span of its own.
+            // The handler may have made the response in a span of its own.
             .on_response(|response: &Response, _: Duration, span: &Span| {
                 if response.extensions().get::<Refused>().is_some() {
                     span.record("maintenance.refused", true);

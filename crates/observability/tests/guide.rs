@@ -1,4 +1,4 @@
-//! The guide says what is tested here, word for word.
+//! The guide shows the recipes and the log lines that are tested here, word for word.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod support;
@@ -8,19 +8,17 @@ use std::{error::Error, io, time::Duration};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{Hold, MaintenanceLayer};
 
-/// The text of `guide::watching`.
+/// Returns the text of `guide::watching`.
 fn watching() -> String {
-    let guide = include_str!("../../../src/guide.rs");
-    let (before, _) = guide.split_once("\npub mod watching {}").unwrap();
-    let page = before.rsplit_once("\n\n///").unwrap().1;
+    let page = include_str!("../../../src/guide/watching.rs");
     let lines = page.lines().map(|line| {
-        let line = line.strip_prefix("///").unwrap_or(line);
+        let line = line.strip_prefix("//!").unwrap_or(line);
         line.strip_prefix(' ').unwrap_or(line)
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A recipe, from its first `use` on.
+/// Returns a recipe, from its first `use` on.
 fn recipe(source: &str) -> &str {
     let (_, recipe) = source.split_once("\n\n").unwrap();
     recipe.trim_end()
@@ -41,7 +39,7 @@ fn the_guide_shows_the_recipes_as_they_are_tested() {
 
 #[test]
 fn the_guide_shows_lines_of_the_log_as_they_are() {
-    // On paused time, so that the wait that a refusal tells is the same each time.
+    // Time is paused, so the refusal names the same wait in each run.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -63,7 +61,8 @@ fn the_guide_shows_lines_of_the_log_as_they_are() {
     let log = support::logged(|| runtime.block_on(story));
     let generation = format!("generation={}", handle.generation());
     let log = log.replace(&generation, "generation=1722459420000");
-    let page = watching();
+    // The guide wraps long lines, and indents their continuation.
+    let page = watching().replace("\n    ", " ");
     assert_eq!(log.lines().count(), 7);
     for line in log.lines() {
         let (_time, line) = line.split_once(' ').unwrap();
