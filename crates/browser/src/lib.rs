@@ -5,8 +5,8 @@
 //!
 //! The tests need Debian's packages `chromium` and `chromium-driver`. [`Browser::axe`] needs the
 //! npm package `axe-core`. `crates/setup` installs the missing ones. Where one is missing, the
-//! tests fail and say so; none is skipped. They are `#[ignore = "needs chromium"]`, so that `cargo test`
-//! runs everywhere:
+//! tests fail and say so; none is skipped. They are `#[ignore = "needs chromium"]`, so that
+//! `cargo test` runs everywhere:
 //!
 //! ```sh
 //! crates/setup && cargo test -p browser-tests -- --include-ignored

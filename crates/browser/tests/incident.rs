@@ -58,8 +58,7 @@ impl Shop {
         assert_eq!(switched, 200);
     }
 
-    /// Makes calls of other customers until a purchase is refused. The last good answers are of
-    /// prices alone, so purchases do not change them.
+    /// Makes calls of other customers until a purchase is refused.
     async fn until_it_is_noticed(&self) {
         let noticed = async {
             while self.elsewhere("POST", "/billing/subscriptions").await != 503 {
