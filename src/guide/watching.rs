@@ -306,16 +306,16 @@
 //! it, otherwise INFO. Long lines are wrapped here:
 //!
 //! ```text
-//! WARN tower_maintenance::state::trace: held by an operator partner=zuora number=1
+//! WARN tower_maintenance: held by an operator partner=zuora number=1
 //!     actor=on-call reason=ticket 4711 read_only=false
-//! WARN tower_maintenance::state::trace: episode began partner=zuora number=2 episode=1
+//! WARN tower_maintenance: episode began partner=zuora number=2 episode=1
 //!     cause=operator
-//! WARN tower_maintenance::state::trace: mode changed partner=zuora number=3 from=serving
+//! WARN tower_maintenance: mode changed partner=zuora number=3 from=serving
 //!     to=maintenance
-//! WARN tower_maintenance::state::trace: the operator's hold ended partner=zuora number=4
+//! WARN tower_maintenance: the operator's hold ended partner=zuora number=4
 //!     expired=false
-//! INFO tower_maintenance::state::trace: serving again partner=zuora number=5 from=maintenance
-//! INFO tower_maintenance::state::trace: recovered: caches are told partner=zuora number=6
+//! INFO tower_maintenance: serving again partner=zuora number=5 from=maintenance
+//! INFO tower_maintenance: recovered: caches are told partner=zuora number=6
 //!     episode=1 generation=1722459420000
 //! ```
 //!

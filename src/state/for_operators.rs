@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, harmless, journal::Journal};
+use super::{Shared, harmless, journal::Journal, trace::TARGET};
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
@@ -63,8 +63,7 @@ impl Shared {
             let indicator = says.indicator().as_str();
             let description = says.description();
             harmless(|| {
-                tracing::info!(
-                    partner = %OneLine(&self.partner),
+                tracing::info!(target: TARGET, partner = %OneLine(&self.partner),
                     indicator,
                     description,
                     "the partner says"
@@ -82,8 +81,7 @@ impl Shared {
         if !before.is_same_error(&error) {
             let error = &*error;
             harmless(|| {
-                tracing::warn!(
-                    partner = %OneLine(&self.partner),
+                tracing::warn!(target: TARGET, partner = %OneLine(&self.partner),
                     error,
                     "the partner's word cannot be read"
                 );

@@ -15,11 +15,14 @@ use loom::{
     thread,
 };
 
-use super::*;
+use super::{for_calls::Admitted, *};
 use crate::{
     base::clock::WallAnchor,
-    facts::mode::Switches,
-    machine::{Engagement, Passing, Signature},
+    facts::{
+        mode::{Mode, Switches},
+        outcome::Outcome,
+    },
+    machine::{Asker, Command, Engagement, Passing, Role, Signature},
     operator::subscribe::CacheBusts,
     policy::{Policy, rate::Rate, window::Window},
     state::root::Root,
@@ -89,7 +92,7 @@ fn hold_for(expiry: Option<Duration>, passing: Passing) -> Command {
 }
 
 fn settle(shared: &Shared, (role, era): Admitted, outcome: Outcome) {
-    shared.judged(role, era, outcome.into(), Moment::NEVER);
+    shared.judged(role, era, outcome.into(), None, 0);
 }
 
 fn recoveries(shared: &Shared) -> usize {

@@ -5,8 +5,10 @@
 //! ever runs: `status` allocates while it reads the machine.
 
 use std::{
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
+    pin::pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -216,7 +218,7 @@ fn r03_a_call_that_is_answered_at_its_second_poll_allocates_nothing() {
     };
     // Once before: thread-locals are set up.
     call();
-    assert_eq!(allocations(|| (0..1000).for_each(|_| call())), 0);
+    assert_eq!(allocations_in(|| (0..1000).for_each(|_| call())), 0);
     assert_eq!(layer.handle().status().calls.succeeded, 1001);
 }
 

@@ -139,7 +139,7 @@ impl Stack {
         Self::with_protocol(GrpcCalls::new().reads([PRICES]).unwrap(), answer)
     }
 
-    pub(crate) fn speaking(speaks: GrpcCalls, answer: Answer) -> Self {
+    pub(crate) fn with_protocol(speaks: GrpcCalls, answer: Answer) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
             .policy(policy())
             .exempt(Exemption::grpc_call(

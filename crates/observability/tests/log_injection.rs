@@ -16,7 +16,7 @@ use tower_maintenance::{
 
 /// Text that forges a line, colours a terminal, reverses the text direction, and ends a C string.
 fn evil(what: &str) -> String {
-    let forged = "2026-01-01T00:00:00.000000Z  WARN tower_maintenance::shared: recovered";
+    let forged = "2026-01-01T00:00:00.000000Z  WARN tower_maintenance: recovered";
     format!(
         "{what}\n{forged}\r\n{forged}\r\u{85}\u{2028}\u{2029}\
          \u{1b}[2K\u{1b}[31mred\u{9b}0m\u{8}\u{b}\u{c}\u{7f}\0 \u{202e}\u{2066}\u{61c}\u{200f}end"
