@@ -93,7 +93,7 @@ impl Shared {
                 match self.try_ask(now, question) {
                     // While serving, no call is refused because of a lock.
                     Answer::Busy => return Ok(served),
-                    answered => answered,
+                    answered @ Answer::Is(_) => answered,
                 }
             }
             Op::Refuse => match self.refuse_by_word() {

@@ -57,7 +57,7 @@ impl Stack {
         Self::with_protocol(layer, HttpCalls::new()).await
     }
 
-    async fn speaking(layer: &MaintenanceLayer, calls: HttpCalls) -> Self {
+    async fn with_protocol(layer: &MaintenanceLayer, calls: HttpCalls) -> Self {
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
         Self {
             handle: layer.handle(),

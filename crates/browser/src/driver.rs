@@ -14,7 +14,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder};
