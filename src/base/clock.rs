@@ -20,9 +20,43 @@ use crate::base::moment::{Moment, nanos};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     origin: Instant,
+    hands: Hands,
+}
+
+/// The part of a clock that is read. A refusal keeps it, without the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hands {
     /// Where the line began on the coarse clock, if the layer reads that one.
     #[cfg(feature = "coarse-clock")]
     coarse: Option<coarse::Origin>,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads a clock"
+)]
+impl Hands {
+    const OF_TOKIO: Self = Self {
+        #[cfg(feature = "coarse-clock")]
+        coarse: None,
+    };
+
+    /// Reads the clock.
+    #[cfg(not(maintenance_loom))]
+    #[inline]
+    pub(crate) fn read(self) -> Reading {
+        #[cfg(feature = "coarse-clock")]
+        if let Some(origin) = self.coarse {
+            return Reading::Line(origin.moment());
+        }
+        Reading::Tokio(Instant::now())
+    }
+
+    /// Under loom time stands where the model put it, so that every run of the model is the same.
+    #[cfg(maintenance_loom)]
+    pub(crate) fn read(self) -> Reading {
+        Reading::Line(STANDS_AT.get())
+    }
 }
 
 /// What a layer's clock showed. All readings of one layer are of one kind.
@@ -67,8 +101,7 @@ impl Clock {
     pub(crate) fn start() -> Self {
         Self {
             origin: Instant::now(),
-            #[cfg(feature = "coarse-clock")]
-            coarse: None,
+            hands: Hands::OF_TOKIO,
         }
     }
 
@@ -76,26 +109,22 @@ impl Clock {
     #[cfg(feature = "coarse-clock")]
     pub(crate) fn start_coarse() -> Self {
         Self {
-            coarse: Some(coarse::Origin::now()),
+            hands: Hands {
+                coarse: Some(coarse::Origin::now()),
+            },
             ..Self::start()
         }
     }
 
-    /// Reads the clock.
-    #[cfg(not(maintenance_loom))]
-    #[inline]
-    pub(crate) fn read(&self) -> Reading {
-        #[cfg(feature = "coarse-clock")]
-        if let Some(origin) = self.coarse {
-            return Reading::Line(origin.moment());
-        }
-        Reading::Tokio(Instant::now())
+    /// Returns the part that is read.
+    pub(crate) fn hands(&self) -> Hands {
+        self.hands
     }
 
-    /// Under loom time stands where the model put it, so that every run of the model is the same.
-    #[cfg(maintenance_loom)]
+    /// Reads the clock.
+    #[inline]
     pub(crate) fn read(&self) -> Reading {
-        Reading::Line(STANDS_AT.get())
+        self.hands.read()
     }
 
     /// Reads the clock as a moment of the time line.
@@ -120,7 +149,7 @@ impl Clock {
     /// Returns what this clock shows at `moment`; `None` if the clock never gets there.
     pub(crate) fn reading(&self, moment: Moment) -> Option<Reading> {
         #[cfg(feature = "coarse-clock")]
-        if self.coarse.is_some() {
+        if self.hands.coarse.is_some() {
             return Some(Reading::Line(moment));
         }
         if cfg!(maintenance_loom) {
@@ -140,7 +169,7 @@ impl Clock {
     pub(crate) fn seen_at(&self, moment: Moment) -> Option<Instant> {
         let at = self.instant(moment)?;
         #[cfg(feature = "coarse-clock")]
-        if self.coarse.is_some() {
+        if self.hands.coarse.is_some() {
             // The coarse clock lags: a task that sleeps to the exact instant would read a time
             // before it. Should the clock lag more than `MAX_LAG`, the task looks again every
             // millisecond.

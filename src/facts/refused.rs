@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     base::{
-        clock::{Clock, Reading},
+        clock::{Hands, Reading},
         one_line::OneLine,
         span::Span,
         spare::Spare,
@@ -78,7 +78,7 @@ thread_local! {
 pub(crate) struct Notice {
     pub(crate) partner: Arc<str>,
     /// Read when a caller asks how long is left.
-    pub(crate) clock: Clock,
+    pub(crate) clock: Hands,
     pub(crate) mode: Mode,
     pub(crate) cause: Cause,
     pub(crate) since: SystemTime,
@@ -88,7 +88,9 @@ pub(crate) struct Notice {
     /// When the machine is to be asked again; `None` if time alone changes nothing.
     pub(crate) deadline: Option<Reading>,
     pub(crate) until_wall: Option<SystemTime>,
-    pub(crate) promised_end: Option<SystemTime>,
+    /// Whether the last cause ends maintenance for certain: a hold with an expiry and no trip
+    /// beneath.
+    pub(crate) is_promised: bool,
     pub(crate) read_only: bool,
     /// The operator's message to customers.
     pub(crate) message: Option<Arc<str>>,
@@ -100,7 +102,7 @@ impl Notice {
     pub(crate) fn sample(partner: &str, mode: Mode, cause: Cause) -> Self {
         Self {
             partner: partner.into(),
-            clock: Clock::start(),
+            clock: crate::base::clock::Clock::start().hands(),
             mode,
             cause,
             since: SystemTime::UNIX_EPOCH,
@@ -108,7 +110,7 @@ impl Notice {
             until: None,
             deadline: None,
             until_wall: None,
-            promised_end: None,
+            is_promised: false,
             read_only: false,
             message: None,
         }
@@ -138,9 +140,14 @@ impl Refused {
     /// Makes a refusal that no gate made: to try a user's template on, and for tests.
     #[cfg(feature = "http")]
     pub(crate) fn sample(notice: Notice, retry_after: Option<Duration>) -> Self {
-        let clock = notice.clock;
+        let clock = crate::base::clock::Clock::start();
         let until = retry_after.and_then(|left| clock.reading(clock.now().after(left)));
-        Self::new(Arc::new(Notice { until, ..notice }))
+        let clock = clock.hands();
+        Self::new(Arc::new(Notice {
+            until,
+            clock,
+            ..notice
+        }))
     }
 
     fn notice(&self) -> &Notice {
@@ -202,7 +209,7 @@ impl Refused {
     /// A trip has no such end, since the partner has to prove itself first.
     #[must_use]
     pub fn promised_end(&self) -> Option<SystemTime> {
-        self.notice().promised_end
+        self.until().filter(|_| self.notice().is_promised)
     }
 
     /// Whether reads pass, and only what may change something is refused: a

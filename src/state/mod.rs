@@ -318,17 +318,14 @@ fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
     let until = machine.known_end();
     Notice {
         partner: partner.clone(),
-        clock: *clock,
+        clock: clock.hands(),
         mode: machine.mode(),
         cause: machine.first_cause().unwrap_or(Cause::Tripped),
         since: machine.shut_since(),
         until: clock.reading(until),
         deadline: clock.reading(machine.next_deadline()),
         until_wall: until.known().map(|until| machine.wall_at(until)),
-        promised_end: machine
-            .promised_end()
-            .known()
-            .map(|end| machine.wall_at(end)),
+        is_promised: machine.promised_end().known().is_some(),
         generation: machine.generation(),
         read_only: machine.is_read_only(),
         message: held.and_then(|held| held.message.clone()),

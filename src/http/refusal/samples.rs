@@ -78,7 +78,7 @@ fn samples() -> impl Iterator<Item = Refused> {
         let time = is_set.then_some(UNIX_EPOCH);
         let notice = Notice {
             until_wall: time,
-            promised_end: time.filter(|_| mode == Mode::Maintenance),
+            is_promised: mode == Mode::Maintenance,
             read_only: is_set,
             message: time.map(|_| "sample".into()),
             ..Notice::sample("sample", mode, Cause::Operator)
