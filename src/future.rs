@@ -41,8 +41,9 @@ pin_project! {
 }
 
 pin_project! {
-    // A tag of its own: one hidden in the inner future would have to be worked out at each look. As wide as a word, or the
-    // rest is moved in pieces that straddle words, and whoever reads those waits until they are written.
+    // A tag of its own: a niche in the inner future would have to be decoded at each poll. As wide
+    // as a word: with a smaller tag the fields are copied in pieces that straddle words, and a load
+    // from there stalls on store forwarding.
     #[project = StateProj]
     #[repr(u64)]
     enum State<F, S, Req, P> {
@@ -52,7 +53,8 @@ pin_project! {
     }
 }
 
-/// What few futures still hold when they are dropped: it goes out of the way of all others, whose drop is short then.
+/// What few futures still hold when they are dropped: it goes out of the way of all others, whose
+/// drop is short then.
 struct Seldom<T>(ManuallyDrop<Option<T>>);
 
 impl<T> Seldom<T> {
@@ -191,7 +193,8 @@ where
         }
     }
 
-    /// A request admitted in an era that is over asks again: no other way in may lead past the gate (R2).
+    /// A request admitted in an era that is over asks again: no other way in may lead past the gate
+    /// (R2).
     fn stay_admitted(&mut self) -> Result<(), Refused> {
         let Some((stay, shared)) = &mut self.stay else {
             return Ok(());
@@ -241,7 +244,8 @@ where
     S: Service<Req>,
     P: Protocol<Req, S::Response, S::Error>,
 {
-    /// Waits for readiness, and goes on from there. Not inlined into `poll`, which is short for most.
+    /// Waits for readiness, and goes on from there. Not inlined into `poll`, which is short for
+    /// most.
     #[inline(never)]
     fn wait(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<P::Response, P::Error>> {
         let mut state = self.as_mut().project().state;
@@ -306,8 +310,8 @@ where
     Poll::Ready(protocol.finish(ticket, result))
 }
 
-/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the normal path
-/// moves no ticket for it: the caller that catches the panic may keep the future.
+/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the
+/// normal path moves no ticket for it: the caller that catches the panic may keep the future.
 struct FailsOnPanic<'t>(&'t mut Option<Ticket>);
 
 impl Drop for FailsOnPanic<'_> {

@@ -3,7 +3,8 @@
 //! Readiness follows tower's contract: an admitted call uses the very instance that was polled
 //! ready, and clones start un-ready. What a gate adds: while it is shut, `poll_ready` is ready at
 //! once, because a refusal must not wait for the inner service (compare tower's `LoadShed`); and a
-//! refused call keeps no hold on the inner service's readiness, which may be somebody else's permit.
+//! refused call keeps no hold on the inner service's readiness, which may be another caller's
+//! permit.
 
 use std::{
     fmt,
@@ -37,7 +38,8 @@ pub struct Maintenance<S, P> {
     shared: Arc<Root>,
 }
 
-/// What this instance of the inner service said when it was last asked, and has not been called since.
+/// What this instance of the inner service said when it was last asked, and has not been called
+/// since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
     /// Nothing, or that it failed.
@@ -196,7 +198,8 @@ impl<S: Clone, P> Maintenance<S, P> {
         ResponseFuture::refused(request, refused, self.protocol.clone())
     }
 
-    /// The gate was shut when readiness was asked for: the future takes an instance and waits for it.
+    /// The gate was shut when readiness was asked for: the future takes an instance and waits for
+    /// it.
     #[inline(never)]
     fn wait<Req>(
         &mut self,

@@ -1,15 +1,16 @@
-//! Replays cases taken from the tests and the bugs of other circuit breakers: one line a case,
-//! `pass|fail|skip <id> <why>`, then totals.
+//! Replays cases taken from the tests and the bugs of other circuit breakers. Each case is one
+//! line, `pass|fail|skip <id> <why>`, and totals follow.
 //!
 //! ```sh
 //! cargo test --test conformance                                  # all of tests/conformance/*.json
-//! cargo test --test conformance -- polly-                        # the cases whose id contains `polly-`
+//! cargo test --test conformance -- polly-                        # the ids that contain `polly-`
 //! CONFORMANCE_CASES=a.json:b.json cargo test --test conformance  # these files as well
 //! ```
 //!
-//! A case is read strictly: a key or a word that is not known fails it, and so does a file that cannot
-//! be read. Only what asks for semantics that the design decides otherwise is skipped, and if that is
-//! more than a tenth of the cases, the run fails. Without libtest's harness, so that the lines show.
+//! A case is read strictly: an unknown key or word fails it, and so does a file that cannot be
+//! read. A case is skipped only if it asks for semantics that the design decides otherwise. If more
+//! than a tenth of the cases are skipped, the run fails. It runs without libtest's harness, so that
+//! its lines show.
 
 #[path = "conformance/form.rs"]
 mod form;
@@ -32,10 +33,10 @@ use crate::{
     replay::{Ended, replay},
 };
 
-/// As what this whole binary is listed and filtered.
+/// The name under which this whole binary is listed and filtered.
 const NAME: &str = "conformance";
 
-/// A case takes milliseconds; this is for machines that are busy with something else.
+/// How long a case may take. It takes milliseconds; this is for busy machines.
 const LONGEST: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
@@ -78,7 +79,7 @@ fn files() -> Vec<PathBuf> {
 fn replay_file(path: &Path, arguments: &Arguments, totals: &mut Totals) {
     let cases = match read(path) {
         Ok(cases) => cases,
-        // Whatever is filtered: what cannot be read can neither be found nor found missing.
+        // Whatever the filter: a file that cannot be read may hold the cases that are asked for.
         Err(why) => return totals.tell(&path.display(), &Ended::Failed(why)),
     };
     for (index, case) in cases.into_iter().enumerate() {
@@ -101,12 +102,12 @@ fn read(path: &Path) -> Result<Vec<Value>, String> {
     }
 }
 
-/// In a thread of its own: on a paused clock, what hangs never ends.
+/// Replays in a thread of its own: on a paused clock a replay that hangs never ends.
 fn judge(case: Value) -> Ended {
     let (told, ended) = mpsc::channel();
     thread::spawn(move || {
         let ended = Case::read(case).map_or_else(Ended::Failed, |case| replay(&case));
-        // An error means that nobody waits any more.
+        // An error means that the receiver has given up.
         let _ = told.send(ended);
     });
     ended
@@ -114,8 +115,8 @@ fn judge(case: Value) -> Ended {
         .unwrap_or_else(|error| Ended::Failed(format!("the replay does not end: {error}")))
 }
 
-/// A replay that passes everything looks just like a crate without a fault: what is wrong with the
-/// cases of this file must be found.
+/// A replay that passes every case looks like a crate without faults. So the faults in the cases of
+/// this file must be found.
 fn prove_strictness(arguments: &Arguments, totals: &mut Totals) {
     let id = "replay-is-strict";
     if !arguments.select(id) {
@@ -138,7 +139,7 @@ fn prove_strictness(arguments: &Arguments, totals: &mut Totals) {
             missed.push(format!("told `{told}`, not `{expected}`"));
         }
     }
-    // No case of its own: it shows only if it fails.
+    // It is not a case, and shows only if it fails.
     if !missed.is_empty() {
         totals.tell(&id, &Ended::Failed(missed.join("; ")));
     }
@@ -197,7 +198,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What cargo and nextest pass to a test binary, as far as it means something here.
+/// The arguments that cargo and nextest pass to a test binary, as far as they matter here.
 #[derive(Debug, Default)]
 struct Arguments {
     list: bool,
@@ -216,7 +217,7 @@ impl Arguments {
                 "--ignored" => arguments.ignored = true,
                 "--exact" => arguments.exact = true,
                 "--skip" => arguments.skips.extend(given.next()),
-                // Options with a value that means nothing here.
+                // Options whose value does not matter here.
                 "--format" | "--color" | "--test-threads" | "--logfile" | "--shuffle-seed"
                 | "-Z" => {
                     given.next();
@@ -231,12 +232,12 @@ impl Arguments {
         arguments
     }
 
-    /// Whether less than everything is asked for.
+    /// Returns whether only a part of the cases is asked for.
     fn filtered(&self) -> bool {
         !self.select(NAME) || self.ignored || !self.skips.is_empty()
     }
 
-    /// Whether the case with this id is asked for, by its id or with all.
+    /// Returns whether the case with this id is asked for, by its id or with all others.
     fn select(&self, id: &str) -> bool {
         let names = |filter: &String| {
             if self.exact {

@@ -1,8 +1,11 @@
-//! Ten thousand subscribers over sockets: what each costs, how fast all are told, and that those who do not read
-//! harm nobody. The clients are this program again, in a process of their own.
+//! Ten thousand subscribers over sockets: what each costs, how fast all are told, and that
+//! subscribers that do not read harm no other. The clients are this program again, in a process of
+//! their own.
 //!
-//! Each process needs a file descriptor a subscriber; the soft limit is raised as far as the hard one goes. Where
-//! that is too low there are fewer subscribers, and a line says so. Without libtest's harness, so that the lines show.
+//! A target of its own, for three reasons: its global allocator counts, it raises its process's
+//! limit on open files, and it starts itself again. It runs without libtest's harness, so that its
+//! lines show. Each process needs a file descriptor per subscriber, and raises the soft limit up to
+//! the hard one. Where that is too low there are fewer subscribers, and a line says so.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -10,9 +13,8 @@
 )]
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     convert::Infallible,
-    env, fs,
+    env,
     io::Write,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
@@ -28,14 +30,14 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use test_support::{Counting, alive_tasks, bytes_of_process, resident, secs, soon, until};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpSocket, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command},
-    runtime::Handle,
     sync::{Semaphore, watch},
     task::block_in_place,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tower::ServiceExt;
 use tower_maintenance::{
@@ -45,58 +47,35 @@ use tower_maintenance::{
 
 const NAME: &str = "ten_thousand_subscribers";
 
-/// How many there should be, and how many of them stop reading.
+/// How many subscribers there should be, and how many of them stop reading.
 const SUBSCRIBERS: usize = 10_000;
 const SLOW: usize = 100;
-/// What a process needs besides; the slow ones' sockets are held twice.
+/// File descriptors that a process needs besides. The slow subscribers' sockets are held twice.
 const OTHER_FILES: usize = 100 + SLOW;
 
-/// Reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-/// Within which everybody is told: generous, for a busy machine. Measured 0.25 s on two cores that also run the clients,
-/// without optimisation.
-const ALL_TOLD: Duration = Duration::from_secs(15);
-/// What a subscriber may cost the server's process.
-const MOST_BYTES: usize = 32 * 1024;
+/// Within which all are told. Generous, for a busy machine: measured were 0.25 s, on two cores that
+/// also run the clients, without optimisation.
+const ALL_TOLD: Duration = secs(15);
+/// The most bytes that a subscriber may cost the server's process.
+const MOST_BYTES: u64 = 32 * 1024;
 
-/// What may be left of all of them together: the runtime keeps some of its own.
-const MOST_LEFT: usize = 256 * 1024;
+/// The most bytes that may be left of all of them together. The runtime keeps some of its own.
+const MOST_LEFT: i64 = 256 * 1024;
 
-/// Short, so that the slow are found within seconds; but on a busy machine four of them must be enough to poll everybody
-/// once, or those who read lose their places too.
-const HEARTBEAT: Duration = Duration::from_secs(4);
-/// After which the kernel gives the slow ones' connections up; told so when they have lost their places, however long that took.
+/// Short, so that slow subscribers are found within seconds. But on a busy machine four heartbeats
+/// must be enough to poll every stream once, or readers lose their places too.
+const HEARTBEAT: Duration = secs(4);
+/// After which the kernel gives the slow subscribers' connections up. It is set when they have lost
+/// their places, however long that took.
 #[cfg(target_os = "linux")]
 const GIVES_UP_MS: u32 = 1_000;
-/// Small, so that a reader who stops is soon seen; but an event fits.
+/// Small, so that a reader that stops is soon seen; but one event fits.
 const SEND_BUFFER: u32 = 8192;
-/// Of those who do not read. The kernel has a least of its own.
+/// The receive buffer of the subscribers that do not read. The kernel has a minimum of its own.
 const RECEIVE_BUFFER: u32 = 1024;
-/// hyper's least.
+/// The minimum that hyper allows.
 const HYPERS_BUFFER: usize = 8192;
 const EVENT: usize = 4096;
-
-// ---- the allocator ------------------------------------------------------------------------------
-
-/// The bytes that are allocated at this moment.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: everything is left to the system's allocator; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -129,7 +108,7 @@ fn runtime() -> tokio::runtime::Runtime {
     builder.worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Raises the limit on open files: how many subscribers fit under it.
+/// Raises the limit on open files, and returns how many subscribers fit under it.
 fn raise_limit(wanted: usize) -> usize {
     let files = (wanted + OTHER_FILES) as u64;
     let limit = getrlimit(Resource::Nofile);
@@ -141,36 +120,7 @@ fn raise_limit(wanted: usize) -> usize {
     usize::try_from(files.min(most)).unwrap() - OTHER_FILES
 }
 
-async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = timeout(CAP, wait).await;
-    waited.unwrap_or_else(|_| panic!("not within {CAP:?}: {what}"))
-}
-
-/// Waits until it is so.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let looks = async {
-        while !is_so() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    soon(what, looks).await;
-}
-
-fn alive() -> usize {
-    Handle::current().metrics().num_alive_tasks()
-}
-
-/// The memory that this process has, in bytes; none where there is no such file.
-fn resident() -> Option<usize> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// Ends an episode, which has everybody told: the new generation.
+/// Ends an episode, so that all subscribers are told. Returns the new generation.
 fn episode(handle: &MaintenanceHandle) -> u64 {
     handle.engage(Hold::new("test", "an episode")).unwrap();
     handle.release("test", "its end").unwrap();
@@ -200,28 +150,28 @@ async fn ten_thousand_subscribers() {
     let held = Held::default();
     let addr = serve(push.events(), None);
     let for_slow = serve(push.events(), Some(held.clone()));
-    let tasks = alive();
-    let (heap_before, before) = (LIVE.load(Ordering::Relaxed), resident());
+    let tasks = alive_tasks();
+    let (heap_before, before) = (bytes_of_process(), resident());
 
-    // All are there, and not one more.
+    // All are connected, and one more is refused.
     let mut clients = Clients::start((addr, quick), (for_slow, slow));
     clients.say("connected").await;
     assert_eq!(push.counts().subscribers, fit);
     assert_eq!(one_more(addr).await, "HTTP/1.1 503 ");
 
-    let heap = (LIVE.load(Ordering::Relaxed) - heap_before) / fit;
+    let heap = (bytes_of_process() - heap_before) / fit as i64;
     println!("{NAME}: {heap} bytes of heap each, for {fit}, hyper's connection and all");
-    assert!(heap < MOST_BYTES, "{heap} bytes each");
+    assert!(heap < MOST_BYTES as i64, "{heap} bytes each");
     match before.zip(resident()) {
         Some((before, after)) => {
-            let each = after.saturating_sub(before) / fit;
+            let each = after.saturating_sub(before) / fit as u64;
             println!("{NAME}: {each} bytes each of the process's resident memory");
             assert!(each < MOST_BYTES, "{each} bytes each");
         }
         None => println!("{NAME}: resident memory not measured: no /proc/self/status here"),
     }
 
-    // All are told, also while some do not read.
+    // All readers are told, also while some subscribers do not read.
     let mut longest = Duration::ZERO;
     let mut told = 0;
     while told < 3 || push.counts().stalled < slow as u64 {
@@ -232,7 +182,7 @@ async fn ten_thousand_subscribers() {
         told += 1;
         assert!(told < 60, "the slow are not found: {:?}", push.counts());
         if told >= 8 {
-            // Enough has been said to fill every buffer: now heartbeats tell who is stuck.
+            // Every buffer is full by now: from here on heartbeats find the slow subscribers.
             sleep(HEARTBEAT / 4).await;
         }
     }
@@ -241,19 +191,21 @@ async fn ten_thousand_subscribers() {
     );
     assert!(longest < ALL_TOLD, "{longest:?}");
 
-    // The slow, and nobody else, have lost their places; then the kernel ends their connections.
+    // The slow subscribers, and no others, have lost their places. Then the kernel ends their
+    // connections.
     assert_eq!(push.counts().stalled, slow as u64);
     assert_eq!(push.counts().subscribers, quick);
-    // Until then they count, and leave no room for others.
+    // Until then their streams count, and leave no room for others.
     #[cfg(target_os = "linux")]
     {
         assert_eq!(push.counts().streams, fit);
         for socket in lock(&held).drain(..) {
             rustix::net::sockopt::set_tcp_user_timeout(&socket, GIVES_UP_MS).unwrap();
         }
-        until("connections of the slow end", || {
+        until(|| {
             assert_eq!(push.counts().subscribers, quick);
-            // Read first: a connection's body goes before it.
+            // Read before the streams: a connection's stream is dropped before the connection is
+            // counted down.
             let open = OPEN.load(Ordering::Relaxed);
             assert!(push.counts().streams <= open, "{:?}", push.counts());
             open == quick
@@ -263,36 +215,31 @@ async fn ten_thousand_subscribers() {
         assert_eq!(one_more(addr).await, "HTTP/1.1 200 ");
     }
 
-    // They leave, and nothing is left.
+    // All leave, and nothing is left of them.
     clients.leave().await;
     nobody_is_left(&push, tasks).await;
 
-    let left = LIVE.load(Ordering::Relaxed).saturating_sub(heap_before);
+    let left = bytes_of_process() - heap_before;
     println!("{NAME}: {left} bytes of heap left after all have gone");
     assert!(left < MOST_LEFT, "{left} bytes of heap left");
     println!("{NAME}: ok");
 }
 
-/// How the answer to one more begins.
+/// The first bytes of the answer to one more subscriber.
 async fn one_more(addr: SocketAddr) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: push\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut status = [0; "HTTP/1.1 200 ".len()];
-    soon("an answer", stream.read_exact(&mut status))
-        .await
-        .unwrap();
+    soon(stream.read_exact(&mut status)).await.unwrap();
     String::from_utf8(status.into()).unwrap()
 }
 
 async fn nobody_is_left(push: &Push, tasks: usize) {
-    until("nobody subscribes", || push.counts().subscribers == 0).await;
-    until("no stream is left", || push.counts().streams == 0).await;
-    until("no connection is left", || {
-        OPEN.load(Ordering::Relaxed) == 0
-    })
-    .await;
-    until("no task is left", || alive() <= tasks).await;
+    until(|| push.counts().subscribers == 0).await;
+    until(|| push.counts().streams == 0).await;
+    until(|| OPEN.load(Ordering::Relaxed) == 0).await;
+    until(|| alive_tasks() <= tasks).await;
 }
 
 /// How many connections the server has.
@@ -307,7 +254,7 @@ fn lock(held: &Held) -> MutexGuard<'_, Vec<OwnedFd>> {
 
 fn serve(events: PushEvents, held: Option<Held>) -> SocketAddr {
     let socket = TcpSocket::new_v4().unwrap();
-    // What is accepted has it from here.
+    // An accepted socket inherits it from the listening one.
     socket.set_send_buffer_size(SEND_BUFFER).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(4096).unwrap();
@@ -331,7 +278,7 @@ fn serve(events: PushEvents, held: Option<Held>) -> SocketAddr {
                 let served: Result<(), hyper::Error> =
                     server.serve_connection(TokioIo::new(stream), service).await;
                 OPEN.fetch_sub(1, Ordering::Relaxed);
-                // How a connection ended is the reader's matter.
+                // How a connection ended does not matter here.
                 let _ = served;
                 Ok::<_, Infallible>(())
             });
@@ -340,7 +287,7 @@ fn serve(events: PushEvents, held: Option<Held>) -> SocketAddr {
     addr
 }
 
-/// The process with the clients; it ends with this one, for then its input does.
+/// The process with the clients. It ends when its input does, and so with this process.
 struct Clients {
     child: Child,
     input: Option<ChildStdin>,
@@ -366,13 +313,13 @@ impl Clients {
         }
     }
 
-    /// Waits until they say so.
+    /// Waits for the line that the clients print.
     async fn say(&mut self, expected: &str) {
-        let line = soon(expected, self.output.next_line()).await.unwrap();
+        let line = soon(self.output.next_line()).await.unwrap();
         assert_eq!(line.as_deref(), Some(expected));
     }
 
-    /// Waits until all who read have heard of the generation.
+    /// Waits until all clients that read have heard of the generation.
     async fn hear(&mut self, generation: u64) {
         let line = format!("{generation}\n");
         let input = self.input.as_mut().unwrap();
@@ -382,19 +329,19 @@ impl Clients {
 
     async fn leave(&mut self) {
         drop(self.input.take());
-        let ended = soon("the clients end", self.child.wait()).await.unwrap();
+        let ended = soon(self.child.wait()).await.unwrap();
         assert!(ended.success(), "{ended}");
     }
 }
 
-/// The other process.
+/// The code of the other process.
 mod clients {
     use super::*;
 
-    /// No generation: nothing more is heard.
+    /// In place of a generation: the stream has ended.
     const ENDED: u64 = u64::MAX;
 
-    /// What those who read have heard.
+    /// The newest generation that each client that reads has heard.
     struct Heard {
         newest: Vec<watch::Sender<u64>>,
     }
@@ -421,21 +368,16 @@ mod clients {
                 drop(turn);
                 tell.send_replace(generation);
                 if reads {
-                    tokio::spawn(async move {
-                        while let Some(generation) = next(&mut stream).await {
-                            tell.send_replace(generation);
-                        }
-                        tell.send_replace(ENDED);
-                    });
+                    tokio::spawn(hear(stream, tell));
                     None
                 } else {
                     Some(stream)
                 }
             }));
         }
-        let mut who_do_not_read = Vec::new();
+        let mut unread = Vec::new();
         for client in connected {
-            who_do_not_read.extend(client.await.unwrap());
+            unread.extend(client.await.unwrap());
         }
         tell("connected");
 
@@ -446,13 +388,21 @@ mod clients {
             for each in &heard.newest {
                 let told = &mut each.subscribe();
                 let told = told.wait_for(|heard| *heard >= generation);
-                let told = *soon("everybody is told", told).await.unwrap();
-                assert_ne!(told, ENDED, "the stream of one who reads has ended");
+                let told = *soon(told).await.unwrap();
+                assert_ne!(told, ENDED, "the stream of a reader has ended");
                 assert_eq!(told, generation);
             }
             tell(&format!("told {generation}"));
         }
-        assert_eq!(who_do_not_read.len(), slow);
+        assert_eq!(unread.len(), slow);
+    }
+
+    /// Reads the stream to its end, and passes on each generation.
+    async fn hear(mut stream: BufReader<TcpStream>, tell: watch::Sender<u64>) {
+        while let Some(generation) = next(&mut stream).await {
+            tell.send_replace(generation);
+        }
+        tell.send_replace(ENDED);
     }
 
     fn tell(line: &str) {
@@ -465,7 +415,7 @@ mod clients {
         if !reads {
             socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
         }
-        let mut stream = soon("a connection", socket.connect(addr)).await.unwrap();
+        let mut stream = soon(socket.connect(addr)).await.unwrap();
         stream
             .write_all(b"GET / HTTP/1.1\r\nhost: push\r\n\r\n")
             .await
@@ -473,7 +423,8 @@ mod clients {
         BufReader::with_capacity(1024, stream)
     }
 
-    /// The next generation that the stream says; none at its end. What frames it (HTTP's head, its chunks) bears no `id`.
+    /// The next generation on the stream, or `None` at its end. The bytes that frame it (HTTP's
+    /// head, its chunks) have no `id`.
     async fn next(stream: &mut BufReader<TcpStream>) -> Option<u64> {
         let mut id = None;
         let mut line = String::new();

@@ -1,7 +1,8 @@
-//! Whatever is called exempt, the router dispatches to a route declared exempt; an input is `METHOD target`.
+//! A request that passes as exempt is dispatched to a route that is declared exempt. An input is
+//! `METHOD target`.
 #![no_main]
 
-#[path = "../../tests/support/dispatch.rs"]
+#[path = "../../tests/http/dispatch.rs"]
 mod dispatch;
 
 libfuzzer_sys::fuzz_target!(|line: &[u8]| {

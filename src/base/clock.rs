@@ -1,12 +1,12 @@
 //! The one source of time (R21).
 //!
-//! All time comes from `tokio::time::Instant`, so that a paused tokio clock drives every wait, window and lease. The
-//! coarse clock can take its place. Wall time is an anchor plus this clock: it is for display and for generations, and
-//! does not follow a system clock that steps.
+//! All time comes from `tokio::time::Instant`, so that a paused tokio clock drives every wait,
+//! window and lease. The coarse clock can take its place. Wall time is an anchor plus this clock:
+//! it is for display and for generations, and does not follow a system clock that steps.
 //!
-//! A call keeps a [`Reading`], which is the clock's own value. Only the machine needs a [`Moment`]: the subtraction
-//! that turns an instant into one costs 27 of a call's instructions each time (`cargo run --release -p peers`,
-//! `waiting`), and two readings compare without it.
+//! A call keeps a [`Reading`], which is the clock's own value. Only the machine needs a [`Moment`]:
+//! the subtraction that turns an instant into one costs 27 of a call's instructions each time
+//! (`cargo run --release -p peers`, `waiting`), and two readings compare without it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,9 +20,43 @@ use crate::base::moment::{Moment, nanos};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     origin: Instant,
+    hands: Hands,
+}
+
+/// The part of a clock that is read. A refusal keeps it, without the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hands {
     /// Where the line began on the coarse clock, if the layer reads that one.
     #[cfg(feature = "coarse-clock")]
     coarse: Option<coarse::Origin>,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads a clock"
+)]
+impl Hands {
+    const OF_TOKIO: Self = Self {
+        #[cfg(feature = "coarse-clock")]
+        coarse: None,
+    };
+
+    /// Reads the clock.
+    #[cfg(not(maintenance_loom))]
+    #[inline]
+    pub(crate) fn read(self) -> Reading {
+        #[cfg(feature = "coarse-clock")]
+        if let Some(origin) = self.coarse {
+            return Reading::Line(origin.moment());
+        }
+        Reading::Tokio(Instant::now())
+    }
+
+    /// Under loom time stands where the model put it, so that every run of the model is the same.
+    #[cfg(maintenance_loom)]
+    pub(crate) fn read(self) -> Reading {
+        Reading::Line(STANDS_AT.get())
+    }
 }
 
 /// What a layer's clock showed. All readings of one layer are of one kind.
@@ -30,7 +64,8 @@ pub(crate) struct Clock {
 pub(crate) enum Reading {
     /// Of tokio's clock.
     Tokio(Instant),
-    /// Of a clock that shows the time line itself: the coarse one, and the one that loom models set.
+    /// Of a clock that shows the time line itself: the coarse one, and the one that loom models
+    /// set.
     Line(Moment),
 }
 
@@ -66,8 +101,7 @@ impl Clock {
     pub(crate) fn start() -> Self {
         Self {
             origin: Instant::now(),
-            #[cfg(feature = "coarse-clock")]
-            coarse: None,
+            hands: Hands::OF_TOKIO,
         }
     }
 
@@ -75,26 +109,22 @@ impl Clock {
     #[cfg(feature = "coarse-clock")]
     pub(crate) fn start_coarse() -> Self {
         Self {
-            coarse: Some(coarse::Origin::now()),
+            hands: Hands {
+                coarse: Some(coarse::Origin::now()),
+            },
             ..Self::start()
         }
     }
 
-    /// Reads the clock.
-    #[cfg(not(maintenance_loom))]
-    #[inline]
-    pub(crate) fn read(&self) -> Reading {
-        #[cfg(feature = "coarse-clock")]
-        if let Some(origin) = self.coarse {
-            return Reading::Line(origin.moment());
-        }
-        Reading::Tokio(Instant::now())
+    /// Returns the part that is read.
+    pub(crate) fn hands(&self) -> Hands {
+        self.hands
     }
 
-    /// Under loom time stands where the model put it, so that every run of the model is the same.
-    #[cfg(maintenance_loom)]
+    /// Reads the clock.
+    #[inline]
     pub(crate) fn read(&self) -> Reading {
-        Reading::Line(STANDS_AT.get())
+        self.hands.read()
     }
 
     /// Reads the clock as a moment of the time line.
@@ -107,8 +137,8 @@ impl Clock {
     #[inline]
     pub(crate) fn moment(&self, reading: Reading) -> Moment {
         match reading {
-            // Saturating: a layer that was built in one runtime may be used in another whose paused clock is behind.
-            // The machine clamps what goes backwards.
+            // Saturating: a layer that was built in one runtime may be used in another whose paused
+            // clock is behind. The machine clamps what goes backwards.
             Reading::Tokio(instant) => {
                 Moment::ORIGIN.after(instant.saturating_duration_since(self.origin))
             }
@@ -119,7 +149,7 @@ impl Clock {
     /// Returns what this clock shows at `moment`; `None` if the clock never gets there.
     pub(crate) fn reading(&self, moment: Moment) -> Option<Reading> {
         #[cfg(feature = "coarse-clock")]
-        if self.coarse.is_some() {
+        if self.hands.coarse.is_some() {
             return Some(Reading::Line(moment));
         }
         if cfg!(maintenance_loom) {
@@ -134,14 +164,15 @@ impl Clock {
         self.origin.checked_add(Duration::from_nanos(moment.0))
     }
 
-    /// Returns until when a task sleeps on tokio's clock so that this clock then shows `moment`; `None` if `moment` is
-    /// too far away for a sleep.
+    /// Returns until when a task sleeps on tokio's clock so that this clock then shows `moment`;
+    /// `None` if `moment` is too far away for a sleep.
     pub(crate) fn seen_at(&self, moment: Moment) -> Option<Instant> {
         let at = self.instant(moment)?;
         #[cfg(feature = "coarse-clock")]
-        if self.coarse.is_some() {
-            // The coarse clock lags: a task that sleeps to the exact instant would read a time before it. Should the
-            // clock lag more than `MAX_LAG`, the task looks again every millisecond.
+        if self.hands.coarse.is_some() {
+            // The coarse clock lags: a task that sleeps to the exact instant would read a time
+            // before it. Should the clock lag more than `MAX_LAG`, the task looks again every
+            // millisecond.
             let soon = Instant::now() + Duration::from_millis(1);
             return Some(at.checked_add(CoarseClock::MAX_LAG)?.max(soon));
         }
@@ -153,7 +184,8 @@ impl Clock {
         STANDS_AT.set(moment);
     }
 
-    /// Reads the system's wall clock: once per layer, and for a partner's date that comes without a `Date` header.
+    /// Reads the system's wall clock: once per layer, and for a partner's date that comes without a
+    /// `Date` header.
     pub(crate) fn wall() -> SystemTime {
         SystemTime::now()
     }
@@ -161,7 +193,8 @@ impl Clock {
 
 #[cfg(maintenance_loom)]
 thread_local! {
-    /// Per OS thread: all threads of one model run on one OS thread in turn, and other models run on others.
+    /// Per OS thread: all threads of one model run on one OS thread in turn, and other models run
+    /// on others.
     static STANDS_AT: std::cell::Cell<Moment> = const { std::cell::Cell::new(Moment::ORIGIN) };
 }
 

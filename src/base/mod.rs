@@ -1,8 +1,11 @@
 //! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
+#[cfg(feature = "http")]
+pub(crate) mod accessors;
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
 pub(crate) mod clock_coarse;
+pub(crate) mod harmless;
 pub(crate) mod jitter;
 pub(crate) mod loom_or_std;
 pub(crate) mod moment;

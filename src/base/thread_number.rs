@@ -1,7 +1,7 @@
 //! A small number for each living thread.
 //!
-//! A thread that owns a small number owns a lane of counters. Numbers of ended threads are reused, smallest first, so
-//! that a program which starts and ends many threads keeps to the small ones.
+//! A thread that owns a small number owns a lane of counters. Numbers of ended threads are reused,
+//! smallest first, so that a program which starts and ends many threads keeps to the small ones.
 
 use std::{
     cell::Cell,
@@ -10,12 +10,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// No number: this thread has not asked for one yet, or its thread-local storage is already destroyed.
+/// No number: this thread has not asked for one yet, or its thread-local storage is already
+/// destroyed.
 const NONE: usize = usize::MAX;
 
 thread_local! {
-    /// Without a destructor, so that reading it is one load (5 instructions less than through [`OWN`];
-    /// `cargo run --release -p peers`, `admitted`).
+    /// Without a destructor, so that reading it is one load (5 instructions less than through
+    /// [`OWN`]; `cargo run --release -p peers`, `admitted`).
     static NUMBER: Cell<usize> = const { Cell::new(NONE) };
     static OWN: Own = Own::take();
 }
@@ -77,7 +78,8 @@ pub(crate) fn known() -> usize {
     NUMBER.get()
 }
 
-/// Returns the number of this thread, which no other living thread has; while the thread ends, a number larger than any.
+/// Returns the number of this thread, which no other living thread has; while the thread ends, a
+/// number larger than any.
 #[inline]
 pub(crate) fn number() -> usize {
     match NUMBER.get() {

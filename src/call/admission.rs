@@ -16,8 +16,8 @@ pub(crate) enum Decision {
     Refused(Refused),
     /// It is admitted, and the instance that was asked is ready for it.
     Now(Ticket),
-    /// It is admitted, and waits for an instance to be ready: as long as its stay lasts, or in every mode if it is
-    /// exempt.
+    /// It is admitted, and waits for an instance to be ready: as long as its stay lasts, or in
+    /// every mode if it is exempt.
     Wait(Ticket, Option<Stay>),
 }
 
@@ -59,10 +59,11 @@ impl Request {
     }
 }
 
-/// Admits a request in the case of most calls, by the word alone; `None` if [`decide`] must be asked.
+/// Admits a request in the case of most calls, by the word alone; `None` if [`decide`] must be
+/// asked.
 ///
-/// This and [`refuse_by_word`] stand apart from `decide`, whose answer goes through memory: 10 of the instructions of
-/// an admitted call (`cargo run --release -p peers`, `waiting`).
+/// This and [`refuse_by_word`] stand apart from `decide`, whose answer goes through memory: 10 of
+/// the instructions of an admitted call (`cargo run --release -p peers`, `waiting`).
 #[inline(always)]
 pub(crate) fn admit_by_word(
     root: &Root,
@@ -75,7 +76,8 @@ pub(crate) fn admit_by_word(
     (word.op() == Op::Serve && is_plain).then(|| Ticket::begin(root, word.era()))
 }
 
-/// Refuses a request in the case of most calls, by the word alone; `None` if [`decide`] must be asked.
+/// Refuses a request in the case of most calls, by the word alone; `None` if [`decide`] must be
+/// asked.
 #[inline(always)]
 pub(crate) fn refuse_by_word(root: &Root, endpoint: &Endpoint<'_>) -> Option<Refused> {
     let is_plain = !endpoint.may_be_exempt() && !Request::of(endpoint).is_read();
@@ -86,7 +88,8 @@ pub(crate) fn refuse_by_word(root: &Root, endpoint: &Endpoint<'_>) -> Option<Ref
     }
 }
 
-/// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is ready.
+/// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is
+/// ready.
 #[inline(never)]
 pub(crate) fn decide(
     root: &Root,

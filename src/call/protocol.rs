@@ -1,9 +1,9 @@
 //! What the layer must know of a protocol at one placement.
 //!
-//! One trait, because the two placements cannot share a type: a router wants refusals as responses and errors that are
-//! `Infallible`, and around a client no code can make up a body. The protocol owns the call's [`Ticket`] once the inner
-//! service has answered, so that the verdict may be given at once, or be moved into the response (a body, trailers) and
-//! given later.
+//! One trait, because the two placements cannot share a type: a router wants refusals as responses
+//! and errors that are `Infallible`, and around a client no code can make up a body. The protocol
+//! owns the call's [`Ticket`] once the inner service has answered, so that the verdict may be given
+//! at once, or be moved into the response (a body, trailers) and given later.
 
 use crate::{
     call::ticket::Ticket,
@@ -13,12 +13,14 @@ use crate::{
     },
 };
 
-/// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers see.
+/// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers
+/// see.
 ///
-/// Ready-made: [`Calls`](crate::Calls) for any `Result`, [`BoxedCalls`](crate::BoxedCalls) for stacks
-/// whose errors are `BoxError`, and with the feature `http` those of `tower_maintenance::http`. For
-/// another way of judging a `Result` a [`Judge`](crate::Judge) is enough; implement this trait for
-/// a protocol whose responses must be wrapped, or whose refusals are responses.
+/// Ready-made: [`Calls`](crate::Calls) for any `Result`, [`BoxedCalls`](crate::BoxedCalls) for
+/// stacks whose errors are `BoxError`, and with the feature `http` those of
+/// `tower_maintenance::http`. For another way of judging a `Result` a [`Judge`](crate::Judge) is
+/// enough; implement this trait for a protocol whose responses must be wrapped, or whose refusals
+/// are responses.
 ///
 /// It is cloned once a call: keep it small, and free of allocation.
 pub trait Protocol<Req, Res, E>: Clone {
@@ -31,8 +33,9 @@ pub trait Protocol<Req, Res, E>: Clone {
 
     /// The protocol as one call carries it to its end. Default: a clone.
     ///
-    /// For a protocol that judges calls differently by what was asked: [`finish`](Self::finish) sees the answer and
-    /// not the request, which is gone by then. The layer asks for it when it lets a request in.
+    /// For a protocol that judges calls differently by what was asked: [`finish`](Self::finish)
+    /// sees the answer and not the request, which is gone by then. The layer asks for it when it
+    /// lets a request in.
     #[must_use]
     fn for_call(&self, _request: &Req) -> Self {
         self.clone()
@@ -50,8 +53,8 @@ pub trait Protocol<Req, Res, E>: Clone {
     fn finish(&self, ticket: Ticket, result: Result<Res, E>)
     -> Result<Self::Response, Self::Error>;
 
-    /// Makes a refusal of what the gate says; the request is given back, untouched, for what the refusal
-    /// must know of it (what it accepts, in which language).
+    /// Makes a refusal of what the gate says; the request is given back, untouched, for what the
+    /// refusal must know of it (what it accepts, in which language).
     ///
     /// # Errors
     ///

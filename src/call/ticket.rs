@@ -11,18 +11,21 @@ use crate::{
 
 /// An admitted call. It is settled exactly once: by [`settle`](Self::settle), or by its drop.
 ///
-/// A ticket that is dropped unsettled is judged by which code held it. The call failed if the inner service panicked.
-/// It is neutral if the judge panicked. Otherwise it failed if nothing had come from the partner for at least the
-/// policy's `hang_limit`, and is neutral if something had. That time begins with the first poll that finds no answer:
-/// a call that is answered at its first poll reads no clock for it.
+/// A ticket that is dropped unsettled is judged by which code held it. The call failed if the inner
+/// service panicked. It is neutral if the judge panicked. Otherwise it failed if nothing had come
+/// from the partner for at least the policy's `hang_limit`, and is neutral if something had. That
+/// time begins with the first poll that finds no answer: a call that is answered at its first poll
+/// reads no clock for it.
 ///
-/// A ticket of a call that is not measured (exempt, before routes) accepts everything and counts nothing.
+/// A ticket of a call that is not measured (exempt, before routes) accepts everything and counts
+/// nothing.
 #[must_use = "a ticket that is dropped counts as given up"]
 pub struct Ticket {
     /// `None` if the call is not measured, or has ended.
     local: Option<Arc<Local>>,
     terms: Terms,
-    /// When something last came from the partner; at first, when the first poll found no answer. `None` before that.
+    /// When something last came from the partner; at first, when the first poll found no answer.
+    /// `None` before that.
     heard: Option<Reading>,
     /// How long the call had been waited for when something last came, in nanoseconds.
     waited: u64,
@@ -95,8 +98,8 @@ pub(crate) enum Holder {
 }
 
 impl Holder {
-    /// Returns how an unsettled call ends (R5, R6). It is never judged by `thread::panicking()`: a drop may run while
-    /// an unrelated panic unwinds.
+    /// Returns how an unsettled call ends (R5, R6). It is never judged by `thread::panicking()`: a
+    /// drop may run while an unrelated panic unwinds.
     pub(crate) fn unsettled(self, took: Duration, quiet: Duration) -> Ending {
         match self {
             Self::Inner => Ending::Judged {
@@ -161,12 +164,13 @@ impl Ticket {
         self.local.is_some()
     }
 
-    /// Returns the policy's present `hang_limit`: how long the partner may be silent while a caller waits for it.
-    /// `None` if the call is not measured.
+    /// Returns the policy's present `hang_limit`: how long the partner may be silent while a caller
+    /// waits for it. `None` if the call is not measured.
     ///
     /// For a streaming protocol of your own: read it when a wait for the partner begins, and
-    /// [settle](Self::settle) as a failure if so much time passes and nothing comes. A ticket runs no timer of its own,
-    /// and is judged by this number only when it is dropped. Reading it takes no lock.
+    /// [settle](Self::settle) as a failure if so much time passes and nothing comes. A ticket runs
+    /// no timer of its own, and is judged by this number only when it is dropped. Reading it takes
+    /// no lock.
     #[must_use]
     pub fn hang_limit(&self) -> Option<Duration> {
         Some(self.local.as_ref()?.hang_limit())
@@ -175,7 +179,8 @@ impl Ticket {
     /// Ends the call with a verdict.
     #[inline(always)]
     pub fn settle(mut self, verdict: impl Into<Verdict>) {
-        // Before `local` is taken: the conversion is the user's and may panic, and then the ticket drops unsettled.
+        // Before `local` is taken: the conversion is the user's and may panic, and then the ticket
+        // drops unsettled.
         let verdict = verdict.into();
         if let Some(local) = self.local.take() {
             local.judged(
@@ -202,7 +207,8 @@ impl Ticket {
         }
     }
 
-    /// Runs `poll`, which polls what the partner sends: a panic in it is the inner service's failure.
+    /// Runs `poll`, which polls what the partner sends: a panic in it is the inner service's
+    /// failure.
     #[inline]
     pub fn while_polling<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         let guard = FailsOnPanic(self);
@@ -212,8 +218,8 @@ impl Ticket {
     }
 }
 
-/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the normal path
-/// writes nothing for it.
+/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the
+/// normal path writes nothing for it.
 struct FailsOnPanic<'t>(&'t mut Ticket);
 
 impl Drop for FailsOnPanic<'_> {

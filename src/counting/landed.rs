@@ -25,8 +25,9 @@ pub(crate) struct Landed {
 impl Landed {
     /// Returns the number of the bucket, given the bucket `then` of the last drain.
     ///
-    /// Of all buckets with these low bits it is the first at or after `then`. A success with an older bucket (its clock
-    /// is behind, in another runtime) counts in `then`, as everything does that goes backwards.
+    /// Of all buckets with these low bits it is the first at or after `then`. A success with an
+    /// older bucket (its clock is behind, in another runtime) counts in `then`, as everything does
+    /// that goes backwards.
     pub(crate) fn index(&self, then: u64) -> u64 {
         let ahead = self.low.wrapping_sub(then) & INDEX;
         if ahead <= INDEX / 2 {

@@ -1,22 +1,26 @@
 //! Counting without the lock: each core writes a cache line of its own.
 //!
-//! Most calls in `Serving` succeed, and a success is never judged (R9). So a success does not need the machine: it is
-//! counted in a *lane*, and the next lock holder drains the lanes into the window before it judges or shows anything.
-//! Nothing is lost, and nothing counts in another era: a success that got into a lane did so before the drain that
-//! found it, and a success that comes too late finds the lane closed and takes the lock.
+//! Most calls in `Serving` succeed, and a success is never judged (R9). So a success does not need
+//! the machine: it is counted in a *lane*, and the next lock holder drains the lanes into the
+//! window before it judges or shows anything. Nothing is lost, and nothing counts in another era: a
+//! success that got into a lane did so before the drain that found it, and a success that comes too
+//! late finds the lane closed and takes the lock.
 //!
-//! Lanes are open while a success changes nothing but a number: in `Serving`, in a time window, while no failure's run
-//! is to be ended and no shadow may end. Calls that failed, were slow, or bear the partner's `Retry-After` take the lock.
+//! Lanes are open while a success changes nothing but a number: in `Serving`, in a time window,
+//! while no failure's run is to be ended and no shadow may end. Calls that failed, were slow, or
+//! bear the partner's `Retry-After` take the lock.
 //!
 //! # Orderings
 //!
-//! *Writers*: every call, by compare-exchange on one slot; the lock holder opens, closes and drains.
+//! *Writers*: every call, by compare-exchange on one slot; the lock holder opens, closes and
+//! drains.
 //!
-//! A slot carries the low 12 bits of its opening's version (a call would have to sleep through 4,096 openings to mistake
-//! one for another), and all that a success changes is in that one word: a call that read an older version, or that
-//! slept meanwhile, fails its compare-exchange. So the slots need no more than Relaxed among themselves. `version` is
-//! stored last when lanes open (Release) and loaded first (Acquire): a call that loads it sees the width, the limit, and
-//! the gate's word that were published before it.
+//! A slot carries the low 12 bits of its opening's version (a call would have to sleep through
+//! 4,096 openings to mistake one for another), and all that a success changes is in that one word:
+//! a call that read an older version, or that slept meanwhile, fails its compare-exchange. So the
+//! slots need no more than Relaxed among themselves. `version` is stored last when lanes open
+//! (Release) and loaded first (Acquire): a call that loads it sees the width, the limit, and the
+//! gate's word that were published before it.
 
 use std::{
     cell::Cell,
@@ -37,10 +41,12 @@ use crate::base::{
     thread_number,
 };
 
-/// How many buckets a window may touch to be counted in lanes; a window with more is counted under the lock.
+/// How many buckets a window may touch to be counted in lanes; a window with more is counted under
+/// the lock.
 pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
-/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits: at this width a
-/// success is taken for an older one only after 24 days in its lane, if no caller takes the lock in all that time.
+/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits:
+/// at this width a success is taken for an older one only after 24 days in its lane, if no caller
+/// takes the lock in all that time.
 pub(crate) const NARROWEST: u64 = 1_000_000;
 
 /// On a cache line of its own, and its neighbour: processors fetch lines in pairs.
@@ -48,16 +54,16 @@ pub(crate) const NARROWEST: u64 = 1_000_000;
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    /// By [`Counter`], those of the one thread that owns the lane: a plain store in place of a read-modify-write. The
-    /// standard library's atomics under loom too: no promise rests on these.
+    /// By [`Counter`], those of the one thread that owns the lane: a plain store in place of a
+    /// read-modify-write. The standard library's atomics under loom too: no promise rests on these.
     owned: [StdAtomicU64; COUNTERS],
     /// Those of all other threads that share the lane.
     shared: [StdAtomicU64; COUNTERS],
 }
 
 impl Lane {
-    /// Counts for the thread that owns the lane: a number belongs to one living thread, and passes on under a lock, so
-    /// that this thread is the only writer.
+    /// Counts for the thread that owns the lane: a number belongs to one living thread, and passes
+    /// on under a lock, so that this thread is the only writer.
     #[inline]
     fn count_owned(&self, counter: Counter) {
         let counter = &self.owned[counter as usize];
@@ -83,7 +89,8 @@ thread_local! {
     static MEMO: Cell<Option<Memo>> = const { Cell::new(None) };
 }
 
-/// Where this thread counted its last success. The next one of the same bucket needs no division and no thread number.
+/// Where this thread counted its last success. The next one of the same bucket needs no division
+/// and no thread number.
 #[derive(Debug, Clone, Copy)]
 struct Memo {
     version: u64,
@@ -91,8 +98,9 @@ struct Memo {
     lane: u32,
     /// The slot before anything is counted in it.
     base: u64,
-    /// When the bucket ends. Its start is not needed: a thread's clock does not go back. Where it does (another
-    /// runtime's paused clock is behind), the success counts in the latest bucket, as in the machine.
+    /// When the bucket ends. Its start is not needed: a thread's clock does not go back. Where it
+    /// does (another runtime's paused clock is behind), the success counts in the latest bucket, as
+    /// in the machine.
     end: Reading,
 }
 
@@ -160,8 +168,9 @@ impl Lanes {
 
     /// Counts a success of `era` at `now`; returns `false` if it must take the lock.
     ///
-    /// `took` says how long the call was, in nanoseconds. It is asked for under a slow-call rule only, where no call goes
-    /// by the memo: the subtraction costs 27 instructions (`cargo run --release -p peers`, `waiting`).
+    /// `took` says how long the call was, in nanoseconds. It is asked for under a slow-call rule
+    /// only, where no call goes by the memo: the subtraction costs 27 instructions (`cargo run
+    /// --release -p peers`, `waiting`).
     #[inline(always)]
     pub(crate) fn land(
         &self,
@@ -308,13 +317,14 @@ impl Lanes {
     }
 }
 
-/// How many lanes a layer has: one per core, at most 64, and one more. A runtime has a worker per core, and the thread
-/// that starts the runtime calls too.
+/// How many lanes a layer has: one per core, at most 64, and one more. A runtime has a worker per
+/// core, and the thread that starts the runtime calls too.
 pub(crate) fn how_many() -> usize {
     if cfg!(maintenance_loom) {
         return 1;
     }
-    // Cached: where cores are rationed the answer comes from the file system, which takes longer than building a layer.
+    // Cached: where cores are rationed the answer comes from the file system, which takes longer
+    // than building a layer.
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -417,7 +427,8 @@ mod tests {
                     }
                 }
                 prop_assert!(lanes.stand_while_locked(opened));
-                // A width that changes makes other buckets of the same number: forget what is done with.
+                // A width that changes makes other buckets of the same number: forget what is done
+                // with.
                 if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
                     drained_at = now;
                     prop_assert_eq!(&drained, &landed);
@@ -428,31 +439,41 @@ mod tests {
         }
     }
 
-    /// Threads land while another drains, closes and opens: every success that was taken is drained, in its era.
+    /// Lands successes of three eras until `done`; returns how many were taken, by era.
+    fn land_until(lanes: &Lanes, clock: &Clock, done: &AtomicBool, seen: &StdAtomicU64) -> ByEra {
+        let mut landed = ByEra::new();
+        let calls = (0_u64..).take_while(|_| !done.load(StdOrdering::Relaxed));
+        for call in calls {
+            let era = (call % 3) as u32;
+            if land(lanes, clock, era, 0, call % 200) {
+                seen.fetch_add(1, StdOrdering::Relaxed);
+                *landed.entry(era).or_default() += 1;
+            }
+        }
+        landed
+    }
+
+    type ByEra = BTreeMap<u32, u64>;
+
+    fn sum(each: impl Iterator<Item = (u32, u64)>) -> ByEra {
+        let mut sums = ByEra::new();
+        for (era, successes) in each {
+            *sums.entry(era).or_default() += successes;
+        }
+        sums
+    }
+
+    /// Threads land while another drains, closes and opens: every success that was taken is
+    /// drained, in its era.
     #[test]
     fn nothing_is_lost_among_threads() {
         let (lanes, clock) = (Lanes::new(), Clock::start());
         let (done, seen) = (AtomicBool::new(false), StdAtomicU64::new(0));
         lanes.open_while_locked(open(0, 10));
         let mut drained = Drained::new();
-        let landed: Vec<BTreeMap<u32, u64>> = thread::scope(|scope| {
+        let landed: Vec<ByEra> = thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut landed = BTreeMap::new();
-                        for call in 0_u64.. {
-                            if done.load(StdOrdering::Relaxed) {
-                                break;
-                            }
-                            let era = (call % 3) as u32;
-                            if land(&lanes, &clock, era, 0, call % 200) {
-                                seen.fetch_add(1, StdOrdering::Relaxed);
-                                *landed.entry(era).or_default() += 1;
-                            }
-                        }
-                        landed
-                    })
-                })
+                .map(|_| scope.spawn(|| land_until(&lanes, &clock, &done, &seen)))
                 .collect();
             // On until enough of them has happened, however late the threads begin.
             let enough = |turn| turn >= 20_000 && seen.load(StdOrdering::Relaxed) >= 1_000;
@@ -471,15 +492,8 @@ mod tests {
                 .expect("no thread panicked")
         });
         lanes.close_while_locked(note(&mut drained, 19));
-        let mut by_era = BTreeMap::<u32, u64>::new();
-        for ((era, _), successes) in drained {
-            *by_era.entry(era).or_default() += successes;
-        }
-        let mut taken = BTreeMap::<u32, u64>::new();
-        for (era, successes) in landed.into_iter().flatten() {
-            *taken.entry(era).or_default() += successes;
-        }
-        assert_eq!(by_era, taken);
+        let drained = drained.into_iter().map(|((era, _), n)| (era, n));
+        assert_eq!(sum(drained), sum(landed.into_iter().flatten()));
     }
 
     #[test]

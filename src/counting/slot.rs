@@ -7,10 +7,12 @@ const VERSION: u64 = (1 << VERSION_BITS) - 1;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// Which bits of a bucket's number a slot keeps.
 pub(super) const INDEX: u64 = (1 << INDEX_BITS) - 1;
-/// The count of a slot that takes nothing. The largest real count is one less, and sends its caller to the lock.
+/// The count of a slot that takes nothing. The largest real count is one less, and sends its caller
+/// to the lock.
 pub(super) const CLOSED: u64 = COUNT;
 
-/// Returns the version of a layer's opening; `of_all` numbers the openings of all layers, `of_layer` those of this one.
+/// Returns the version of a layer's opening; `of_all` numbers the openings of all layers,
+/// `of_layer` those of this one.
 pub(super) fn version(of_all: u64, of_layer: u64) -> u64 {
     of_all << VERSION_BITS | of_layer & VERSION
 }

@@ -92,21 +92,22 @@ impl fmt::Display for Indicator {
 
 /// A statement of the partner about its own state.
 ///
-/// [`MaintenanceHandle::partner_says`](crate::MaintenanceHandle::partner_says) takes it. The texts
-/// are made safe to show: each run of control characters, white space and invisible characters
-/// becomes one blank, and a text longer than 256 characters is cut.
+/// [`MaintenanceHandle::report_partner_status`](crate::MaintenanceHandle::report_partner_status)
+/// takes it. The texts are made safe to show: each run of control characters, white space and
+/// invisible characters becomes one blank, and a text longer than 256 characters is cut.
 ///
 /// ```
-/// use tower_maintenance::{Indicator, PartnerSays};
+/// use tower_maintenance::{Indicator, PartnerStatus};
 ///
-/// let says = PartnerSays::new(Indicator::Major, "Billing\r\n\u{1b}[31mdown")
+/// let says = PartnerStatus::new(Indicator::Major, "Billing\r\n\u{1b}[31mdown")
 ///     .with_source("status.zuora.com");
 /// assert_eq!(says.description(), "Billing [31mdown");
 /// assert_eq!(says.to_string(), "Billing [31mdown (major)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a statement does nothing until `partner_says`"]
-pub struct PartnerSays {
+#[must_use = "a statement does nothing until `report_partner_status`"]
+#[doc(alias = "PartnerSays")]
+pub struct PartnerStatus {
     indicator: Indicator,
     description: Arc<str>,
     source: Option<Arc<str>>,
@@ -114,7 +115,7 @@ pub struct PartnerSays {
     fresh_for: Duration,
 }
 
-impl PartnerSays {
+impl PartnerStatus {
     /// Builds a statement.
     ///
     /// An empty `description` becomes the name of the indicator.
@@ -185,7 +186,7 @@ impl PartnerSays {
     }
 }
 
-impl fmt::Display for PartnerSays {
+impl fmt::Display for PartnerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.description)?;
         match self.indicator {
@@ -227,12 +228,12 @@ pub(crate) fn plain(text: &str) -> Arc<str> {
 #[non_exhaustive]
 pub struct PartnerReport {
     /// The statement.
-    pub says: PartnerSays,
+    pub says: PartnerStatus,
     /// When it was last read.
     pub read: SystemTime,
     /// How long ago it was last read.
     pub age: Duration,
-    /// Whether it is older than [`PartnerSays::fresh_for`] allows.
+    /// Whether it is older than [`PartnerStatus::fresh_for`] allows.
     pub stale: bool,
     /// How it contradicts what was measured; `None` if it agrees, or is stale.
     pub contradiction: Option<Contradiction>,
@@ -319,13 +320,13 @@ pub(crate) struct Seen {
 /// The partner's last statement and the last failed attempt to read one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard {
-    word: Option<(PartnerSays, Moment)>,
+    word: Option<(PartnerStatus, Moment)>,
     /// Cleared when a statement is read again.
     unreadable: Option<(Arc<str>, Moment)>,
 }
 
 impl Heard {
-    pub(crate) fn with_word(&self, says: PartnerSays, at: Moment) -> Self {
+    pub(crate) fn with_word(&self, says: PartnerStatus, at: Moment) -> Self {
         Self {
             word: Some((says, at)),
             unreadable: None,
@@ -339,8 +340,8 @@ impl Heard {
         }
     }
 
-    pub(crate) fn is_same_word(&self, says: &PartnerSays) -> bool {
-        let said = |(word, _): &(PartnerSays, _)| {
+    pub(crate) fn is_same_word(&self, says: &PartnerStatus) -> bool {
+        let said = |(word, _): &(PartnerStatus, _)| {
             (word.indicator, &word.description) == (says.indicator, &says.description)
         };
         self.word.as_ref().is_some_and(said)

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     base::{
-        clock::{Clock, Reading},
+        clock::{Hands, Reading},
         one_line::OneLine,
         span::Span,
         spare::Spare,
@@ -51,7 +51,8 @@ impl<E> Error<E> {
 
 /// A request was refused: it was **not processed**, and may be repeated safely.
 ///
-/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in common.
+/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in
+/// common.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
     /// `None` only while it is dropped.
@@ -77,7 +78,7 @@ thread_local! {
 pub(crate) struct Notice {
     pub(crate) partner: Arc<str>,
     /// Read when a caller asks how long is left.
-    pub(crate) clock: Clock,
+    pub(crate) clock: Hands,
     pub(crate) mode: Mode,
     pub(crate) cause: Cause,
     pub(crate) since: SystemTime,
@@ -87,7 +88,9 @@ pub(crate) struct Notice {
     /// When the machine is to be asked again; `None` if time alone changes nothing.
     pub(crate) deadline: Option<Reading>,
     pub(crate) until_wall: Option<SystemTime>,
-    pub(crate) promised_end: Option<SystemTime>,
+    /// Whether the last cause ends maintenance for certain: a hold with an expiry and no trip
+    /// beneath.
+    pub(crate) is_promised: bool,
     pub(crate) read_only: bool,
     /// The operator's message to customers.
     pub(crate) message: Option<Arc<str>>,
@@ -99,7 +102,7 @@ impl Notice {
     pub(crate) fn sample(partner: &str, mode: Mode, cause: Cause) -> Self {
         Self {
             partner: partner.into(),
-            clock: Clock::start(),
+            clock: crate::base::clock::Clock::start().hands(),
             mode,
             cause,
             since: SystemTime::UNIX_EPOCH,
@@ -107,7 +110,7 @@ impl Notice {
             until: None,
             deadline: None,
             until_wall: None,
-            promised_end: None,
+            is_promised: false,
             read_only: false,
             message: None,
         }
@@ -137,9 +140,14 @@ impl Refused {
     /// Makes a refusal that no gate made: to try a user's template on, and for tests.
     #[cfg(feature = "http")]
     pub(crate) fn sample(notice: Notice, retry_after: Option<Duration>) -> Self {
-        let clock = notice.clock;
+        let clock = crate::base::clock::Clock::start();
         let until = retry_after.and_then(|left| clock.reading(clock.now().after(left)));
-        Self::new(Arc::new(Notice { until, ..notice }))
+        let clock = clock.hands();
+        Self::new(Arc::new(Notice {
+            until,
+            clock,
+            ..notice
+        }))
     }
 
     fn notice(&self) -> &Notice {
@@ -155,7 +163,7 @@ impl Refused {
         &self.notice().partner
     }
 
-    /// Who holds maintenance: an operator's hold is named before a trip.
+    /// Returns the cause of maintenance: an operator's hold is named before a trip.
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.notice().cause
@@ -179,7 +187,8 @@ impl Refused {
         self.notice().generation
     }
 
-    /// How long until it is worth trying again; `None` where nobody knows.
+    /// Returns how long until it is worth trying again, counted from now; `None` where that is not
+    /// known.
     ///
     /// A hold without expiry has no known end, and neither has `Probing`.
     #[must_use]
@@ -189,18 +198,18 @@ impl Refused {
         Some(Duration::from_nanos(left))
     }
 
-    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner is tried
-    /// again; `None` where nobody knows.
+    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner
+    /// is tried again; `None` where that is not known.
     #[must_use]
     pub fn until(&self) -> Option<SystemTime> {
         self.notice().until_wall
     }
 
-    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath. A trip has no
-    /// such end, since the partner has to prove itself first.
+    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath.
+    /// A trip has no such end, since the partner has to prove itself first.
     #[must_use]
     pub fn promised_end(&self) -> Option<SystemTime> {
-        self.notice().promised_end
+        self.until().filter(|_| self.notice().is_promised)
     }
 
     /// Whether reads pass, and only what may change something is refused: a
@@ -210,14 +219,15 @@ impl Refused {
         self.notice().read_only
     }
 
-    /// What the operator who holds maintenance has to say to customers
+    /// Returns the message to customers of the operator's hold
     /// ([`Hold::with_message`](crate::Hold::with_message)).
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.notice().message.as_deref()
     }
 
-    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind `source()`.
+    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind
+    /// `source()`.
     ///
     /// ```
     /// use tower::{BoxError, Service, ServiceExt, service_fn};

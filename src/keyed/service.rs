@@ -1,8 +1,9 @@
 //! The wrapped service: the request path of a key.
 //!
-//! As in `service.rs`, but for readiness: there the gate that will be asked is known before the request, here it is not. So this
-//! one is ready at all times, and an admitted call that finds the inner service not ready takes the instance that was asked, with its
-//! place in whatever queue there is, and waits for it in its future.
+//! It differs from `service.rs` in readiness. There the gate is known before the request, here it
+//! is not. So this service is always ready. If the inner service is not ready, the future of an
+//! admitted call takes the instance that was polled, which keeps its place in a queue, and waits
+//! for it.
 
 use std::{
     fmt,
@@ -15,20 +16,16 @@ use tower::Service;
 
 use super::{
     registry::{Has, Registry},
-    sealed::View,
+    view::sealed::View,
 };
 use crate::{
-    call::{
-        admission::{Decision, decide},
-        protocol::Protocol,
-        ticket::Ticket,
-    },
+    call::{admission::Decision, protocol::Protocol, ticket::Ticket},
     future::ResponseFuture,
 };
 
-/// A service with a gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
+/// A service with one gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
 ///
-/// A clone shares the keys, and starts un-ready as tower asks.
+/// Clones share the keys. A clone starts un-ready, as tower asks.
 pub struct KeyedMaintenance<S, K, F, P, V> {
     inner: S,
     readiness: Readiness,
@@ -37,14 +34,14 @@ pub struct KeyedMaintenance<S, K, F, P, V> {
     view: V,
 }
 
-/// What this instance of the inner service was asked.
+/// What this instance of the inner service answered when it was polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
-    /// Nothing.
+    /// It was not polled since its last call, or the poll failed.
     Idle,
     /// It was not ready, and may have a place in a queue.
     Pending,
-    /// It said that it is ready.
+    /// It was ready.
     Ready,
 }
 
@@ -59,17 +56,17 @@ impl<S, K, F, P, V> KeyedMaintenance<S, K, F, P, V> {
         }
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Polling it here has no part in what the gate knows.
+    /// Returns the inner service. This service does not learn of a poll that is made through it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Returns the inner service without the gate.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -112,7 +109,8 @@ where
             Poll::Ready(Ok(())) => Readiness::Ready,
             Poll::Pending => Readiness::Pending,
             Poll::Ready(Err(_)) => {
-                // Whose call it fails is not known yet, and a refused one does not fail by it: the call asks again.
+                // The error is dropped. It is not known yet which key it would count for, and a
+                // refused call does not fail by it. An admitted call polls again.
                 self.inner = self.inner.clone();
                 Readiness::Idle
             }
@@ -126,13 +124,12 @@ where
         let readiness = std::mem::replace(readiness, Readiness::Idle);
         let view = &self.view;
         let (future, admitted) = self.registry.with(key, |layer, has| {
-            let shared = layer.root();
             view.lend(layer, |protocol| {
                 let ready = readiness == Readiness::Ready;
                 let decision = match has {
                     Has::AState => {
                         let endpoint = protocol.endpoint(&request);
-                        decide(shared, V::Protocol::PLACEMENT, &endpoint, ready)
+                        layer.decide(V::Protocol::PLACEMENT, &endpoint, ready)
                     }
                     Has::NoPlace if ready => Decision::Now(Ticket::uncounted()),
                     Has::NoPlace => Decision::Wait(Ticket::uncounted(), None),
@@ -149,10 +146,11 @@ where
                     }
                     Decision::Wait(ticket, stay) => {
                         let protocol = protocol.for_call(&request);
-                        // The instance that was asked, and the place in a queue that it may have.
+                        // Takes the instance that was polled, with the place that it may have in a
+                        // queue.
                         let fresh = inner.clone();
                         let asked = std::mem::replace(inner, fresh);
-                        let stay = stay.map(|stay| (stay, shared.clone()));
+                        let stay = stay.map(|stay| layer.staying(stay));
                         let future =
                             ResponseFuture::waiting(asked, request, ticket, stay, protocol);
                         (future, true)
@@ -161,10 +159,10 @@ where
             })
         });
         if admitted {
-            // Not by a refused call, which waits for no lock.
+            // Not for a refused call, because a sweep may wait for a lock.
             self.registry.take_turn();
         } else if readiness != Readiness::Idle {
-            // A refused call keeps no hold on readiness: dropping the asked instance gives it back.
+            // A refused call keeps no readiness: the drop of the polled instance gives it back.
             self.inner = self.inner.clone();
         }
         future

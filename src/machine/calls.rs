@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
-    counting::window::Landing,
+    counting::counts::Landing,
     facts::{
         event::EventKind,
         evidence::Rule,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::moment::Moment,
-    counting::window::{Counts, Tally},
+    counting::{counts::Counts, window::Tally},
     error::CommandError,
     facts::{audit::Action, event::EventKind, evidence::Rule, mode::Switches},
     policy::rules::Rules,

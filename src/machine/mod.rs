@@ -48,8 +48,8 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
+        counts::Counts,
         landed::{Landed, Open as OpenLanes},
-        window::Counts,
     },
     facts::{
         event::{Event, EventKind},

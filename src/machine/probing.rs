@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     base::moment::{Moment, nanos},
-    counting::window::{Counts, Landing, Tally},
+    counting::{
+        counts::{Counts, Landing},
+        window::Tally,
+    },
     policy::{
         rules::{Ramp, Trials},
         window::Window,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{Machine, Passing, State, causes::Held, probing::Stage, word::Op};
 use crate::{
     base::moment::Moment,
-    counting::window::Counts,
+    counting::counts::Counts,
     facts::{
         episode::Episode,
         event::Event,

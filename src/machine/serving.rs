@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::trip_rules::{judge, would_trip};
 use crate::{
     base::moment::Moment,
-    counting::window::{Landing, Tally},
+    counting::{counts::Landing, window::Tally},
     facts::evidence::Evidence,
     policy::rules::Rules,
 };

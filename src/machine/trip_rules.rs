@@ -2,7 +2,10 @@
 
 use crate::{
     base::moment::Moment,
-    counting::window::{Counts, Landing, Tally},
+    counting::{
+        counts::{Counts, Landing},
+        window::Tally,
+    },
     facts::evidence::{Evidence, Rule},
     policy::rules::Rules,
 };

@@ -9,7 +9,7 @@ use crate::{
         audit::AuditEntry,
         episode::Episode,
         mode::Mode,
-        partner_word::{PartnerSays, plain},
+        partner_word::{PartnerStatus, plain},
         status::Status,
     },
     machine::{Command, Signature},
@@ -405,24 +405,25 @@ impl MaintenanceHandle {
     /// again whenever it reads it, also unchanged. `http::Statuspage` is such a source.
     ///
     /// ```
-    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerSays};
+    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerStatus};
     ///
     /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.partner_says(PartnerSays::new(Indicator::Critical, "Major System Outage"));
+    /// let says = PartnerStatus::new(Indicator::Critical, "Major System Outage");
+    /// handle.report_partner_status(says);
     /// assert_eq!(handle.mode(), Mode::Serving);
     /// assert_eq!(
     ///     handle.status().to_string(),
     ///     "zuora is serving: no calls in 60 s; the partner says: Major System Outage (critical)"
     /// );
     /// ```
-    pub fn partner_says(&self, says: PartnerSays) {
-        self.shared.partner_says(says);
+    pub fn report_partner_status(&self, says: PartnerStatus) {
+        self.shared.report_partner_status(says);
     }
 
     /// Notes that the partner's statement could not be read, and why.
     ///
     /// The [`Status`] shows the error until a statement is noted again. The statement before stays
-    /// and ages. The text is made safe to show, as in [`PartnerSays`].
+    /// and ages. The text is made safe to show, as in [`PartnerStatus`].
     ///
     /// ```
     /// use tower_maintenance::MaintenanceLayer;

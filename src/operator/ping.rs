@@ -29,24 +29,25 @@ use crate::{
 use pin_project_lite::pin_project;
 
 /// The answer of a check: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.
-pub trait CheckAnswer {
+#[doc(alias = "CheckAnswer")]
+pub trait PingAnswer {
     /// Converts the answer to a verdict on the partner.
     fn verdict(self) -> Verdict;
 }
 
-impl CheckAnswer for Verdict {
+impl PingAnswer for Verdict {
     fn verdict(self) -> Verdict {
         self
     }
 }
 
-impl CheckAnswer for Outcome {
+impl PingAnswer for Outcome {
     fn verdict(self) -> Verdict {
         self.into()
     }
 }
 
-impl<T, E> CheckAnswer for Result<T, E> {
+impl<T, E> PingAnswer for Result<T, E> {
     fn verdict(self) -> Verdict {
         match self {
             Ok(_) => Outcome::Success.into(),
@@ -85,12 +86,16 @@ impl MaintenanceHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::new("zuora");
     /// let handle = layer.handle();
-    /// // A real check would call the partner's health endpoint:
-    /// tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
+    /// // The check is usually a request to the partner's health endpoint.
+    /// let ping = tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
     ///
     /// handle.trip("on-call", "drill")?;
     /// handle.wait_until_serving().await;
     /// assert_eq!(handle.mode(), Mode::Serving);
+    ///
+    /// // Without a layer, a service or a handle the task ends. To end it earlier: `ping.abort()`.
+    /// drop((layer, handle));
+    /// ping.await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -98,7 +103,7 @@ impl MaintenanceHandle {
     pub fn ping<C, F>(&self, check: C) -> Ping<impl Future<Output = ()> + use<C, F>>
     where
         C: FnMut() -> F,
-        F: Future<Output: CheckAnswer>,
+        F: Future<Output: PingAnswer>,
     {
         Ping {
             run: run(Arc::downgrade(self.shared()), check),
@@ -132,7 +137,7 @@ impl<F> fmt::Debug for Ping<F> {
 async fn run<C, F>(layer: Weak<Root>, mut check: C)
 where
     C: FnMut() -> F,
-    F: Future<Output: CheckAnswer>,
+    F: Future<Output: PingAnswer>,
 {
     let Some((mut news, _presence)) = layer
         .upgrade()
@@ -240,7 +245,7 @@ impl Trial {
     async fn run<C, F>(mut self, check: &mut C, lease: Duration)
     where
         C: FnMut() -> F,
-        F: Future<Output: CheckAnswer>,
+        F: Future<Output: PingAnswer>,
     {
         // If the check panics, the trial is dropped in this state and counts as failed.
         self.holder = Holder::Inner;

@@ -1,7 +1,8 @@
 //! What a call does with the state.
 //!
-//! While the gate serves or refuses, a call goes on by the published word and takes no lock. It needs the machine near
-//! a deadline, for a slot, and to land an outcome that may change more than a number.
+//! While the gate serves or refuses, a call goes on by the published word and takes no lock. It
+//! needs the machine near a deadline, for a slot, and to land an outcome that may change more than
+//! a number.
 
 use std::{
     sync::{Arc, TryLockError, atomic::Ordering},
@@ -67,7 +68,8 @@ impl Shared {
         Ok(admitted)
     }
 
-    /// Asks to be let through before one's own routes, where nothing is measured and no slot is taken; returns the era.
+    /// Asks to be let through before one's own routes, where nothing is measured and no slot is
+    /// taken; returns the era.
     pub(crate) fn pass(&self, asker: Asker) -> Result<u32, Refused> {
         let (_, era) =
             self.ask_gate(|machine| machine.lets_through(asker).then_some(Role::Plain))?;
@@ -91,7 +93,7 @@ impl Shared {
                 match self.try_ask(now, question) {
                     // While serving, no call is refused because of a lock.
                     Answer::Busy => return Ok(served),
-                    answered => answered,
+                    answered @ Answer::Is(_) => answered,
                 }
             }
             Op::Refuse => match self.refuse_by_word() {
@@ -135,8 +137,8 @@ impl Shared {
         Some(word.era())
     }
 
-    /// Admits a call that is counted without being gated (an exempt call whose exemption asks for it); only in
-    /// `Serving`.
+    /// Admits a call that is counted without being gated (an exempt call whose exemption asks for
+    /// it); only in `Serving`.
     pub(crate) fn admit_counted(&self) -> Option<Admitted> {
         let word = self.gate.read();
         matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
@@ -169,16 +171,16 @@ impl Shared {
         self.gate.read().era() == era
     }
 
-    /// Tells whether the era of an admission is the present one once what fell due is applied: a call that waits looks
-    /// too (R11), or a probe whose lease is over would reach the partner.
+    /// Tells whether the era of an admission is the present one once what fell due is applied: a
+    /// call that waits looks too (R11), or a probe whose lease is over would reach the partner.
     pub(crate) fn lasts(&self, era: u32) -> bool {
         if !self.is_current(era) {
             return false;
         }
         if let Some(deadline) = self.gate.deadline().known() {
             let now = self.now();
-            // Tries the lock only (R3). A failed try is a no where the gate is not open: the lock holder may be ending
-            // this very era.
+            // Tries the lock only (R3). A failed try is a no where the gate is not open: the lock
+            // holder may be ending this very era.
             if deadline <= now
                 && matches!(self.try_ask(now, |_| None), Answer::Busy)
                 && !self.is_serving()
@@ -196,8 +198,8 @@ impl Shared {
 
     // ---- refusals -----------------------------------------------------------------------------
 
-    /// Refuses by a word that says so; `None` if something has fallen due that the machine must apply first. It reads
-    /// the clock only where a deadline is pending.
+    /// Refuses by a word that says so; `None` if something has fallen due that the machine must
+    /// apply first. It reads the clock only where a deadline is pending.
     #[inline(always)]
     pub(crate) fn refuse_by_word(&self) -> Option<Refused> {
         let notice = self.spare_notice();
@@ -231,7 +233,8 @@ impl Shared {
         }
     }
 
-    /// Lands the verdict on an admitted call. It was waited for since `since`, and `waited` nanoseconds before.
+    /// Lands the verdict on an admitted call. It was waited for since `since`, and `waited`
+    /// nanoseconds before.
     #[inline(always)]
     pub(crate) fn judged(
         &self,
@@ -271,8 +274,9 @@ impl Shared {
         self.gate.read().generation()
     }
 
-    /// Returns the generation once what fell due is applied. Without a passed deadline it takes no lock, and otherwise
-    /// only tries it (R3): another lock holder is moving the state at this moment, and no order of the two is wrong.
+    /// Returns the generation once what fell due is applied. Without a passed deadline it takes no
+    /// lock, and otherwise only tries it (R3): another lock holder is moving the state at this
+    /// moment, and no order of the two is wrong.
     #[cfg(feature = "http")]
     pub(crate) fn generation_now(&self) -> u64 {
         if let Some(deadline) = self.gate.deadline().known() {

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, harmless, journal::Journal};
+use super::{Shared, harmless, journal::Journal, trace::TARGET};
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
     exemptions::{CallNames, Table},
-    facts::{audit::AuditEntry, partner_word::PartnerSays, status::Status},
+    facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
     machine::{Command, Signature},
 };
 
@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Notes what the partner says of itself; traced when it says something else.
-    pub(crate) fn partner_says(&self, says: PartnerSays) {
+    pub(crate) fn report_partner_status(&self, says: PartnerStatus) {
         let now = self.now();
         let before = self
             .heard
@@ -63,8 +63,7 @@ impl Shared {
             let indicator = says.indicator().as_str();
             let description = says.description();
             harmless(|| {
-                tracing::info!(
-                    partner = %OneLine(&self.partner),
+                tracing::info!(target: TARGET, partner = %OneLine(&self.partner),
                     indicator,
                     description,
                     "the partner says"
@@ -82,8 +81,7 @@ impl Shared {
         if !before.is_same_error(&error) {
             let error = &*error;
             harmless(|| {
-                tracing::warn!(
-                    partner = %OneLine(&self.partner),
+                tracing::warn!(target: TARGET, partner = %OneLine(&self.partner),
                     error,
                     "the partner's word cannot be read"
                 );
@@ -96,8 +94,8 @@ impl Shared {
         self.locked(|machine| machine.next_deadline())
     }
 
-    /// Reads the journal, with the machine's lock in hand as whoever writes it: so a call that got that
-    /// lock by trying finds this one free, and waits for nobody (R3).
+    /// Reads the journal under the machine's lock, as writers do. So a call that got that lock by
+    /// trying finds the journal's lock free, and does not wait (R3).
     pub(crate) fn read_journal<T>(&self, f: impl FnOnce(&Journal) -> T) -> T {
         self.locked(|_| f(&self.journal()))
     }

@@ -2,8 +2,8 @@
 //!
 //! Two paths go through this room. A *call* reads the gate's word and, while serving or refusing,
 //! goes on without the lock; only near a deadline, for a slot, and to land its outcome does it meet
-//! the machine. A *command* always takes the lock. Both leave by the same door: the machine decides,
-//! the gate is published, the lock is let go, and only then is anybody told.
+//! the machine. A *command* always takes the lock. Both leave by the same door: the machine
+//! decides, the gate is published, the lock is let go, and only then is anybody told.
 //!
 //! In that order, because a listener may be slow, may panic, and may look back in here: nothing of
 //! its kind ever runs under the lock.
@@ -16,7 +16,7 @@ pub(crate) mod root;
 mod trace;
 
 use std::{
-    panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     base::{
         clock::Clock,
+        harmless::harmless,
         loom_or_std::{Mutex, MutexGuard},
         moment::{Moment, nanos},
         published::Published,
@@ -55,7 +56,7 @@ pub(crate) struct Shared {
     partner: Arc<str>,
     clock: Clock,
     gate: Gate,
-    /// The policy's `hang_limit` in nanoseconds, for those who must not wait for the lock.
+    /// The policy's `hang_limit` in nanoseconds, for readers that must not wait for the lock.
     hang_limit: AtomicU64,
     machine: Mutex<Machine>,
     /// What refusals say; written before the word.
@@ -70,17 +71,14 @@ pub(crate) struct Shared {
     /// What is counted without the lock.
     lanes: Lanes,
     journal: std::sync::Mutex<Journal>,
-    /// Gone when nobody is left to hear it.
+    /// Gone when the last view, service and handle are.
     bulletin: Weak<watch::Sender<Bulletin>>,
-    /// Callers who wait for the inner service's readiness, woken when an era ends.
+    /// Wakes the callers that wait for the inner service's readiness when an era ends.
     parked: Arc<Notify>,
     tags: Arc<[String]>,
     urls: Arc<[String]>,
-    /// The generation it began with, if that is the time of its start, and no recovery's that was kept.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "read by the wing that tells caches")
-    )]
+    /// The generation it began with, if that is the time of its start, and no recovery's that was
+    /// kept.
     own_start: Option<u64>,
 }
 
@@ -153,8 +151,12 @@ impl Shared {
         &self.urls
     }
 
-    /// Whether `generation` is but the time at which this process started: nothing has recovered since.
-    #[cfg(feature = "http")]
+    /// Whether `generation` is but the time at which this process started: nothing has recovered
+    /// since.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "asked by the wing that tells caches")
+    )]
     pub(crate) fn is_own_start(&self, generation: u64) -> bool {
         self.own_start == Some(generation)
     }
@@ -166,7 +168,8 @@ impl Shared {
 
     /// The `hang_limit` in force, without the lock.
     pub(crate) fn hang_limit(&self) -> Duration {
-        // Relaxed: a number by itself. Whoever replaces a policy and then hands on the news has ordered both.
+        // Relaxed: a number by itself. A thread that replaces a policy and then passes the news on
+        // has ordered both.
         Duration::from_nanos(self.hang_limit.load(Ordering::Relaxed))
     }
 
@@ -224,7 +227,8 @@ impl Shared {
         let lanes = machine.lanes();
         let lanes_stand = self.lanes.stand_while_locked(lanes);
         if !lanes_stand {
-            // What landed since the drain was in time: it did so before this era, this window, this failure's run ends.
+            // What landed since the drain was in time: it did so before this era, this window, this
+            // failure's run ends.
             self.lanes
                 .close_while_locked(|landed| machine.landed(landed));
         }
@@ -282,7 +286,7 @@ impl Shared {
         if !news.published {
             return;
         }
-        // Also without a recovery: whoever sleeps to a deadline must learn of the new one.
+        // Also without a recovery: a task that sleeps to a deadline must learn of the new one.
         if let Some(bulletin) = self.bulletin.upgrade() {
             harmless(|| bulletin.send_modify(|bulletin| bulletin.update(news.recovery)));
         }
@@ -295,14 +299,8 @@ impl Shared {
     }
 }
 
-/// Runs what is not ours: a waker or a tracing subscriber that panics harms no call and no other
-/// listener, nor a `Drop` in the midst of a panic (R5, R18).
-pub(crate) fn harmless(tell: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
-}
-
-// A panic leaves nothing half done in here: no user's code runs under the lock, and a poisoned lock is
-// taken as it is. So a handle or a service may be used on either side of a `catch_unwind`.
+// A panic leaves nothing half done in here: no user's code runs under the lock, and a poisoned lock
+// is taken as it is. So a handle or a service may be used on either side of a `catch_unwind`.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
@@ -320,17 +318,14 @@ fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
     let until = machine.known_end();
     Notice {
         partner: partner.clone(),
-        clock: *clock,
+        clock: clock.hands(),
         mode: machine.mode(),
         cause: machine.first_cause().unwrap_or(Cause::Tripped),
         since: machine.shut_since(),
         until: clock.reading(until),
         deadline: clock.reading(machine.next_deadline()),
         until_wall: until.known().map(|until| machine.wall_at(until)),
-        promised_end: machine
-            .promised_end()
-            .known()
-            .map(|end| machine.wall_at(end)),
+        is_promised: machine.promised_end().known().is_some(),
         generation: machine.generation(),
         read_only: machine.is_read_only(),
         message: held.and_then(|held| held.message.clone()),

@@ -1,13 +1,14 @@
 //! What keeps a layer going, and what a call holds on to.
 //!
-//! A call holds the layer's state until it ends. With one reference count for that, every call on every core would
-//! write the same cache line twice, which costs more than all its counting. So there is one count per lane, and a call
-//! that ends leaves its reference to its thread, where the next call takes it without counting.
+//! A call holds the layer's state until it ends. With one reference count for that, every call on
+//! every core would write the same cache line twice, which costs more than all its counting. So
+//! there is one count per lane, and a call that ends leaves its reference to its thread, where the
+//! next call takes it without counting.
 //!
-//! So a thread may keep the state of the layer that it last called through after that layer is gone: one layer per
-//! thread, until the thread calls through another layer or ends. Hence two kinds of references. Views, services and
-//! handles hold a [`Root`]; when the last of them is dropped, the layer is gone for every listener. Calls hold a
-//! [`Local`].
+//! So a thread may keep the state of the layer that it last called through after that layer is
+//! gone: one layer per thread, until the thread calls through another layer or ends. Hence two
+//! kinds of references. Views, services and handles hold a [`Root`]; when the last of them is
+//! dropped, the layer is gone for every listener. Calls hold a [`Local`].
 
 use std::{
     ops::Deref,
@@ -31,8 +32,8 @@ thread_local! {
 
 /// What views, services and handles hold.
 ///
-/// Aligned, so that the fields that every call reads do not share a cache line with the reference count, which every
-/// clone of a service writes.
+/// Aligned, so that the fields that every call reads do not share a cache line with the reference
+/// count, which every clone of a service writes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Root {
@@ -60,8 +61,8 @@ impl Root {
         self.bulletin.subscribe()
     }
 
-    /// Returns the reference for a call that begins on this thread: the one that the last call left here, if that
-    /// call went through this layer.
+    /// Returns the reference for a call that begins on this thread: the one that the last call left
+    /// here, if that call went through this layer.
     #[inline(always)]
     pub(crate) fn local(&self) -> Arc<Local> {
         match Spare::take(&LOCAL) {

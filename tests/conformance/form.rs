@@ -1,6 +1,7 @@
-//! What a case says: JSON read strictly, so that nothing in it is passed over.
+//! The form of a case: JSON, read strictly, so that no part of it is passed over.
 //!
-//! Read by hand and not by derive, because an error must name the key, its value and its place.
+//! It is read by hand and not by derive, because an error must name the key, its value and its
+//! place.
 
 use std::time::Duration;
 
@@ -14,15 +15,15 @@ pub(crate) struct Case {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Under which rules a case runs.
+/// The rules under which a case runs.
 #[derive(Debug)]
 pub(crate) enum Config {
     Rules {
         policy: Box<Policy>,
-        /// What slow means, where it means something.
+        /// The limit of a slow call, if the case has one.
         slow: Option<Duration>,
     },
-    /// It asks for what the design decides otherwise.
+    /// The case asks for semantics that the design decides otherwise.
     Decided(String),
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct Step {
     pub(crate) repeat: u32,
     pub(crate) every: Duration,
     pub(crate) expect: Expect,
-    /// Which step it is, for messages.
+    /// The step's place, for messages.
     pub(crate) place: String,
 }
 
@@ -54,7 +55,7 @@ pub(crate) enum Op {
         outcome: Option<Outcome>,
     },
     Control(Action),
-    /// `advance` and `expect`: only the clock.
+    /// `advance` and `expect`: only the clock moves.
     Look,
 }
 
@@ -88,23 +89,23 @@ pub(crate) enum State {
     MetricsOnly,
 }
 
-/// What must be true; what is not named is not looked at.
+/// Expectations of a step. A value that is not named is not checked.
 #[derive(Debug, Default)]
 pub(crate) struct Expect {
     /// The state is one of these.
     pub(crate) states: Option<Vec<State>>,
-    /// Whether a call is let in.
+    /// Whether a call would be let in.
     pub(crate) permitted: Option<bool>,
     pub(crate) accepted: Option<Accepted>,
-    /// What is read, and what it must be: a number, or nothing (`null`).
+    /// The readings, and the value each must have: a number, or none (`null`).
     pub(crate) readings: Vec<(&'static str, Reading, Option<f64>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    /// Whether the last outcome counted: it was let in, and did not come too late for its era.
+    /// Whether the last outcome counted: the call was let in, and did not end too late for its era.
     Counted(bool),
-    /// How many of the step's calls were let in; of a `finish`, how many outcomes counted.
+    /// How many of the step's calls were let in. For a `finish`, how many outcomes counted.
     Many(u64),
 }
 
@@ -133,7 +134,7 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl Case {
     pub(crate) fn read(case: Value) -> Result<Self, String> {
         let mut fields = Fields::of(case, "case")?;
-        // Whose fact it is, and which abilities it touches, is for people.
+        // These keys are for human readers.
         for key in ["id", "source", "note"] {
             fields.text(key)?;
         }
@@ -198,7 +199,7 @@ impl Config {
                 decided.push(format!("{key} is {}", asked.unwrap_or_default()));
             }
         }
-        // The only values there are: R9 and R11 know no others.
+        // The only values that exist: R9 and R11 have no others.
         fields.word("evaluate_on", &[("failure", Yes)])?;
         if fields.flag("automatic_half_open")? == Some(false) {
             return Err("config: automatic_half_open is false, known is true".into());
@@ -238,7 +239,7 @@ impl Config {
 
         let window = match kind {
             Some(WindowKind::Count) => {
-                // Where it is not named: large enough for what is.
+                // A size that is not named is large enough for the numbers that are.
                 let size = match size {
                     Some(size) => whole(size).ok_or("config: window_size is not a whole number")?,
                     None => min_calls.max(consecutive.unwrap_or(0)).max(100),
@@ -266,8 +267,9 @@ impl Config {
         let rate = |value: f64, key: &str| {
             Rate::ratio(value).map_err(|error| format!("config: {key}: {error}"))
         };
-        // Everything the design has on by default is off here, or so far away that it never comes: a
-        // case knows of nothing but what it names. The wait alone has no such value; it stays at 30 s.
+        // A case relies on nothing but what it names. So every default of the design is off here,
+        // or so far away that it is never reached. Only the wait has no such value, and stays at 30
+        // s.
         let mut policy = Policy::new(window, Rate::HALF)
             .without_failure_rate()
             .without_consecutive_failures()
@@ -288,7 +290,8 @@ impl Config {
             policy = policy.with_consecutive_failures(run);
         }
         policy = match (slow, slow_rate) {
-            // A duration alone says what counts as slow; all slow is resilience4j's default.
+            // A duration alone says which calls are slow. Resilience4j's default threshold is all
+            // of them.
             (Some(longer_than), threshold) => {
                 let threshold = rate(threshold.unwrap_or(1.0), "slow_call_rate_threshold")?;
                 policy.with_slow_calls(longer_than, threshold)
@@ -310,7 +313,7 @@ impl Config {
             abandoned_all == Some(true),
         ];
         if !rules.contains(&true) {
-            // One rule must be on: this one never fires.
+            // One rule must be on, and this one never fires.
             policy = policy.with_slow_calls(NEVER, rate(1.0, "")?);
         }
         policy.check().map_err(|error| format!("config: {error}"))?;
@@ -452,7 +455,7 @@ impl Expect {
                 .into_iter()
                 .map(|state| known(&state, STATES, place, "state_any"))
                 .collect::<Result<Vec<_>, _>>()?;
-            // Both named: both must hold.
+            // If both are named, both must hold.
             states = match states {
                 Some(only) => Some(only.into_iter().filter(|one| any.contains(one)).collect()),
                 None => Some(any),
@@ -471,7 +474,7 @@ impl Expect {
         let permitted = fields.flag("permitted")?;
         let mut readings = Vec::new();
         for (key, reading) in READINGS {
-            // Here `null` says something: there is no such number.
+            // Here `null` has a meaning: there is no such number.
             if fields.0.contains_key(key) {
                 readings.push((key, reading, fields.number(key)?));
             }
@@ -486,7 +489,8 @@ impl Expect {
     }
 }
 
-/// The fields of one object that nobody has asked for yet, and its place; a field that is `null` is not there.
+/// The fields of one object that were not asked for yet, and its place. A field that is `null`
+/// counts as absent.
 struct Fields(Map<String, Value>, String);
 
 impl Fields {
@@ -556,7 +560,7 @@ impl Fields {
             .ok_or_else(|| format!("{}: no `{key}`", self.1))
     }
 
-    /// All that was there has been asked for.
+    /// Asserts that every field was asked for.
     fn done(self) -> Result<(), String> {
         match self.0.keys().next() {
             Some(key) => Err(format!("{}: unknown key `{key}`", self.1)),

@@ -1,7 +1,7 @@
-//! Replays one case through the public API: a layer around a partner that answers when it is told to,
-//! on a clock that moves when it is told to.
+//! Replays one case through the public API: a layer around a partner that answers when told to, on
+//! a clock that moves when told to.
 //!
-//! Nobody looks at the layer between two steps: what falls due meanwhile must come out all the same (R11).
+//! The layer is not looked at between two steps. What falls due meanwhile must be the same (R11).
 
 use std::{
     any::Any,
@@ -41,7 +41,8 @@ pub(crate) fn replay(case: &Case) -> Ended {
         .build()
         .expect("a runtime without I/O needs nothing that could be missing");
     let replayed = catch_unwind(AssertUnwindSafe(|| {
-        // Unconstrained: many answers in a row must not be put off to be fair to others.
+        // Unconstrained: tokio must not delay a task for fairness because it had many answers in a
+        // row.
         runtime.block_on(unconstrained(async {
             let mut replay = Replay::new(policy, slow, &case.steps)?;
             replay.run().await
@@ -60,9 +61,9 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("with something else than a message")
 }
 
-// ---- the partner ------------------------------------------------------------------------------
+// ---- the partner --------------------------------------------------------------------------------
 
-/// Answers each request when, and as, its sender says.
+/// Answers each request when its sender says so, and with the outcome that it says.
 #[derive(Debug, Clone)]
 struct Partner;
 
@@ -74,7 +75,7 @@ struct Request {
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
     Down,
-    /// Says nothing about the partner.
+    /// An outcome that says nothing about the partner.
     OurOwn,
 }
 
@@ -96,7 +97,7 @@ impl Service<Request> for Partner {
                 Outcome::Ok | Outcome::SlowOk => Ok(()),
                 Outcome::Err | Outcome::SlowErr => Err(Trouble::Down),
                 Outcome::Ignored => Err(Trouble::OurOwn),
-                // Unwinds as any panic does, but past the hook that would print it.
+                // Unwinds as any panic does, without the hook that would print it.
                 Outcome::Panic => resume_unwind(Box::new("the partner's code panicked")),
                 Outcome::Dropped => unreachable!("a call that is dropped gets no answer"),
             }
@@ -137,7 +138,7 @@ impl InFlight {
         self.response.as_mut().poll(&mut context)
     }
 
-    /// Ends as `outcome` says; what the caller gets must be what the partner gave.
+    /// Ends the call with `outcome`, and checks that the caller gets what the partner gave.
     fn end(mut self, outcome: Outcome) -> Result<(), String> {
         if outcome == Outcome::Dropped {
             return Ok(());
@@ -166,28 +167,29 @@ impl InFlight {
     }
 }
 
-// ---- the replay -------------------------------------------------------------------------------
+// ---- the replay ---------------------------------------------------------------------------------
 
 struct Replay<'c> {
     steps: &'c [Step],
-    /// What slow means, where it means something.
+    /// The limit of a slow call, if the case has one.
     slow: Option<Duration>,
     service: Maintenance<Partner, Protocol>,
     handle: MaintenanceHandle,
     witness: Witness,
-    /// Since the case began.
+    /// The time since the case began.
     now: Duration,
     /// How far the clock is ahead of the steps.
     ahead: Duration,
-    /// What `call` has under way, by when it ends; those that end together, in the order they began.
+    /// The calls of `call` under way, by when they end. Calls that end together end in the order in
+    /// which they began.
     ending: BTreeMap<(Duration, u64), Ending>,
     calls: u64,
-    /// What `start` has under way, by id.
+    /// The calls of `start` under way, by id.
     started: HashMap<String, Started>,
     seen: Vec<Seen>,
-    /// Calls that came too late for their era, so far.
+    /// How many calls have ended too late for their era.
     late: u64,
-    /// Commands that the layer refused: no failure of the case, but perhaps its explanation.
+    /// Commands that the layer refused. They are no failure of the case, but may explain one.
     refused_commands: Vec<String>,
 }
 
@@ -198,23 +200,23 @@ struct Ending {
     turn: Turn,
 }
 
-/// What one `start` began; nothing in place of a call that was refused.
+/// The calls of one `start`. A refused call has `None` in its place.
 struct Started {
     step: usize,
     calls: VecDeque<Option<InFlight>>,
     outcome: Option<Outcome>,
 }
 
-/// What became of the calls of one step.
+/// The results of the calls of one step.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// How many were let in; of a `finish`, how many outcomes counted.
+    /// How many calls were let in. For a `finish`, how many outcomes counted.
     many: u64,
-    /// Whether the last counted; while it is under way, whether it was let in.
+    /// Whether the last outcome counted. While the call is under way, whether it was let in.
     last: Option<bool>,
 }
 
-/// One call, start, finish or command: a step that repeats has several.
+/// One call, start, finish or command. A step that repeats has several turns.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     at: Duration,
@@ -253,7 +255,7 @@ impl<'c> Replay<'c> {
 
     async fn run(&mut self) -> Result<(), String> {
         let mut turns: Vec<_> = self.steps.iter().enumerate().flat_map(turns).collect();
-        // A step that repeats may reach past the beginning of the next.
+        // A step that repeats may last beyond the beginning of the next step.
         turns.sort_by_key(|turn| turn.at);
 
         for (index, turn) in turns.iter().enumerate() {
@@ -285,7 +287,7 @@ impl<'c> Replay<'c> {
         Ok(())
     }
 
-    /// Does what a step says; of a call, says whether it was let in.
+    /// Does what a step says. For a call, returns whether it was let in.
     async fn take(&mut self, turn: Turn) -> Result<Option<bool>, String> {
         let steps = self.steps;
         match &steps[turn.step].op {
@@ -340,7 +342,7 @@ impl<'c> Replay<'c> {
         }
     }
 
-    /// Sends a request through the layer; nothing if it is refused.
+    /// Sends a request through the layer. Returns `None` if it is refused.
     fn admit(&mut self, exempt: bool, turn: Turn) -> Result<Option<InFlight>, String> {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
@@ -370,7 +372,7 @@ impl<'c> Replay<'c> {
         Ok(admitted)
     }
 
-    /// Lets a call of a `call` end when it is to end; at once, if it takes no time.
+    /// Lets a call of a `call` end when it is to end, or at once if it takes no time.
     async fn let_run(
         &mut self,
         call: InFlight,
@@ -378,8 +380,8 @@ impl<'c> Replay<'c> {
         took: Option<Duration>,
         turn: Turn,
     ) -> Result<(), String> {
-        // A slow call that does not say how slow ends at once as the steps count time, and as late as
-        // it must as the layer does: all that follows comes later by as much.
+        // A slow call without a duration ends at once for the steps, and as late as it must for the
+        // layer. All later steps are delayed by as much.
         let implied = match (took, self.slow) {
             (None, Some(limit)) if outcome.is_slow() => limit + Duration::from_millis(1),
             _ => Duration::ZERO,
@@ -399,7 +401,7 @@ impl<'c> Replay<'c> {
         Ok(())
     }
 
-    /// Ends what was started under `id`: one call a turn if the step repeats, else all there are.
+    /// Ends what was started under `id`: one call per turn if the step repeats, else all of them.
     fn finish(&mut self, id: &str, outcome: Option<Outcome>, turn: Turn) -> Result<(), String> {
         let Entry::Occupied(mut group) = self.started.entry(id.into()) else {
             return Err(format!("{id} is not under way"));
@@ -418,7 +420,7 @@ impl<'c> Replay<'c> {
             group.remove();
         }
         for call in ending {
-            // What was refused has no outcome to count.
+            // A refused call has no outcome to count.
             let counted = match call {
                 Some(call) => self.end(call, outcome)?,
                 None => false,
@@ -430,7 +432,7 @@ impl<'c> Replay<'c> {
         Ok(())
     }
 
-    /// Ends a call; says whether its outcome came in time for its era.
+    /// Ends a call, and returns whether its outcome came in time for its era.
     fn end(&mut self, call: InFlight, outcome: Outcome) -> Result<bool, String> {
         call.end(outcome)?;
         let late = self.handle.status().calls.late;
@@ -503,7 +505,7 @@ impl<'c> Replay<'c> {
 
     // ---- expectations ---------------------------------------------------------------------------
 
-    /// What is not as the step expects.
+    /// The differences from the expectations of the step.
     fn check(&self, step: usize, no_call: bool) -> Vec<String> {
         let Expect {
             states,
@@ -524,7 +526,7 @@ impl<'c> Replay<'c> {
                 names.join(" or ")
             ));
         }
-        // Where no call was made: whether one would be let in.
+        // Where no call was made, the status tells whether one would be let in.
         if let Some(wanted) = permitted.filter(|wanted| no_call && *wanted != would_let_in(&status))
         {
             wrong.push(format!("permitted is {}, expected {wanted}", !wanted));
@@ -585,7 +587,7 @@ impl<'c> Replay<'c> {
         Some(number as f64)
     }
 
-    /// Lets go of all that is still under way: whatever a case did, nothing may leak (R5).
+    /// Drops everything that is under way. Whatever a case did, nothing may leak (R5).
     fn part(&mut self) -> Result<(), String> {
         self.ending.clear();
         self.started.clear();
@@ -622,7 +624,7 @@ fn state(status: &Status) -> State {
         Mode::Serving if status.switches.dry_run => State::MetricsOnly,
         Mode::Serving => State::Closed,
         Mode::Probing => State::HalfOpen,
-        // The first cause is the one that counts: a trip beneath a hold does not show.
+        // The first cause decides: a trip beneath a hold does not show.
         Mode::Maintenance => match status.causes.first().map(|first| first.cause) {
             Some(Cause::Tripped) => State::Open,
             _ => State::ForcedOpen,
@@ -638,7 +640,7 @@ fn would_let_in(status: &Status) -> bool {
     }
 }
 
-/// Whether an absent number is as good as 0: no slots outside `Probing`, nothing to wait for
+/// Returns whether an absent number counts as 0: there are no slots outside `Probing`, and no wait
 /// outside `Maintenance`.
 fn nothing_is_none(reading: Reading, status: &Status) -> bool {
     match reading {
@@ -654,12 +656,12 @@ fn shown(number: Option<f64>) -> String {
 
 // ---- what the layer tells -----------------------------------------------------------------------
 
-/// Counts what the layer tells those who listen, as it tells it.
+/// Counts the events and signals of the layer as they come.
 struct Witness {
     events: Events,
     busts: CacheBusts,
     told: u64,
-    /// Whether the newest reason to enter maintenance is a trip, not a hold.
+    /// Whether the newest reason to enter maintenance is a trip and not a hold.
     tripped: bool,
     transitions: u64,
     to_open: u64,
@@ -685,7 +687,8 @@ impl Witness {
         }
     }
 
-    /// Takes what there is to take. Asked after all that may bring it about: both logs are bounded.
+    /// Reads both logs. It is called after every step that may write to them, because both are
+    /// bounded.
     fn look(&mut self) -> Result<(), String> {
         while let Some(event) = self.events.try_recv() {
             self.told += 1;
@@ -700,7 +703,7 @@ impl Witness {
         while self.busts.try_recv().is_some() {
             self.recoveries += 1;
         }
-        // R16, whatever a case expects.
+        // R16 holds whatever a case expects.
         if self.recovered == self.recoveries {
             return Ok(());
         }
@@ -720,7 +723,7 @@ impl Witness {
                 match to {
                     Mode::Serving => self.to_closed += 1,
                     Mode::Probing => self.to_half_open += 1,
-                    // A hold raises the count of no state.
+                    // A hold does not count as a transition.
                     Mode::Maintenance => self.to_open += u64::from(self.tripped),
                 }
             }

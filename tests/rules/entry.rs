@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::advance;
 use tower::Service;
-use tower_maintenance::{Error, EventKind, Hold, Mode, Policy, Rate, Rule, Window};
+use tower_maintenance::{Error, EventKind, Mode, Policy, Rate, Rule, Window};
 use tracing::Level;
 
 use crate::support::*;
@@ -205,7 +205,7 @@ async fn r09_a_window_of_calls_slides_by_the_call() {
     rig.calls(4, Say::Down).await;
     rig.calls(3, Say::Ok).await;
     assert_eq!((rig.total(), rig.failed()), (10, 4));
-    // Each one pushes out the oldest, and none else.
+    // Each call pushes out the oldest one, and no other.
     for failed in [4, 4, 4, 3, 2, 1, 0] {
         rig.calls(1, Say::Ok).await;
         assert_eq!((rig.total(), rig.failed()), (10, failed));
@@ -252,7 +252,7 @@ async fn scattered(rig: &Rig) {
     }
 }
 
-/// However long nobody had looked: successes alone move no state.
+/// Successes alone move no state, however long the layer was not looked at.
 #[tokio::test(start_paused = true)]
 async fn r09_successes_after_a_quiet_stretch_are_in_the_window() {
     for quiet in [0, 50, 100, 200, 100_000, 10_000_000] {
@@ -265,7 +265,7 @@ async fn r09_successes_after_a_quiet_stretch_are_in_the_window() {
     }
 }
 
-/// One layer in two runtimes: their paused clocks stand apart, and it goes by the later one.
+/// One layer in two runtimes: their paused clocks differ, and the layer keeps to the later one.
 #[test]
 fn r09_by_a_clock_that_stands_earlier_successes_count_as_failures_do() {
     let runtime = || {
@@ -291,7 +291,7 @@ fn r09_by_a_clock_that_stands_earlier_successes_count_as_failures_do() {
 async fn r09_a_window_starts_empty_when_serving_returns() {
     let rig = Rig::new(policy());
     rig.calls(4, Say::Down).await;
-    rig.handle.engage(Hold::new("on-call", "drill")).unwrap();
+    rig.handle.engage(drill()).unwrap();
     rig.handle.release("on-call", "drill").unwrap();
     assert_eq!(rig.total(), 0);
     rig.calls(4, Say::Down).await;
@@ -329,7 +329,7 @@ async fn r10_later_failures_and_refusals_do_not_move_it() {
     assert_eq!(rig.left(), secs(15));
 }
 
-/// Fails probes until so many trips have passed; returns their waits.
+/// Fails probes until that many trips have passed, and returns their waits.
 async fn waits_of_trips(rig: &Rig, trips: usize) -> Vec<Duration> {
     let mut events = rig.handle.events();
     rig.trip().await;
@@ -463,7 +463,7 @@ async fn r11_transitions_bear_the_instants_they_fell_due_in_order() {
     let rig = Rig::new(policy());
     let mut events = rig.handle.events();
     rig.trip().await; // waits until 30 s
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(45));
+    let hold = drill().for_at_most(secs(45));
     rig.handle.engage(hold).unwrap();
     advance(secs(1000)).await;
 
@@ -491,7 +491,7 @@ async fn r11_a_call_moves_time() {
     let rig = Rig::new(policy());
     rig.trip().await;
     advance(secs(30)).await;
-    // Nobody has looked: the call itself finds the deadline passed.
+    // The deadline has passed, and the call itself is the first to find that.
     assert_eq!(rig.call(read()).await, Ok(7));
     assert_eq!(rig.handle.status().probing.unwrap().successes, 1);
 }
@@ -523,12 +523,12 @@ async fn r11_a_refused_request_moves_time_too() {
 async fn r11_an_admitted_call_that_finds_a_deadline_looks_too() {
     let rig = Rig::new(policy());
     rig.handle.bypass("on-call", "drill").unwrap();
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(10));
+    let hold = drill().for_at_most(secs(10));
     rig.handle.engage(hold).unwrap();
     let log = Log::new();
     let _listening = log.listen();
     advance(secs(10)).await;
-    // A call that stays in flight: its admission alone looks.
+    // A call that stays in flight: only its admission looks at the time.
     rig.partner.says(Say::Hang);
     let mut service = rig.service.clone();
     let _call = service.call_unpolled(read());
@@ -555,10 +555,10 @@ async fn r11_a_pending_recv_moves_time() {
     let rig = Rig::new(policy());
     let mut busts = rig.handle.cache_bust();
     let mut events = rig.handle.events();
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(90));
+    let hold = drill().for_at_most(secs(90));
     rig.handle.engage(hold).unwrap();
     drain(&mut events);
-    // Paused time runs on to the next timer: that of the receiver, if it has one.
+    // Paused time runs on to the next timer, which is the receiver's.
     let bust = busts.recv().await.unwrap();
     assert_eq!(bust.at, wall(secs(90)));
     assert_eq!(rig.handle.status().at, wall(secs(90)));
@@ -572,7 +572,7 @@ async fn r11_a_pending_recv_moves_time() {
 #[tokio::test(start_paused = true)]
 async fn r11_wait_until_serving_moves_time() {
     let rig = Rig::new(policy());
-    let hold = Hold::new("on-call", "drill").for_at_most(secs(90));
+    let hold = drill().for_at_most(secs(90));
     rig.handle.engage(hold).unwrap();
     rig.handle.wait_until_serving().await;
     let status = rig.handle.status();

@@ -1,17 +1,34 @@
-//! One test per promise of the rules R1 to R23, through the public API only.
+//! The core through its public API: one test per promise of the rules R1 to R23, and what stands
+//! beside the rules.
 //!
-//! A test is named for its rule and its promise. `.ci/break-rules` breaks the rules in the source one
-//! by one and shows that the tests named here fail.
+//! A test of a rule is named for its rule and its promise. `.ci/break-rules` breaks the rules in
+//! the source one by one and shows that the tests named here fail.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
 )]
 
+// The rules.
 mod entry;
 mod operators;
 mod probing;
 mod recovery;
 mod request_path;
-mod support;
 mod switches;
 mod time;
+
+// All rules at once, in random order.
+mod interleavings;
+
+// What stands beside the rules.
+mod classes;
+#[cfg(feature = "coarse-clock")]
+mod coarse_clock;
+mod costs;
+mod keyed;
+mod listeners;
+mod partner_says;
+mod ping;
+mod tower_contract;
+
+mod support;

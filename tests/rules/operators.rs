@@ -7,11 +7,7 @@ use tower_maintenance::{
 
 use crate::support::*;
 
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
-}
-
-/// Makes a change as this actor, for this reason.
+/// A change that this actor makes for this reason.
 type Change<'a> = &'a dyn Fn(&str, &str);
 
 // ---- R19 ----------------------------------------------------------------------------------------
@@ -374,7 +370,11 @@ async fn r23_release_ends_the_hold_and_uncovers_a_trip() {
     rig.handle.engage(drill()).unwrap();
     advance(secs(10)).await;
     rig.handle.release("on-call", "drill").unwrap();
-    assert_eq!(rig.mode(), Mode::Maintenance, "nobody declared it healthy");
+    assert_eq!(
+        rig.mode(),
+        Mode::Maintenance,
+        "the partner was not declared healthy"
+    );
     assert_eq!(rig.left(), secs(20));
 
     rig.handle.engage(drill()).unwrap();

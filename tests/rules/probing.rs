@@ -11,7 +11,7 @@ use std::{
 use tokio::{runtime::Handle, time::advance};
 use tower::{Layer, ServiceExt};
 use tower_maintenance::{
-    Error, EventKind, Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, ProbingReport, Rule,
+    Error, EventKind, MaintenanceHandle, MaintenanceLayer, Mode, Policy, ProbingReport, Rule,
 };
 use tracing::Level;
 
@@ -82,11 +82,13 @@ async fn r12_any_failure_returns_to_maintenance_and_successes_begin_anew() {
     assert_eq!(rig.mode(), Mode::Probing);
 }
 
-/// A partner that never answers, and counts who gets through.
-fn hanging(layer: &MaintenanceLayer) -> (Hanging, Arc<AtomicUsize>) {
+/// A layer around a partner that never answers, and how many calls got through to it.
+fn hanging(policy: Policy) -> (MaintenanceHandle, Hanging, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
+    let layer = MaintenanceLayer::builder("zuora").policy(policy);
+    let layer = layer.build().unwrap();
     let service = layer.layer(Counting(reached.clone()));
-    (service, reached)
+    (layer.handle(), service, reached)
 }
 
 type Hanging = tower_maintenance::Maintenance<Counting, tower_maintenance::Calls>;
@@ -114,19 +116,15 @@ impl tower::Service<()> for Counting {
 
 #[tokio::test(start_paused = true)]
 async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe() {
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy())
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    layer.handle().trip("on-call", "drill").unwrap();
+    let (handle, service, reached) = hanging(policy());
+    handle.trip("on-call", "drill").unwrap();
     let calls: Vec<_> = (0..10_000)
         .map(|_| {
             let service = service.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(secs(30)).await;
                 let mut call = Box::pin(service.oneshot(()));
-                let refused = poll_once(&mut call).is_some_and(|called| is_refused(&called));
+                let refused = poll_once(call.as_mut()).is_some_and(|called| is_refused(&called));
                 (refused, call)
             })
         })
@@ -139,25 +137,34 @@ async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe()
     assert_eq!((refused, reached.load(Ordering::SeqCst)), (9_999, 1));
 }
 
-/// Makes `calls` calls from each of 8 threads, who all begin at once; returns how many were refused.
+/// Makes `calls` calls at once. Returns how many were refused, and those that were admitted.
+fn calls_at_once(service: &Hanging, calls: usize) -> (usize, Vec<impl Future + use<>>) {
+    let mut admitted = Vec::new();
+    let mut refused = 0;
+    for _ in 0..calls {
+        let mut call = Box::pin(service.clone().oneshot(()));
+        match poll_once(call.as_mut()) {
+            Some(called) => refused += usize::from(is_refused(&called)),
+            None => admitted.push(call),
+        }
+    }
+    (refused, admitted)
+}
+
+/// Makes `calls` calls from each of 8 threads, which all begin at once, and returns how many were
+/// refused.
 fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sync)) -> usize {
     let start = Barrier::new(8);
     std::thread::scope(|scope| {
         let thread = || {
-            let mut admitted = Vec::new();
             let mut refused = 0;
             enter(&mut || {
                 start.wait();
-                for _ in 0..calls {
-                    let mut call = Box::pin(service.clone().oneshot(()));
-                    match poll_once(&mut call) {
-                        Some(called) => refused += usize::from(is_refused(&called)),
-                        None => admitted.push(call),
-                    }
-                }
-                // Nobody gives up a slot before all have asked.
+                let (refusals, admitted) = calls_at_once(service, calls);
+                refused += refusals;
+                // No thread gives up a slot before all have asked.
                 start.wait();
-                admitted.clear();
+                drop(admitted);
             });
             refused
         };
@@ -171,13 +178,9 @@ fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sy
 
 #[tokio::test(start_paused = true)]
 async fn r12_from_eight_threads_at_that_instant_one_is_a_probe() {
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy())
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    layer.handle().trip("on-call", "drill").unwrap();
-    // Nobody looks: the first of the calls finds that the wait is over.
+    let (handle, service, reached) = hanging(policy());
+    handle.trip("on-call", "drill").unwrap();
+    // The first of the calls finds that the wait is over.
     advance(secs(30)).await;
     let clock = Handle::current();
     let refused = storm(&service, 1250, &|calls| {
@@ -190,12 +193,7 @@ async fn r12_from_eight_threads_at_that_instant_one_is_a_probe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r12_on_many_threads_in_real_time_one_is_a_probe() {
     let policy = policy().with_wait(millis(1)).with_lease(secs(3600));
-    let layer = MaintenanceLayer::builder("zuora")
-        .policy(policy)
-        .build()
-        .unwrap();
-    let (service, reached) = hanging(&layer);
-    let handle = layer.handle();
+    let (handle, service, reached) = hanging(policy);
     let mut events = handle.events();
     handle.trip("on-call", "drill").unwrap();
     while !matches!(
@@ -249,10 +247,11 @@ async fn r13_the_gate_before_routes_lets_through_what_may_probe_and_takes_no_slo
     rig.trip_and_wait().await;
     assert!(matches!(rig.visit(charge()).await, Page::Maintenance(_)));
 
-    // Two visits at once: both pass the gate, and the one slot is taken around the calls.
+    // Two visits at once: both pass the gate before routes, and one takes the slot around the
+    // calls.
     let answer = rig.partner.next_waits();
     let mut first = Box::pin(rig.visit(read()));
-    assert_eq!(poll_once(&mut first), None);
+    assert_eq!(poll_once(first.as_mut()), None);
     assert_eq!(probing(&rig).in_flight, 1);
     assert_eq!(rig.visit(read()).await, Page::NotNow);
     answer.say(Say::Ok);
@@ -263,7 +262,7 @@ async fn r13_the_gate_before_routes_lets_through_what_may_probe_and_takes_no_slo
 #[tokio::test(start_paused = true)]
 async fn r13_the_gate_before_routes_measures_nothing() {
     let rig = Rig::new(policy());
-    // The protocol of these tests settles every request as a failure.
+    // The protocol of these tests settles every request before routes as a failure.
     for _ in 0..10 {
         assert_eq!(rig.visit(read()).await, Page::Paid(7));
     }
@@ -271,7 +270,7 @@ async fn r13_the_gate_before_routes_measures_nothing() {
     assert_eq!(rig.handle.status().calls.admitted, 10, "around the calls");
 }
 
-/// A ping that asks the partner itself, and counts.
+/// A ping that calls the partner itself, and counts.
 fn ping(rig: &Rig, handle: &MaintenanceHandle) -> (tokio::task::JoinHandle<()>, Arc<AtomicU32>) {
     let pings = Arc::new(AtomicU32::new(0));
     let (counter, partner) = (pings.clone(), rig.partner.clone());
@@ -297,7 +296,7 @@ async fn r13_a_post_only_client_with_both_placements_recovers_with_a_ping() {
     rig.partner.says(Say::Ok);
     rig.handle.wait_until_serving().await;
     assert_eq!(pings.load(Ordering::SeqCst), 3);
-    // The wait, and three pings a second apart.
+    // The wait of 30 s, and three pings a second apart.
     assert_eq!(rig.handle.status().at, wall(secs(32)));
     assert_eq!(rig.visit(charge()).await, Page::Paid(4200));
     let log = rig.handle.episodes();
@@ -357,7 +356,7 @@ async fn r13_a_ping_probes_in_place_of_customers() {
     tokio::task::yield_now().await;
     assert_eq!(rig.handle.status().pings, 1);
     rig.trip_and_wait().await;
-    // It may probe, but need not while somebody pings.
+    // A read may probe, but does not while a ping does.
     assert!(is_refused(&rig.call(read()).await));
     assert!(matches!(rig.visit(read()).await, Page::Maintenance(_)));
 
@@ -422,7 +421,7 @@ async fn r14_a_probe_that_waits_for_readiness_is_bounded_by_its_lease_too() {
     rig.partner.becomes(Ready::NotYet);
     let probe = rig.begin(read());
     advance(secs(30)).await;
-    // Nobody has looked; the partner is ready a moment too late.
+    // The lease has ended, and the partner is ready a moment too late.
     rig.partner.becomes(Ready::Yes);
     assert!(is_refused(&probe.ended()));
     assert_eq!(rig.partner.reached().len(), before);
@@ -511,7 +510,7 @@ fn ramped() -> Policy {
     policy().with_ramp(secs(100))
 }
 
-/// A rig whose ramp begins now, at 30 s.
+/// A rig whose ramp begins now, 30 s after its start.
 async fn on_the_ramp(policy: Policy) -> Rig {
     let rig = Rig::new(policy);
     rig.trip_and_wait().await;
@@ -521,7 +520,7 @@ async fn on_the_ramp(policy: Policy) -> Rig {
     rig
 }
 
-/// Which of the next calls are let in, numbered from `from` on.
+/// The numbers of those of the next calls that are let in; the first has the number `from`.
 async fn let_in(rig: &Rig, request: Request, from: u64, to: u64) -> Vec<u64> {
     let mut let_in = Vec::new();
     for k in from..=to {
@@ -601,7 +600,7 @@ async fn r15_probes_in_flight_and_leases_rest() {
     let mut in_flight = Vec::new();
     for _ in 0..10 {
         let mut call = Box::pin(rig.call(read()));
-        if poll_once(&mut call).is_none() {
+        if poll_once(call.as_mut()).is_none() {
             in_flight.push(call);
         }
     }
@@ -671,7 +670,7 @@ async fn r15_it_is_off_by_default() {
 #[tokio::test(start_paused = true)]
 async fn r15_a_hold_ends_it() {
     let rig = on_the_ramp(ramped()).await;
-    rig.handle.engage(Hold::new("on-call", "drill")).unwrap();
+    rig.handle.engage(drill()).unwrap();
     for _ in 0..20 {
         assert!(is_refused(&rig.call(read()).await));
     }

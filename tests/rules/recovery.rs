@@ -6,13 +6,9 @@ use std::sync::{
 };
 
 use tokio::time::advance;
-use tower_maintenance::{EventKind, Hold, MaintenanceLayer, Mode};
+use tower_maintenance::{EventKind, MaintenanceLayer, Mode};
 
 use crate::support::*;
-
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
-}
 
 // ---- R16 ----------------------------------------------------------------------------------------
 
@@ -76,7 +72,8 @@ async fn r16_the_flag_clears_before_the_signal_fires() {
     let mut busts = rig.handle.cache_bust();
     rig.handle.engage(drill()).unwrap();
 
-    // Whoever hears the signal calls at once: the very first cache to be refilled must not be refused.
+    // The listener calls as soon as it hears the signal: the first refill of a cache must not be
+    // refused.
     let heard: Arc<Mutex<Vec<bool>>> = Arc::default();
     let (calls, service) = (heard.clone(), rig.service.clone());
     let waker = OnWake::does(move || {
@@ -196,7 +193,7 @@ async fn r17_a_restart_does_not_lower_it() {
     let before = Rig::new(policy());
     advance(secs(60)).await;
     let generation = recover(&before);
-    // Without persistence: the wall clock has gone on. With: it is given.
+    // Without a persisted generation the wall clock has gone on. With one, it is given.
     let wall_clock = before.handle.status().at;
     let after = Rig::built(builder(policy()).wall_clock(wall_clock));
     assert!(after.handle.status().generation >= generation);
@@ -288,7 +285,7 @@ async fn r18_a_slow_listener_delays_nobody_and_misses_nothing_that_is_kept() {
         rig.handle.release("on-call", "drill").unwrap();
         assert_eq!(rig.call(read()).await, Ok(7));
     }
-    // Five or six events each time; the last 512 are kept, and the gap can be seen.
+    // Five or six events each time. The last 512 are kept, and the numbers show the gap.
     let seen = drain(&mut slow);
     assert_eq!(seen.len(), 512);
     assert!(seen[0].number > 1);

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use tokio::time::{advance, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_maintenance::{
-    BoxedCalls, Cause, Error, Exemption, Hold, Maintenance, Mode, Policy, Refused, Window,
+    BoxedCalls, Cause, Error, Exemption, Maintenance, Mode, Policy, Refused, Window,
 };
 
 use crate::support::*;
@@ -15,10 +15,6 @@ fn with_invoices_exempt() -> Rig {
         "invoice.read",
         "customers may always see what they owe",
     )))
-}
-
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
 }
 
 // ---- R1 -----------------------------------------------------------------------------------------
@@ -229,7 +225,7 @@ async fn r02_a_probe_that_waits_for_readiness_while_the_gate_shuts_is_refused() 
 }
 
 // ---- R3 -----------------------------------------------------------------------------------------
-// That a refusal allocates nothing and waits for no lock is shown in tests/allocations.rs.
+// `tests/allocations` shows that a refusal allocates nothing and waits for no lock.
 
 #[tokio::test(start_paused = true)]
 async fn r03_a_refusal_does_not_wait_for_the_inner_service() {
@@ -238,7 +234,7 @@ async fn r03_a_refusal_does_not_wait_for_the_inner_service() {
     rig.partner.becomes(Ready::NotYet);
     let mut service = rig.service.clone();
     let mut refused = Box::pin(async { service.ready().await?.call(read()).await });
-    let polled = poll_once(&mut refused);
+    let polled = poll_once(refused.as_mut());
     assert!(is_refused(&polled.expect("at the first poll")));
     assert_eq!(rig.partner.polled(), 0);
 }
@@ -287,12 +283,13 @@ async fn r03_a_caller_parked_while_serving_goes_on_after_a_reset() {
 async fn r03_whoever_moves_the_state_tells_after_unlocking() {
     let rig = Rig::new(policy());
     let (handle, service) = (rig.handle.clone(), rig.service.clone());
-    // Looks, commands and calls from within a tracing subscriber: each would wait for a lock that is held.
+    // A tracing subscriber that looks, commands and calls: each would wait for a lock that is still
+    // held.
     let log = Log::that(move || {
         let _ = handle.status();
         let _ = handle.audit();
         let mut call = Box::pin(service.clone().oneshot(read()));
-        let _ = poll_once(&mut call);
+        let _ = poll_once(call.as_mut());
     });
     let _listening = log.listen();
     rig.handle.engage(drill()).unwrap();
@@ -363,12 +360,12 @@ async fn r04_poll_ready_is_ready_at_once_in_maintenance_and_probing() {
     let before = rig.partner.polled();
     let ready = |mut service: Wrapped| {
         let mut ready = Box::pin(async move { service.ready().await.is_ok() });
-        poll_once(&mut ready)
+        poll_once(ready.as_mut())
     };
     assert_eq!(ready(rig.service.clone()), Some(true));
     rig.wait_out().await;
     assert_eq!(ready(rig.service.clone()), Some(true));
-    assert_eq!(rig.partner.polled(), before, "nobody asked the partner");
+    assert_eq!(rig.partner.polled(), before, "the partner was not polled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -402,7 +399,7 @@ async fn r04_a_refused_call_returns_its_permit() {
     service.ready().await.unwrap(); // holds the only permit
     rig.handle.engage(drill()).unwrap();
     let refused = service.call(read());
-    // The refusal has not even been awaited, and both service and future are alive.
+    // The refusal has not been awaited yet, and both service and future are alive.
     assert_eq!(at_once(limited.oneshot(invoice())), Some(Ok(11)));
     assert!(is_refused(&refused.await));
     drop(service);
@@ -433,7 +430,7 @@ async fn r04_a_parked_caller_leaves_the_queue_when_the_gate_shuts() {
     rig.handle.engage(drill()).unwrap();
     assert!(parked.poll_ready(&mut cx).is_ready());
 
-    // Queued behind the parked caller, were that still in the queue.
+    // It would queue behind the parked caller, were that still in the queue.
     let mut exempt = InFlight::begin(limited.oneshot(invoice()));
     assert_eq!(exempt.poll_with(&waker.clone().into()), None);
     answer.say(Say::Ok);
@@ -486,7 +483,7 @@ async fn r05_an_inner_service_that_panics_in_call_failed() {
     rig.partner.says(Say::PanicInCall);
     for _ in 0..5 {
         let mut call = Box::pin(rig.call(read()));
-        assert!(panics(|| poll_once(&mut call)), "it propagates");
+        assert!(panics(|| poll_once(call.as_mut())), "it propagates");
     }
     assert_eq!(rig.mode(), Mode::Maintenance);
     assert_eq!(rig.handle.status().calls.failed, 5);
@@ -498,7 +495,7 @@ async fn r05_an_inner_future_that_panics_failed() {
     rig.partner.says(Say::PanicInFuture);
     for _ in 0..5 {
         let mut call = Box::pin(rig.call(read()));
-        assert!(panics(|| poll_once(&mut call)), "it propagates");
+        assert!(panics(|| poll_once(call.as_mut())), "it propagates");
         // It has ended already, though the future is still there.
         assert_eq!(rig.handle.status().calls.in_flight(), 0);
     }
@@ -511,7 +508,7 @@ async fn r05_an_inner_service_that_panics_in_poll_ready_failed() {
     rig.trip_and_wait().await;
     rig.partner.becomes(Ready::Panics);
     let mut probe = Box::pin(rig.call(read()));
-    assert!(panics(|| poll_once(&mut probe)));
+    assert!(panics(|| poll_once(probe.as_mut())));
     assert_eq!(rig.mode(), Mode::Maintenance, "a failed probe");
 }
 
@@ -539,7 +536,7 @@ async fn r05_a_classifier_that_panics_on_a_probe_gives_the_slot_back() {
     rig.trip_and_wait().await;
     rig.partner.says(Say::Unjudgeable);
     let mut probe = Box::pin(rig.call(read()));
-    assert!(panics(|| poll_once(&mut probe)));
+    assert!(panics(|| poll_once(probe.as_mut())));
     assert_eq!(rig.handle.status().probing.unwrap().free, 1);
     rig.partner.says(Say::Ok);
     rig.prove().await;
@@ -607,7 +604,7 @@ async fn r05_a_drop_is_judged_by_its_own_holder_and_not_by_somebody_elses_panic(
     let call = rig.begin(read());
     assert!(panics(move || {
         let _dropped_while_unwinding = call;
-        panic!("somebody else's");
+        panic!("another part's");
     }));
     let counts = rig.handle.status().calls;
     assert_eq!((counts.abandoned, counts.failed), (1, 0));
@@ -671,7 +668,7 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
     let rig = Rig::new(policy());
     for _ in 0..100 {
         let _answer = rig.partner.next_waits();
-        // A healthy partner that takes two seconds, and a customer who waits for one.
+        // A healthy partner that takes two seconds, and a customer that waits for one.
         let left = timeout(secs(1), rig.call(read())).await;
         assert!(left.is_err());
     }
@@ -684,7 +681,10 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
 async fn r06_quiet_counts_from_the_headers() {
     let rig = Rig::new(policy());
     let answer = rig.partner.next_waits();
-    let service = rig.layer.speaking(Streaming).layer(rig.partner.clone());
+    let service = rig
+        .layer
+        .with_protocol(Streaming)
+        .layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));
     advance(secs(60)).await;
     answer.say(Say::Ok);
@@ -702,9 +702,12 @@ async fn r06_quiet_counts_from_the_headers() {
 #[tokio::test(start_paused = true)]
 async fn r06_quiet_counts_from_the_last_body_frame() {
     let rig = Rig::new(policy());
-    // Headers that come at once leave nothing that quiet could wrongly be counted from.
+    // The headers come late, so that a wait counted from the call's begin would show.
     let answer = rig.partner.next_waits();
-    let service = rig.layer.speaking(Streaming).layer(rig.partner.clone());
+    let service = rig
+        .layer
+        .with_protocol(Streaming)
+        .layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));
     advance(secs(1)).await;
     answer.say(Say::Ok);

@@ -1,4 +1,4 @@
-//! What the tests share: a scripted partner, both placements, and listeners.
+//! What the tests of the core share: a scripted partner, both placements, and listeners.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +15,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub(crate) use test_support::{at_once, millis, poll_once, secs};
 use tokio::{sync::oneshot, time::advance};
 use tower::{Layer, Service, ServiceExt};
 use tower_maintenance::{
-    Builder, Calls, Endpoint, Error, Event, EventKind, Events, Judge, Maintenance,
+    Builder, Calls, Endpoint, Error, Event, EventKind, Events, Hold, Judge, Maintenance,
     MaintenanceHandle, MaintenanceLayer, Mode, Outcome, Placement, Policy, Protocol, Refused,
     Ticket, Verdict,
 };
@@ -30,15 +31,11 @@ use tracing::{
 
 pub(crate) const NANO: Duration = Duration::from_nanos(1);
 
-pub(crate) const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
+pub(crate) fn drill() -> Hold {
+    Hold::new("on-call", "drill")
 }
 
-pub(crate) const fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// What the wall clock reads `elapsed` after a layer of [`builder`] was built.
+/// The wall clock's reading `elapsed` after a layer of [`builder`] was built.
 pub(crate) fn wall(elapsed: Duration) -> SystemTime {
     UNIX_EPOCH + secs(1_700_000_000) + elapsed
 }
@@ -67,7 +64,7 @@ pub(crate) fn read() -> Request {
     }
 }
 
-/// A call that must not be used to try the partner.
+/// A call that must not be used as a probe.
 pub(crate) fn charge() -> Request {
     Request {
         operation: "card.charge",
@@ -95,7 +92,7 @@ pub(crate) enum Failed {
     Busy(u16, Duration),
     #[error("the partner was not ready")]
     Unready,
-    #[error("nobody can judge this")]
+    #[error("this cannot be judged")]
     Unjudgeable,
 }
 
@@ -116,7 +113,7 @@ pub(crate) enum Say {
     PanicInFuture,
 }
 
-/// What the partner says when it is asked for readiness.
+/// How the partner answers `poll_ready`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
     Yes,
@@ -125,8 +122,8 @@ pub(crate) enum Ready {
     Panics,
 }
 
-/// A partner that does as it is told, and panics if tower's contract is broken: every instance must
-/// be polled ready before each call, and a clone starts un-ready.
+/// A partner that does as it is told, and panics if tower's contract is broken: an instance must be
+/// polled ready before each call, and a clone starts un-ready.
 pub(crate) struct Partner {
     shared: Arc<Shared>,
     instance: u32,
@@ -158,7 +155,7 @@ pub(crate) struct Answer(oneshot::Sender<Say>);
 
 impl Answer {
     pub(crate) fn say(self, say: Say) {
-        // Nobody may wait for it any more.
+        // The caller may have given the call up.
         let _ = self.0.send(say);
     }
 }
@@ -188,17 +185,17 @@ impl Partner {
         lock(&self.shared.state)
     }
 
-    /// From now on, unless the script says otherwise.
+    /// Sets how calls are answered from now on, unless the script says otherwise.
     pub(crate) fn says(&self, say: Say) {
         self.state().says = say;
     }
 
-    /// The next calls are answered so.
+    /// Sets how the next calls are answered.
     pub(crate) fn next_says(&self, says: impl IntoIterator<Item = Say>) {
         self.state().script.extend(says.into_iter().map(Next::Say));
     }
 
-    /// The next call is answered when the test says so.
+    /// Lets the next call be answered when the test says so.
     pub(crate) fn next_waits(&self) -> Answer {
         let (answer, told) = oneshot::channel();
         self.state().script.push_back(Next::WhenTold(told));
@@ -214,7 +211,7 @@ impl Partner {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The calls that reached it.
+    /// The calls that reached the partner.
     pub(crate) fn reached(&self) -> Vec<Request> {
         let state = self.state();
         state.reached.iter().map(|(request, _)| *request).collect()
@@ -230,7 +227,7 @@ impl Partner {
             .collect()
     }
 
-    /// How often it was asked for readiness.
+    /// How often the partner was polled for readiness.
     pub(crate) fn polled(&self) -> u32 {
         self.state().polled
     }
@@ -354,7 +351,8 @@ impl Judge<Request, u32, Failed> for Billing {
     }
 }
 
-/// The default policy without jitter: trips at 5 failures in a row, waits 30 s, wants 3 successes.
+/// The default policy without jitter: it trips at 5 failures in a row, waits 30 s, and needs 3
+/// successes.
 pub(crate) fn policy() -> Policy {
     Policy::default().with_jitter(0.0)
 }
@@ -406,7 +404,7 @@ impl Rig {
         InFlight::begin(self.service.clone().oneshot(request))
     }
 
-    /// `n` calls that the partner answers so; none may be refused.
+    /// `n` calls that the partner answers so. None may be refused.
     pub(crate) async fn calls(&self, n: u32, say: Say) {
         for _ in 0..n {
             self.partner.next_says([say]);
@@ -421,13 +419,13 @@ impl Rig {
         assert_eq!(self.mode(), Mode::Maintenance);
     }
 
-    /// Trips, and lets the wait pass; returns the wait.
+    /// Trips, and lets the wait pass. Returns the wait.
     pub(crate) async fn trip_and_wait(&self) -> Duration {
         self.trip().await;
         self.wait_out().await
     }
 
-    /// Lets the wait pass that is running; returns what was left of it.
+    /// Lets the running wait pass. Returns what was left of it.
     pub(crate) async fn wait_out(&self) -> Duration {
         let left = self.left();
         advance(left).await;
@@ -435,7 +433,7 @@ impl Rig {
         left
     }
 
-    /// What is left of the wait that is running.
+    /// What is left of the running wait.
     pub(crate) fn left(&self) -> Duration {
         self.handle
             .status()
@@ -443,13 +441,13 @@ impl Rig {
             .expect("something has a known end")
     }
 
-    /// Three probes succeed.
+    /// Lets three probes succeed.
     pub(crate) async fn prove(&self) {
         self.calls(3, Say::Ok).await;
         assert_eq!(self.mode(), Mode::Serving);
     }
 
-    /// Calls that were counted in the window at this moment.
+    /// How many calls the window counts at this moment.
     pub(crate) fn total(&self) -> u64 {
         self.handle.status().window.total
     }
@@ -478,7 +476,7 @@ impl<T> InFlight<T> {
     }
 
     pub(crate) fn poll(&mut self) -> Option<T> {
-        self.poll_with(Waker::noop())
+        poll_once(self.future.as_mut())
     }
 
     pub(crate) fn poll_with(&mut self, waker: &Waker) -> Option<T> {
@@ -488,33 +486,18 @@ impl<T> InFlight<T> {
         }
     }
 
-    /// What came of it; it must have ended by now.
+    /// The output of the future, which must have ended by now.
     pub(crate) fn ended(mut self) -> T {
         self.poll().expect("it has ended")
     }
 }
 
-/// What the future ends with at its first poll, if it does.
-pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    poll_once(&mut Box::pin(future))
-}
-
-pub(crate) fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Option<F::Output> {
-    match future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
-
-/// Whether `f` panics, by itself or in something it owns.
+/// Returns whether `f` panics, by itself or in the drop of something it owns.
 pub(crate) fn panics<T>(f: impl FnOnce() -> T) -> bool {
     catch_unwind(AssertUnwindSafe(f)).is_err()
 }
 
-/// Counts how often it is woken, and does something each time.
+/// A waker that counts how often it is woken, and does something each time.
 pub(crate) struct OnWake<F> {
     woken: AtomicUsize,
     then: F,
@@ -552,7 +535,7 @@ impl<F: Fn() + Send + Sync + 'static> Wake for OnWake<F> {
 
 // ---- before the routes --------------------------------------------------------------------------
 
-/// What a customer is shown.
+/// The page that a customer is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Page {
     Paid(u32),
@@ -564,7 +547,7 @@ pub(crate) enum Page {
     Maintenance(Refused),
 }
 
-/// A protocol of the user's own: before routes, where a refusal is a page and nothing can fail.
+/// A protocol of the user's own: before routes, where a refusal is a page and no call fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Routes;
 
@@ -606,7 +589,7 @@ impl Rig {
                 })
             }
         });
-        let gated = self.layer.speaking(Routes).layer(routes);
+        let gated = self.layer.with_protocol(Routes).layer(routes);
         match gated.oneshot(request).await {
             Ok(page) => page,
             Err(never) => match never {},
@@ -674,16 +657,19 @@ impl Protocol<Request, u32, Failed> for Streaming {
 }
 
 impl Rig {
-    /// A call whose answer streams.
+    /// A call whose answer is a stream.
     pub(crate) async fn stream(&self) -> Body {
-        let service = self.layer.speaking(Streaming).layer(self.partner.clone());
+        let service = self
+            .layer
+            .with_protocol(Streaming)
+            .layer(self.partner.clone());
         service.oneshot(read()).await.unwrap()
     }
 }
 
 // ---- listeners ----------------------------------------------------------------------------------
 
-/// Everything that has happened and was not read yet.
+/// All events that have happened and were not read yet.
 pub(crate) fn drain(events: &mut Events) -> Vec<Event> {
     std::iter::from_fn(|| events.try_recv()).collect()
 }
@@ -710,7 +696,7 @@ pub(crate) fn waits(events: &[Event]) -> Vec<Duration> {
     events.iter().filter_map(wait).collect()
 }
 
-/// A tracing subscriber that keeps what it is told, in this thread, and does something each time.
+/// A tracing subscriber that keeps the events of this thread, and does something at each.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Arc<Mutex<Vec<(Level, String)>>>,
@@ -731,17 +717,17 @@ impl Log {
 
     /// Listens in this thread as long as the guard lives.
     pub(crate) fn listen(&self) -> Listening {
-        // One subscriber for the whole process, set once: with one per test, tracing's cache of who is
-        // interested is rebuilt while other tests' threads ask it, and now and then says "nobody".
+        // One subscriber for the whole process, set once. With one per test, tracing rebuilds its
+        // cache of interests while other threads ask it, and now and then an event is lost.
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
-            tracing::subscriber::set_global_default(ToThisThread).expect("nobody else sets one");
+            tracing::subscriber::set_global_default(ToThisThread).expect("no other test sets one");
         });
         LISTENING.with_borrow_mut(|logs| logs.push(self.clone()));
         Listening
     }
 
-    /// The lines with all of these words in them.
+    /// The lines that contain all of these words.
     pub(crate) fn lines(&self, level: Level, words: &[&str]) -> Vec<String> {
         let fits = |(at, line): &&(Level, String)| {
             *at == level && words.iter().all(|word| line.contains(word))
@@ -796,7 +782,7 @@ impl Subscriber for ToThisThread {
         if !event.metadata().target().starts_with("tower_maintenance") {
             return;
         }
-        // Cloned: what a log does then may cause events in turn.
+        // A clone, because a log may cause events in turn.
         let logs = LISTENING.with_borrow(Vec::clone);
         for log in logs {
             let mut line = Line(String::new());

@@ -1,13 +1,9 @@
-//! Dry run and bypass, which stand outside the rules: the state model's last paragraph.
+//! Dry run and bypass. They are switches of the layer as a whole, and no rule has their number.
 
 use tokio::time::advance;
-use tower_maintenance::{EventKind, Hold, Mode, ShadowReport};
+use tower_maintenance::{EventKind, Mode, ShadowReport};
 
 use crate::support::*;
-
-fn drill() -> Hold {
-    Hold::new("on-call", "drill")
-}
 
 fn shadow(rig: &Rig) -> Option<ShadowReport> {
     rig.handle.status().shadow

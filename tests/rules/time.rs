@@ -1,9 +1,9 @@
-//! R21 and R22: time, and numbers that make no sense.
+//! R21 and R22: time, and invalid numbers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::advance;
-use tower_maintenance::{Exemption, Hold, MaintenanceLayer, Mode, Policy, Rate, Window};
+use tower_maintenance::{Exemption, MaintenanceLayer, Mode, Policy, Rate, Window};
 
 use crate::support::*;
 
@@ -12,7 +12,7 @@ use crate::support::*;
 #[tokio::test(start_paused = true)]
 async fn r21_paused_time_drives_everything() {
     let rig = Rig::new(policy().with_ramp(secs(3600)));
-    // A window, a wait, a lease, a ramp and an expiry: two days, in no time.
+    // A window, a wait, a lease, a ramp and an expiry: two days of paused time.
     rig.calls(4, Say::Down).await;
     advance(secs(24 * 3600)).await;
     assert_eq!(rig.total(), 0);
@@ -25,7 +25,7 @@ async fn r21_paused_time_drives_everything() {
     rig.calls(3, Say::Ok).await;
     advance(secs(3600)).await;
     assert_eq!(rig.mode(), Mode::Serving);
-    let day = Hold::new("on-call", "drill").for_at_most(secs(24 * 3600));
+    let day = drill().for_at_most(secs(24 * 3600));
     rig.handle.engage(day).unwrap();
     advance(secs(24 * 3600)).await;
     assert_eq!(rig.mode(), Mode::Serving);
@@ -35,7 +35,7 @@ async fn r21_paused_time_drives_everything() {
 async fn r21_time_stands_still_when_the_clock_does() {
     let rig = Rig::new(policy());
     rig.trip().await;
-    // Real time passes meanwhile, however little.
+    // Some real time passes meanwhile.
     for _ in 0..1000 {
         assert!(is_refused(&rig.call(read()).await));
     }
@@ -49,7 +49,7 @@ async fn r21_wall_time_is_an_anchor_plus_that_clock() {
     assert_eq!(rig.handle.status().at, wall(Duration::ZERO));
     advance(Duration::from_millis(1234)).await;
     assert_eq!(rig.handle.status().at, wall(Duration::from_millis(1234)));
-    rig.handle.engage(Hold::new("on-call", "drill")).unwrap();
+    rig.handle.engage(drill()).unwrap();
     assert_eq!(rig.handle.audit()[0].at, wall(Duration::from_millis(1234)));
 }
 
@@ -280,7 +280,7 @@ async fn r22_nothing_panics_on_the_largest_of_everything() {
     assert_eq!(rig.mode(), Mode::Probing, "a ramp without end");
     rig.call(read()).await.unwrap_err();
     rig.handle
-        .engage(Hold::new("on-call", "drill").for_at_most(Duration::MAX))
+        .engage(drill().for_at_most(Duration::MAX))
         .unwrap();
     advance(secs(3600)).await;
     let _ = rig.handle.status().to_string();

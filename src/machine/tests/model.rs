@@ -9,7 +9,7 @@ use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
     counting::{
-        window::{Counts, Landing},
+        counts::{Counts, Landing},
         window_naive::{Naive, all_abandoned},
     },
     error::CommandError,

@@ -1,0 +1,15 @@
+//! Recoveries as customers and caches see them: the signal, cache-bust over HTTP, push, the last
+//! good answers, and the order of all of these.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+mod by_tag;
+#[cfg(feature = "http")]
+mod cache_bust;
+#[cfg(feature = "last-good")]
+mod last_good;
+#[cfg(feature = "http")]
+mod push;
+#[cfg(feature = "http")]
+mod smooth_return;
+#[cfg(feature = "http")]
+mod support;

@@ -1,0 +1,11 @@
+//! Both HTTP clients behind the layer, against a real server: the example runs as a test.
+
+#[path = "../../examples/clients.rs"]
+mod example;
+
+/// The layer trips, refuses and recovers, with hyper-util's client and with reqwest's. The example
+/// itself asserts it.
+#[test]
+fn both_clients_trip_and_recover() {
+    example::main().expect("the story comes to its good end");
+}

@@ -1,0 +1,27 @@
+//! HTTP, in memory and over sockets: calls, routes, bodies, refusals, exemptions, the partner's
+//! status page, and the simulated partner.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic; without any feature there are none"
+)]
+
+#[cfg(all(feature = "http", feature = "testing"))]
+mod bodies;
+#[cfg(feature = "axum")]
+mod dispatch;
+#[cfg(feature = "axum")]
+mod exempt_dispatch;
+#[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+mod exemptions;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod placements;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod refusals;
+#[cfg(all(feature = "http", feature = "testing"))]
+mod retry_after;
+#[cfg(feature = "testing")]
+mod simulator;
+#[cfg(feature = "http")]
+mod statuspage;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod support;
