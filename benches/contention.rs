@@ -1,5 +1,5 @@
-//! What one call costs when 1, 2 and 4 threads share one layer: time per call of one thread.
-//! A gate that scales shows the same time in each row; the bare service is the baseline.
+//! The cost of one call when 1, 2 and 4 threads share one layer: time per call of one thread. A
+//! gate that scales shows the same time in each row. The bare service is the baseline.
 #![allow(missing_docs, reason = "criterion's macros make items without docs")]
 
 mod support;
@@ -14,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use support::{Bare, call, exempt, held, serving};
 use tower::Service;
 
-/// How long `threads` threads take for `calls` calls each, through clones of one service.
+/// The time that `threads` threads take for `calls` calls each, through clones of one service.
 #[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 fn shared<S: Service<u64> + Clone + Send>(service: &S, threads: usize, calls: u64) -> Duration {
     let barrier = Barrier::new(threads + 1);

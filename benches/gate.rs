@@ -1,20 +1,24 @@
-//! What one call costs on one thread, each case beside its baseline. With `--all-features` also by the coarse clock, over HTTP, and
-//! through an axum router.
+//! The cost of one call on one thread, each case beside its baseline. With `--all-features` also by
+//! the coarse clock, over HTTP, and through an axum router.
 #![allow(missing_docs, reason = "criterion's macros make items without docs")]
 
 mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{Bare, Later, call, call_later, exempt, held, later, serving, tripped};
-use tower::Layer;
+use tower::{Layer, Service};
 use tower_maintenance::{KeyedLayer, MaintenanceLayer};
 
-fn admitted(c: &mut Criterion) {
-    let mut group = c.benchmark_group("gate/admitted");
+/// Calls that pass through `service`, beside those to the bare partner.
+fn passing(c: &mut Criterion, case: &str, name: &str, mut service: impl Service<u64>) {
+    let mut group = c.benchmark_group(case);
     group.bench_function("bare", |b| b.iter(|| assert!(call(&mut Bare))));
-    let mut service = serving();
-    group.bench_function("maintenance", |b| b.iter(|| assert!(call(&mut service))));
+    group.bench_function(name, |b| b.iter(|| assert!(call(&mut service))));
     group.finish();
+}
+
+fn admitted(c: &mut Criterion) {
+    passing(c, "gate/admitted", "maintenance", serving());
 }
 
 fn refused(c: &mut Criterion) {
@@ -28,14 +32,10 @@ fn refused(c: &mut Criterion) {
 }
 
 fn exempted(c: &mut Criterion) {
-    let mut group = c.benchmark_group("gate/exempt");
-    group.bench_function("bare", |b| b.iter(|| assert!(call(&mut Bare))));
-    let mut service = exempt();
-    group.bench_function("one_of_1000", |b| b.iter(|| assert!(call(&mut service))));
-    group.finish();
+    passing(c, "gate/exempt", "one_of_1000", exempt());
 }
 
-/// Answered at the second poll.
+/// A call that is answered at the second poll.
 fn pending(c: &mut Criterion) {
     let mut group = c.benchmark_group("gate/pending");
     group.bench_function("bare", |b| b.iter(|| assert!(call_later(&mut Later))));
@@ -46,7 +46,8 @@ fn pending(c: &mut Criterion) {
     group.finish();
 }
 
-/// One of a thousand keys; beside it a layer without keys. `benches/keyed.rs` has more.
+/// A call of one of a thousand keys, beside one through a layer without keys. `benches/keyed.rs`
+/// has more.
 fn keyed(c: &mut Criterion) {
     let mut group = c.benchmark_group("gate/keyed");
     let mut service = serving();
@@ -89,7 +90,8 @@ fn http(c: &mut Criterion) {
     group.finish();
 }
 
-/// A request through a router: alone, with a layer that does nothing, and with this one before the routes.
+/// A request through a router alone, with a layer that does nothing, and with this one before the
+/// routes.
 #[cfg(feature = "axum")]
 fn axum(c: &mut Criterion) {
     use ::axum::{Router, routing::get};
@@ -110,7 +112,7 @@ fn axum(c: &mut Criterion) {
     group.finish();
 }
 
-/// Where a case needs a feature that is not enabled.
+/// Defines a case as empty where its feature is not enabled.
 macro_rules! left_out {
     ($($feature:literal: $case:ident),*) => {
         $(#[cfg(not(feature = $feature))]

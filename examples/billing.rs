@@ -1,46 +1,57 @@
-//! Billing to play with by hand: a real server in front of a partner that you break and mend.
+//! A billing server to try by hand, in front of a partner that you break and repair.
 //!
 //! ```sh
 //! cargo run --example billing --features axum,last-good,serde,testing
 //! ```
 //!
-//! It listens on 127.0.0.1:8080 (`--listen ADDR` for another loopback address; port 0 takes a free
-//! one), says so in one line on stdout, and tells on stderr what the layer does. Ctrl-C ends it.
+//! It listens on 127.0.0.1:8080, or on the loopback address of `--listen ADDR`; port 0 takes a free
+//! port. It prints its address on stdout in one line, and the layer's changes on stderr. Ctrl-C
+//! ends it.
 //!
 //! # With a browser
 //!
-//! 1. Open <http://localhost:8080/shop>. The prices come from the partner; buy a plan, and the page says which you have.
+//! 1. Open <http://localhost:8080/shop>. The prices come from the partner. Buy a plan; the page
+//!    then shows which one you have.
 //! 2. Break the partner: `curl -X POST localhost:8080/partner/failing`.
-//! 3. In a second tab of the same page, buy: the partner's failure shows. Back, and again, until after the third the maintenance page comes.
-//! 4. Mend the partner: `curl -X POST localhost:8080/partner/healthy`. From now on its prices are higher by 1 EUR, under the same `ETag`.
-//! 5. Watch both tabs for ten seconds or so, and touch nothing. The first shows the new prices. The second says that it works again, and leads back to the shop:
-//!    buy there. You are who you were: the session has survived.
+//! 3. Open a second tab of the same page, and buy: the partner's failure shows. Go back and buy
+//!    again. After the third failure the maintenance page appears.
+//! 4. Repair the partner: `curl -X POST localhost:8080/partner/healthy`. Its prices are now higher
+//!    by 1 EUR, under the same `ETag`.
+//! 5. Watch both tabs for about ten seconds, and touch nothing. The first tab shows the new prices.
+//!    The second tab says that the service works again, and returns to the shop. Buy there: your
+//!    session has survived.
 //!
-//! Each cure has a flag, so that you see what it is worth (`--help` lists them). Do the same with
+//! Each cure has a flag, so that you can see its effect (`--help` lists them). Repeat the steps
+//! with these flags:
 //!
-//! | flags | and |
-//! |---|---|
-//! | `--without-push` | the first tab keeps the old prices, until it is loaded anew |
-//! | `--without-push --without-salted-etags` | loading it anew does not help either: the partner's tag is the same, so a 304 confirms the old prices |
-//! | `--without-push --max-age 600` | nor does this: for ten minutes the browser does not even ask, whatever the tags |
-//! | `--without-push --max-age 600 --clear-site-data` | loaded anew the page has the new prices: the browser has emptied its cache |
-//! | `--last-good` | in maintenance a page that is loaded anew shows prices still, and says how old they are; purchases are refused |
-//! | `--expire-cookie` | the offer below the prices, which is kept in a cookie, is a new one when the page is loaded anew |
-//! | `--ramp 20` | for 20 s after the partner has proved itself a growing share of all requests is let in: load the page again and again, or ask by curl. Only then the tabs are told |
+//! - `--without-push`: the first tab keeps the old prices until you reload it.
+//! - `--without-push --without-salted-etags`: a reload does not help either. The partner's tag is
+//!   the same, so a 304 confirms the old prices.
+//! - `--without-push --max-age 600`: a reload does not help either. For ten minutes the browser
+//!   does not revalidate at all.
+//! - `--without-push --max-age 600 --clear-site-data`: a reload shows the new prices. The browser
+//!   has emptied its cache.
+//! - `--last-good`: in maintenance a page that is reloaded still shows prices, with their age.
+//!   Purchases are refused.
+//! - `--expire-cookie`: the offer below the prices, which is stored in a cookie, is a new one after
+//!   a reload.
+//! - `--ramp 20`: for 20 s after the partner has proved itself, a growing share of all requests is
+//!   let in. Reload the page several times, or send requests by curl. The tabs are told after the
+//!   ramp.
 //!
-//! `browser/tests/incident.rs` does so in a real browser.
+//! `crates/browser/tests/incident.rs` does this in a real browser.
 //!
 //! # With curl
 //!
-//! All is well, and the prices come from the partner:
+//! While the partner is healthy, the prices come from it:
 //!
 //! ```sh
 //! curl -i localhost:8080/billing/prices
 //! curl -i localhost:8080/billing/subscriptions -d '{"plan": "basic"}'
 //! ```
 //!
-//! Break the partner (`failing`, `slow`, `hanging` or `down`), and ask for prices until the answer is a
-//! 503 with `Retry-After` instead of the partner's failure. Invoices do not mind:
+//! Break the partner (`failing`, `slow`, `hanging` or `down`). Request prices until the answer is a
+//! 503 with `Retry-After` in place of the partner's failure. Invoices still work:
 //!
 //! ```sh
 //! curl -X POST localhost:8080/partner/failing
@@ -49,48 +60,47 @@
 //! curl localhost:8080/maintenance
 //! ```
 //!
-//! How many requests have passed the gate to a route that asks the partner, and how many calls the partner got
-//! (neither grows in maintenance, but for probes):
+//! Two numbers show how many requests have passed the gate to a route that calls the partner, and
+//! how many calls the partner got. In maintenance neither grows, except for probes:
 //!
 //! ```sh
 //! curl localhost:8080/partner
 //! ```
 //!
-//! Mend it, and wait up to ten seconds. Nobody need call: a synthetic ping finds out. Then `generation`
-//! has grown, which is what caches are told:
+//! Repair the partner, and wait up to ten seconds. No call is needed, because a synthetic ping
+//! probes the partner. Then `generation` has grown, and caches are told the new one:
 //!
 //! ```sh
 //! curl -X POST localhost:8080/partner/healthy
 //! curl localhost:8080/maintenance
 //! ```
 //!
-//! By hand, whatever the partner does:
+//! An operator can engage maintenance in any state of the partner:
 //!
 //! ```sh
 //! curl localhost:8080/maintenance/engage -d '{"actor": "me", "reason": "ticket 4711"}'
 //! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
 //! ```
 //!
-//! The policy is one for playing, quick and without jitter; yours waits longer:
+//! The policy is quick and has no jitter, for trying it by hand. A real policy waits longer:
 //!
-//! | what | here | so that |
-//! |---|---|---|
-//! | trips at | 3 failures in a row, or half of at least 4 calls in 10 s failed or slower than 1 s | a few requests by hand will do |
-//! | timeout, hang limit | 3 s, 1 s | a partner that hangs trips: the limit is within the timeout |
-//! | wait | 5 s, every time | you see what comes after it |
-//! | ping | every 1 s while probing, given up after 1 s; 3 in a row | it recovers although nobody calls |
+//! - It trips at 3 failures in a row, or if half of at least 4 calls in 10 s failed or took more
+//!   than 1 s. So a few requests by hand are enough.
+//! - The timeout is 3 s and the hang limit 1 s. A hanging partner trips, because the limit is below
+//!   the timeout.
+//! - The wait is 5 s each time.
+//! - While probing, a ping is sent every second and given up after 1 s. Three successes in a row
+//!   are needed. So the layer recovers without calls.
 //!
-//! Which endpoints maintenance must not touch, and why, is committed in `docs/exempt-endpoints.md`; a
-//! test (`tests/examples/billing.rs`) holds that page to [`layer`] below.
+//! `docs/exempt-endpoints.md` lists the endpoints that maintenance does not touch, and the reasons.
+//! A test (`tests/examples/billing.rs`) compares that page with [`layer`] below.
 //!
-//! It speaks HTTP/1 and, to clients that begin with it, HTTP/2 (`curl --http2-prior-knowledge`).
+//! The server speaks HTTP/1, and HTTP/2 to clients that begin with it
+//! (`curl --http2-prior-knowledge`).
 //!
-//! There is no authentication, hence no listening on anything but loopback.
+//! There is no authentication, so the server listens on loopback addresses only.
 
 use std::{
-    error::Error,
-    fmt::Display,
-    io,
     net::SocketAddr,
     process::ExitCode,
     sync::{
@@ -102,36 +112,35 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::{Bytes, HttpBody},
-    extract::{FromRequest, Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request},
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::map_request_with_state,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use http_body_util::{BodyExt, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tower::{
-    BoxError, ServiceBuilder, ServiceExt, timeout::error::Elapsed, util::BoxCloneSyncService,
-};
+use tower::BoxError;
 use tower_maintenance::{
-    BuildError, CommandError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
-    Policy, Rate, Refused, Status, Window,
+    BuildError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Rate,
+    Status, Window,
     http::{Notices, Push, PushScript, Refusals},
-    testing::{PartnerServer, Phase, SimulatedPartner},
+    testing::{PartnerServer, Phase},
 };
 
-const TIMEOUT: Duration = Duration::from_secs(3);
-/// At most the timeout: it drops the call, which then counts as the partner's failure.
-const HANG_LIMIT: Duration = Duration::from_secs(1);
-/// A partner that is slower than this is not back yet.
-const SLOW: Duration = Duration::from_secs(1);
-
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/failed.rs"]
+mod failed;
+#[path = "support/partner.rs"]
+mod partner;
 #[path = "support/shop.rs"]
 pub(crate) mod shop;
 
+use arguments::{Arguments, usage};
+use failed::{AnyJson, Failed};
+use partner::{HANG_LIMIT, Partner, SLOW, TIMEOUT, simulated_partner};
 use shop::{Cure, Customers, Setup};
 
 #[tokio::main]
@@ -156,59 +165,7 @@ async fn main() -> ExitCode {
     }
 }
 
-fn usage() -> String {
-    format!(
-        "usage: billing [--listen ADDR] [--max-age SECONDS] [--ramp SECONDS] [--[without-]CURE]...\n\n  \
-        --listen ADDR       a loopback address; port 0 takes a free one [default: 127.0.0.1:8080]\n  \
-        --max-age SECONDS   for how long browsers may show prices without asking [default: 0]\n  \
-        --ramp SECONDS      over how long traffic grows once the partner is back [default: 0, all at once]\n\n\
-        Cures for what customers have from before a recovery:\n{}",
-        Setup::flags()
-    )
-}
-
-enum Arguments {
-    Listen(String, Setup),
-    Help,
-}
-
-impl Arguments {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
-        let mut address = "127.0.0.1:8080".to_owned();
-        let mut setup = Setup::default();
-        while let Some(argument) = arguments.next() {
-            let (name, value) = match argument.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (&*argument, None),
-            };
-            let mut needs = |what| {
-                let value = value.clone().or_else(|| arguments.next());
-                value.ok_or_else(|| format!("`{name}` lacks its {what}\n{}", usage()))
-            };
-            match name {
-                "--listen" => address = needs("address")?,
-                "--max-age" | "--ramp" => {
-                    let given = needs("seconds")?;
-                    let seconds = given.parse().map_err(|_| {
-                        format!(
-                            "`{name} {given}`: a whole number of seconds is needed, such as 600"
-                        )
-                    })?;
-                    match name {
-                        "--ramp" => setup.ramp = seconds,
-                        _ => setup.max_age = seconds,
-                    }
-                }
-                "--help" | "-h" if value.is_none() => return Ok(Self::Help),
-                flag if value.is_none() && setup.flag(flag) => {}
-                _ => return Err(format!("what is `{argument}`?\n{}", usage()).into()),
-            }
-        }
-        Ok(Self::Listen(address, setup))
-    }
-}
-
-/// Serves until Ctrl-C; not private, for the test that looks at it with a browser.
+/// Serves until Ctrl-C. It is not private, because a test with a browser calls it.
 pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     setup: &Setup,
@@ -236,21 +193,21 @@ pub(crate) async fn serve(
     };
     let app = app(&layer, billing)?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Not gracefully: a tab that waits for the next recovery would never let it end.
+    // Without a graceful shutdown: the stream of an open tab would keep the server running.
     tokio::select! {
-        // First, so that it is heard before anybody is served.
+        // Ctrl-C is polled first, so that it is registered before the first request is served. If
+        // it cannot be registered the server ends at once.
         biased;
-        // If Ctrl-C cannot be heard it is better to end at once than never.
         _ = tokio::signal::ctrl_c() => Ok(()),
         served = axum::serve(listener, app).into_future() => Ok(served?),
     }
 }
 
-/// Listens on loopback, and on nothing else: whoever reaches this server may stop billing.
+/// Listens on loopback addresses only: every client that reaches this server can stop billing.
 async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
         .await
-        .map_err(|error| format!("`{address}` is no address such as 127.0.0.1:8080: {error}"))?
+        .map_err(|error| format!("`{address}` is not an address such as 127.0.0.1:8080: {error}"))?
         .collect();
     if let Some(public) = addresses.iter().find(|address| !address.ip().is_loopback()) {
         return Err(format!(
@@ -263,12 +220,61 @@ async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
     Ok(listener.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-// ---- the layer ------------------------------------------------------------------------------------
+// ---- the layer
 
-/// The layer, with all that maintenance must not touch; not private, for the test that compares it with the
-/// runbook.
-pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
-    let mut policy = Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
+/// The routes that maintenance must not touch, and why.
+const EXEMPT: [(&str, &str); 14] = [
+    (
+        "/billing/invoices/{id}",
+        "customers may always see what they owe; the data comes from our own books",
+    ),
+    (
+        "/webhooks/partner",
+        "a refused event may be lost, and it may say that the partner is back",
+    ),
+    (
+        "/health/live",
+        "an orchestrator that gets a 503 restarts healthy processes in a loop",
+    ),
+    (
+        "/shop",
+        "the shop's page does not call the partner, and shows when there are no prices",
+    ),
+    ("/shop.js", "the page's own script"),
+    ("/push/events", "open tabs wait for the recovery there"),
+    ("/push/{script}", "the script by which open tabs wait"),
+    (
+        "/maintenance/notice.json",
+        "the maintenance page polls it to learn of the recovery",
+    ),
+    (
+        "/maintenance/notice.js",
+        "the script that shows a notice in other pages",
+    ),
+    (
+        "/maintenance",
+        "the status is needed most during maintenance",
+    ),
+    (
+        "/maintenance/engage",
+        "operators must be able to act during maintenance",
+    ),
+    (
+        "/maintenance/release",
+        "operators must be able to act during maintenance",
+    ),
+    (
+        "/partner",
+        "it shows during maintenance that the partner gets no calls",
+    ),
+    (
+        "/partner/{phase}",
+        "it breaks and repairs the simulated partner, and is not a part of billing",
+    ),
+];
+
+fn policy(ramp: u32) -> Policy {
+    let policy = Policy::new(Window::time(Duration::from_secs(10)), Rate::HALF)
         .with_min_calls(4)
         .with_consecutive_failures(3)
         .with_slow_calls(SLOW, Rate::HALF)
@@ -277,70 +283,28 @@ pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
         .with_wait_growing(1.0, Duration::from_secs(5))
         .with_jitter(0.0)
         .with_ping_every(Duration::from_secs(1));
-    if setup.ramp > 0 {
-        policy = policy.with_ramp(Duration::from_secs(setup.ramp.into()));
+    if ramp == 0 {
+        policy
+    } else {
+        policy.with_ramp(Duration::from_secs(ramp.into()))
     }
-    MaintenanceLayer::builder("zuora")
-        .policy(policy)
-        .exempt(Exemption::route(
-            "/billing/invoices/{id}",
-            "customers may always see what they owe; it comes from our own books",
-        ))
-        .exempt(Exemption::route(
-            "/webhooks/partner",
-            "an event that is refused may be lost, and it may be the news that the partner is back",
-        ))
-        .exempt(Exemption::route(
-            "/health/live",
-            "an orchestrator that sees a 503 restarts healthy processes in a loop",
-        ))
-        .exempt(Exemption::route(
-            "/shop",
-            "the shop's page asks no partner, and says itself when there are no prices",
-        ))
-        .exempt(Exemption::route("/shop.js", "the page's own script"))
-        .exempt(Exemption::route(
-            "/push/events",
-            "open tabs wait there for the recovery",
-        ))
-        .exempt(Exemption::route(
-            "/push/{script}",
-            "the script with which they do",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/notice.json",
-            "the maintenance page asks there whether it works again",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/notice.js",
-            "it shows in other pages what is going on",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance",
-            "what is going on is asked for most when something is going on",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/engage",
-            "operators must be able to act while it lasts",
-        ))
-        .exempt(Exemption::route(
-            "/maintenance/release",
-            "operators must be able to act while it lasts",
-        ))
-        .exempt(Exemption::route(
-            "/partner",
-            "whether the partner is left in peace is asked while it should be",
-        ))
-        .exempt(Exemption::route(
-            "/partner/{phase}",
-            "it breaks and mends the simulated partner, which is none of billing's",
-        ))
+}
+
+/// Builds the layer with its exemptions. It is not private, because a test compares it with the
+/// runbook.
+pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
+    let builder = MaintenanceLayer::builder("zuora").policy(policy(setup.ramp));
+    EXEMPT
+        .into_iter()
+        .fold(builder, |builder, (route, why)| {
+            builder.exempt(Exemption::route(route, why))
+        })
         .cache_tags(["prices"])
         .cache_urls(["/billing/prices"])
         .build()
 }
 
-/// Tells on stderr what the layer does.
+/// Prints the changes of the layer's mode on stderr.
 async fn tell(handle: MaintenanceHandle) {
     let mut events = handle.events();
     while let Some(event) = events.recv().await {
@@ -350,98 +314,16 @@ async fn tell(handle: MaintenanceHandle) {
     }
 }
 
-// ---- the partner ----------------------------------------------------------------------------------
-
-/// A real HTTP server on a port of its own. Its prices have risen each time it was mended, and its `ETag` says nothing of it.
-async fn simulated_partner(mended: Arc<AtomicU64>) -> io::Result<PartnerServer> {
-    let answers = move |request: &request::Parts| {
-        let risen = mended.load(Ordering::Relaxed);
-        let answer = match request.uri.path() {
-            "/v1/prices" => json!({ "currency": "EUR", "basic": 19 + risen, "pro": 49 + risen }),
-            "/v1/subscriptions" => json!({ "success": true, "subscription": "A-S00012345" }),
-            _ => json!({ "success": true }),
-        };
-        let mut answer = axum::http::Response::new(Bytes::from(answer.to_string()));
-        let tag = HeaderValue::from_static("\"price-list\"");
-        answer.headers_mut().insert(header::ETAG, tag);
-        answer
-    };
-    let partner = SimulatedPartner::healthy().over_http();
-    partner.healthy_with(answers).listen().await
-}
-
-type Answer = axum::http::Response<Bytes>;
-
-/// The partner, as the handlers call it: an answer that came whole, or an error.
-#[derive(Clone)]
-struct Partner {
-    url: Arc<str>,
-    stack: BoxCloneSyncService<axum::http::Request<Full<Bytes>>, Answer, BoxError>,
-}
-
-impl Partner {
-    /// Behind the layer; read it from the outside in.
-    fn behind(layer: &MaintenanceLayer, url: &str) -> Self {
-        let stack = ServiceBuilder::new()
-            .timeout(TIMEOUT) // drops the call: quiet for `HANG_LIMIT` means failed
-            .and_then(whole) // within the timeout, since a body may hang too
-            .layer(layer.http_calls())
-            .service(Client::builder(TokioExecutor::new()).build_http());
-        Self {
-            url: url.into(),
-            stack: BoxCloneSyncService::new(stack),
-        }
-    }
-
-    /// Past the layer, for the ping: that has its probe slot already.
-    fn directly(url: &str) -> Self {
-        let stack = ServiceBuilder::new()
-            .timeout(SLOW)
-            .and_then(whole)
-            .service(Client::builder(TokioExecutor::new()).build_http());
-        Self {
-            url: url.into(),
-            stack: BoxCloneSyncService::new(stack),
-        }
-    }
-
-    async fn get(&self, path: &str) -> Result<Answer, BoxError> {
-        let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
-        self.stack.clone().oneshot(request).await
-    }
-
-    async fn post(&self, path: &str, json: &Value) -> Result<Answer, BoxError> {
-        let request = Request::post(format!("{}{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(json.to_string().into())?;
-        self.stack.clone().oneshot(request).await
-    }
-}
-
-/// An answer that is a good one, with its whole body.
-async fn whole<B>(response: axum::http::Response<B>) -> Result<Answer, BoxError>
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
-{
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(Into::into)?;
-    if head.status.is_success() {
-        Ok(Answer::from_parts(head, body.to_bytes()))
-    } else {
-        Err(format!("the partner answered {}", head.status).into())
-    }
-}
-
-// ---- the routes -----------------------------------------------------------------------------------
+// ---- the routes
 
 #[derive(Clone)]
 struct Billing {
     partner: Partner,
     handle: MaintenanceHandle,
     simulated: Arc<PartnerServer>,
-    /// How often the partner was mended.
+    /// How often the partner was repaired.
     mended: Arc<AtomicU64>,
-    /// Requests that passed the gate to a route that asks the partner.
+    /// The requests that passed the gate to a route that calls the partner.
     passed: Arc<AtomicU64>,
     customers: Arc<Customers>,
     setup: Arc<Setup>,
@@ -464,7 +346,7 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .route("/billing/prices", get(prices))
         .route("/billing/subscriptions", post(subscribe))
         .route("/billing/purchases/{plan}", post(purchase))
-        // Within the gate, since what is added later stands outside.
+        // Inside of the gate, because a layer that is added later stands outside.
         .route_layer(map_request_with_state(billing.passed.clone(), count))
         .route("/billing/invoices/{id}", get(invoice))
         .route(
@@ -483,9 +365,9 @@ fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
         .route("/maintenance/release", post(release))
         .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
-        // `route_layer` and not `layer`: what is not there at all stays a 404 in maintenance too.
-        .route_layer(layer.routes().refusing(refusals));
-    // What is added later stands outside: the gate refuses, and what was last good is shown instead.
+        // `route_layer`, not `layer`: an unknown path stays a 404 in maintenance.
+        .route_layer(layer.routes().with_refusals(refusals));
+    // Added later, and so outside of the gate: it replaces the gate's refusals by stored answers.
     let app = match last_good {
         Some(last_good) => app.route_layer(last_good),
         None => app,
@@ -498,7 +380,9 @@ async fn count(State(passed): State<Arc<AtomicU64>>, request: Request) -> Reques
     request
 }
 
-/// The same for everybody, which `public` says: otherwise the session's cookie would keep it from being the last good answer.
+/// Answers with the partner's prices, which are the same for all customers. `public` says so:
+/// without it the answer to a request with a session cookie would not be stored as the last good
+/// one.
 async fn prices(State(billing): State<Billing>, asked: HeaderMap) -> Result<Response, Failed> {
     let (mut head, body) = billing.partner.get("/v1/prices").await?.into_parts();
     let tag = head.headers.remove(header::ETAG);
@@ -533,7 +417,7 @@ async fn page(State(billing): State<Billing>, asked: HeaderMap) -> Response {
     shop::page(session.as_deref(), plan.as_deref(), &push)
 }
 
-/// What the page's buttons do: without a session there is nobody to sell to.
+/// Buys a plan for the customer of the session. The page's buttons call it.
 async fn purchase(
     State(billing): State<Billing>,
     Path(plan): Path<String>,
@@ -553,7 +437,7 @@ async fn invoice(Path(id): Path<String>) -> Json<Value> {
     Json(json!({ "id": id, "currency": "EUR", "total": 19 }))
 }
 
-/// Any JSON is fine, and goes to the partner as it is.
+/// Sends any JSON to the partner unchanged.
 async fn subscribe(
     State(billing): State<Billing>,
     AnyJson(plan): AnyJson<Value>,
@@ -570,7 +454,7 @@ async fn status(State(billing): State<Billing>) -> Json<Status> {
     Json(billing.handle.status())
 }
 
-/// What an operator's command says: both are needed, for the audit trail.
+/// The body of an operator's command. The audit trail needs both members.
 #[derive(Deserialize)]
 struct Command {
     actor: String,
@@ -610,117 +494,13 @@ async fn switch_partner(
             Phase::Healthy
         }
         "failing" => Phase::failing(1.0),
-        // Slower than the policy likes, and still within the timeout.
+        // Above the policy's limit for slow calls, and below the timeout.
         "slow" => Phase::slow((SLOW + TIMEOUT) / 2),
         "hanging" => Phase::Hanging,
         "down" => Phase::ConnectionRefused,
         _ => return Err(Failed::NoSuchPhase(phase)),
     };
-    // Answers once the port has followed: what is asked next meets the new phase.
+    // Returns once the port has the new phase, so that the next request meets it.
     billing.simulated.switch_to(phase).await?;
     Ok(Json(json!({ "partner": phase.to_string() })))
-}
-
-// ---- what can go wrong ----------------------------------------------------------------------------
-
-/// Why there is no answer; each is a problem document.
-enum Failed {
-    /// The partner failed, or was not even asked.
-    Partner(BoxError),
-    Command(CommandError),
-    NoSuchPhase(String),
-    NoSuchPlan(String),
-    NoSession,
-}
-
-impl From<BoxError> for Failed {
-    fn from(error: BoxError) -> Self {
-        Self::Partner(error)
-    }
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Self {
-        Self::Partner(error.into())
-    }
-}
-
-impl From<CommandError> for Failed {
-    fn from(error: CommandError) -> Self {
-        Self::Command(error)
-    }
-}
-
-impl IntoResponse for Failed {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Partner(error) => match Refused::find(&*error) {
-                // The same 503 as before the routes.
-                Some(refused) => refused.clone().into_response(),
-                None if error.is::<Elapsed>() => problem(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the partner did not answer in time; what it was asked to do may or may not be done",
-                ),
-                None => problem(StatusCode::BAD_GATEWAY, in_full(&*error)),
-            },
-            Self::Command(error @ CommandError::Text { .. }) => {
-                problem(StatusCode::UNPROCESSABLE_ENTITY, error)
-            }
-            Self::Command(error) => problem(StatusCode::CONFLICT, error),
-            Self::NoSuchPlan(plan) => problem(
-                StatusCode::NOT_FOUND,
-                format_args!("there is no plan `{plan}`, only basic and pro"),
-            ),
-            Self::NoSession => problem(
-                StatusCode::FORBIDDEN,
-                "there is no cookie `session`: open /shop first, which gives you one",
-            ),
-            Self::NoSuchPhase(phase) => problem(
-                StatusCode::NOT_FOUND,
-                format_args!(
-                    "the partner cannot be `{phase}`, only healthy, failing, slow, hanging or down"
-                ),
-            ),
-        }
-    }
-}
-
-/// An error with what lies beneath it: "the call failed" alone helps nobody.
-fn in_full(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-fn problem(status: StatusCode, detail: impl Display) -> Response {
-    let problem = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": detail.to_string(),
-    });
-    let json = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, json, problem.to_string()).into_response()
-}
-
-/// A JSON body, whatever its `Content-Type` says: `curl -d` claims that everything is a form.
-struct AnyJson<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| problem(error.status(), error.body_text()))?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // JSON that says something else than it should is understood, and useless all the same.
-            let status = if error.is_data() {
-                StatusCode::UNPROCESSABLE_ENTITY
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            problem(status, error)
-        })
-    }
 }

@@ -1,12 +1,13 @@
-//! No customer clears a cache: when the partner is back, the cache-bust signal empties the ones that
-//! hold its answers, and leaves the others alone.
+//! A cache that drops the partner's answers at each recovery, by the cache-bust signal.
+//!
+//! Entries that do not depend on the partner stay. No customer has to clear a cache.
 //!
 //! ```sh
 //! cargo run --example caches
 //! ```
 //!
-//! The cache is [moka](https://docs.rs/moka), one of the process's own; a Redis or a CDN with surrogate keys is told
-//! the same way, by the tags in the signal.
+//! The cache is [moka](https://docs.rs/moka), in this process. A Redis or a CDN with surrogate keys
+//! is handled the same way, by the tags in the signal.
 
 use std::{
     error::Error,
@@ -19,7 +20,7 @@ use std::{
 use moka::sync::Cache;
 use tower_maintenance::{CacheBust, CacheBusts, Hold, MaintenanceHandle, MaintenanceLayer};
 
-/// A cache whose entries bear tags.
+/// A cache whose entries have tags.
 #[derive(Clone)]
 pub(crate) struct Tagged {
     entries: Cache<&'static str, Entry>,
@@ -48,8 +49,10 @@ impl Tagged {
         self.entries.insert(key, Entry { tags, value });
     }
 
-    /// Keeps what `load` brings, unless a recovery came in between: what was asked for before it may
-    /// be what the signal has just thrown out.
+    /// Returns the cached value, or loads it.
+    ///
+    /// A loaded value is not cached if a recovery happened meanwhile: it may be one of those that
+    /// the signal has just dropped.
     pub(crate) async fn get_or_load(
         &self,
         key: &'static str,
@@ -68,8 +71,8 @@ impl Tagged {
         value.into()
     }
 
-    /// Drops what bears one of the signal's tags. From here on moka returns none of it; what is put in
-    /// later stays.
+    /// Drops all entries that have one of the signal's tags. moka does not return them from now on.
+    /// Entries that are inserted later stay.
     pub(crate) fn drop_tagged(&self, bust: &CacheBust) {
         let stale = bust.tags.clone();
         self.entries
@@ -82,8 +85,10 @@ impl Tagged {
             .expect("the cache was built with support for it");
     }
 
-    /// Follows the signal until no layer, service or handle is left. The future is a receiver, not a
-    /// callback: a cache that is slow to empty holds up nobody.
+    /// Follows the signal until no layer, service or handle is left.
+    ///
+    /// The signal comes through a receiver, not through a callback. So a cache that is slow to
+    /// empty delays no call and no other listener.
     pub(crate) async fn follow(self, mut busts: CacheBusts) {
         while let Some(bust) = busts.recv().await {
             self.drop_tagged(&bust);
@@ -93,7 +98,7 @@ impl Tagged {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // The tags of what the partner's answers go into.
+    // The tags of all entries that are made from the partner's answers.
     let layer = MaintenanceLayer::builder("zuora")
         .cache_tags(["prices", "plans"])
         .build()?;
@@ -123,7 +128,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(cache.get("basic"), None);
     assert_eq!(cache.get("logo").as_deref(), Some("a picture"));
 
-    // The next customer loads it anew, and the one after gets it from the cache.
+    // The next customer's request loads the price. The one after that hits the cache.
     for _ in 0..2 {
         let basic = cache
             .get_or_load("basic", &["prices"], &handle, price())
@@ -133,25 +138,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(partner_asked.load(Ordering::Relaxed), 1);
     println!("the next customer sees {:?}", cache.get("basic"));
 
-    // Another cache, whose task subscribes only now: it still learns the newest generation.
-    let late = Tagged::new();
-    late.insert("team", &["plans"], "of the time before");
-    let told = handle
-        .cache_bust()
-        .recv()
-        .await
-        .ok_or("the layer is gone")?;
-    late.drop_tagged(&told);
-    assert_eq!(told, bust);
-    assert_eq!(late.get("team"), None);
-    println!(
-        "a late subscriber is told of generation {} too",
-        told.generation
-    );
+    let late = late_subscriber(&handle, &bust).await?;
 
-    // In a server each cache follows the signal in a task of its own, for as long as the layer lives.
+    // In a server each cache follows the signal in a task of its own, until the layer is gone.
     let following = tokio::spawn(late.clone().follow(handle.cache_bust()));
     drop((layer, handle));
     following.await?;
     Ok(())
+}
+
+/// Builds another cache, which subscribes after the recovery. It still gets the newest signal.
+async fn late_subscriber(
+    handle: &MaintenanceHandle,
+    newest: &CacheBust,
+) -> Result<Tagged, Box<dyn Error>> {
+    let late = Tagged::new();
+    late.insert("team", &["plans"], "49 EUR before the outage");
+    let told = handle.cache_bust().recv().await;
+    let told = told.ok_or("the layer is gone")?;
+    late.drop_tagged(&told);
+    assert_eq!(told, *newest);
+    assert_eq!(late.get("team"), None);
+    println!("a late subscriber gets generation {} too", told.generation);
+    Ok(late)
 }

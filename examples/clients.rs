@@ -7,8 +7,9 @@
 //! Each stands in the stack that `tower_maintenance::guide::stack` explains ([`guarded`] below), in
 //! front of a real server that fails, hangs, refuses connections and breaks off its answers.
 //!
-//! The layer speaks `http::Request` and `http::Response`, and so does hyper-util's client. reqwest has
-//! types of its own, hence two adapters: `reqwest::Request::try_from` and `http::Response::from`.
+//! The layer takes `http::Request` and returns `http::Response`, and so does hyper-util's client.
+//! reqwest has types of its own, so it needs two adapters: `reqwest::Request::try_from` and
+//! `http::Response::from`.
 
 use std::{error::Error, time::Duration};
 
@@ -52,12 +53,12 @@ where
         .timeout(TIMEOUT) // drops a call that hangs, and the layer sees that
         .and_then(whole) // within the timeout, since a body may hang too
         .layer(layer.http_calls())
-        .concurrency_limit(AT_ONCE) // inside: a refusal costs nobody a permit
+        .concurrency_limit(AT_ONCE) // inside: a refusal takes no permit
         .service(client);
     BoxCloneService::new(stack)
 }
 
-/// Reads the body. One that breaks off is a failure, so whoever leaves it unread proves nothing.
+/// Reads the body to its end, because a body that breaks off is a failure.
 async fn whole<B>(response: Response<B>) -> Result<Response<Bytes>, BoxError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -95,7 +96,7 @@ impl retry::Policy<Request<Bytes>, Response<Bytes>, BoxError> for Retries {
     }
 }
 
-// ---- the two clients ------------------------------------------------------------------------------
+// ---- the two clients ----------------------------------------------------------------------------
 
 fn hyper_util_client(layer: &MaintenanceLayer) -> Guarded {
     let client = legacy::Client::builder(TokioExecutor::new()).build_http();
@@ -118,7 +119,7 @@ fn reqwest_client(layer: &MaintenanceLayer) -> Result<Guarded, reqwest::Error> {
     Ok(guarded(layer, client))
 }
 
-// ---- what happens to them -------------------------------------------------------------------------
+// ---- what happens to them -----------------------------------------------------------------------
 
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), BoxError> {
@@ -188,7 +189,8 @@ async fn story(handle: &MaintenanceHandle, client: Guarded) -> Result<(), BoxErr
         }
         assert_eq!(server.counts().calls, calls);
 
-        // It is mended. Three reads in a row prove that; a charge proves nothing, so it is no probe.
+        // The partner is healthy again. Three reads in a row prove it. A charge proves nothing, so
+        // it is no probe.
         server.switch_to(Phase::Healthy).await?;
         handle.probe_now(
             "on-call",

@@ -1,11 +1,11 @@
-//! What a CDN stored of the time before: purged by tag at the recovery, at Fastly and at Cloudflare.
+//! Purges Fastly and Cloudflare by tag at each recovery.
 //!
 //! ```sh
 //! cargo run --example purge --features http
 //! ```
 //!
-//! Nothing leaves this machine: a stand-in of each API listens on loopback, fails the first time it is asked, and notes
-//! what arrives. In your service leave out [`CdnPurge::at`], and give the client TLS.
+//! No request leaves this machine: a fake of each API listens on loopback, fails the first request,
+//! and records all requests. In your service, omit [`CdnPurge::at`] and give the client TLS.
 
 use std::{
     error::Error,
@@ -33,17 +33,18 @@ type Failed = Box<dyn Error + Send + Sync>;
 type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// However often it failed: a purge that comes late is worth more than none.
+/// The longest pause after repeated failures. Attempts never end: a late purge is better than none.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Of what a CDN asks for, for it may be nonsense.
+/// The longest `Retry-After` that is obeyed, because a CDN may send a wrong one.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a purge may go on once no layer is left.
+/// How long the last purges may take after the layer is gone.
 const LAST: Duration = Duration::from_secs(30);
 
-/// Purges at each recovery, for as long as the layer lives.
+/// Purges at each recovery, until the layer is gone.
 ///
-/// Each CDN has a task of its own: one that hangs or stays down holds up no other, and no customer.
+/// Each CDN has a task of its own. A CDN that hangs or stays down delays no other one, and no
+/// customer.
 pub(crate) async fn follow(mut busts: CacheBusts, cdns: Vec<CdnPurge>, client: HttpClient) {
     let Some(first) = busts.recv().await else {
         return;
@@ -59,7 +60,7 @@ pub(crate) async fn follow(mut busts: CacheBusts, cdns: Vec<CdnPurge>, client: H
     drop(newest);
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST, ended).await.is_err() {
-        eprintln!("purge: given up, for the layer is gone");
+        eprintln!("purge: given up, because the layer is gone");
     }
 }
 
@@ -67,7 +68,7 @@ async fn follow_one(mut newest: watch::Receiver<CacheBust>, cdn: CdnPurge, clien
     loop {
         let bust = newest.borrow_and_update().clone();
         let next = tokio::select! {
-            // It purges the same: what still waits for its next attempt need not.
+            // A newer signal purges the same tags, so the pending attempt is dropped.
             Ok(()) = newest.changed() => Ok(()),
             () = purge_all(&client, &cdn, &bust) => newest.changed().await,
         };
@@ -92,7 +93,8 @@ async fn purge_all(client: &HttpClient, cdn: &CdnPurge, bust: &CacheBust) {
     }
 }
 
-/// Sends until the CDN says that it has purged; twice does no harm. What it refuses for good is not repeated.
+/// Sends the request until the CDN confirms the purge. A second purge does no harm. A request that
+/// the CDN rejects is not repeated.
 async fn send(client: &HttpClient, request: Request<Bytes>) -> Result<(), Failed> {
     let mut wait = FIRST_WAIT;
     loop {
@@ -111,7 +113,7 @@ async fn send(client: &HttpClient, request: Request<Bytes>) -> Result<(), Failed
 }
 
 enum Answer {
-    /// Another attempt may do, but not sooner than after this.
+    /// Another attempt may succeed, after this time at the earliest.
     NotNow(Failed, Duration),
     /// The token, the id or the request is wrong.
     No(Failed),
@@ -129,7 +131,7 @@ async fn ask(client: &HttpClient, request: Request<Bytes>) -> Result<(), Answer>
     if !status.is_success() {
         return Err(Answer::No(why()));
     }
-    // Both answer in JSON. Cloudflare may say with a 200 that it did not; Fastly has other members.
+    // Both CDNs answer in JSON. Cloudflare may report a failure in a 200; Fastly has other members.
     let body = Limited::new(answer.into_body(), 64 * 1024).collect().await;
     let body = body.map_err(|error| Answer::NotNow(error, Duration::ZERO))?;
     let said: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
@@ -139,17 +141,17 @@ async fn ask(client: &HttpClient, request: Request<Bytes>) -> Result<(), Answer>
     }
 }
 
-/// The seconds of a `Retry-After`.
+/// Returns the seconds of a `Retry-After`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Duration {
     let said = headers.get(RETRY_AFTER).and_then(|said| said.to_str().ok());
     let seconds = said.and_then(|said| said.parse().ok()).unwrap_or(0);
     Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER)
 }
 
-/// What arrived at a stand-in: path, headers, JSON.
+/// A request that arrived at a fake: path, headers, JSON.
 pub(crate) type Arrived = (String, HeaderMap, Value);
 
-/// A stand-in of both APIs.
+/// A fake of both APIs.
 #[derive(Clone, Default)]
 pub(crate) struct StandIn {
     arrived: Arc<Mutex<Vec<Arrived>>>,
@@ -195,11 +197,9 @@ async fn main() -> Result<(), Failed> {
 }
 
 pub(crate) async fn run() -> Result<(), Failed> {
-    // The tags that the routes send as `Surrogate-Key` or `Cache-Tag`. More than fit one request, to show that.
-    let products = (1..=298).map(|id| format!("product-{id}"));
-    let tags = ["prices", "plans"].map(str::to_owned).into_iter();
+    // The tags that the routes send as `Surrogate-Key` or `Cache-Tag`. One request cannot hold all.
     let layer = MaintenanceLayer::builder("zuora")
-        .cache_tags(tags.chain(products))
+        .cache_tags(tags())
         .build()?;
     let handle = layer.handle();
 
@@ -215,7 +215,7 @@ pub(crate) async fn run() -> Result<(), Failed> {
     handle.engage(Hold::new("on-call", "Zuora degraded, ticket 4711"))?;
     handle.release("on-call", "partner reports recovery")?;
     println!("recovered, generation {}", handle.status().generation);
-    // Whoever drops the layer ends the tasks, after the signal that they still have.
+    // Dropping the layer ends the tasks after they have handled the last signal.
     drop((layer, handle));
     following.await?;
 
@@ -225,32 +225,41 @@ pub(crate) async fn run() -> Result<(), Failed> {
         let tags = tags.and_then(Value::as_array).map_or(0, Vec::len);
         println!("{path}: {tags} tags");
     }
+    check(&arrived);
+    println!("both CDNs have purged");
+    Ok(())
+}
+
+/// 300 tags.
+fn tags() -> Vec<String> {
+    let products = (1..=298).map(|id| format!("product-{id}"));
+    let tags = ["prices", "plans"].map(str::to_owned).into_iter();
+    tags.chain(products).collect()
+}
+
+/// Checks that each CDN got every tag. The first request to each failed, and was repeated
+/// unchanged.
+fn check(arrived: &[Arrived]) {
     let (fastly, cloudflare): (Vec<_>, Vec<_>) = arrived
         .iter()
         .partition(|(path, ..)| path.starts_with("/service/"));
-
-    // The first of each failed, and was repeated as it was.
-    let keys = |from: usize, to: usize| -> Vec<String> {
-        let all = ["prices".to_owned(), "plans".to_owned()].into_iter();
-        let all = all.chain((1..=298).map(|id| format!("product-{id}")));
-        all.skip(from).take(to - from).collect()
-    };
     let bodies = |of: &[&Arrived]| -> Vec<Value> { of.iter().map(|one| one.2.clone()).collect() };
+    let tags = tags();
     assert_eq!(
         bodies(&fastly),
         [
-            json!({ "surrogate_keys": keys(0, 256) }),
-            json!({ "surrogate_keys": keys(0, 256) }),
-            json!({ "surrogate_keys": keys(256, 300) }),
+            json!({ "surrogate_keys": tags[..256] }),
+            json!({ "surrogate_keys": tags[..256] }),
+            json!({ "surrogate_keys": tags[256..] }),
         ]
     );
     assert_eq!(
         bodies(&cloudflare),
         [
-            json!({ "tags": keys(0, 100) }),
-            json!({ "tags": keys(0, 100) }),
-            json!({ "tags": keys(100, 200) }),
-            json!({ "tags": keys(200, 300) }),
+            json!({ "tags": tags[..100] }),
+            json!({ "tags": tags[..100] }),
+            json!({ "tags": tags[100..200] }),
+            json!({ "tags": tags[200..] }),
         ]
     );
     for (path, headers, _) in fastly {
@@ -265,6 +274,4 @@ pub(crate) async fn run() -> Result<(), Failed> {
         assert_eq!(headers["authorization"], "Bearer cloudflare-token");
         assert_eq!(headers["content-type"], "application/json");
     }
-    println!("both CDNs have purged");
-    Ok(())
 }

@@ -1,62 +1,66 @@
-//! Which endpoints pass even in maintenance, and why: the table for the runbook.
+//! The endpoints that pass even in maintenance, each with its reason: the table for the runbook.
 //!
-//! An exemption belongs to a placement: our own `/billing/invoices/{id}` and the partner's
-//! `/v1/invoices/{id}` are different names. Each bears its reason, because a list nobody can explain
-//! is a list nobody dares to shorten.
+//! An exemption belongs to a placement: `/billing/invoices/{id}` of this service and
+//! `/v1/invoices/{id}` of the partner are different endpoints. Each exemption has a reason, because
+//! a list without reasons is never shortened.
 //!
-//! How endpoints are recognised is a seam: plain names here, path patterns where the `http` wing
-//! brings a matcher.
+//! This file finds exemptions by name. The `http` wing adds path patterns with a matcher of its own
+//! ([`Paths`]).
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    base::one_line::{OneLine, is_treacherous},
+    base::{
+        one_line::{OneLine, is_treacherous},
+        published::Published,
+        spare::Spare,
+    },
     facts::endpoint::{Endpoint, Placement},
 };
 
-/// An exemption that makes no sense.
+/// An invalid exemption.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExemptionError {
     /// The name is empty.
     #[error(
-        "the {place} exemption number {position} has no name: give the endpoint's name or pattern"
+        "exemption {position} ({place}) has no name: give the name or the pattern of the endpoint"
     )]
     #[non_exhaustive]
     Nameless {
-        /// The placement's table.
+        /// The placement: `around calls` or `before routes`.
         place: &'static str,
-        /// Which one, counted from 1.
+        /// The position in the list of exemptions, counted from 1.
         position: usize,
     },
     /// The reason is empty.
-    #[error("the exemption of `{}` has no reason: say why maintenance must not touch it", OneLine(.name))]
+    #[error("the exemption of `{}` has no reason: say why maintenance must not affect it", OneLine(.name))]
     #[non_exhaustive]
     Reasonless {
         /// The exempt endpoint.
         name: String,
     },
-    /// The same endpoint twice at one placement.
+    /// The same endpoint is listed twice at one placement.
     #[error("`{}` is exempt twice {place}: list it once", OneLine(.name))]
     #[non_exhaustive]
     Twice {
         /// The exempt endpoint.
         name: String,
-        /// The placement's table.
+        /// The placement: `around calls` or `before routes`.
         place: &'static str,
     },
-    /// A pattern that the router would not take.
+    /// The router rejects the pattern.
     #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
     #[non_exhaustive]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What the router says.
+        /// What the router says about it.
         why: String,
     },
-    /// Calls are exempt, but nothing gives them names.
+    /// A call is exempt, but no view gives calls names.
     #[error(
-        "the call `{}` is exempt, but calls have no names here: call `named(|request| ...)` on the builder or the layer first",
+        "the call `{}` is exempt, but calls have no names: call `named(|request| ...)` on the builder or the layer first",
         OneLine(.name)
     )]
     #[non_exhaustive]
@@ -66,7 +70,7 @@ pub enum ExemptionError {
     },
 }
 
-/// An endpoint that passes in every mode, and why.
+/// An endpoint that passes in every mode, with the reason for that.
 ///
 /// ```
 /// use tower_maintenance::{Exemption, MaintenanceLayer};
@@ -92,32 +96,36 @@ pub struct Exemption {
     form: Form,
 }
 
-/// How the endpoint is recognised.
+/// How a request of the endpoint is recognised.
 #[derive(Clone, Copy)]
 enum Form {
     /// By the name that the protocol gives it.
     Name,
-    /// By its path, with the matcher of the wing that made it.
+    /// By its path, with a matcher of the wing that built the exemption.
     Pattern(Compile),
 }
 
-/// Makes a matcher of numbered patterns.
+/// Compiles numbered patterns into a matcher.
 pub(crate) type Compile = fn(&[(usize, &str)]) -> Result<Box<dyn Paths>, ExemptionError>;
 
-/// Finds the pattern that a path matches.
+/// A matcher of paths.
 pub(crate) trait Paths: fmt::Debug + Send + Sync {
+    /// Returns the number of the pattern that `path` matches.
     fn find(&self, path: &str) -> Option<usize>;
 }
 
 impl Exemption {
-    /// Exempts calls to the partner that are named so, by [`named`](crate::MaintenanceLayer::named) or a
-    /// [`Judge`](crate::Judge).
+    /// Exempts the calls to the partner that have this name.
+    ///
+    /// [`named`](crate::MaintenanceLayer::named) or a [`Judge`](crate::Judge) gives calls their
+    /// names.
     #[must_use]
     pub fn call(name: &str, why: &str) -> Self {
         Self::new(Placement::AroundCalls, name, why, Form::Name)
     }
 
-    /// Exempts a path pattern at `placement`; for the wing that knows paths.
+    /// Exempts the paths that match `pattern` at `placement`. A wing that knows paths gives the
+    /// matcher.
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "the seam for wings that know paths")
@@ -141,8 +149,10 @@ impl Exemption {
         }
     }
 
-    /// Lets its calls count in the window while `Serving`. Default: they are not counted, so that a
-    /// failing exempt endpoint does not take the others down with it.
+    /// Counts the calls of the endpoint in the window while the mode is `Serving`.
+    ///
+    /// Default: they are not counted, so that a failing exempt endpoint does not trip the layer for
+    /// all others.
     #[must_use]
     pub fn counted(self) -> Self {
         Self {
@@ -151,25 +161,25 @@ impl Exemption {
         }
     }
 
-    /// Where it passes.
+    /// Returns the placement at which the endpoint passes.
     #[must_use]
     pub fn placement(&self) -> Placement {
         self.placement
     }
 
-    /// The endpoint's name, or its pattern.
+    /// Returns the name or the pattern of the endpoint.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Why maintenance must not touch it.
+    /// Returns why maintenance must not affect the endpoint.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// Whether its calls count while `Serving`.
+    /// Returns whether the calls of the endpoint count while the mode is `Serving`.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.counted
@@ -206,31 +216,33 @@ impl PartialEq for Exemption {
     }
 }
 
-/// The exemptions in force, in the order they were listed. Its `Display` is a Markdown table for the runbook.
+/// The exemptions in force, in the order in which they were listed.
+///
+/// Its `Display` is a Markdown table for the runbook.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ExemptionTable {
     entries: Arc<[Exemption]>,
 }
 
 impl ExemptionTable {
-    /// The exemptions, in the order they were listed.
+    /// Iterates over the exemptions in the order in which they were listed.
     pub fn iter(&self) -> std::slice::Iter<'_, Exemption> {
         self.entries.iter()
     }
 
-    /// How many there are.
+    /// Returns the number of exemptions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is exempt.
+    /// Returns whether nothing is exempt.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The table as Markdown; the same as `to_string()`.
+    /// Returns the table as Markdown, like `to_string()`.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         self.to_string()
@@ -262,7 +274,7 @@ impl fmt::Display for ExemptionTable {
     }
 }
 
-/// Text as it may stand in one cell of a Markdown table.
+/// Escapes `text` for one cell of a Markdown table.
 fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -276,7 +288,12 @@ fn cell(text: &str) -> String {
     out
 }
 
-/// The exemptions, ready to be looked up.
+thread_local! {
+    /// Left by the last call on this thread for which an exemption was looked up.
+    static TABLE: Spare<Table> = const { Spare::new() };
+}
+
+/// The exemptions, indexed by placement.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     listed: ExemptionTable,
@@ -290,8 +307,10 @@ struct Index {
     paths: Option<Box<dyn Paths>>,
 }
 
-/// The numbers of what is listed, by name. Sorted by length and then by what the name says: most names are told apart
-/// without a look at them, and none is hashed.
+/// The numbers of the listed exemptions, by name.
+///
+/// The names are sorted by length first and then by their bytes. So a lookup compares most names by
+/// their length alone, and hashes none.
 #[derive(Debug, Default)]
 struct Names(Vec<(Arc<str>, usize)>);
 
@@ -302,7 +321,7 @@ impl Names {
         Some(self.0[place].1)
     }
 
-    /// Says whether there is none of that name yet.
+    /// Adds `name`. Returns `false` if the name is already there.
     fn insert(&mut self, name: Arc<str>, number: usize) -> bool {
         let place = self.place(&name);
         if let Err(place) = place {
@@ -319,7 +338,7 @@ impl Names {
     }
 }
 
-/// Whether plain calls are given names somewhere.
+/// Whether a view gives names to plain calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallNames {
     Given,
@@ -327,6 +346,15 @@ pub(crate) enum CallNames {
 }
 
 impl Table {
+    /// Looks at the published table without counting a reference.
+    #[inline]
+    pub(crate) fn look<T>(published: &Published<Self>, look: impl FnOnce(&Self) -> T) -> T {
+        let table = published.get(Spare::take(&TABLE));
+        let seen = look(&table);
+        Spare::leave(&TABLE, table);
+        seen
+    }
+
     pub(crate) fn new(entries: Vec<Exemption>, names: CallNames) -> Result<Self, ExemptionError> {
         let around_calls = Index::new(&entries, Placement::AroundCalls)?;
         let before_routes = Index::new(&entries, Placement::BeforeRoutes)?;
@@ -351,7 +379,7 @@ impl Table {
         self.listed.clone()
     }
 
-    /// The exemption of an endpoint, if it has one.
+    /// Returns the exemption of an endpoint, if it has one.
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
             Placement::AroundCalls => &self.around_calls,
@@ -406,9 +434,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_an_error_names_stands_on_one_line() {
+        let evil = "prices\nWARN \u{1b}[31mrecovered\u{202e}";
+        let shown = "prices\\u{a}WARN \\u{1b}[31mrecovered\\u{202e}";
+        let call = |why| Exemption::call(evil, why);
+        for (exemptions, names) in [
+            (vec![call("")], CallNames::Given),
+            (vec![call("why"), call("why")], CallNames::Given),
+            (vec![call("why")], CallNames::Unknown),
+        ] {
+            let error = Table::new(exemptions, names).unwrap_err().to_string();
+            assert!(error.contains(shown), "{error}");
+            assert!(!error.contains(char::is_control), "{error}");
+        }
+    }
+
+    #[test]
     fn each_name_is_found_whatever_came_before_it_and_no_other_is() {
         let mut names = Names::default();
-        // In no order, of many lengths, and many of each.
+        // Not sorted, with many lengths and many names of each length.
         let name = |n: usize| format!("{}/{n}", "billing".repeat(n % 7));
         let order = || (0..500).map(|n| n * 317 % 500);
         for n in order() {

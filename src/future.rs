@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,7 +15,8 @@ use tower::Service;
 use crate::{
     call::{
         admission::{Stay, admit},
-        protocol::{Holder, Protocol, Ticket},
+        protocol::Protocol,
+        ticket::{Holder, Ticket},
         wake_on_shut::Parked,
     },
     facts::{outcome::Outcome, refused::Refused},
@@ -40,18 +41,20 @@ pin_project! {
 }
 
 pin_project! {
-    // A tag of its own: one hidden in the inner future would have to be worked out at each look. As wide as a word, or the
-    // rest is moved in pieces that straddle words, and whoever reads those waits until they are written.
+    // A tag of its own: a niche in the inner future would have to be decoded at each poll. As wide
+    // as a word: with a smaller tag the fields are copied in pieces that straddle words, and a load
+    // from there stalls on store forwarding.
     #[project = StateProj]
     #[repr(u64)]
     enum State<F, S, Req, P> {
-        Refused { refused: Seldom<(Req, Refused)>, protocol: P },
+        Refused { refused: Option<Refused>, request: Option<Req>, protocol: P },
         Waiting { waiting: Seldom<Waiting<S, Req, P>> },
         Running { #[pin] future: F, ticket: Option<Ticket>, protocol: P },
     }
 }
 
-/// What few futures still hold when they are dropped: it goes out of the way of all others, whose drop is short then.
+/// What few futures still hold when they are dropped: it goes out of the way of all others, whose
+/// drop is short then.
 struct Seldom<T>(ManuallyDrop<Option<T>>);
 
 impl<T> Seldom<T> {
@@ -92,7 +95,8 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
     pub(crate) fn refused(request: Req, refused: Refused, protocol: P) -> Self {
         Self {
             state: State::Refused {
-                refused: Seldom::new((request, refused)),
+                refused: Some(refused),
+                request: Some(request),
                 protocol,
             },
         }
@@ -162,12 +166,9 @@ where
             if let Err(refused) = self.stay_admitted() {
                 return Waited::Ended(self.protocol.refuse(self.request, refused));
             }
-            // A panic in the inner service drops the ticket as it is held here.
-            self.ticket.held_by(Holder::Inner);
-            match self.inner.poll_ready(cx) {
+            match self.ticket.while_polling(|| self.inner.poll_ready(cx)) {
                 Poll::Ready(Ok(())) => {
-                    let future = self.inner.call(self.request);
-                    self.ticket.held_by(Holder::Waiting);
+                    let future = self.ticket.while_polling(|| self.inner.call(self.request));
                     return Waited::Began {
                         future,
                         ticket: self.ticket,
@@ -192,7 +193,8 @@ where
         }
     }
 
-    /// A request admitted in an era that is over asks again: no other way in may lead past the gate (R2).
+    /// A request admitted in an era that is over asks again: no other way in may lead past the gate
+    /// (R2).
     fn stay_admitted(&mut self) -> Result<(), Refused> {
         let Some((stay, shared)) = &mut self.stay else {
             return Ok(());
@@ -223,8 +225,13 @@ where
                 ticket,
                 protocol,
             } => run(future, ticket, protocol, cx),
-            StateProj::Refused { refused, protocol } => {
-                let (request, refused) = refused.0.take().expect("polled after it completed");
+            StateProj::Refused {
+                refused,
+                request,
+                protocol,
+            } => {
+                let refused = refused.take().expect(POLLED_AGAIN);
+                let request = request.take().expect(POLLED_AGAIN);
                 Poll::Ready(protocol.refuse(request, refused))
             }
             StateProj::Waiting { .. } => self.wait(cx),
@@ -237,7 +244,8 @@ where
     S: Service<Req>,
     P: Protocol<Req, S::Response, S::Error>,
 {
-    /// Waits for readiness, and goes on from there. Not inlined into `poll`, which is short for most.
+    /// Waits for readiness, and goes on from there. Not inlined into `poll`, which is short for
+    /// most.
     #[inline(never)]
     fn wait(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<P::Response, P::Error>> {
         let mut state = self.as_mut().project().state;
@@ -287,17 +295,32 @@ where
     F: Future<Output = Result<Res, E>>,
     P: Protocol<Req, Res, E>,
 {
-    // A panic in the inner service drops the ticket, which is taken out here: who caught the panic may keep the future.
-    let mut ticket = slot.take().expect(POLLED_AGAIN);
-    ticket.held_by(Holder::Inner);
+    assert!(slot.is_some(), "{POLLED_AGAIN}");
+    let guard = FailsOnPanic(slot);
     let polled = future.poll(cx);
+    mem::forget(guard);
     let Poll::Ready(result) = polled else {
-        ticket.is_pending();
-        *slot = Some(ticket);
+        if let Some(ticket) = slot {
+            ticket.is_pending();
+        }
         return Poll::Pending;
     };
+    let mut ticket = slot.take().expect(POLLED_AGAIN);
     ticket.held_by(Holder::Classifier);
     Poll::Ready(protocol.finish(ticket, result))
+}
+
+/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the
+/// normal path moves no ticket for it: the caller that catches the panic may keep the future.
+struct FailsOnPanic<'t>(&'t mut Option<Ticket>);
+
+impl Drop for FailsOnPanic<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Some(mut ticket) = self.0.take() {
+            ticket.held_by(Holder::Inner);
+        }
+    }
 }
 
 impl<F, S, Req, P> fmt::Debug for ResponseFuture<F, S, Req, P> {

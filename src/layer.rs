@@ -11,12 +11,19 @@ use crate::{
         clock::{Clock, WallAnchor},
         moment::Moment,
     },
-    call::plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+    call::{
+        admission::{Decision, Stay, decide},
+        plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+    },
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
-    facts::{mode::Switches, outcome::Verdict},
+    facts::{
+        endpoint::{Endpoint, Placement},
+        mode::Switches,
+        outcome::Verdict,
+    },
     machine::{Birth, word::MAX_GENERATION},
-    operator::handle::MaintenanceHandle,
+    operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
     service::Maintenance,
     state::{Parts, root::Root},
@@ -102,7 +109,8 @@ impl<P> MaintenanceLayer<P> {
 
     /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
     #[must_use]
-    pub fn speaking<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
+    #[doc(alias = "speaking")]
+    pub fn with_protocol<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
         // A protocol of the user's own may name its calls.
         self.shared.calls_have_names();
         self.view(protocol)
@@ -111,9 +119,31 @@ impl<P> MaintenanceLayer<P> {
     /// A view around plain calls that this judge judges.
     #[must_use]
     pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
-        self.speaking(Calls(judge))
+        self.with_protocol(Calls(judge))
     }
 
+    pub(crate) fn borrowed_handle(&self) -> BorrowedHandle<'_> {
+        BorrowedHandle::new(&self.shared)
+    }
+
+    /// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked
+    /// is ready.
+    #[inline]
+    pub(crate) fn decide(
+        &self,
+        placement: Placement,
+        endpoint: &Endpoint<'_>,
+        ready: bool,
+    ) -> Decision {
+        decide(&self.shared, placement, endpoint, ready)
+    }
+
+    /// Returns a stay with the state that it lasts in.
+    pub(crate) fn staying(&self, stay: Stay) -> (Stay, Arc<Root>) {
+        (stay, self.shared.clone())
+    }
+
+    #[cfg(all(test, not(maintenance_loom)))]
     pub(crate) fn root(&self) -> &Arc<Root> {
         &self.shared
     }
@@ -152,7 +182,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     {
-        self.speaking(self.protocol.clone().named(name))
+        self.with_protocol(self.protocol.clone().named(name))
     }
 
     /// A view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a [`Verdict`].
@@ -162,11 +192,13 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     ///
     /// enum Failed { BadRequest, Down }
     ///
-    /// let layer = MaintenanceLayer::new("zuora").judged_by(|result: Result<&(), &Failed>| match result {
+    /// let judge = |result: Result<&(), &Failed>| match result {
     ///     Ok(()) => Outcome::Success,
-    ///     Err(Failed::BadRequest) => Outcome::Neutral, // our own mistake says nothing about the partner
+    ///     // Our own mistake says nothing about the partner.
+    ///     Err(Failed::BadRequest) => Outcome::Neutral,
     ///     Err(Failed::Down) => Outcome::Failure,
-    /// });
+    /// };
+    /// let layer = MaintenanceLayer::new("zuora").judged_by(judge);
     /// # let _ = layer; let _ = (Failed::BadRequest, Failed::Down);
     /// ```
     #[must_use]
@@ -178,7 +210,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().judged_by(verdict))
     }
 
-    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is not a probe.
+    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is
+    /// not a probe.
     #[must_use]
     pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
     where
@@ -188,7 +221,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 
     /// A view in which the requests that `reads` says are [`Class::Read`](crate::Class::Read): a
-    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be a read.
+    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be
+    /// a read.
     #[must_use]
     pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
     where
@@ -197,7 +231,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().reads(reads))
     }
 
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load shed.
+    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load
+    /// shed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -290,10 +325,11 @@ impl<P> Builder<P> {
         Self { urls, ..self }
     }
 
-    /// The generation to begin with, 0 to 4398046511103; for those who keep it over restarts.
+    /// The generation to begin with, 0 to 4398046511103, for a service that keeps it over restarts.
     /// Default: milliseconds since the Unix epoch, so that a restart does not lower it.
     ///
-    /// Give the last one that there was, not a new one: whoever is behind it counts as behind a recovery.
+    /// Give the last generation that there was, not a new one: a client behind it counts as behind
+    /// a recovery.
     pub fn generation(self, generation: u64) -> Self {
         Self {
             generation: Some(generation),
@@ -309,7 +345,8 @@ impl<P> Builder<P> {
         }
     }
 
-    /// What the wall clock reads now. Default: the system's clock, read once when the layer is built.
+    /// What the wall clock reads now. Default: the system's clock, read once when the layer is
+    /// built.
     pub fn wall_clock(self, now: SystemTime) -> Self {
         Self {
             wall: Some(now),
@@ -337,7 +374,8 @@ impl<P> Builder<P> {
     ///
     /// # Errors
     ///
-    /// If the policy, an exemption or the generation makes no sense; the error names field, value and what is allowed.
+    /// If the policy, an exemption or the generation makes no sense; the error names field, value
+    /// and what is allowed.
     pub fn build(self) -> Result<MaintenanceLayer<P>, BuildError> {
         let rules = self.policy.rules()?;
         let exemptions = Table::new(self.exemptions, self.names)?;
@@ -370,7 +408,7 @@ impl<P> Builder<P> {
         })
     }
 
-    fn speaking<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
+    fn with_protocol<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
         Builder {
             partner: self.partner,
             policy: self.policy,
@@ -394,7 +432,7 @@ impl<J> Builder<Calls<J>> {
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     {
-        self.speaking(|calls| calls.named(name), CallNames::Given)
+        self.with_protocol(|calls| calls.named(name), CallNames::Given)
     }
 
     /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
@@ -404,7 +442,7 @@ impl<J> Builder<Calls<J>> {
         V: Into<Verdict>,
     {
         let names = self.names;
-        self.speaking(|calls| calls.judged_by(verdict), names)
+        self.with_protocol(|calls| calls.judged_by(verdict), names)
     }
 
     /// Says which requests may be used as probes. Default: every request.
@@ -413,22 +451,23 @@ impl<J> Builder<Calls<J>> {
         F: Fn(&Req) -> bool + Clone,
     {
         let names = self.names;
-        self.speaking(|calls| calls.may_probe(may_probe), names)
+        self.with_protocol(|calls| calls.may_probe(may_probe), names)
     }
 
-    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only). Default: none.
+    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
+    /// Default: none.
     pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,
     {
         let names = self.names;
-        self.speaking(|calls| calls.reads(reads), names)
+        self.with_protocol(|calls| calls.reads(reads), names)
     }
 }
 
 impl Builder<Calls> {
     /// Judges the calls by a [`Judge`](crate::Judge).
     pub fn judged<J>(self, judge: J) -> Builder<Calls<J>> {
-        self.speaking(|_| Calls(judge), CallNames::Given)
+        self.with_protocol(|_| Calls(judge), CallNames::Given)
     }
 }

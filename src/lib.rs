@@ -1,10 +1,11 @@
-//! When the external billing partner degrades, puts billing into maintenance by itself, keeps everything
-//! else up, and brings customers back smoothly when the partner recovers.
+//! A [tower] layer that puts billing into maintenance by itself when the external billing partner
+//! degrades. Everything else stays up, and customers come back smoothly when the partner recovers.
 //!
-//! On 31 July 2024 a billing partner degraded. Engineers noticed at 19:58 UTC, put billing into
-//! maintenance by hand at 20:05, took it out at 20:57, and asked every customer to clear cache and cookies.
-//! This crate is what they learned, as a [tower] layer: it enters maintenance **automatically**,
-//! has a **documented list** of endpoints that maintenance must not touch, and **tells caches** when it is over.
+//! On 31 July 2024 a billing partner degraded. Engineers noticed at 19:58 UTC and put billing into
+//! maintenance by hand at 20:05. They ended maintenance at 20:57 and asked every customer to clear
+//! cache and cookies. This crate is what they learned. It enters maintenance **automatically**. It
+//! has a **documented list** of endpoints that maintenance does not affect. It **tells caches**
+//! when maintenance is over.
 //!
 //! # The whole story
 //!
@@ -15,14 +16,14 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // One layer a partner. Calls are named, so that some can be exempt, each with its reason.
+//! // One layer per partner. Calls have names, so that some can be exempt, each for a reason.
 //! let layer = MaintenanceLayer::builder("zuora")
 //!     .named(|call: &String| call.as_str())
 //!     .may_probe(|call: &String| call != "charge") // a charge is not a probe
 //!     .exempt(Exemption::call("webhook.ack", "the partner retries for days what we drop"))
 //!     .cache_tags(["prices"])
 //!     .build()?;
-//! let handle = layer.handle(); // for operators; outlives every service
+//! let handle = layer.handle(); // for operators; it outlives every service
 //! let mut caches = handle.cache_bust();
 //!
 //! let down = Rc::new(Cell::new(false));
@@ -36,10 +37,10 @@
 //! let mut billing = ServiceBuilder::new().layer(layer).service(partner);
 //! let mut call = async |name: &str| billing.ready().await?.call(name.to_owned()).await;
 //!
-//! // Serving: calls pass, outcomes are counted.
+//! // Serving: calls pass, and outcomes are counted.
 //! assert!(call("charge").await.is_ok());
 //!
-//! // The partner degrades: five failures in a row trip, and calls are refused without reaching it.
+//! // The partner degrades: five failures in a row trip. Then no call reaches the partner.
 //! down.set(true);
 //! for _ in 0..5 {
 //!     assert!(matches!(call("charge").await, Err(Error::Inner(_))));
@@ -47,12 +48,13 @@
 //! let Err(Error::Refused(refused)) = call("charge").await else { panic!("it has tripped") };
 //! assert!(refused.retry_after().is_some());
 //! assert_eq!(handle.mode(), Mode::Maintenance);
-//! println!("{}", handle.status()); // "zuora is in maintenance: 5 calls failed in a row; 31 s left"
+//! // "zuora is in maintenance: 5 calls failed in a row; 31 s left"
+//! println!("{}", handle.status());
 //!
-//! // What is exempt still reaches it.
+//! // An exempt call still reaches the partner.
 //! assert!(matches!(call("webhook.ack").await, Err(Error::Inner(_))));
 //!
-//! // The partner recovers. After the wait, probes find out; a charge is not among them.
+//! // The partner recovers. After the wait, probes find out. A charge never probes.
 //! down.set(false);
 //! tokio::time::advance(refused.retry_after().unwrap()).await;
 //! assert_eq!(handle.mode(), Mode::Probing);
@@ -61,7 +63,7 @@
 //!     assert!(call("prices.read").await.is_ok());
 //! }
 //!
-//! // Serving again: the flag cleared first, then the signal fired, once.
+//! // Serving again: the mode changed first, then the signal fired, once.
 //! let bust = caches.recv().await.unwrap();
 //! assert_eq!(handle.mode(), Mode::Serving);
 //! assert_eq!(&*bust.tags, ["prices"]);
@@ -72,68 +74,126 @@
 //!
 //! # States
 //!
-//! Maintenance is a set of causes, each with who, why and until when; the mode follows from it.
+//! Maintenance is a set of causes. Each cause records an actor, a reason and an end. The mode
+//! follows from the causes.
 //!
-//! | mode | elsewhere | requests | left when |
+//! | mode | circuit breaker | requests | ends when |
 //! |---|---|---|---|
-//! | [`Serving`](Mode::Serving) | closed | pass, and are measured | a rule of the [`Policy`] fires, or an operator [engages](MaintenanceHandle::engage) |
-//! | [`Maintenance`](Mode::Maintenance) | open | are refused: not processed, safe to repeat | the wait is over, or the hold is released |
-//! | [`Probing`](Mode::Probing) | half-open | a few that may probe pass | enough succeed in a row, or one fails |
+//! | [`Mode::Serving`] | closed | pass, and are measured | a rule fires, or an operator holds |
+//! | [`Mode::Maintenance`] | open | are refused | the wait is over, or the hold is released |
+//! | [`Mode::Probing`] | half-open | a few pass as probes | enough succeed in a row, or one fails |
 //!
-//! Exempt endpoints pass in every mode. Time moves the state without traffic and without a background
-//! task: whoever looks applies what fell due, at the instant it fell due.
+//! - The rules are those of the [`Policy`]. An operator engages a hold by
+//!   [`MaintenanceHandle::engage`].
+//! - A refused request was not processed, and the client can repeat it safely.
+//! - Exempt endpoints pass in every mode.
+//! - Time changes the state without traffic and without a background task. The next caller that
+//!   reads the state applies each change that fell due, dated at the instant when it fell due.
 //!
 //! # Where to go from here
 //!
-//! - [`MaintenanceLayer`]: the layer and its views; [`Policy`]: the rules, the defaults and why.
-//! - [`MaintenanceHandle`]: what operators do and see. [`KeyedLayer`]: a state for each tenant.
+//! - [`MaintenanceLayer`]: the layer and its views. [`Policy`]: the rules, the defaults and their
+//!   reasons.
+//! - [`MaintenanceHandle`]: what operators can do and see. [`KeyedLayer`]: a state for each tenant.
 //! - [`guide::stack`]: where the layer belongs among timeout, retry, buffer and limits.
-//! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens when nobody is up.
-//! - [`guide::watching`]: keeping refusals out of Sentry, OpenTelemetry and logs; what to alert on.
-//! - [`guide::coming_from`]: recipes for those who know tower-resilience, failsafe or recloser.
+//! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens in an outage at
+//!   night.
+//! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to
+//!   alert on.
+//! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
+//! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
 //! # Features
 //!
-//! None is on by default; each only adds.
+//! No feature is on by default. Each feature only adds.
 //!
-//! | feature | adds |
-//! |---|---|
-//! | `http` | calls judged by status, by whether the body comes to its end, and if asked by what it says; refusals as a page or a problem document, exemption by path, route classes, the in-product notice, caches told after a recovery and open tabs healed, the partner's public status page: `tower_maintenance::http` |
-//! | `axum` | `MaintenanceLayer::routes`, exemption by `MatchedPath`, refusals as `IntoResponse`; implies `http` |
-//! | `grpc` | calls judged by `grpc-status`, refusals as `UNAVAILABLE` with details, at both placements: `tower_maintenance::grpc`; implies `http` |
-//! | `coarse-clock` | `Builder::clock`: the operating system's coarse clock in place of tokio's, for a fifth of its cost |
-//! | `last-good` | while in maintenance, reads that were opted in are answered from the partner's last good answers: `tower_maintenance::http::LastGoodLayer`; implies `axum`, to tell nested routers apart |
-//! | `rt` | `Ping::spawn` |
-//! | `serde` | `Serialize` for what operators see; the runbook table as JSON |
-//! | `testing` | a partner simulator (tower service and real HTTP server) and assertions for your own tests |
+//! - `http` adds the module `tower_maintenance::http`. It judges calls by their status, by whether
+//!   the body arrives completely, and on request by the content of the body. It refuses with a page
+//!   or a problem document. It has exemption by path, route classes and the notice inside the
+//!   product. It tells caches and open tabs about a recovery. It reads the partner's public status
+//!   page.
+//! - `axum` adds `MaintenanceLayer::routes`, exemption by `MatchedPath`, and `IntoResponse` for
+//!   refusals. It implies `http`.
+//! - `grpc` adds the module `tower_maintenance::grpc`, for both placements. It judges calls by
+//!   `grpc-status`, and refuses with `UNAVAILABLE` and details. It implies `http`.
+//! - `coarse-clock` adds `Builder::clock`: the operating system's coarse clock in place of tokio's,
+//!   for a fifth of its cost.
+//! - `last-good` adds `tower_maintenance::http::LastGoodLayer`: during maintenance, selected reads
+//!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
+//!   nested routers apart.
+//! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
+//! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
+//!   your own tests.
+//!
+//! # Rust version
+//!
+//! Rust 1.88. This is the least version that the language, clippy's lint `incompatible_msrv` and
+//! the dependencies' own `rust-version` allow, with all features. These three check it. No build
+//! with that toolchain is made.
 //!
 //! # Limits
 //!
-//! - **Per process.** Each replica measures and gates for itself, and forgets its state when it ends. The generation
-//!   is wall-clock milliseconds, so that a restart does not lower it.
-//! - **A time window forgets in steps.** An outcome counts for between nine tenths of the window and the whole
-//!   of it, with ten buckets.
-//! - **A full lock refuses.** In `Probing`, and at the instant a wait ends, a call that finds the state being moved
-//!   by somebody else is refused rather than made to wait.
-//! - **Signals are newest-value.** A subscriber that lags over several recoveries gets the last one; of
-//!   events the last 512 are kept.
-//! - **A slow look moves time late.** Without traffic and listeners nothing happens until somebody looks; then
-//!   everything that fell due is applied in order, with the instants it fell due.
-//! - **The partner's word is only shown.** What a status page says trips nothing and ends nothing, and a fleet reads it
-//!   once per replica. Of a partner's rate limits those fields are read whose meaning is written down: no `X-RateLimit-*`.
-//! - **A body is judged by its beginning, if at all.** Whether it comes to its end always counts. What it says counts if
-//!   the view is told to look, at the first 64 KiB at most, as they are on the wire: JSON that is compressed there says nothing.
-//!   A hang is noticed while somebody waits for the body, in a tokio runtime with time; otherwise when the body is dropped.
-//! - **Reads under a read-only hold are not measured.** The operator vouches for them: a partner that degrades meanwhile does
-//!   not trip the layer.
-//! - **A call begins when it is waited for.** How long it took, and how long the partner was silent, count from the first poll
-//!   that finds no answer: a future that nobody ever polls has not begun.
-//! - **A thread keeps what it used last.** After a layer is gone its state may stay with each thread that called through it last, until
-//!   that thread calls through another or ends: some kilobytes, and a quarter of a megabyte for a window of 1,000,000 calls. For
-//!   listeners the layer is gone all the same.
-//! - **An era wraps.** A call that outlasts 1 048 576 mode changes could be taken for one of a later era.
+//! - **Per process.** Each replica measures and gates for itself. It loses its state when it ends.
+//!   The generation is wall-clock milliseconds, so a restart does not lower it.
+//! - **A time window forgets in steps.** With ten buckets, an outcome counts for at least nine
+//!   tenths of the window and at most the whole window.
+//! - **A busy lock refuses.** In `Probing`, and at the instant when a wait ends, a call tries the
+//!   lock of the state. If another thread holds the lock, the call is refused. It does not wait.
+//! - **Signals keep the newest value.** A subscriber that misses several recoveries gets the last
+//!   one.
+//! - **The event history is bounded.** The last 512 events are kept.
+//! - **Time changes are applied late if no caller looks.** Without traffic and listeners nothing
+//!   happens until the next caller reads the state. Then all changes that fell due are applied in
+//!   order, each dated at the instant when it fell due.
+//! - **The partner's own status is only shown.** A status page trips nothing and ends nothing. In a
+//!   fleet, each replica reads it separately.
+//! - **Rate limits are read only if their fields have a written specification.** `X-RateLimit-*`
+//!   has none.
+//! - **The content of a body is judged only on request.** Whether a body arrives completely always
+//!   counts. Its content counts if the view is told to judge it. Then at most the first 64 KiB
+//!   count, as they are on the wire. Compressed JSON gives no evidence.
+//! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
+//!   enabled. Otherwise the hang is noticed when the body is dropped.
+//! - **Reads under a read-only hold are not measured.** The operator vouches for them. If the
+//!   partner degrades meanwhile, the layer does not trip.
+//! - **A call begins when it is awaited.** Its duration and the partner's silence count from the
+//!   first poll that finds no answer. A future that is never polled has not begun.
+//! - **A thread keeps the state that it used last.** The state of a dropped layer may stay with
+//!   each thread that called through it last. It stays until that thread calls through another
+//!   layer or ends. The state takes some kilobytes, and a quarter of a megabyte for a window of
+//!   1,000,000 calls. Listeners still see that the layer is gone.
+//! - **An era wraps.** A call that outlasts 1,048,576 mode changes could be counted in a later era.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+// Where to look in the source. Each path names the files in the order in which to read them.
+//
+// A request:
+//   layer.rs                 `MaintenanceLayer` makes the wrapped service
+//   service.rs               `poll_ready` and `call`
+//   call/admission.rs        is the request exempt; what does the gate answer
+//   state/for_calls.rs       one atomic read of the published word (state/gate.rs). A request is
+//                            REFUSED here: `refuse_by_word`, or `ask_gate` with a try of the lock
+//   future.rs                the call runs, or the refusal is returned
+//   call/ticket.rs           the call ends exactly once: settled or dropped
+//   counting/lanes.rs        a success while serving is counted without the lock
+//   machine/calls.rs         every other outcome is judged under the lock
+//
+// An operator:
+//   operator/handle.rs       the commands and what an operator reads
+//   state/for_operators.rs   lock, change, publish, unlock, then tell the listeners
+//   machine/commands.rs      what each command changes
+//
+// Where it happens:
+//   a WINDOW slides          by time counting/time_ring.rs `live`; by calls counting/call_ring.rs
+//   a rule trips             machine/trip_rules.rs
+//   a HOLD ends              by expiry machine/mod.rs `fall_due`; by command machine/commands.rs
+//   the mode changes         machine/mod.rs `reconcile`, and nowhere else
+//   a recovery is signalled  machine/mod.rs `end_episode`; operator/subscribe.rs receives it
+//   a COOKIE is expired      http/cache_bust/cookies.rs `NamedCookie::expired` makes the header,
+//                            http/cache_bust/rules.rs adds it to a response
+//
+// `.ci/layers.toml` lists the folders from top to bottom. No file imports upward.
 
 mod base;
 mod call;
@@ -155,8 +215,6 @@ mod state;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "rt")]
-mod rt;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -167,7 +225,8 @@ pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
-        protocol::{Protocol, Ticket},
+        protocol::Protocol,
+        ticket::Ticket,
     },
     error::{BuildError, CommandError},
     exemptions::{Exemption, ExemptionError, ExemptionTable},
@@ -179,20 +238,21 @@ pub use crate::{
         evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
         outcome::{Outcome, Verdict},
-        partner_word::{Contradiction, Indicator, PartnerReport, PartnerSays, PartnerUnreadable},
+        partner_word::{Contradiction, Indicator, PartnerReport, PartnerStatus, PartnerUnreadable},
         recovery::CacheBust,
         refused::{Error, Refused},
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
     future::ResponseFuture,
     keyed::{
-        KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, Own, View, Viewed,
+        KeyedBuilder, KeyedError, KeyedLayer, KeyedMaintenance, Keys, KeysFull, MappedView,
+        OwnView, View,
     },
     layer::{Builder, MaintenanceLayer},
     operator::{
         handle::MaintenanceHandle,
         hold::Hold,
-        ping::{CheckAnswer, Ping},
+        ping::{Ping, PingAnswer},
         receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
     },

@@ -3,7 +3,8 @@
 //! Readiness follows tower's contract: an admitted call uses the very instance that was polled
 //! ready, and clones start un-ready. What a gate adds: while it is shut, `poll_ready` is ready at
 //! once, because a refusal must not wait for the inner service (compare tower's `LoadShed`); and a
-//! refused call keeps no hold on the inner service's readiness, which may be somebody else's permit.
+//! refused call keeps no hold on the inner service's readiness, which may be another caller's
+//! permit.
 
 use std::{
     fmt,
@@ -15,17 +16,13 @@ use tower::Service;
 
 use crate::{
     call::{
-        admission::{Request, Stay, admit},
-        protocol::{Holder, Protocol, Ticket},
+        admission::{Decision, Stay, admit_by_word, decide, refuse_by_word},
+        protocol::Protocol,
+        ticket::Ticket,
         wake_on_shut::Parked,
     },
-    exemptions::Exemption,
-    facts::{
-        endpoint::{Endpoint, Placement},
-        refused::Refused,
-    },
+    facts::{endpoint::Placement, refused::Refused},
     future::ResponseFuture,
-    machine::word::Op,
     state::root::Root,
 };
 
@@ -41,7 +38,8 @@ pub struct Maintenance<S, P> {
     shared: Arc<Root>,
 }
 
-/// What this instance of the inner service said when it was last asked, and has not been called since.
+/// What this instance of the inner service said when it was last asked, and has not been called
+/// since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
     /// Nothing, or that it failed.
@@ -96,15 +94,6 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
     }
 }
 
-/// What the gate says of a request.
-pub(crate) enum Pass {
-    /// Exempt: passes whatever the mode.
-    Exempt(Ticket),
-    /// Admitted, as long as the era lasts.
-    Admitted(Ticket, Stay),
-    Refused(Refused),
-}
-
 impl<S, P, Req> Service<Req> for Maintenance<S, P>
 where
     S: Service<Req> + Clone,
@@ -143,41 +132,22 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let endpoint = self.protocol.endpoint(&request);
-        let asked = Request::of(&endpoint);
         let ready = self.readiness == Readiness::Ready;
-        let mut ticket = 'admitted: {
-            if endpoint.may_be_exempt()
-                && let Some(ticket) = exempt(&self.shared, P::PLACEMENT, &endpoint)
-            {
-                if ready {
-                    break 'admitted ticket;
-                }
-                return self.wait(request, ticket, None);
-            }
-            // What most calls meet, before what others may.
-            let word = self.shared.word();
-            if word.op() == Op::Serve && P::PLACEMENT == Placement::AroundCalls && ready {
-                break 'admitted self.shared.begin(word.era());
-            }
-            if word.op() == Op::Refuse
-                && !asked.is_read()
-                && let Some(refused) = self.shared.refuse_at_once()
-            {
-                return self.refuse(request, refused);
-            }
-            match admit(&self.shared, P::PLACEMENT, asked) {
-                Ok((ticket, _)) if ready => ticket,
-                Ok((ticket, stay)) => return self.wait(request, ticket, Some(stay)),
-                Err(refused) => return self.refuse(request, refused),
+        let root = &self.shared;
+        let mut ticket = if let Some(ticket) = admit_by_word(root, P::PLACEMENT, &endpoint, ready) {
+            ticket
+        } else if let Some(refused) = refuse_by_word(root, &endpoint) {
+            return self.refuse(request, refused);
+        } else {
+            match decide(root, P::PLACEMENT, &endpoint, ready) {
+                Decision::Now(ticket) => ticket,
+                Decision::Wait(ticket, stay) => return self.wait(request, ticket, stay),
+                Decision::Refused(refused) => return self.refuse(request, refused),
             }
         };
-        // Handed on here, to the instance that is ready for it: a request is often large, and each hand costs a copy.
         let protocol = self.protocol.for_call(&request);
         self.readiness = Readiness::Idle;
-        // A panic in `call` drops the ticket as it is held here.
-        ticket.held_by(Holder::Inner);
-        let future = self.inner.call(request);
-        ticket.held_by(Holder::Waiting);
+        let future = ticket.while_polling(|| self.inner.call(request));
         ResponseFuture::running(future, ticket, protocol)
     }
 }
@@ -228,7 +198,8 @@ impl<S: Clone, P> Maintenance<S, P> {
         ResponseFuture::refused(request, refused, self.protocol.clone())
     }
 
-    /// The gate was shut when readiness was asked for: the future takes an instance and waits for it.
+    /// The gate was shut when readiness was asked for: the future takes an instance and waits for
+    /// it.
     #[inline(never)]
     fn wait<Req>(
         &mut self,
@@ -245,33 +216,4 @@ impl<S: Clone, P> Maintenance<S, P> {
         let stay = stay.map(|stay| (stay, self.shared.clone()));
         ResponseFuture::waiting(self.inner.clone(), request, ticket, stay, protocol)
     }
-}
-
-/// Asks the gate.
-#[inline(never)]
-pub(crate) fn gate(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Pass {
-    if endpoint.may_be_exempt()
-        && let Some(ticket) = exempt(root, placement, endpoint)
-    {
-        return Pass::Exempt(ticket);
-    }
-    match admit(root, placement, Request::of(endpoint)) {
-        Ok((ticket, stay)) => Pass::Admitted(ticket, stay),
-        Err(refused) => Pass::Refused(refused),
-    }
-}
-
-/// The ticket of an exempt request; `None` if it is not exempt.
-#[inline(never)]
-fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
-    let counted = root.with_exemptions(|exemptions| {
-        let found = exemptions.find(placement, endpoint);
-        found.map(Exemption::is_counted)
-    })?;
-    root.count_exempt();
-    let measured = counted && placement == Placement::AroundCalls;
-    let admitted = if measured { root.admit_counted() } else { None };
-    Some(admitted.map_or_else(Ticket::uncounted, |admitted| {
-        Ticket::new(root.local(), admitted)
-    }))
 }

@@ -1,5 +1,5 @@
 //! Ten thousand subscribers over sockets: what each costs, how fast all are told, and that
-//! subscribers who do not read harm no other. The clients are this program again, in a process of
+//! subscribers that do not read harm no other. The clients are this program again, in a process of
 //! their own.
 //!
 //! A target of its own, for three reasons: its global allocator counts, it raises its process's
@@ -69,9 +69,9 @@ const HEARTBEAT: Duration = secs(4);
 /// their places, however long that took.
 #[cfg(target_os = "linux")]
 const GIVES_UP_MS: u32 = 1_000;
-/// Small, so that a reader who stops is soon seen; but one event fits.
+/// Small, so that a reader that stops is soon seen; but one event fits.
 const SEND_BUFFER: u32 = 8192;
-/// The receive buffer of the subscribers who do not read. The kernel has a minimum of its own.
+/// The receive buffer of the subscribers that do not read. The kernel has a minimum of its own.
 const RECEIVE_BUFFER: u32 = 1024;
 /// The minimum that hyper allows.
 const HYPERS_BUFFER: usize = 8192;
@@ -368,21 +368,16 @@ mod clients {
                 drop(turn);
                 tell.send_replace(generation);
                 if reads {
-                    tokio::spawn(async move {
-                        while let Some(generation) = next(&mut stream).await {
-                            tell.send_replace(generation);
-                        }
-                        tell.send_replace(ENDED);
-                    });
+                    tokio::spawn(hear(stream, tell));
                     None
                 } else {
                     Some(stream)
                 }
             }));
         }
-        let mut who_do_not_read = Vec::new();
+        let mut unread = Vec::new();
         for client in connected {
-            who_do_not_read.extend(client.await.unwrap());
+            unread.extend(client.await.unwrap());
         }
         tell("connected");
 
@@ -399,7 +394,15 @@ mod clients {
             }
             tell(&format!("told {generation}"));
         }
-        assert_eq!(who_do_not_read.len(), slow);
+        assert_eq!(unread.len(), slow);
+    }
+
+    /// Reads the stream to its end, and passes on each generation.
+    async fn hear(mut stream: BufReader<TcpStream>, tell: watch::Sender<u64>) {
+        while let Some(generation) = next(&mut stream).await {
+            tell.send_replace(generation);
+        }
+        tell.send_replace(ENDED);
     }
 
     fn tell(line: &str) {

@@ -1,4 +1,5 @@
-//! What a call does in each design: as a list of the cache lines it touches, and where it can be, as code that runs.
+//! The designs of a layer: for each the list of cache lines that a call touches and, where it can
+//! be run, its code.
 
 use std::{
     hint::black_box,
@@ -17,31 +18,32 @@ use crate::{
     support::{self, Bare},
 };
 
-/// As in the layer: one for each of 64 cores, and one more.
+/// The largest number of lanes of a layer: one for each of 64 cores, and one more.
 const MOST_LANES: usize = 65;
 
-/// How a layer might be built.
+/// A design of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Design {
-    /// Ours, admitted at once.
+    /// Ours, for a call that is answered at the first poll.
     Ours(Ours),
-    /// Reads a gate, looks at the clock, counts in one counter for all.
+    /// A call reads a gate and the clock, and counts in a counter that all threads share.
     OneCounter,
-    /// Counts on its own, but clones one `Arc` for each call.
+    /// A call counts in its thread's counter, and clones an `Arc` that all threads share.
     OneArc,
-    /// Takes one lock for each call, and counts under it.
+    /// A call takes a lock that all threads share, and counts under it.
     OneMutex,
 }
 
-/// What is different from plain calls through one service a core.
+/// Variants of our design.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Ours {
+    /// Calls through one service per core.
     Plain,
-    /// As if there were a lane for each core, however many.
+    /// The same with a lane for each core, however many cores there are.
     LaneEach,
     /// Each request clones the service, as a server does.
     CloneEach,
-    /// One call in so many fails.
+    /// One call in this number fails.
     Fails(usize),
 }
 
@@ -59,9 +61,9 @@ impl Design {
     }
 }
 
-// ---- as lists of lines ----------------------------------------------------------------------------
+// ---- as lists of lines -------------------------------------------------------------------------
 
-/// The lines of one layer. All cores use the first four, each lane has four of its own.
+/// The lines of one layer. All cores use the first four. Each lane has four of its own.
 #[derive(Debug, Clone, Copy)]
 struct Lines(Line);
 
@@ -73,22 +75,22 @@ impl Lines {
         Self::SHARED + Self::A_LANE * lanes
     }
 
-    /// The service's count of references, and beside it the pointers that every call follows.
+    /// The service's reference count, and the pointers that every call follows.
     fn root(self) -> Line {
         self.0
     }
 
-    /// The gate's word and deadline; the lock's word lies beside them.
+    /// The gate's word and deadline, and the lock's word.
     fn gate(self) -> Line {
         self.0 + 1
     }
 
-    /// What a success must know to count in a lane.
+    /// The fields that a success reads in order to count in a lane.
     fn opening(self) -> Line {
         self.0 + 2
     }
 
-    /// What the lock guards.
+    /// The state under the lock.
     fn machine(self) -> Line {
         self.0 + 3
     }
@@ -97,7 +99,7 @@ impl Lines {
         self.0 + Self::SHARED + Self::A_LANE * lane + line
     }
 
-    /// What a call holds on to, and its count of references.
+    /// The state that a call keeps alive, and its reference count.
     fn local(self, lane: usize) -> [Line; 2] {
         [self.lane(lane, 0), self.lane(lane, 1)]
     }
@@ -111,16 +113,16 @@ impl Lines {
     }
 }
 
-/// Calls of one design, listed core by core.
+/// The calls of one design as lists, core by core.
 pub(crate) struct Lists {
     design: Design,
     partners: usize,
     lanes: usize,
-    /// What of a call is nobody else's business, in nanoseconds.
+    /// The work of a call on no shared line, in nanoseconds.
     work: f64,
-    /// Per partner: whether its lanes are closed, after a failure.
+    /// For each partner whether a failure has closed its lanes.
     closed: Vec<bool>,
-    /// Per core: which layer's state its last call has left.
+    /// For each core the partner whose state its last call has kept.
     left: Vec<usize>,
 }
 
@@ -140,7 +142,7 @@ impl Lists {
         }
     }
 
-    /// How many lines there are.
+    /// The number of lines of all layers.
     pub(crate) fn lines(&self) -> usize {
         self.partners * Lines::each(self.lanes)
     }
@@ -149,44 +151,18 @@ impl Lists {
         turn(core, call, self.partners)
     }
 
-    /// The `call`th of a core, its first access last.
+    /// The lines of a partner's layer.
+    fn lines_of(&self, partner: usize) -> Lines {
+        Lines(partner * Lines::each(self.lanes))
+    }
+
+    /// Appends the accesses of a core's `call`th call, the first access last.
     pub(crate) fn list(&mut self, core: usize, call: usize, out: &mut Vec<Access>) {
         let partner = self.partner(core, call);
-        let of = |partner: usize| Lines(partner * Lines::each(self.lanes));
-        let (lines, lane) = (of(partner), core % self.lanes);
+        let (lines, lane) = (self.lines_of(partner), core % self.lanes);
         out.push(Access::Work(self.work));
         match self.design {
-            Design::Ours(ours) => {
-                let left = std::mem::replace(&mut self.left[core], partner);
-                if ours == Ours::CloneEach {
-                    // And dropped.
-                    out.extend([Access::Update(lines.root()); 2]);
-                }
-                out.extend([lines.root(), lines.gate(), lines.opening()].map(Access::Read));
-                let [local, references] = lines.local(lane);
-                out.push(Access::Read(local));
-                if left != partner {
-                    // What the last call has left is another layer's: let go of, and one taken here.
-                    out.push(Access::Update(references));
-                    if left != usize::MAX {
-                        out.push(Access::Update(of(left).local(lane)[1]));
-                    }
-                }
-                // The first thread of a lane owns its counters, all others share.
-                out.push(if core < self.lanes {
-                    Access::Write(lines.counters(lane))
-                } else {
-                    Access::Update(lines.counters(lane))
-                });
-                let nth = call.wrapping_add(core.wrapping_mul(7919));
-                let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
-                if fails || std::mem::replace(&mut self.closed[partner], false) {
-                    self.closed[partner] = fails;
-                    self.locked(lines, fails, out);
-                } else {
-                    out.push(Access::Update(lines.slots(lane)));
-                }
-            }
+            Design::Ours(ours) => self.list_ours(ours, core, call, out),
             Design::OneCounter => {
                 out.extend([Access::Read(lines.gate()), Access::Update(lines.opening())]);
             }
@@ -198,7 +174,7 @@ impl Lists {
                 ]);
             }
             Design::OneMutex => {
-                // Listed from the last to the first.
+                // From the last to the first.
                 out.extend([
                     Access::Unlock(lines.gate()),
                     Access::Write(lines.machine()),
@@ -208,7 +184,42 @@ impl Lists {
         }
     }
 
-    /// A failure takes out what the lanes hold and closes them; the next success opens them. Both add up all counters.
+    fn list_ours(&mut self, ours: Ours, core: usize, call: usize, out: &mut Vec<Access>) {
+        let partner = self.partner(core, call);
+        let (lines, lane) = (self.lines_of(partner), core % self.lanes);
+        let left = std::mem::replace(&mut self.left[core], partner);
+        if ours == Ours::CloneEach {
+            // One update for the clone, one for its drop.
+            out.extend([Access::Update(lines.root()); 2]);
+        }
+        out.extend([lines.root(), lines.gate(), lines.opening()].map(Access::Read));
+        let [local, references] = lines.local(lane);
+        out.push(Access::Read(local));
+        if left != partner {
+            // The core keeps another layer's state: it drops that one and takes this one.
+            out.push(Access::Update(references));
+            if left != usize::MAX {
+                out.push(Access::Update(self.lines_of(left).local(lane)[1]));
+            }
+        }
+        // The first thread of a lane owns its counters; later ones share them.
+        out.push(if core < self.lanes {
+            Access::Write(lines.counters(lane))
+        } else {
+            Access::Update(lines.counters(lane))
+        });
+        let nth = call.wrapping_add(core.wrapping_mul(7919));
+        let fails = matches!(ours, Ours::Fails(of) if nth.is_multiple_of(of));
+        if fails || std::mem::replace(&mut self.closed[partner], false) {
+            self.closed[partner] = fails;
+            self.locked(lines, fails, out);
+        } else {
+            out.push(Access::Update(lines.slots(lane)));
+        }
+    }
+
+    /// A failure drains all lanes and closes them. The next success opens them again. Both sum up
+    /// all counters.
     fn locked(&self, lines: Lines, fails: bool, out: &mut Vec<Access>) {
         out.push(Access::Unlock(lines.gate()));
         out.push(Access::Write(lines.opening()));
@@ -225,12 +236,12 @@ impl Lists {
     }
 }
 
-/// Which partner a core calls: all of them by turns, no core where another is.
+/// The partner that a core calls: all in turn, and never the one that another core calls.
 fn turn(core: usize, call: usize, partners: usize) -> usize {
     (call + core * partners.div_ceil(128).max(1) * 53).wrapping_mul(7919) % partners
 }
 
-// ---- as code ------------------------------------------------------------------------------------
+// ---- as code -----------------------------------------------------------------------------------
 
 #[repr(align(128))]
 #[derive(Debug, Default)]
@@ -244,15 +255,15 @@ struct State {
     lanes: [Padded<AtomicU64>; 2],
 }
 
-/// What a partner takes in the designs that are not ours.
+/// The bytes of a layer in the designs that are not ours.
 pub(crate) const BYTES: usize = size_of::<State>();
 
-/// A design that runs, through so many partners.
+/// A design that runs.
 pub(crate) struct Running {
     design: Design,
     ours: Vec<Maintenance<Bare, tower_maintenance::Calls>>,
     others: Arc<Vec<Arc<State>>>,
-    /// Which thread this is.
+    /// The number of the thread.
     number: usize,
 }
 
@@ -274,7 +285,7 @@ impl Running {
         }
     }
 
-    /// For another thread, through the same layers.
+    /// The same layers for another thread.
     pub(crate) fn another(&self, number: usize) -> Self {
         Self {
             design: self.design,
@@ -307,7 +318,7 @@ impl Running {
             Design::OneMutex => self.each(partners, calls, |this, partner| {
                 let state = &this.others[partner];
                 answer(state);
-                *state.locked.0.lock().expect("nobody panics under it") += 1;
+                *state.locked.0.lock().expect("no thread panics") += 1;
             }),
         }
     }
@@ -323,7 +334,7 @@ impl Running {
     }
 }
 
-/// What every design does besides: reads a gate, asks the partner, looks at the clock.
+/// The part that the other designs share: reads the gate, calls the partner, reads the clock.
 #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #[inline]
 fn answer(state: &State) {

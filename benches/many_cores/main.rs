@@ -1,10 +1,13 @@
-//! Ten thousand partners and 128 cores: which cache lines calls share, what that costs as cores grow, what breaks first.
+//! Ten thousand partners and 128 cores: the cache lines that calls share, and their cost as the
+//! number of cores grows.
 //!
-//! `cargo bench --bench many_cores` (`-- --quick` within half a minute). The machine it runs on has few cores, so the many are simulated: a
-//! model of cache lines (`model.rs`) is fed with the lines that each design touches (`designs.rs`), and with what a hit, a
-//! transfer and a miss cost as measured here and now on one and two threads. Before it is believed it is held against real runs of one and
-//! two threads. Beyond two cores everything is extrapolated: from the transfer as measured, and from `--transfer NS` (default 100, what
-//! processors of that size take between distant cores; an assumption, measured nowhere here).
+//! `cargo bench --bench many_cores` (`-- --quick` takes half a minute). The machine has few cores,
+//! so more are simulated. The model of cache lines (`model.rs`) is given the lines that each design
+//! touches (`designs.rs`), and the costs of a hit, a transfer and a miss, which are measured first
+//! on one and two threads. The model is then compared with real runs of one and two threads. All
+//! numbers for more than two cores are extrapolated, once with the transfer as measured and once
+//! with `--transfer NS`. Its default of 100 ns is an assumption about distant cores of large
+//! processors, and is not measured.
 
 #[path = "../support/alloc.rs"]
 mod alloc;
@@ -38,7 +41,7 @@ const DESIGNS: [Design; 4] = [
     Design::OneArc,
     Design::OneMutex,
 ];
-/// Real too, beside plain calls.
+/// The variant of ours that is run too.
 const CLONES: Design = Design::Ours(Ours::CloneEach);
 const MORE_OF_OURS: [Design; 5] = [
     Design::Ours(Ours::LaneEach),
@@ -113,7 +116,7 @@ fn main() {
     load(works[0]);
 }
 
-// ---- measured -----------------------------------------------------------------------------------
+// ---- measured ----------------------------------------------------------------------------------
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 fn now() -> Instant {
@@ -125,17 +128,29 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// How long this thread has waited for a processor; only Linux tells.
+/// The nanoseconds for which this thread has waited for a processor. Zero where it is not Linux.
 fn waited() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
     waited.unwrap_or(0.0)
 }
 
-/// One round in so many counts: those in which the threads waited least for a processor, that is were together longest.
+/// One round in this number counts: those in which the threads waited least for a processor, and so
+/// ran together longest.
 const BEST_OF: usize = 5;
 
-/// Wall nanoseconds of one call of a thread while so many threads run `each`, which makes so many calls.
+/// Waits until `arrivals` arrivals have been counted, of which this is one.
+///
+/// It spins, because a thread that is woken often runs on the waker's processor.
+fn meet(here: &AtomicUsize, arrivals: usize) {
+    here.fetch_add(1, Ordering::AcqRel);
+    while here.load(Ordering::Acquire) < arrivals {
+        thread::yield_now();
+    }
+}
+
+/// The wall nanoseconds of one call while `threads` threads each run a function of `each`, which is
+/// given the number of calls to make.
 fn timed(
     threads: usize,
     effort: Effort,
@@ -149,11 +164,7 @@ fn timed(
             scope.spawn(move || {
                 run(calls);
                 let round = |round: usize| {
-                    // Spinning: whoever is woken from sleep often finds itself on the waker's processor.
-                    here.fetch_add(1, Ordering::AcqRel);
-                    while here.load(Ordering::Acquire) < threads * (round + 1) {
-                        thread::yield_now();
-                    }
+                    meet(here, threads * (round + 1));
                     let (waiting, begin) = (waited(), now());
                     run(calls);
                     let took = begin.elapsed().as_nanos() as f64;
@@ -194,7 +205,7 @@ fn costs(effort: Effort) -> Costs {
         black_box(LINE.fetch_add(1, Ordering::Relaxed));
     };
     let update = on_line(1, add);
-    // As in calls, with work in between: back to back, a processor makes many before it lets go of the line.
+    // With work in between, as in calls: a processor keeps the line for many updates in a row.
     let spaced = || {
         let worked = (0..16).fold(black_box(1_u64), |n, _| black_box(n.wrapping_mul(3)));
         black_box(LINE.fetch_add(worked, Ordering::Relaxed));
@@ -209,7 +220,7 @@ fn costs(effort: Effort) -> Costs {
     }
 }
 
-/// How many lines a core's own cache holds.
+/// The number of lines that a core's own cache holds.
 fn cached_lines() -> usize {
     let size = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size");
     let kib = size
@@ -218,13 +229,14 @@ fn cached_lines() -> usize {
     kib.unwrap_or(1024) * 1024 / 64
 }
 
-/// Following pointers through ten lines of each of ten thousand layers of so many bytes: more than a core's own cache
-/// holds, and perhaps more pages than it knows the addresses of.
+/// The nanoseconds of a miss: a pointer chase through ten lines of each of ten thousand layers of
+/// `bytes` bytes. They are more than a core's own cache holds, and may be more pages than its TLB
+/// holds.
 fn miss(effort: Effort, bytes: usize) -> f64 {
     const LINES: usize = 10;
     let lines = PARTNERS * LINES;
     let apart = bytes / LINES / size_of::<usize>();
-    // One cycle through all of them (Sattolo's shuffle).
+    // One cycle through all lines (Sattolo's shuffle).
     let mut order: Vec<usize> = (0..lines).collect();
     let mut state = 1_u64;
     for last in (1..lines).rev() {
@@ -249,7 +261,7 @@ fn miss(effort: Effort, bytes: usize) -> f64 {
     median(rounds.collect())
 }
 
-/// Threads beyond the number of lanes share them: nothing that they count is lost, and all that they landed is judged.
+/// Checks that no call is lost where more threads than lanes share the lanes.
 fn counts_add_up() {
     const THREADS: usize = 128;
     const CALLS: usize = 2_000;
@@ -259,7 +271,7 @@ fn counts_add_up() {
         for _ in 0..THREADS {
             let mut service = layer.layer(support::Bare);
             scope.spawn(move || {
-                // All of them live at once, so that all have numbers of their own.
+                // All threads live at once, so each has a number of its own.
                 support::call(&mut service);
                 barrier.wait();
                 (1..CALLS).for_each(|_| assert!(support::call(&mut service)));
@@ -276,7 +288,7 @@ fn counts_add_up() {
     );
 }
 
-/// The bytes of a layer here.
+/// The bytes of a layer on this machine.
 fn memory() -> usize {
     let (before, allocated) = (alloc::bytes(), alloc::allocations());
     let layer = black_box(MaintenanceLayer::new("partner"));
@@ -285,7 +297,7 @@ fn memory() -> usize {
     drop(layer);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let lanes = cores.min(64) + 1;
-    // A lane is two pairs of lines, what its calls hold on to is another, and a pointer.
+    // A lane is two pairs of lines, one pair for the state that its calls keep, and a pointer.
     let a_lane = 256 + 128 + 8;
     let with = |all: usize| bytes + a_lane * (all as i64 - lanes as i64);
     println!(
@@ -299,7 +311,7 @@ fn memory() -> usize {
     usize::try_from(bytes).expect("a layer takes memory")
 }
 
-// ---- the model against what is real -------------------------------------------------------------
+// ---- the model against real runs ---------------------------------------------------------------
 
 fn simulated(
     effort: Effort,
@@ -309,7 +321,7 @@ fn simulated(
     partners: usize,
     work: f64,
 ) -> f64 {
-    // A tenth of many partners, before a tenth of the cache: as many misses, in a tenth of the time.
+    // A tenth of the partners with a tenth of the cache: as many misses in a tenth of the time.
     let tenth = if partners == PARTNERS { 10 } else { 1 };
     let partners = partners / tenth;
     let costs = if matches!(design, Design::Ours(_)) {
@@ -320,13 +332,13 @@ fn simulated(
     let lines = costs.lines / tenth;
     let mut lists = Lists::new(design, cores, partners, work);
     let mut machine = Machine::new(Costs { lines, ..costs }, cores, lists.lines());
-    // Every core has called every partner before.
+    // Every core calls every partner while it warms up.
     let (warm, calls) = (effort.simulated.max(partners), effort.simulated);
     machine.run(warm, calls, |core, call, rest| lists.list(core, call, rest))
 }
 
-/// Prints how far the model is from real runs, and returns what of a call is nobody else's business, by design: chosen so
-/// that one thread on one layer fits.
+/// Prints the deviation of the model from real runs, and returns for each design the work of a call
+/// on no shared line. It is chosen so that the model fits one thread on one layer.
 fn validate(effort: Effort, costs: [Costs; 2]) -> [f64; 4] {
     println!(
         "\n| model against real runs, ns a call of one thread | threads | partners | real | model | deviation |\n|---|---|---|---|---|---|"
@@ -367,7 +379,7 @@ fn validate(effort: Effort, costs: [Costs; 2]) -> [f64; 4] {
     works
 }
 
-// ---- many cores ---------------------------------------------------------------------------------
+// ---- many cores --------------------------------------------------------------------------------
 
 fn tables(effort: Effort, costs: [Costs; 2], works: [f64; 4], title: &str) {
     for partners in [1, PARTNERS] {
@@ -390,12 +402,13 @@ fn tables(effort: Effort, costs: [Costs; 2], works: [f64; 4], title: &str) {
     }
 }
 
-/// What the two readings of "10,000 partners, 1,000,000 calls a second" ask for.
+/// Prints the time that each reading of "10,000 partners, 1,000,000 calls a second" leaves for a
+/// call.
 fn load(work: f64) {
     let all = |calls: f64| 128.0 * Duration::from_secs(1).as_nanos() as f64 / calls;
     println!(
         "\n10,000 partners at 1,000,000 calls a second in all: a core has {:.0} ns for each. At 1,000,000 each: {:.1} ns, less than the \
-         {work:.0} ns that a call works without sharing anything.",
+         {work:.0} ns that a call works on no shared line.",
         all(1e6),
         all(1e10)
     );

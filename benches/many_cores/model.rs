@@ -1,19 +1,25 @@
-//! A machine with many cores, as far as cache lines go: who has which line, and who waits for it.
+//! A model of a machine with many cores: which core has which cache line, and which core waits for
+//! it.
 //!
-//! Each core makes calls, each call a list of [`Access`]es. A line that a core wrote is its own: it reads and writes it at the
-//! cost of a hit. Another core's access fetches it, one at a time, at the cost of a transfer; what is only read, all cores
-//! have. A core keeps as many lines as its private cache holds; what fell out comes back at the cost of a miss.
+//! Each core makes calls, and each call is a list of [`Access`]es. A core owns a line that it
+//! wrote, and reads and writes it at the cost of a hit. An access of another core fetches the line,
+//! one core at a time, at the cost of a transfer. All cores can have a line that is only read. A
+//! core keeps as many lines as its private cache holds. A line that was evicted comes back at the
+//! cost of a miss.
 //!
-//! Not in it: a processor overlaps the misses of one call and the next, here they follow one another, so that lists of many lines
-//! (a sweep over all lanes) come out too dear, at worst by what the processor overlaps, some ten lines. A lock's waiters spin, none sleeps. All
-//! pairs of cores are equally far from each other.
+//! The model leaves out:
+//!
+//! - A processor overlaps the misses of one call and the next. Here they follow one another, so
+//!   long lists (a sweep over all lanes) cost too much, by at most some ten lines.
+//! - Cores that wait for a lock spin. None sleeps.
+//! - All pairs of cores are equally far from each other.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
 };
 
-/// What an access costs, in nanoseconds.
+/// The cost of an access, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Costs {
     /// Reading or writing a line that the core has.
@@ -22,14 +28,15 @@ pub(crate) struct Costs {
     pub(crate) update: f64,
     /// Fetching a line that another core wrote.
     pub(crate) transfer: f64,
-    /// Fetching a line that fell out of the core's own cache, or that others only read.
+    /// Fetching a line that the core's own cache has evicted, or that other cores only read.
     pub(crate) miss: f64,
-    /// How many lines a core's own cache holds.
+    /// The number of lines that a core's own cache holds.
     pub(crate) lines: usize,
 }
 
 impl Costs {
-    /// What another core wrote: from its cache if it can still be there, as it can if it was lately in ours.
+    /// Fetching a line that another core wrote. It can still be in that core's cache only if it was
+    /// lately in ours.
     fn fetch(&self, had: bool) -> f64 {
         if had {
             self.transfer
@@ -44,7 +51,7 @@ pub(crate) type Line = usize;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
-    /// Nobody else has a part in it.
+    /// Work on no shared line, in nanoseconds.
     Work(f64),
     Read(Line),
     Write(Line),
@@ -53,14 +60,14 @@ pub(crate) enum Access {
     Unlock(Line),
 }
 
-/// Who has a line.
+/// The cores that have a line.
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
-    /// Whose write was the last, if nobody has read it since.
+    /// The core that wrote it last, if no other core has read it since.
     owner: Option<u8>,
-    /// Who has it, one bit a core.
+    /// The cores that have it, one bit per core.
     by: u128,
-    /// Until when it is on its way.
+    /// The instant at which its transfer ends.
     busy: f64,
 }
 
@@ -72,7 +79,7 @@ struct Lock {
 
 struct Core {
     now: f64,
-    /// The lines in its cache, each at the one place it can be at.
+    /// The lines in its cache. The cache is direct-mapped.
     cache: Vec<Line>,
     /// The accesses of the present call, the next one last.
     rest: Vec<Access>,
@@ -106,15 +113,16 @@ impl Machine {
         }
     }
 
-    /// Each core makes so many calls, and as many before that to warm up; `list` says what the `n`th of a core does, the
-    /// first access last. The mean nanoseconds of one call.
+    /// Returns the mean nanoseconds of one call. Each core makes `warm` calls to warm up, and
+    /// `calls` that count. `list` appends the accesses of a core's `n`th call, the first access
+    /// last.
     pub(crate) fn run(
         &mut self,
         warm: usize,
         calls: usize,
         mut list: impl FnMut(usize, usize, &mut Vec<Access>),
     ) -> f64 {
-        // By time in picoseconds, which order as integers.
+        // Ordered by time in picoseconds, because integers have a total order.
         let key = |now: f64, core: usize| Reverse(((now * 1e3) as u64, core));
         let mut next: BinaryHeap<_> = (0..self.cores.len()).map(|core| key(0.0, core)).collect();
         while let Some(Reverse((_, core))) = next.pop() {
@@ -132,45 +140,60 @@ impl Machine {
             let Some(access) = self.cores[core].rest.pop() else {
                 continue;
             };
-            match access {
-                Access::Work(ns) => self.cores[core].now += ns,
-                Access::Read(line) => self.read(core, line),
-                Access::Write(line) => self.write(core, line, self.costs.hit),
-                Access::Update(line) => self.write(core, line, self.costs.update),
-                Access::Lock(line) => {
-                    self.write(core, line, self.costs.update);
-                    let lock = self.locks.entry(line).or_default();
-                    if lock.is_taken {
-                        lock.waiting.push_back(core);
-                        continue;
-                    }
-                    lock.is_taken = true;
-                }
-                Access::Unlock(line) => {
-                    self.write(core, line, self.costs.update);
-                    let released = self.cores[core].now;
-                    let lock = self.locks.entry(line).or_default();
-                    match lock.waiting.pop_front() {
-                        None => lock.is_taken = false,
-                        Some(waiter) => {
-                            let since = self.cores[waiter].now.max(released);
-                            self.cores[waiter].now = since;
-                            self.write(waiter, line, self.costs.update);
-                            next.push(key(self.cores[waiter].now, waiter));
-                        }
-                    }
-                }
+            for runs in self.access(core, access).into_iter().flatten() {
+                next.push(key(self.cores[runs].now, runs));
             }
-            next.push(key(self.cores[core].now, core));
         }
         let of = |core: &Core| (core.now - core.measured_from) / calls as f64;
         self.cores.iter().map(of).sum::<f64>() / self.cores.len() as f64
     }
 
-    /// Notes that the core has the line, and says whether it had.
+    /// Makes one access, and returns the cores that run on: the core itself unless it waits for a
+    /// lock, and the core that it lets into one.
+    fn access(&mut self, core: usize, access: Access) -> [Option<usize>; 2] {
+        let mut let_in = None;
+        match access {
+            Access::Work(ns) => self.cores[core].now += ns,
+            Access::Read(line) => self.read(core, line),
+            Access::Write(line) => self.write(core, line, self.costs.hit),
+            Access::Update(line) => self.write(core, line, self.costs.update),
+            Access::Lock(line) => {
+                self.write(core, line, self.costs.update);
+                let lock = self.locks.entry(line).or_default();
+                if lock.is_taken {
+                    lock.waiting.push_back(core);
+                    return [None, None];
+                }
+                lock.is_taken = true;
+            }
+            Access::Unlock(line) => {
+                self.write(core, line, self.costs.update);
+                let_in = self.unlock(core, line);
+            }
+        }
+        [let_in, Some(core)]
+    }
+
+    /// Gives the lock to the core that has waited longest, if one waits.
+    fn unlock(&mut self, core: usize, line: Line) -> Option<usize> {
+        let released = self.cores[core].now;
+        let lock = self.locks.entry(line).or_default();
+        let waiter = lock.waiting.pop_front();
+        match waiter {
+            None => lock.is_taken = false,
+            Some(waiter) => {
+                let since = self.cores[waiter].now.max(released);
+                self.cores[waiter].now = since;
+                self.write(waiter, line, self.costs.update);
+            }
+        }
+        waiter
+    }
+
+    /// Puts the line into the core's cache, and returns whether it was there.
     fn caches(&mut self, core: usize, line: Line) -> bool {
         let cache = &mut self.cores[core].cache;
-        // Spread, as a cache with several places for each line would.
+        // Hashed, so that neighbouring layers conflict no more than in an associative cache.
         let place = line.wrapping_mul(0x9E37_79B9_7F4A_7C15) % cache.len();
         std::mem::replace(&mut cache[place], line) == line
     }
@@ -210,7 +233,7 @@ impl Machine {
     }
 }
 
-/// The model's own promises, told before it is used: by hand they are easy to count.
+/// Checks the model on cases that are easy to count by hand.
 pub(crate) fn check() {
     let costs = Costs {
         hit: 1.0,
@@ -228,21 +251,21 @@ pub(crate) fn check() {
             "{ns} ns in the model, not {expected}"
         );
     };
-    // One's own line costs a hit, however many cores there are.
+    // A core's own line costs a hit, however many cores there are.
     close(run(1, 8, &|_| vec![Access::Update(0)]), 5.0);
     close(run(8, 8, &|core| vec![Access::Update(core)]), 5.0);
     close(run(8, 8, &|_| vec![Access::Read(0)]), 1.0);
-    // One line for all is a queue: each waits for all others.
+    // One line for all cores is a queue: each core waits for all others.
     close(run(2, 8, &|_| vec![Access::Update(0)]), 2.0 * 25.0);
     close(run(8, 8, &|_| vec![Access::Update(0)]), 8.0 * 25.0);
-    // More lines than the cache holds are misses.
+    // Every access is a miss if a core goes through more lines than its cache holds.
     let mut turn = 0;
     let ns = Machine::new(costs, 1, 10_000).run(10_000, 10_000, |_, _, rest| {
         turn = (turn + 1) % 10_000;
         rest.push(Access::Read(turn));
     });
     assert!(ns > 49.0, "{ns} ns by turns");
-    // Under a lock, one at a time.
+    // A lock admits one core at a time.
     let locked = run(4, 8, &|_| {
         vec![Access::Unlock(0), Access::Work(100.0), Access::Lock(0)]
     });

@@ -1,4 +1,4 @@
-//! Tells the program which compiler made it: instruction counts are that compiler's.
+//! Tells the program the version of its compiler, on which instruction counts depend.
 
 use std::{env, error::Error, process::Command};
 

@@ -1,5 +1,5 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of this")]
-//! What the benches share: a ready inner service, and a way to call it without a runtime.
+//! Shared by the benches: a ready inner service, and a way to call it without a runtime.
 
 use std::{
     convert::Infallible,
@@ -31,11 +31,11 @@ impl Service<u64> for Bare {
     }
 }
 
-/// A partner that answers at the second poll, as one that is waited for.
+/// A partner that answers at the second poll, as one over a network answers at a later one.
 #[derive(Debug, Clone, Copy)]
 pub struct Later;
 
-/// An answer that is not there at the first poll.
+/// An answer that is pending at the first poll and ready at the second.
 #[derive(Debug)]
 pub struct Second(Option<u64>, bool);
 
@@ -47,7 +47,7 @@ impl Future for Second {
             return Poll::Pending;
         }
         let answer = self.0.take();
-        Poll::Ready(Ok(answer.expect("nobody polls it after it has answered")))
+        Poll::Ready(Ok(answer.expect("it is not polled after it has answered")))
     }
 }
 
@@ -82,7 +82,7 @@ pub fn later() -> impl Service<u64, Future: Send> + Clone + Send {
 
 #[cfg(feature = "http")]
 pub mod http {
-    //! A partner over HTTP, and a way to ask one.
+    //! An HTTP partner, and a way to call it.
 
     use std::{
         convert::Infallible,
@@ -96,7 +96,7 @@ pub mod http {
     use http_body_util::Empty;
     use tower::Service;
 
-    /// It answers at once, with an empty body.
+    /// An HTTP partner that answers at once with an empty body.
     #[derive(Debug, Clone, Copy)]
     pub struct Bare;
 
@@ -144,12 +144,19 @@ pub mod http {
     }
 }
 
-/// One call from readiness to answer, as an executor would drive it. Not inlined: the bare service would vanish.
+/// One call from readiness to answer, as an executor would drive it. Not inlined, so that the call
+/// stays a call: the bare service would vanish.
 #[inline(never)]
 pub fn call<S: Service<u64>>(service: &mut S) -> bool {
+    called(service, 7)
+}
+
+/// The same with any request, inlined.
+#[inline(always)]
+pub fn called<S: Service<u64>>(service: &mut S, request: u64) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut cx).is_ready());
-    match pin!(service.call(black_box(7))).poll(&mut cx) {
+    match pin!(service.call(black_box(request))).poll(&mut cx) {
         Poll::Ready(answer) => answer.is_ok(),
         Poll::Pending => unreachable!("the inner service answers at once"),
     }
@@ -160,7 +167,7 @@ pub fn serving() -> impl Service<u64, Future: Send> + Clone + Send {
     layer().layer(Bare)
 }
 
-/// Held by an operator: no deadline is pending.
+/// The same, held by an operator: no deadline is pending.
 pub fn held() -> impl Service<u64, Future: Send> + Clone + Send {
     let layer = layer();
     let hold = Hold::new("bench", "refuse everything");
@@ -171,7 +178,7 @@ pub fn held() -> impl Service<u64, Future: Send> + Clone + Send {
     layer.layer(Bare)
 }
 
-/// Tripped, with a wait that outlasts the bench: a deadline is pending.
+/// The same, tripped with a wait that outlasts the bench: a deadline is pending.
 pub fn tripped() -> impl Service<u64, Future: Send> + Clone + Send {
     let layer = layer();
     let tripped = layer.handle().trip("bench", "refuse everything");
@@ -179,7 +186,7 @@ pub fn tripped() -> impl Service<u64, Future: Send> + Clone + Send {
     layer.layer(Bare)
 }
 
-/// Serving, with a thousand exempt names, every request among them.
+/// The same, serving with a thousand exempt names. The name of every request is among them.
 pub fn exempt() -> impl Service<u64, Future: Send> + Clone + Send {
     let mut builder = MaintenanceLayer::builder("partner").named(|_: &u64| "call-500");
     for n in 0..1000 {

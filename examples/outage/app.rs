@@ -1,8 +1,8 @@
 //! The billing app: what stands between the customers and the partner, and where the layer goes.
 //!
-//! The layer stands in two places: before the routes, where it turns customers away before any work
-//! is done for them, and around the calls to the partner, where it sees how they end. Without a layer
-//! it is the same app.
+//! The layer is in two places. Before the routes it refuses requests before any work is done for
+//! them. Around the calls to the partner it sees how the calls end. The app without a layer is the
+//! same apart from that.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -223,7 +223,7 @@ fn partner_calls(
                 .timeout(timeout)
                 .map_request(enters)
                 .and_then(read_to_end)
-                .layer(layer.speaking(judged))
+                .layer(layer.with_protocol(judged))
                 .service(wire),
         ),
         None => BoxCloneSyncService::new(
@@ -246,8 +246,8 @@ where
     Ok(Response::from_parts(head, body))
 }
 
-/// Asks the partner's health endpoint while the layer is probing, in place of customers: recovery
-/// then hangs neither on who happens to come nor on a customer's luck.
+/// Asks the partner's health endpoint while the layer is probing, in place of customers. Recovery
+/// then does not depend on the customers' requests, and no customer's request is a probe.
 fn ping(
     handle: &MaintenanceHandle,
     client: HttpClient,
@@ -352,8 +352,8 @@ impl IntoResponse for Trouble {
     }
 }
 
-/// The partner's prices, kept until somebody says that they may have changed. On the day it was the
-/// customers who were told, to clear their browsers' caches.
+/// The partner's prices, kept until a signal says that they may have changed. On the day the
+/// customers got the instruction to clear their browsers' caches.
 #[derive(Clone, Default)]
 struct Catalogue {
     kept: Arc<Mutex<Kept>>,

@@ -1,7 +1,9 @@
-//! The customers: who comes when and for what is fixed beforehand, whatever answers they get.
+//! The customers. The time and the purpose of each visit are fixed beforehand, whatever answers the
+//! customers get.
 //!
-//! A crowd that waited for its answers would come less often to a partner that hangs, and so flatter
-//! the run without the layer. This one comes when it comes: both runs get the same visits.
+//! Customers that waited for their answers would send fewer requests to a partner that hangs, so
+//! the run without the layer would look better than it is. With fixed times both runs get the same
+//! visits.
 
 use std::{
     net::SocketAddr,
@@ -74,7 +76,7 @@ pub(crate) struct Visit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manners {
     ReadAndWrite,
-    /// Nobody subscribes: to a real partner that would be a charge.
+    /// No customer subscribes: with a real partner that would be a charge.
     ReadOnly,
 }
 

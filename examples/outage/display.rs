@@ -1,7 +1,8 @@
 //! The live display: both runs side by side while they go on.
 //!
-//! Lines of text and a few escape sequences, because an example compiles every dev-dependency of its
-//! package. Where standard error is no terminal, what happens is told in plain lines instead.
+//! It is lines of text and a few escape sequences, because each example compiles all
+//! dev-dependencies of its package. Where standard error is no terminal, it prints plain lines
+//! instead.
 
 use std::{
     fmt::Write as _,
@@ -312,7 +313,7 @@ fn shown(style: Style, mode: Option<Mode>) -> String {
     }
 }
 
-/// The failure rate of those who wanted something of the partner, as a sparkline.
+/// The failure rate of the requests that needed the partner, as a sparkline.
 fn failures(out: &mut String, style: Style, story: Duration, plan: &Plan, accounts: &[Account]) {
     let mut columns = [(0_u32, 0_u32); COLUMNS];
     for account in accounts

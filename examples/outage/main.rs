@@ -5,9 +5,9 @@
 //! cargo run --example outage --features axum,testing -- --json --speed 2
 //! ```
 //!
-//! A real HTTP partner that degrades by script, a real billing app in front of it, and a crowd of
-//! real HTTP customers, all on loopback. Two runs go on side by side, with the same seed and the same
-//! visits: in one the app has the layer in both placements, in the other it has none.
+//! A real HTTP partner that degrades by script, a real billing app in front of it, and many real
+//! HTTP customers, all on loopback. Two runs go on side by side, with the same seed and the same
+//! visits. In one the app has the layer in both places, in the other it has none.
 //!
 //! To see how the layer is put into an app, read `app.rs`; the rest is the stage:
 //!

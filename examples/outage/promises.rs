@@ -1,13 +1,13 @@
 //! What the crate promises, checked on the object that `--json` prints.
 //!
-//! On that object and not on what lies behind it: these are promises to those outside, and whoever
-//! has the output can check them. The example exits by this function, and `tests/examples/outage.rs`
-//! calls it too, on what the example has printed.
+//! They are checked on that object and not on the values behind it, so that a reader of the output
+//! can check them too. The result of this function is the exit status of the example.
+//! `tests/examples/outage.rs` also calls it, on the output of the example.
 
 use serde_json::Value;
 
-/// How many failures may be met before the layer enters maintenance. The rules ask for five in a row
-/// or half of ten; the others were under way meanwhile.
+/// The most failures before the layer enters maintenance. The rules need five in a row or half of
+/// ten; the other calls were in flight at that time.
 const MOST_FAILURES_BEFORE_ENTRY: u64 = 60;
 
 /// The promises that a run has broken, each in one sentence; empty if it kept them all.
@@ -49,7 +49,7 @@ pub(crate) fn broken(report: &Value) -> Vec<String> {
         broken.0.push(format!("the books agree: {disagreement}"));
     }
     if without.is_null() {
-        // A real partner: nobody knows whether it fails, and there is nothing to compare with.
+        // A real partner: it is unknown whether it fails, and there is nothing to compare with.
         return broken.0;
     }
 

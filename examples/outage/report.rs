@@ -32,14 +32,14 @@ pub(crate) struct Counts {
     pub(crate) error_pages: usize,
     pub(crate) timeouts: usize,
     pub(crate) broken: usize,
-    /// Those who never learnt what the app did with their request.
+    /// The requests that never got an answer of the app.
     pub(crate) unanswered: usize,
     pub(crate) exempt_requests: usize,
     pub(crate) exempt_served: usize,
     pub(crate) exempt_refused: usize,
     pub(crate) refused_while_healthy: usize,
     pub(crate) stale_prices: usize,
-    /// How long the customers who wanted something of the partner waited during the outage.
+    /// The median wait of the requests that needed the partner, during the outage.
     pub(crate) median_wait: Duration,
     pub(crate) job_refused: usize,
     /// The app's calls in the partner's log; those that left for a partner without a log.
@@ -49,7 +49,7 @@ pub(crate) struct Counts {
     pub(crate) probes: usize,
     /// How late the latest visit began: what the machine was too busy for.
     pub(crate) latest: Duration,
-    /// Since the partner was back, until somebody was served by it.
+    /// The time from the partner's return until it served a customer.
     pub(crate) recovered_after: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn maintenance(books: &Books, pace: Pace) -> Vec<Range<Instant>> {
             mode == Mode::Maintenance
         })
     });
-    // Of a real partner nobody knows whether there should have been one.
+    // With a real partner it is unknown whether there should have been one.
     if !stretches.is_empty() || books.log.is_none() {
         return stretches;
     }
@@ -238,7 +238,7 @@ impl Counts {
     }
 }
 
-/// Who made a call in the partner's log, and its number; `None` if the ledger knows nothing of it.
+/// The maker of a call in the partner's log, and its number; `None` if the ledger has no such call.
 fn by(books: &Books, record: &CallRecord) -> Option<(usize, By)> {
     let number = ledger::number(record)?;
     Some((number, books.sent.get(number)?.by))
@@ -260,7 +260,7 @@ impl Entry {
             };
             log.iter().filter(failed).count()
         };
-        // Nobody knows when a real partner breaks: counted from the beginning.
+        // It is unknown when a real partner breaks, so this counts from the beginning.
         let broke = books.log.as_ref().map_or(Duration::ZERO, |_| BROKEN);
         let serving = layer.status.mode == Mode::Serving;
         Self {
@@ -335,7 +335,7 @@ pub(crate) fn disagreements(books: &Books, layer: &LayerBook, counts: &Counts) -
             found.push(format!("{what}: {ours}, and the layer says {layers}"));
         }
     };
-    // A customer who got no answer may have been refused, or passed as exempt, or neither.
+    // A request without an answer may have been refused, or passed as exempt, or neither.
     let unanswered = counts.unanswered;
     let (refused, exempt) = (counts.refused + counts.job_refused, counts.exempt_requests);
     within(

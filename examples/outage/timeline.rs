@@ -1,8 +1,8 @@
 //! 31 July 2024, and how fast it is replayed.
 //!
-//! Moments of the day are [`Duration`]s since 19:50 UTC; [`Pace`] turns them into real time. Whatever
-//! belongs to the story is sped up: the phases of the outage, waits, pings, the window. Time-outs are
-//! sped up too, but only so far: sockets, and the machine this runs on, are as slow as ever.
+//! Moments of the day are [`Duration`]s since 19:50 UTC; [`Pace`] turns them into real time. The
+//! phases of the outage, waits, pings and the window are sped up. Time-outs are sped up too, but
+//! have a minimum, because sockets and the machine do not become faster.
 
 use std::time::Duration;
 
@@ -40,13 +40,13 @@ pub(crate) fn clock(story: Duration) -> String {
     format!("{:02}:{:02}", minute / 60 % 24, minute % 60)
 }
 
-/// What the partner did. Nobody has published its failures one by one: these are the ways in which
-/// partners fail, in the time between the two that are known, 19:58 and 20:57.
+/// The partner's behaviour. Its single failures were never published. This script has the usual
+/// ways in which partners fail, between the two times that are known, 19:58 and 20:57.
 fn outage() -> Result<Script, ScriptError> {
     Ok(Script::builder()
         .then(Phase::Healthy, SLOW)
         .then(Phase::slow(Duration::from_secs(20)), BROKEN - SLOW)
-        // It says 200, and in the body that it has failed: by status alone nobody would notice.
+        // The status is 200, and only the body says that the call has failed.
         .then(Phase::failing_with_200(0.85), BY_HAND - BROKEN)
         .then(Phase::failing(1.0).with_status(502), minutes(10))
         .then(Phase::Hanging, minutes(10))
@@ -126,7 +126,7 @@ impl Pace {
         Ok(policy)
     }
 
-    /// The numbers above, for whoever reads along.
+    /// The numbers above, as text.
     pub(crate) fn describe(self) -> String {
         let ms = |span: Duration| format!("{} ms", span.as_millis());
         let story = |span| ms(self.real(span));

@@ -1,7 +1,7 @@
 "use strict";
 const put = (id, text) => (document.getElementById(id).textContent = text);
 
-// What was offered at the first visit, in a cookie of the feature's own: it may be wrong after a recovery.
+// The cookie holds the offer of the first visit. After a recovery that offer may be wrong.
 const offer = (first) => {
   const known = /(?:^|; )offer=([^;]*)/.exec(document.cookie);
   if (!known) document.cookie = `offer=${encodeURIComponent(first)}; Path=/; SameSite=Lax`;
@@ -22,7 +22,7 @@ const draw = async () => {
   offer(`Basic for ${basic} ${currency}`);
 };
 
-// The push script says so, once what the browser has cached is new.
+// The push script dispatches this event after it has refetched what the browser has cached.
 document.addEventListener("maintenance:recovered", (event) => {
   event.preventDefault();
   draw();

@@ -1,4 +1,4 @@
-//! The shop of the example `billing`: its page, who has bought what, and the cures that can be switched on and off.
+//! The shop of the example `billing`: its page, its customers, and the cures with their flags.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tower_maintenance::{
     http::{CacheBustError, CacheBustLayer, LastGoodError, LastGoodLayer, NamedCookie},
 };
 
-/// What keeps customers from seeing what was true before a recovery.
+/// A cure against data from before a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cure {
     Push,
@@ -47,28 +47,26 @@ impl Cure {
     fn does(self) -> &'static str {
         match self {
             Self::Push => "open tabs are told of a recovery, and redraw",
-            Self::SaltedEtags => "after a recovery no old price is confirmed by a 304",
+            Self::SaltedEtags => "after a recovery no 304 confirms an old price",
             Self::LastGood => "prices are still shown while purchases are refused",
-            Self::ExpireCookie => "the cookie `offer` goes at the first visit after a recovery",
-            Self::ClearSiteData => {
-                "the browser empties its cache at the first visit after a recovery"
-            }
+            Self::ExpireCookie => "the first visit after a recovery removes the cookie `offer`",
+            Self::ClearSiteData => "the first visit after a recovery empties the browser's cache",
         }
     }
 
-    /// On by itself: what costs next to nothing.
+    /// Whether the cure is on by default. The cheap ones are.
     fn is_default(self) -> bool {
         matches!(self, Self::Push | Self::SaltedEtags)
     }
 }
 
-/// How the shop is set up.
+/// The settings of the shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setup {
     cures: Vec<Cure>,
-    /// How many seconds a browser may show prices without asking.
+    /// How many seconds a browser may show prices without revalidation.
     pub(crate) max_age: u32,
-    /// Over how many seconds traffic grows after the partner has proved itself.
+    /// How many seconds traffic grows after the partner has proved itself.
     pub(crate) ramp: u32,
 }
 
@@ -89,7 +87,7 @@ impl Setup {
         self.cures.contains(&cure)
     }
 
-    /// Takes a flag such as `--last-good` or `--without-push`; whether it is one.
+    /// Applies a flag such as `--last-good` or `--without-push`; `false` if it is not a flag.
     pub(crate) fn flag(&mut self, flag: &str) -> bool {
         let Some(name) = flag.strip_prefix("--") else {
             return false;
@@ -106,7 +104,7 @@ impl Setup {
         true
     }
 
-    /// The flags, a line each.
+    /// Returns the flags for the usage text, one per line.
     pub(crate) fn flags() -> String {
         let lines = Cure::ALL.map(|cure| {
             let is = if cure.is_default() { "on" } else { "off" };
@@ -119,7 +117,7 @@ impl Setup {
         lines.concat()
     }
 
-    /// What makes browsers ask again; around the gate.
+    /// Builds the layer that makes browsers revalidate. It stands outside of the gate.
     pub(crate) fn cache_bust(
         &self,
         handle: &MaintenanceHandle,
@@ -137,14 +135,14 @@ impl Setup {
         builder.build()
     }
 
-    /// What answers for prices in maintenance; directly around the gate.
+    /// Builds the layer that serves prices in maintenance. It stands directly outside of the gate.
     pub(crate) fn last_good(&self) -> Result<Option<LastGoodLayer>, LastGoodError> {
         let prices = || LastGoodLayer::builder().path("/billing/prices").build();
         self.has(Cure::LastGood).then(prices).transpose()
     }
 }
 
-/// Who has bought what, by session. It grows by a line a customer: enough to play with.
+/// The plans that customers have bought, by session. No entry is ever removed.
 #[derive(Debug, Default)]
 pub(crate) struct Customers(Mutex<HashMap<String, String>>);
 
@@ -160,7 +158,7 @@ impl Customers {
     }
 }
 
-/// The value of the session cookie.
+/// Returns the value of the session cookie.
 pub(crate) fn session(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).iter();
     let mut pairs = lines
@@ -169,7 +167,9 @@ pub(crate) fn session(headers: &HeaderMap) -> Option<String> {
     pairs.find_map(|pair| pair.strip_prefix("session=").map(str::to_owned))
 }
 
-/// The page. Whoever has no session gets one; this one is to play with, a real one is signed and hard to guess.
+/// Returns the page, and sets a session cookie if there is none.
+///
+/// This session is only an example. A real one is signed and hard to guess.
 pub(crate) fn page(session: Option<&str>, plan: Option<&str>, push: &str) -> Response {
     let html = include_str!("shop.html")
         .replace("{push}", push)

@@ -1,4 +1,5 @@
-//! The coarse clock: what the kernel noted at its last tick, for a fifth of what the exact time costs.
+//! The coarse clock: what the kernel noted at its last tick, for a fifth of what the exact time
+//! costs.
 
 use std::time::Duration;
 
@@ -6,11 +7,13 @@ use coarsetime::Instant;
 
 use crate::base::moment::Moment;
 
-/// Reads the coarse clock of the operating system in place of tokio's: on Linux `CLOCK_MONOTONIC_COARSE`.
+/// Reads the coarse clock of the operating system in place of tokio's: on Linux
+/// `CLOCK_MONOTONIC_COARSE`.
 ///
-/// It shows the time of the kernel's last tick: on Linux it lags by 4 ms on most kernels (1 to 10 ms), on Windows by 16 ms, which is
-/// [`MAX_LAG`](Self::MAX_LAG). So buckets, waits, leases, `hang_limit` and the limit of a slow call may be off by one tick, 0.3 % of
-/// a default bucket at worst; and whoever sleeps to a deadline sleeps longer by that much.
+/// It shows the time of the kernel's last tick: on Linux it lags by 4 ms on most kernels (1 to 10
+/// ms), on Windows by 16 ms, which is [`MAX_LAG`](Self::MAX_LAG). So buckets, waits, leases,
+/// `hang_limit` and the limit of a slow call may be off by one tick, 0.3 % of a default bucket at
+/// worst; and a task that sleeps to a deadline sleeps longer by that much.
 ///
 /// It does not follow tokio's paused clock: tests on paused time leave it out.
 ///
@@ -37,7 +40,7 @@ impl CoarseClock {
 }
 
 /// Where a time line began, on the coarse clock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin(Instant);
 
 impl Origin {

@@ -1,8 +1,11 @@
-//! What everything else stands on: time, text and memory tricks that know nothing of maintenance.
+//! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
+#[cfg(feature = "http")]
+pub(crate) mod accessors;
 pub(crate) mod clock;
 #[cfg(feature = "coarse-clock")]
 pub(crate) mod clock_coarse;
+pub(crate) mod harmless;
 pub(crate) mod jitter;
 pub(crate) mod loom_or_std;
 pub(crate) mod moment;
@@ -12,4 +15,6 @@ pub(crate) mod property_cases;
 pub(crate) mod published;
 #[cfg(any(feature = "http", feature = "serde"))]
 pub(crate) mod rfc3339;
+pub(crate) mod span;
 pub(crate) mod spare;
+pub(crate) mod thread_number;

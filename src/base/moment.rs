@@ -1,10 +1,10 @@
-//! A point on the layer's one time line.
+//! A point on the layer's time line.
 //!
-//! The machine, the tally and the gate never see a clock: they are given [`Moment`]s, nanoseconds
-//! since the layer was built. A `u64` of them lasts 584 years, fits an atomic, and saturates where a
-//! `std::time::Instant` would panic.
+//! The machine, the window and the gate never read a clock. They are given [`Moment`]s, which count
+//! nanoseconds since the layer was built. A `u64` of nanoseconds lasts 584 years and fits an
+//! atomic. Its arithmetic saturates where that of `std::time::Instant` would panic.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Nanoseconds since the layer was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,29 +13,29 @@ pub(crate) struct Moment(pub(crate) u64);
 impl Moment {
     /// When the layer was built.
     pub(crate) const ORIGIN: Self = Self(0);
-    /// Later than everything: a deadline that is not there.
+    /// Later than every other moment: stands for a deadline that does not exist.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// This moment plus `span`; a span that does not fit gives [`Moment::NEVER`].
+    /// Returns this moment plus `span`. A sum that does not fit is [`Moment::NEVER`].
     #[inline]
     pub(crate) fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
-    /// The time since `earlier`; zero if `earlier` is later.
+    /// Returns the time since `earlier`; zero if `earlier` is the later of the two.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment itself, unless it is [`Moment::NEVER`].
+    /// Returns the moment; `None` for [`Moment::NEVER`].
     #[inline]
     pub(crate) fn known(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }
 }
 
-/// `span` in nanoseconds; one longer than 584 years saturates.
+/// Converts `span` to nanoseconds. A span longer than 584 years saturates.
 #[inline]
 pub(crate) fn nanos(span: Duration) -> u64 {
     let seconds = span.as_secs().checked_mul(1_000_000_000);
@@ -43,38 +43,9 @@ pub(crate) fn nanos(span: Duration) -> u64 {
     nanos.unwrap_or(u64::MAX)
 }
 
-/// A span for people: `30 s`, `1.5 s`, `250 ms`, `7 ns`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (value, unit) = if self.0.is_zero() || self.0 >= Duration::from_secs(1) {
-            (self.0.as_secs_f64(), "s")
-        } else if self.0 >= Duration::from_millis(1) {
-            (self.0.as_secs_f64() * 1e3, "ms")
-        } else {
-            return write!(f, "{} ns", self.0.as_nanos());
-        };
-        // One decimal at most, and none that says nothing.
-        let value = (value * 10.0).round() / 10.0;
-        write!(f, "{value} {unit}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_span_reads_as_people_write_it() {
-        let shown = |millis| Span(Duration::from_millis(millis)).to_string();
-        assert_eq!(shown(30_000), "30 s");
-        assert_eq!(shown(1_540), "1.5 s");
-        assert_eq!(shown(250), "250 ms");
-        assert_eq!(shown(0), "0 s");
-        assert_eq!(Span(Duration::from_nanos(1)).to_string(), "1 ns");
-    }
 
     #[test]
     fn a_moment_saturates() {

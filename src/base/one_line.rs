@@ -1,9 +1,11 @@
-//! Text of operators' and partners', as it may stand in a line of a log.
+//! Text from operators and partners, made safe for a line of a log.
 
 use std::fmt;
 
-/// Text on one line: control characters, line separators and what turns the direction of writing are
-/// written as escapes, so that nobody forges a log line, colours a terminal or hides what stands there.
+/// Shows a text on one line.
+///
+/// Control characters, line separators and characters that change the writing direction are written
+/// as escapes. So a text can neither forge a log line, nor colour a terminal, nor hide other text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OneLine<'t>(pub(crate) &'t str);
 
@@ -23,10 +25,11 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
+/// Whether [`OneLine`] escapes `c`.
 pub(crate) fn is_treacherous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
-        // Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm.
+        // Marks, embeddings, overrides and isolates of the Unicode bidirectional algorithm (UAX 9).
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

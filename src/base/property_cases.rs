@@ -1,10 +1,10 @@
-//! How many cases the property tests run.
+//! The number of cases that the property tests run.
 
 use proptest::test_runner::Config;
 
-/// `modest` cases, or what `PROPTEST_CASES` says for a deep run.
+/// Configures `modest` cases, or as many as `PROPTEST_CASES` says for a deep run.
 ///
-/// Nothing is persisted: what a run finds becomes a test with a name.
+/// Failures are not persisted: a failing case becomes a named test.
 pub(crate) fn cases(modest: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok();
     let cases = asked.and_then(|cases| cases.parse().ok());

@@ -1,7 +1,8 @@
 //! A value that is read by every call and replaced now and then.
 //!
-//! To count a reference costs as much as everything else that a call does, and counted from many cores more than that.
-//! So whoever has read the value leaves it to the next reader on its thread, who compares where it lies.
+//! Counting a reference costs as much as everything else that a call does, and more when many cores
+//! count. So a reader leaves the value to the next reader on its thread, which compares its address
+//! with that of the value in force.
 
 use std::sync::{
     Arc,
@@ -14,8 +15,8 @@ use arc_swap::ArcSwap;
 #[derive(Debug)]
 pub(crate) struct Published<T> {
     value: ArcSwap<T>,
-    /// Where it lies, written before it. The place of a value that somebody still has is given to no other; and before
-    /// the one that was is let go of, and its place may be given to another layer's, this names the next.
+    /// The address of the value, written before the value. The new address is published before the
+    /// old `Arc` is dropped, so a reused address is never mistaken for the old value (ABA).
     place: AtomicUsize,
 }
 
@@ -27,15 +28,16 @@ impl<T> Published<T> {
         }
     }
 
-    /// The caller is the only one who publishes.
+    /// Publishes another value. The caller is the only publisher.
     pub(crate) fn publish(&self, value: Arc<T>) {
-        // Relaxed: whoever is given the place of the old value has seen it freed, hence this. What must be seen with a word
-        // is published before that; a reader who goes by no word may for a moment still find the old value.
+        // Relaxed: an allocation that reuses the old address has seen the old value freed, and so
+        // this store. What must be seen with the gate's word is published before the word. A reader
+        // that goes by no word may still find the old value for a moment.
         self.place.store(place(&value), Ordering::Relaxed);
         self.value.store(value);
     }
 
-    /// The value in force: what was left, if it still is the one.
+    /// Returns the value in force: what was left, if it is still that one.
     #[inline]
     pub(crate) fn get(&self, left: Option<Arc<T>>) -> Arc<T> {
         match left {

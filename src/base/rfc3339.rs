@@ -1,14 +1,14 @@
-//! Wall time as text, for the wire.
+//! Wall time as text for the wire.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The last second of the year 9999, the last that RFC 3339 can write.
+/// The last second of the year 9999: RFC 3339 has four digits for the year.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// `at` as RFC 3339, in milliseconds.
+/// Formats `at` as RFC 3339 with milliseconds.
 ///
-/// A wall clock may be set to anything: before the epoch it reads as the epoch, and beyond the year
-/// 9999 as its end, since neither can be written (R22).
+/// The wall clock may be set to any time. A time before the Unix epoch is written as the epoch, and
+/// a time after the year 9999 as the last second of that year (R22).
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let writable = UNIX_EPOCH + since_epoch.min(LAST);

@@ -1,7 +1,8 @@
-//! How a request that is not exempt gets past the gate, at either placement.
+//! How a request gets past the gate, at either placement: exempt, let in, or refused.
 
 use crate::{
-    call::protocol::Ticket,
+    call::ticket::Ticket,
+    exemptions::Exemption,
     facts::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,
@@ -9,6 +10,16 @@ use crate::{
     machine::{Asker, word::Op},
     state::root::Root,
 };
+
+/// What becomes of a request.
+pub(crate) enum Decision {
+    Refused(Refused),
+    /// It is admitted, and the instance that was asked is ready for it.
+    Now(Ticket),
+    /// It is admitted, and waits for an instance to be ready: as long as its stay lasts, or in
+    /// every mode if it is exempt.
+    Wait(Ticket, Option<Stay>),
+}
 
 /// On what terms a request was admitted: it may wait only as long as the era lasts.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +37,7 @@ pub(crate) struct Request {
 
 impl Request {
     #[inline]
-    pub(crate) fn of(endpoint: &Endpoint<'_>) -> Self {
+    fn of(endpoint: &Endpoint<'_>) -> Self {
         Self {
             may_probe: endpoint.may_probe,
             class: endpoint.class,
@@ -34,7 +45,7 @@ impl Request {
     }
 
     #[inline]
-    pub(crate) fn is_read(self) -> bool {
+    fn is_read(self) -> bool {
         self.class == Class::Read
     }
 
@@ -48,6 +59,75 @@ impl Request {
     }
 }
 
+/// Admits a request in the case of most calls, by the word alone; `None` if [`decide`] must be
+/// asked.
+///
+/// This and [`refuse_by_word`] stand apart from `decide`, whose answer goes through memory: 10 of
+/// the instructions of an admitted call (`cargo run --release -p peers`, `waiting`).
+#[inline(always)]
+pub(crate) fn admit_by_word(
+    root: &Root,
+    placement: Placement,
+    endpoint: &Endpoint<'_>,
+    ready: bool,
+) -> Option<Ticket> {
+    let word = root.word();
+    let is_plain = placement == Placement::AroundCalls && ready && !endpoint.may_be_exempt();
+    (word.op() == Op::Serve && is_plain).then(|| Ticket::begin(root, word.era()))
+}
+
+/// Refuses a request in the case of most calls, by the word alone; `None` if [`decide`] must be
+/// asked.
+#[inline(always)]
+pub(crate) fn refuse_by_word(root: &Root, endpoint: &Endpoint<'_>) -> Option<Refused> {
+    let is_plain = !endpoint.may_be_exempt() && !Request::of(endpoint).is_read();
+    if root.word().op() == Op::Refuse && is_plain {
+        root.refuse_by_word()
+    } else {
+        None
+    }
+}
+
+/// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is
+/// ready.
+#[inline(never)]
+pub(crate) fn decide(
+    root: &Root,
+    placement: Placement,
+    endpoint: &Endpoint<'_>,
+    ready: bool,
+) -> Decision {
+    if endpoint.may_be_exempt()
+        && let Some(ticket) = exempt(root, placement, endpoint)
+    {
+        return if ready {
+            Decision::Now(ticket)
+        } else {
+            Decision::Wait(ticket, None)
+        };
+    }
+    match admit(root, placement, Request::of(endpoint)) {
+        Ok((ticket, _)) if ready => Decision::Now(ticket),
+        Ok((ticket, stay)) => Decision::Wait(ticket, Some(stay)),
+        Err(refused) => Decision::Refused(refused),
+    }
+}
+
+/// Returns the ticket of an exempt request; `None` if it is not exempt.
+#[inline(never)]
+fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
+    let counted = root.with_exemptions(|exemptions| {
+        let found = exemptions.find(placement, endpoint);
+        found.map(Exemption::is_counted)
+    })?;
+    root.count_exempt();
+    let measured = counted && placement == Placement::AroundCalls;
+    let admitted = if measured { root.admit_counted() } else { None };
+    Some(admitted.map_or_else(Ticket::uncounted, |(role, era)| {
+        Ticket::new(root.local(), role, era)
+    }))
+}
+
 /// Asks the gate for a request that is not exempt.
 #[inline]
 pub(crate) fn admit(
@@ -55,7 +135,7 @@ pub(crate) fn admit(
     placement: Placement,
     request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
-    // What most meet before one's own routes.
+    // The case of most requests before one's own routes.
     let word = root.word();
     if placement == Placement::BeforeRoutes && word.op() == Op::Serve {
         let era = word.era();
@@ -69,15 +149,14 @@ fn ask(root: &Root, placement: Placement, request: Request) -> Result<(Ticket, S
     if request.is_read()
         && let Some(era) = root.read_only()
     {
-        // The operator's word, not the partner's record: it is not measured.
+        // Not measured: the operator vouches for it, and the partner's record has no part in that.
         return Ok((Ticket::uncounted(), Stay { era, request }));
     }
     let asker = request.asker();
     match placement {
         Placement::AroundCalls => {
-            let admitted = root.admit(asker)?;
-            let (_, era) = admitted;
-            Ok((Ticket::new(root.local(), admitted), Stay { era, request }))
+            let (role, era) = root.admit(asker)?;
+            Ok((Ticket::new(root.local(), role, era), Stay { era, request }))
         }
         Placement::BeforeRoutes => {
             let era = root.pass(asker)?;

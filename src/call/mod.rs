@@ -3,4 +3,5 @@
 pub(crate) mod admission;
 pub(crate) mod plain;
 pub(crate) mod protocol;
+pub(crate) mod ticket;
 pub(crate) mod wake_on_shut;

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use tower::BoxError;
 
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
@@ -17,8 +17,8 @@ use crate::{
 ///
 /// Every method has a default, so that a judge says only what it knows better. Closures are enough
 /// for one of them: [`named`](crate::MaintenanceLayer::named),
-/// [`judged_by`](crate::MaintenanceLayer::judged_by), [`may_probe`](crate::MaintenanceLayer::may_probe),
-/// [`reads`](crate::MaintenanceLayer::reads).
+/// [`judged_by`](crate::MaintenanceLayer::judged_by),
+/// [`may_probe`](crate::MaintenanceLayer::may_probe), [`reads`](crate::MaintenanceLayer::reads).
 ///
 /// ```
 /// use tower_maintenance::{Judge, MaintenanceLayer, Outcome, Verdict};
@@ -35,7 +35,8 @@ use crate::{
 ///     }
 ///     fn verdict(&self, result: Result<&(), &Declined>) -> Verdict {
 ///         match result {
-///             Ok(()) | Err(Declined::CardExpired) => Outcome::Success.into(), // the partner answered
+///             // The partner answered.
+///             Ok(()) | Err(Declined::CardExpired) => Outcome::Success.into(),
 ///             Err(Declined::PartnerDown) => Outcome::Failure.into(),
 ///         }
 ///     }
@@ -58,13 +59,15 @@ pub trait Judge<Req, T, E>: Clone {
         true
     }
 
-    /// What the request does: a read-only hold lets reads pass. Default: [`Class::Write`], since nobody knows.
+    /// What the request does: a read-only hold lets reads pass. Default: [`Class::Write`], the safe
+    /// choice.
     fn class(&self, request: &Req) -> Class {
         let _ = request;
         Class::Write
     }
 
-    /// What the end of the call says about the partner. Default: `Ok` is a success, `Err` a failure.
+    /// What the end of the call says about the partner. Default: `Ok` is a success, `Err` a
+    /// failure.
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         match result {
             Ok(_) => Outcome::Success.into(),
@@ -204,10 +207,11 @@ where
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls<J = Plain>(pub(crate) J);
 
-/// Around calls in stacks whose errors are [`BoxError`] (timeout, buffer, retry): a refusal is found
-/// by [`Refused::find`].
+/// Around calls in stacks whose errors are [`BoxError`] (timeout, buffer, retry): a refusal is
+/// found by [`Refused::find`].
 ///
-/// A refusal that comes up from *within* the stack (another layer's) is no failure of this partner, and neutral.
+/// A refusal that comes up from *within* the stack (another layer's) is no failure of this partner,
+/// and neutral.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoxedCalls<J = Plain>(pub(crate) J);
 

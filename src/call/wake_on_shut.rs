@@ -1,4 +1,4 @@
-//! Waking callers who wait for the inner service's readiness when the gate shuts on them (R3).
+//! Wakes callers that wait for the inner service's readiness when the gate shuts (R3).
 
 use std::{fmt, future::Future, pin::Pin, task::Context};
 
@@ -6,9 +6,9 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::state::Shared;
 
-/// A caller's place among those who are woken when the era ends.
+/// A caller's place among the callers that are woken when the era ends.
 ///
-/// Boxed: it must not move, and the path of those who wait may allocate.
+/// Boxed: it must not move, and the waiting path may allocate.
 #[derive(Default)]
 pub(crate) struct Parked(Option<Pin<Box<OwnedNotified>>>);
 
@@ -39,7 +39,8 @@ impl Parked {
             if !woken {
                 return true;
             }
-            // An era ended and the caller may stay all the same (a reset while serving): wait for the next.
+            // An era ended and the caller may stay all the same (a reset while serving): wait for
+            // the next.
             self.0 = None;
         }
     }

@@ -1,22 +1,26 @@
-//! Counting without the lock: what every call writes, on a cache line of its own core.
+//! Counting without the lock: each core writes a cache line of its own.
 //!
-//! Most calls in `Serving` end well, and a success is never judged (R9). So it need not meet the machine: it is
-//! counted in a *lane*, and whoever next takes the lock drains the lanes into the window before anything is
-//! judged or shown. Nothing is lost and nothing is counted in another era: a success that got into a lane did
-//! so before the drain that found it, and one that comes too late finds the lane closed and takes the lock.
+//! Most calls in `Serving` succeed, and a success is never judged (R9). So a success does not need
+//! the machine: it is counted in a *lane*, and the next lock holder drains the lanes into the
+//! window before it judges or shows anything. Nothing is lost, and nothing counts in another era: a
+//! success that got into a lane did so before the drain that found it, and a success that comes too
+//! late finds the lane closed and takes the lock.
 //!
-//! Lanes are open while a success changes nothing but a number: in `Serving`, in a time window, after no
-//! failure that it would end the run of, without a shadow that it might end. Calls that failed, were slow, or bear a
-//! wish of the partner's always take the lock.
+//! Lanes are open while a success changes nothing but a number: in `Serving`, in a time window,
+//! while no failure's run is to be ended and no shadow may end. Calls that failed, were slow, or
+//! bear the partner's `Retry-After` take the lock.
 //!
 //! # Orderings
 //!
-//! *Who writes*: any call, by compare-exchange on one slot; whoever holds the machine's lock opens, closes and drains.
+//! *Writers*: every call, by compare-exchange on one slot; the lock holder opens, closes and
+//! drains.
 //!
-//! A slot carries the version of the opening it belongs to (its low 12 bits: a call would have to sleep through 4,096 openings), and all that a success changes is in that one word: a
-//! call that read an older version, or that slept meanwhile, fails its compare-exchange. So the slots need no more than Relaxed
-//! among themselves. `version` is written last when lanes open (Release) and read first (Acquire): who sees it sees
-//! the width, the limit, and the gate's word that were published before it.
+//! A slot carries the low 12 bits of its opening's version (a call would have to sleep through
+//! 4,096 openings to mistake one for another), and all that a success changes is in that one word:
+//! a call that read an older version, or that slept meanwhile, fails its compare-exchange. So the
+//! slots need no more than Relaxed among themselves. `version` is stored last when lanes open
+//! (Release) and loaded first (Acquire): a call that loads it sees the width, the limit, and the
+//! gate's word that were published before it.
 
 use std::{
     cell::Cell,
@@ -26,79 +30,48 @@ use std::{
     },
 };
 
-use tokio::time::Instant;
-
+use super::{
+    landed::{Landed, Open},
+    slot::{self, CLOSED, COUNT_BITS, INDEX, Slot},
+};
 use crate::base::{
-    clock::Clock,
+    clock::{Clock, Reading},
     loom_or_std::{AtomicU64, Ordering},
     moment::Moment,
-    spare,
+    thread_number,
 };
 
-/// How many buckets a window may touch to be counted in lanes; one with more is counted under the lock.
+/// How many buckets a window may touch to be counted in lanes; a window with more is counted under
+/// the lock.
 pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
-/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits: at this width a
-/// success would have to lie in its lane for 24 days, with nobody taking the lock, to be taken for an older one.
+/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits:
+/// at this width a success is taken for an older one only after 24 days in its lane, if no caller
+/// takes the lock in all that time.
 pub(crate) const NARROWEST: u64 = 1_000_000;
 
-const COUNT_BITS: u32 = 20;
-const INDEX_BITS: u32 = 32;
-const VERSION_BITS: u32 = 12;
-const VERSION: u64 = (1 << VERSION_BITS) - 1;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
-const INDEX: u64 = (1 << INDEX_BITS) - 1;
-/// A slot that takes nothing. No count gets so far: the one before sends its caller to the lock.
-const CLOSED: u64 = COUNT;
-
-/// What a slot says: in which opening, for which bucket, how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot(u64);
-
-impl Slot {
-    /// In this opening, and nothing yet.
-    #[inline]
-    fn empty(version: u64) -> Self {
-        Self(version << (COUNT_BITS + INDEX_BITS))
-    }
-
-    fn count(self) -> u64 {
-        self.0 & COUNT
-    }
-
-    fn index(self) -> u64 {
-        (self.0 >> COUNT_BITS) & INDEX
-    }
-
-    /// For this bucket, and nothing yet.
-    #[inline]
-    fn of(version: u64, index: u64) -> Self {
-        Self(Self::empty(version).0 | (index & INDEX) << COUNT_BITS)
-    }
-
-    /// One more for the bucket; `None` if this slot cannot take it.
-    #[inline]
-    fn one_more(self, version: u64, index: u64) -> Option<Self> {
-        let opening = |slot: Self| slot.0 >> (COUNT_BITS + INDEX_BITS);
-        let is_open = opening(self) == opening(Self::empty(version));
-        let is_free = self.count() == 0 || self.index() == index;
-        let fits = self.count() + 1 < CLOSED;
-        (is_open && is_free && fits).then(|| Self(Self::of(version, index).0 + self.count() + 1))
-    }
-}
-
-/// On a cache line of its own, and its neighbour: processors fetch them in pairs.
+/// On a cache line of its own, and its neighbour: processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    /// By [`Counter`], those of the one thread that owns the lane: it needs no read-modify-write, a store will do.
-    /// The standard library's under loom too: no promise rests on these.
+    /// By [`Counter`], those of the one thread that owns the lane: a plain store in place of a
+    /// read-modify-write. The standard library's atomics under loom too: no promise rests on these.
     owned: [StdAtomicU64; COUNTERS],
     /// Those of all other threads that share the lane.
     shared: [StdAtomicU64; COUNTERS],
 }
 
-/// What one lane counts besides.
+impl Lane {
+    /// Counts for the thread that owns the lane: a number belongs to one living thread, and passes
+    /// on under a lock, so that this thread is the only writer.
+    #[inline]
+    fn count_owned(&self, counter: Counter) {
+        let counter = &self.owned[counter as usize];
+        counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
+    }
+}
+
+/// What a lane counts besides successes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counter {
     Admitted,
@@ -109,68 +82,26 @@ pub(crate) enum Counter {
 
 const COUNTERS: usize = 4;
 
-/// Numbers the openings of all layers, from 1 on: what a thread knows of a bucket is of one opening of one layer.
+/// Numbers the openings of all layers, from 1 on, so that a memo fits one opening of one layer.
 static OPENINGS: StdAtomicU64 = StdAtomicU64::new(1);
 
-/// What a thread knows of the bucket that it last counted in.
+thread_local! {
+    static MEMO: Cell<Option<Memo>> = const { Cell::new(None) };
+}
+
+/// Where this thread counted its last success. The next one of the same bucket needs no division
+/// and no thread number.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bucket<L> {
+struct Memo {
     version: u64,
     era: u32,
+    lane: u32,
     /// The slot before anything is counted in it.
     base: u64,
-    /// Where it ends. Where it begins need not be known: a thread's clock does not go back; if it does all the same (in
-    /// another runtime, whose paused clock stands earlier), what lands belongs to the latest, as the machine has it too.
-    to: L,
-}
-
-/// What a clock shows: an instant, which need not be put on the time line to be compared, or a moment on it.
-pub(crate) trait Look: Copy + PartialOrd {
-    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>>;
-    fn moment(self, clock: &Clock) -> Moment;
-    fn at(moment: Moment, clock: &Clock) -> Option<Self>;
-}
-
-impl Look for Instant {
-    #[inline]
-    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>> {
-        &here.bucket_by_instants
-    }
-
-    #[inline]
-    fn moment(self, clock: &Clock) -> Moment {
-        clock.moment(self)
-    }
-
-    fn at(moment: Moment, clock: &Clock) -> Option<Self> {
-        clock.instant(moment)
-    }
-}
-
-impl Look for Moment {
-    #[inline]
-    fn bucket(here: &spare::Here) -> &Cell<Option<Bucket<Self>>> {
-        &here.bucket_by_moments
-    }
-
-    #[inline]
-    fn moment(self, _: &Clock) -> Self {
-        self
-    }
-
-    fn at(moment: Self, _: &Clock) -> Option<Self> {
-        Some(moment)
-    }
-}
-
-/// While lanes are open: what a success must know of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Open {
-    pub(crate) era: u32,
-    /// How wide a bucket is, in nanoseconds.
-    pub(crate) width: u64,
-    /// How long a call may take that is not slow, in nanoseconds.
-    pub(crate) slow_limit: u64,
+    /// When the bucket ends. Its start is not needed: a thread's clock does not go back. Where it
+    /// does (another runtime's paused clock is behind), the success counts in the latest bucket, as
+    /// in the machine.
+    end: Reading,
 }
 
 /// The lanes of one layer.
@@ -181,16 +112,16 @@ pub(crate) struct Lanes {
     era: AtomicU64,
     width: AtomicU64,
     slow_limit: AtomicU64,
-    /// The openings so far; only whoever holds the lock looks.
+    /// The openings so far; read by the lock holder alone.
     openings: AtomicU64,
     lanes: Box<[Lane]>,
 }
 
 impl Lanes {
-    /// Closed.
+    /// Makes closed lanes.
     pub(crate) fn new() -> Self {
         let lane = || Lane {
-            slots: std::array::from_fn(|_| AtomicU64::new(CLOSED)),
+            slots: std::array::from_fn(|_| AtomicU64::new(Slot::TAKES_NOTHING.0)),
             owned: [const { StdAtomicU64::new(0) }; COUNTERS],
             shared: [const { StdAtomicU64::new(0) }; COUNTERS],
         };
@@ -206,27 +137,25 @@ impl Lanes {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        self.count_by(spare::number(), counter);
-    }
-
-    /// Counts one for the thread with this number, which is the caller's.
-    #[inline]
-    pub(crate) fn count_by(&self, number: usize, counter: Counter) {
-        // Relaxed: they are only ever read as totals.
-        match self.lanes.get(number) {
-            Some(lane) => {
-                // Nobody else stores here: a number is one living thread's, and given on under a lock.
-                let counter = &lane.owned[counter as usize];
-                counter.store(counter.load(StdOrdering::Relaxed) + 1, StdOrdering::Relaxed);
-            }
-            None => self.count_shared(number, counter),
+        // Relaxed: counters are only ever read as totals.
+        match self.lanes.get(thread_number::known()) {
+            Some(lane) => lane.count_owned(counter),
+            None => self.count_anew(counter),
         }
     }
 
+    /// Counts for a thread that has no number yet, or that owns no lane.
+    #[cold]
     #[inline(never)]
-    fn count_shared(&self, number: usize, counter: Counter) {
-        let lane = mine(&self.lanes, number);
-        lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+    fn count_anew(&self, counter: Counter) {
+        let number = thread_number::number();
+        match self.lanes.get(number) {
+            Some(lane) => lane.count_owned(counter),
+            None => {
+                let lane = &self.lanes[number % self.lanes.len()];
+                lane.shared[counter as usize].fetch_add(1, StdOrdering::Relaxed);
+            }
+        }
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
@@ -237,77 +166,77 @@ impl Lanes {
             .sum()
     }
 
-    /// Counts a success of `era` at `now` that took `took` nanoseconds; says no if it must take the lock.
-    pub(crate) fn land(&self, era: u32, took: u64, now: Moment) -> bool {
-        self.open_for(era, took)
-            .is_some_and(|(version, width)| self.add(version, now.0 / width))
-    }
-
-    /// [`land`](Self::land) for a call that was answered at once, and took no time: it costs a look at the clock and
-    /// at what this thread knows of the present bucket.
+    /// Counts a success of `era` at `now`; returns `false` if it must take the lock.
+    ///
+    /// `took` says how long the call was, in nanoseconds. It is asked for under a slow-call rule
+    /// only, where no call goes by the memo: the subtraction costs 27 instructions (`cargo run
+    /// --release -p peers`, `waiting`).
     #[inline(always)]
-    pub(crate) fn land_at_once<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
-        // Acquire: pairs with the Release in `open_while_locked`, as in `open_for`.
+    pub(crate) fn land(
+        &self,
+        era: u32,
+        now: Reading,
+        clock: &Clock,
+        took: impl Fn() -> u64,
+    ) -> bool {
+        // Acquire: pairs with the Release in `open_while_locked`, as in `land_without_memo`.
         let version = self.version.load(Ordering::Acquire);
-        if let Some((number, Some(bucket))) =
-            spare::with(|here| (here.number(), L::bucket(here).get()))
-            && bucket.version == version
-            && bucket.era == era
-            && look < bucket.to
+        if let Some(memo) = MEMO.get()
+            && memo.version == version
+            && memo.era == era
+            && now.is_before(memo.end)
+            && let Some(lane) = self.lanes.get(memo.lane as usize)
         {
-            let slot = self.slot(number, bucket.base >> COUNT_BITS);
+            let slot = &lane.slots[(memo.base >> COUNT_BITS) as usize % SLOTS];
             let seen = slot.load(Ordering::Relaxed);
-            // One more of the same: then that is all there is to it.
-            if seen.wrapping_sub(bucket.base) < CLOSED - 1 {
-                let swapped = slot.compare_exchange_weak(
-                    seen,
-                    seen + 1,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
-                if swapped.is_ok() {
-                    return true;
-                }
+            // The same opening and bucket, and not full: the difference is then the count.
+            if seen.wrapping_sub(memo.base) < CLOSED - 1
+                && slot
+                    .compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return true;
             }
         }
-        self.land_in_new_bucket(era, look, clock)
+        self.land_without_memo(era, now, clock, took)
     }
 
-    #[cold]
+    /// Lands by the numbers of the opening, and makes the next memo.
     #[inline(never)]
-    fn land_in_new_bucket<L: Look>(&self, era: u32, look: L, clock: &Clock) -> bool {
-        let Some((version, width)) = self.open_for(era, 0) else {
-            return false;
-        };
-        let index = look.moment(clock).0 / width;
-        let to = Moment(index.saturating_add(1).saturating_mul(width));
-        if let Some(to) = L::at(to, clock) {
-            let base = Slot::of(version, index).0;
-            let bucket = Bucket {
-                version,
-                era,
-                base,
-                to,
-            };
-            spare::with(|here| L::bucket(here).set(Some(bucket)));
-        }
-        self.add(version, index)
-    }
-
-    /// The version and the width of a bucket, if a success that took so long may be counted in lanes.
-    #[inline]
-    fn open_for(&self, era: u32, took: u64) -> Option<(u64, u64)> {
+    fn land_without_memo(
+        &self,
+        era: u32,
+        now: Reading,
+        clock: &Clock,
+        took: impl Fn() -> u64,
+    ) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`. The rest was written before it.
         let version = self.version.load(Ordering::Acquire);
-        let open = version != 0
-            && self.era.load(Ordering::Relaxed) == u64::from(era)
-            && took <= self.slow_limit.load(Ordering::Relaxed);
-        open.then(|| (version, self.width.load(Ordering::Relaxed)))
+        let slow_limit = self.slow_limit.load(Ordering::Relaxed);
+        let is_open = version != 0 && self.era.load(Ordering::Relaxed) == u64::from(era);
+        let judges_slow = slow_limit != u64::MAX;
+        if !is_open || (judges_slow && took() > slow_limit) {
+            return false;
+        }
+        let width = self.width.load(Ordering::Relaxed);
+        let index = clock.moment(now).0 / width;
+        let lane = thread_number::number() % self.lanes.len();
+        let end = Moment(index.saturating_add(1).saturating_mul(width));
+        let end = clock.reading(end).filter(|_| !judges_slow);
+        MEMO.set(end.map(|end| Memo {
+            version,
+            era,
+            // There are 65 lanes at most.
+            lane: lane as u32,
+            base: Slot::of(version, index).0,
+            end,
+        }));
+        self.add(version, lane, index)
     }
 
-    /// Counts one in the bucket; says no if the slot cannot take it.
-    fn add(&self, version: u64, index: u64) -> bool {
-        let slot = self.slot(spare::number(), index);
+    /// Counts one in the bucket; returns `false` if the slot cannot take it.
+    fn add(&self, version: u64, lane: usize, index: u64) -> bool {
+        let slot = &self.lanes[lane].slots[index as usize % SLOTS];
         let mut seen = Slot(slot.load(Ordering::Relaxed));
         while let Some(more) = seen.one_more(version, index & INDEX) {
             let swapped =
@@ -320,17 +249,7 @@ impl Lanes {
         false
     }
 
-    /// Where this thread counts what ends in the bucket.
-    #[inline]
-    fn slot(&self, number: usize, index: u64) -> &AtomicU64 {
-        let lane = match self.lanes.get(number) {
-            Some(lane) => lane,
-            None => mine(&self.lanes, number),
-        };
-        &lane.slots[index as usize % SLOTS]
-    }
-
-    /// Whether the lanes stand as they should.
+    /// Tells whether the lanes stand as they should.
     pub(crate) fn stand_while_locked(&self, wanted: Option<Open>) -> bool {
         let open = self.version.load(Ordering::Relaxed) != 0;
         match wanted {
@@ -359,17 +278,15 @@ impl Lanes {
     pub(crate) fn close_while_locked(&self, mut landed: impl FnMut(Landed)) {
         if self.version.load(Ordering::Relaxed) != 0 {
             self.version.store(0, Ordering::Relaxed);
-            self.sweep(Slot(CLOSED), &mut landed);
+            self.sweep(Slot::TAKES_NOTHING, &mut landed);
         }
     }
 
     /// Opens closed lanes, after the gate's word has been published.
     pub(crate) fn open_while_locked(&self, open: Open) {
-        // The slots know it by its low bits, which number this layer's openings.
         let opening = self.openings.load(Ordering::Relaxed) + 1;
         self.openings.store(opening, Ordering::Relaxed);
-        let others = OPENINGS.fetch_add(1, StdOrdering::Relaxed);
-        let version = others << VERSION_BITS | opening & VERSION;
+        let version = slot::version(OPENINGS.fetch_add(1, StdOrdering::Relaxed), opening);
         for slot in self.lanes.iter().flat_map(|lane| &lane.slots) {
             slot.store(Slot::empty(version).0, Ordering::Relaxed);
         }
@@ -384,8 +301,7 @@ impl Lanes {
         let era = self.era.load(Ordering::Relaxed) as u32;
         let width = self.width.load(Ordering::Relaxed);
         for slot in self.lanes.iter().flat_map(|lane| &lane.slots) {
-            let seen = slot.load(Ordering::Relaxed);
-            if seen == leave.0 {
+            if slot.load(Ordering::Relaxed) == leave.0 {
                 continue;
             }
             let taken = Slot(slot.swap(leave.0, Ordering::Relaxed));
@@ -401,52 +317,19 @@ impl Lanes {
     }
 }
 
-/// Successes of one bucket that were counted without the lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Landed {
-    pub(crate) era: u32,
-    pub(crate) width: u64,
-    /// The low bits of the bucket's number.
-    low: u64,
-    pub(crate) successes: u64,
-}
-
-impl Landed {
-    /// The number of the bucket, if `then` is that of the last drain: of those with these low bits the first since. One
-    /// that is older nevertheless, by a clock that stands earlier, counts as landed then, as all that goes backwards does.
-    pub(crate) fn index(&self, then: u64) -> u64 {
-        let ahead = self.low.wrapping_sub(then) & INDEX;
-        if ahead <= INDEX / 2 {
-            then.saturating_add(ahead)
-        } else {
-            then
-        }
-    }
-}
-
-/// One for each core, up to 64, and one more: runtimes have a thread for each core, and the one that starts them calls too.
+/// How many lanes a layer has: one per core, at most 64, and one more. A runtime has a worker per
+/// core, and the thread that starts the runtime calls too.
 pub(crate) fn how_many() -> usize {
     if cfg!(maintenance_loom) {
         return 1;
     }
-    // Asked once: the answer comes from the file system where cores are rationed, and takes longer than all the rest.
+    // Cached: where cores are rationed the answer comes from the file system, which takes longer
+    // than building a layer.
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         cores.min(64) + 1
     })
-}
-
-/// Of things that there is one of for each lane, the one of this thread.
-#[inline]
-pub(crate) fn here<T>(each: &[T]) -> &T {
-    mine(each, spare::number())
-}
-
-/// The one of the thread with this number.
-#[inline]
-fn mine<T>(each: &[T], number: usize) -> &T {
-    &each[number % each.len()]
 }
 
 #[cfg(all(test, not(maintenance_loom)))]
@@ -464,6 +347,12 @@ mod tests {
             width,
             slow_limit: 100,
         }
+    }
+
+    /// Lands a success at `now`, on the path that calls take.
+    fn land(lanes: &Lanes, clock: &Clock, era: u32, took: u64, now: u64) -> bool {
+        let now = clock.reading(Moment(now)).expect("it is not far");
+        lanes.land(era, now, clock, || took)
     }
 
     /// What was drained, by era and bucket; `now` is the number of the present bucket.
@@ -502,8 +391,8 @@ mod tests {
         /// Nothing is lost, nothing is counted twice, and nothing in another bucket or era.
         #[test]
         fn what_lands_is_drained_once_where_it_landed(steps in prop::collection::vec(step(), 0..200)) {
-            let lanes = Lanes::new();
-            // `drained_at`: when whoever holds the lock last looked.
+            let (lanes, clock) = (Lanes::new(), Clock::start());
+            // `drained_at`: when the lanes were last drained.
             let (mut now, mut drained_at, mut opened) = (0_u64, 0_u64, None::<Open>);
             let (mut landed, mut drained) = (Drained::new(), Drained::new());
             for step in steps {
@@ -512,17 +401,17 @@ mod tests {
                 match step {
                     Step::Advance(by) => now += by,
                     Step::Land { era, took } => {
-                        let took_it = lanes.land(era, took, Moment(now));
+                        let took_it = land(&lanes, &clock, era, took, now);
                         if took_it {
                             *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                         let may = opened.is_some_and(|open| open.era == era) && took <= 100;
                         prop_assert!(may || !took_it, "it landed where it must not");
                         if may && !took_it {
-                            // Its slot holds another bucket's: whoever takes the lock frees it.
+                            // Its slot holds another bucket's successes: the next drain frees it.
                             lanes.drain_while_locked(note(&mut drained, then));
                             drained_at = now;
-                            prop_assert!(lanes.land(era, took, Moment(now)));
+                            prop_assert!(land(&lanes, &clock, era, took, now));
                             *landed.entry((era, bucket(now))).or_default() += 1;
                         }
                     }
@@ -538,7 +427,8 @@ mod tests {
                     }
                 }
                 prop_assert!(lanes.stand_while_locked(opened));
-                // A width that changes makes other buckets of the same number: forget what is done with.
+                // A width that changes makes other buckets of the same number: forget what is done
+                // with.
                 if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
                     drained_at = now;
                     prop_assert_eq!(&drained, &landed);
@@ -549,31 +439,41 @@ mod tests {
         }
     }
 
-    /// Threads land while somebody drains, closes and opens: every success that was taken is drained, in its era.
+    /// Lands successes of three eras until `done`; returns how many were taken, by era.
+    fn land_until(lanes: &Lanes, clock: &Clock, done: &AtomicBool, seen: &StdAtomicU64) -> ByEra {
+        let mut landed = ByEra::new();
+        let calls = (0_u64..).take_while(|_| !done.load(StdOrdering::Relaxed));
+        for call in calls {
+            let era = (call % 3) as u32;
+            if land(lanes, clock, era, 0, call % 200) {
+                seen.fetch_add(1, StdOrdering::Relaxed);
+                *landed.entry(era).or_default() += 1;
+            }
+        }
+        landed
+    }
+
+    type ByEra = BTreeMap<u32, u64>;
+
+    fn sum(each: impl Iterator<Item = (u32, u64)>) -> ByEra {
+        let mut sums = ByEra::new();
+        for (era, successes) in each {
+            *sums.entry(era).or_default() += successes;
+        }
+        sums
+    }
+
+    /// Threads land while another drains, closes and opens: every success that was taken is
+    /// drained, in its era.
     #[test]
     fn nothing_is_lost_among_threads() {
-        let lanes = Lanes::new();
+        let (lanes, clock) = (Lanes::new(), Clock::start());
         let (done, seen) = (AtomicBool::new(false), StdAtomicU64::new(0));
         lanes.open_while_locked(open(0, 10));
         let mut drained = Drained::new();
-        let landed: Vec<BTreeMap<u32, u64>> = thread::scope(|scope| {
+        let landed: Vec<ByEra> = thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut landed = BTreeMap::new();
-                        for call in 0_u64.. {
-                            if done.load(StdOrdering::Relaxed) {
-                                break;
-                            }
-                            let era = (call % 3) as u32;
-                            if lanes.land(era, 0, Moment(call % 200)) {
-                                seen.fetch_add(1, StdOrdering::Relaxed);
-                                *landed.entry(era).or_default() += 1;
-                            }
-                        }
-                        landed
-                    })
-                })
+                .map(|_| scope.spawn(|| land_until(&lanes, &clock, &done, &seen)))
                 .collect();
             // On until enough of them has happened, however late the threads begin.
             let enough = |turn| turn >= 20_000 && seen.load(StdOrdering::Relaxed) >= 1_000;
@@ -592,44 +492,8 @@ mod tests {
                 .expect("no thread panicked")
         });
         lanes.close_while_locked(note(&mut drained, 19));
-        let mut by_era = BTreeMap::<u32, u64>::new();
-        for ((era, _), successes) in drained {
-            *by_era.entry(era).or_default() += successes;
-        }
-        let mut taken = BTreeMap::<u32, u64>::new();
-        for (era, successes) in landed.into_iter().flatten() {
-            *taken.entry(era).or_default() += successes;
-        }
-        assert_eq!(by_era, taken);
-    }
-
-    #[test]
-    fn a_full_slot_sends_its_caller_to_the_lock() {
-        let full = Slot(Slot::empty(1).0 | (CLOSED - 1));
-        assert_eq!(full.one_more(1, 0), None);
-        assert_eq!(Slot(CLOSED).one_more(1, 0), None);
-        assert_eq!(Slot(CLOSED).one_more(1 << 12, 0), None);
-        assert_eq!(Slot::empty(2).one_more(1, 0), None, "of another opening");
-    }
-
-    #[test]
-    fn a_bucket_is_known_by_its_low_bits() {
-        let landed = |low| Landed {
-            era: 0,
-            width: 1,
-            low,
-            successes: 1,
-        };
-        for then in [0, 5, INDEX, INDEX + 1, 3 * INDEX + 7] {
-            for later in [0, 1, 17, 1_000_000, INDEX / 2] {
-                let index = then + later;
-                assert_eq!(landed(index & INDEX).index(then), index, "{later} later");
-            }
-            for earlier in [1, 17, INDEX / 2] {
-                let index = then.wrapping_sub(earlier);
-                assert_eq!(landed(index & INDEX).index(then), then, "{earlier} earlier");
-            }
-        }
+        let drained = drained.into_iter().map(|((era, _), n)| (era, n));
+        assert_eq!(sum(drained), sum(landed.into_iter().flatten()));
     }
 
     #[test]

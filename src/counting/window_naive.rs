@@ -1,6 +1,6 @@
 //! The window by its definition: a list that forgets nothing, read anew each time. For tests.
 
-use super::window::{Counts, Landing};
+use super::counts::{Counts, Landing};
 use crate::{base::moment::Moment, policy::window::Window};
 
 /// Everything that ever landed, read by the definition of the window.

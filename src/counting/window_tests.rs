@@ -5,7 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    window::*,
+    counts::{Counts, Landing},
+    window::Tally,
     window_naive::{Naive, all_abandoned},
 };
 use crate::{
@@ -39,7 +40,8 @@ fn both(landings: &[Landing]) -> [Counts; 2] {
     [after(calls(100), landings), after(time(100, 10), landings)]
 }
 
-// ---- one definition a test ------------------------------------------------------------------------
+// ---- one definition a test
+// ------------------------------------------------------------------------
 
 #[test]
 fn a_new_window_is_empty() {
@@ -194,7 +196,8 @@ fn a_window_as_long_as_time_itself_counts() {
     assert_eq!(tally.counts(late).run, 2);
 }
 
-// ---- against a list -------------------------------------------------------------------------------
+// ---- against a list
+// -------------------------------------------------------------------------------
 
 fn window() -> impl Strategy<Value = Window> {
     let time = |length: u64, buckets: u32| Window::Time {

@@ -1,59 +1,61 @@
-//! The commands that were carried out, as the audit trail shows them.
+//! The audit trail: the commands that were carried out.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-/// One command that was carried out.
+/// A command that was carried out.
+///
+/// [`MaintenanceHandle::audit`](crate::MaintenanceHandle::audit) returns the last 256.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// Numbers the commands of one layer from 1 on.
+    /// The number of the command. Commands of one layer are numbered from 1 without gaps.
     pub number: u64,
-    /// When.
+    /// When it was carried out.
     pub at: SystemTime,
-    /// Who.
+    /// The operator that gave it, 1 to 256 bytes.
     pub actor: Arc<str>,
-    /// Why.
+    /// Why it was given, 1 to 2048 bytes.
     pub reason: Arc<str>,
-    /// What.
+    /// The verb.
     pub action: Action,
     /// Whether it changed anything.
     pub changed: bool,
 }
 
-/// The verbs of an operator.
+/// The verbs of an operator: each is a method of [`MaintenanceHandle`](crate::MaintenanceHandle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// `engage`
+    /// [`engage`](crate::MaintenanceHandle::engage)
     Engage,
-    /// `release`
+    /// [`release`](crate::MaintenanceHandle::release)
     Release,
-    /// `release_verified`
+    /// [`release_verified`](crate::MaintenanceHandle::release_verified)
     ReleaseVerified,
-    /// `trip`
+    /// [`trip`](crate::MaintenanceHandle::trip)
     Trip,
-    /// `probe_now`
+    /// [`probe_now`](crate::MaintenanceHandle::probe_now)
     ProbeNow,
-    /// `clear`
+    /// [`clear`](crate::MaintenanceHandle::clear)
     Clear,
-    /// `reset`
+    /// [`reset`](crate::MaintenanceHandle::reset)
     Reset,
-    /// `dry_run`
+    /// [`dry_run`](crate::MaintenanceHandle::dry_run)
     DryRun,
-    /// `arm`
+    /// [`arm`](crate::MaintenanceHandle::arm)
     Arm,
-    /// `bypass`
+    /// [`bypass`](crate::MaintenanceHandle::bypass)
     Bypass,
-    /// `end_bypass`
+    /// [`end_bypass`](crate::MaintenanceHandle::end_bypass)
     EndBypass,
-    /// `replace_policy`
+    /// [`replace_policy`](crate::MaintenanceHandle::replace_policy)
     ReplacePolicy,
-    /// `replace_exemptions`
+    /// [`replace_exemptions`](crate::MaintenanceHandle::replace_exemptions)
     ReplaceExemptions,
 }
 
 impl Action {
-    /// The verb as it is called on the handle.
+    /// Returns the name of the method on the handle: `release_verified`, for instance.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

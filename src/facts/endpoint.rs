@@ -1,18 +1,19 @@
-//! Where a view stands, and what the gate must know of a request there.
+//! The placement of a view, and what the gate must know about a request.
 
 use std::fmt;
 
-/// Where a view of the layer stands.
+/// Where a view of the layer is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Placement {
-    /// Around calls to the partner: gates and measures.
+    /// Around calls to the partner. The view refuses calls and measures them.
     AroundCalls,
-    /// Before one's own routes: gates only, takes no slot, measures nothing.
+    /// Before the routes of this service. The view refuses requests, but takes no probe slot and
+    /// measures nothing.
     BeforeRoutes,
 }
 
 impl Placement {
-    /// The placement in words.
+    /// Returns the placement as text: `around calls` or `before routes`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,30 +29,34 @@ impl fmt::Display for Placement {
     }
 }
 
-/// What a request does to what stands behind it: a read-only hold goes by it.
+/// What a request does to the data behind it.
 ///
-/// A fourth class, *always*, is an [`Exemption`](crate::Exemption): it bears its reason.
+/// A read-only hold decides by it.
+///
+/// A request that must pass always has an [`Exemption`](crate::Exemption) instead of a class,
+/// because an exemption has a reason.
 ///
 /// | class | `Serving` | `Probing` | ramp | read-only hold | `Maintenance` |
 /// |---|---|---|---|---|---|
-/// | `Read` | passes | as it may probe | its share | passes | refused |
-/// | `Write` | passes | as it may probe | its share | refused | refused |
+/// | `Read` | passes | passes if it may probe | its share passes | passes | refused |
+/// | `Write` | passes | passes if it may probe | its share passes | refused | refused |
 /// | `Never` | passes | refused | refused | refused | refused |
 /// | exempt | passes | passes | passes | passes | passes |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Class {
-    /// It changes nothing: a read-only hold lets it pass.
+    /// Changes nothing. A read-only hold lets it pass.
     Read,
-    /// It may change something, the default: where nobody said what a request does, this is the safe guess.
+    /// May change something. The default, because it is the safe assumption about an unknown
+    /// request.
     #[default]
     Write,
-    /// It passes in `Serving` alone, and has no part in proving that the partner is back: a yearly
-    /// settlement, an export that takes an hour.
+    /// Passes in `Serving` only, and is never a probe: a yearly settlement, or an export that takes
+    /// an hour.
     Never,
 }
 
 impl Class {
-    /// The class in a word.
+    /// Returns the class as text: `read`, `write` or `never`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,22 +73,25 @@ impl fmt::Display for Class {
     }
 }
 
-/// What the gate must know of a request.
+/// What the gate must know about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint<'r> {
-    /// The endpoint's name: exempt if it is listed exactly so.
+    /// The name of the endpoint. The request is exempt if an exemption has exactly this name.
     pub name: Option<&'r str>,
-    /// The request's path: exempt if it matches a listed pattern.
+    /// The path of the request. The request is exempt if the path matches the pattern of an
+    /// exemption.
     pub path: Option<&'r str>,
-    /// Whether the request may be used to learn whether the partner is back. A charge may not.
+    /// Whether the request may be used as a probe. A charge should not be.
     pub may_probe: bool,
-    /// What the request does; a read-only hold lets reads pass. [`Class::Write`] unless somebody says otherwise.
+    /// What the request does. Default: [`Class::Write`], because a read-only hold refuses writes.
     pub class: Class,
 }
 
 impl<'r> Endpoint<'r> {
-    /// An endpoint without a name, hence never exempt.
+    /// Builds an endpoint without a name and a path.
+    ///
+    /// It is never exempt.
     #[must_use]
     pub fn unnamed(may_probe: bool) -> Self {
         Self {
@@ -94,7 +102,7 @@ impl<'r> Endpoint<'r> {
         }
     }
 
-    /// An endpoint that is known by its name.
+    /// Builds an endpoint that is known by its name.
     #[must_use]
     pub fn named(name: &'r str, may_probe: bool) -> Self {
         Self {
@@ -103,7 +111,7 @@ impl<'r> Endpoint<'r> {
         }
     }
 
-    /// An endpoint that is known by its path.
+    /// Builds an endpoint that is known by its path.
     #[must_use]
     pub fn at_path(path: &'r str, may_probe: bool) -> Self {
         Self {
@@ -112,13 +120,15 @@ impl<'r> Endpoint<'r> {
         }
     }
 
-    /// Whether there is anything to find an exemption by.
+    /// Whether there is a name or a path to find an exemption by.
     #[inline]
     pub(crate) fn may_be_exempt(&self) -> bool {
         self.name.is_some() || self.path.is_some()
     }
 
-    /// The same endpoint in this class.
+    /// Sets the class.
+    ///
+    /// Default: [`Class::Write`].
     #[must_use]
     pub fn with_class(self, class: Class) -> Self {
         Self { class, ..self }

@@ -1,4 +1,4 @@
-//! One stretch of maintenance, from leaving `Serving` to returning to it.
+//! An episode: one period outside `Serving`.
 
 use std::time::SystemTime;
 
@@ -7,30 +7,33 @@ use crate::facts::{
     mode::{Cause, Mode},
 };
 
-/// From leaving `Serving` to returning to it: what began it, what happened, what it cost.
+/// One period from leaving `Serving` to the return to it.
+///
+/// [`MaintenanceHandle::episodes`](crate::MaintenanceHandle::episodes) returns the last 64 that
+/// ended.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Episode {
-    /// Numbers the episodes of one layer from 1 on.
+    /// The number of the episode. Episodes of one layer are numbered from 1 without gaps.
     pub id: u64,
-    /// Every cause that held at some time, in the order of appearance.
+    /// Every cause that was active during the episode, in the order in which they appeared.
     pub causes: Vec<Cause>,
     /// When `Serving` was left.
     pub began: SystemTime,
-    /// When it returned; `None` while the episode lasts.
+    /// When the mode returned to `Serving`; `None` while the episode lasts.
     pub ended: Option<SystemTime>,
-    /// The generation of its recovery; `None` while the episode lasts.
+    /// The generation that the recovery began; `None` while the episode lasts.
     pub generation: Option<u64>,
-    /// What the first trip was decided on, if it tripped.
+    /// The evidence of the first trip; `None` if the layer did not trip.
     pub evidence: Option<Evidence>,
-    /// Requests that were refused.
+    /// The number of requests that were refused.
     pub refused: u64,
-    /// Requests that passed because they are exempt.
+    /// The number of requests that passed because they are exempt.
     pub exempt: u64,
-    /// Probes let through.
+    /// The number of probes that were let through.
     pub probes: u64,
-    /// The modes it went through and when they began: the first 64, and how many came after.
+    /// The modes and when each began. The first 64 are kept, because memory is bounded.
     pub timeline: Vec<(SystemTime, Mode)>,
-    /// How many mode changes the timeline does not show.
+    /// The number of mode changes that came after the 64 of the timeline.
     pub timeline_cut: u64,
 }

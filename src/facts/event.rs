@@ -1,4 +1,4 @@
-//! What happened: events for whoever listens.
+//! Events: the changes of a layer's state, in order.
 
 use std::{
     sync::Arc,
@@ -10,15 +10,18 @@ use crate::facts::{
     mode::{Cause, Mode, Switches},
 };
 
-/// Something that happened to the layer's state, at the instant it fell due.
+/// A change of a layer's state.
+///
+/// [`MaintenanceHandle::events`](crate::MaintenanceHandle::events) subscribes to them. The last 512
+/// are kept.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Numbers the events of one layer from 1 on, without gaps.
+    /// The number of the event. Events of one layer are numbered from 1 without gaps.
     pub number: u64,
-    /// When it fell due, however late somebody looked.
+    /// When the change was due, even if it was applied later because nothing looked at the layer.
     pub at: SystemTime,
-    /// What happened.
+    /// What changed.
     pub kind: EventKind,
 }
 
@@ -26,7 +29,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The mode changed. Comes after the event that says why.
+    /// The mode changed. The event that explains the change comes before this one.
     #[non_exhaustive]
     ModeChanged {
         /// The mode that ended.
@@ -37,73 +40,73 @@ pub enum EventKind {
     /// The layer tripped.
     #[non_exhaustive]
     Tripped {
-        /// What it tripped on.
+        /// The rule that fired, and the numbers it fired on.
         evidence: Evidence,
-        /// How long until the first probe.
+        /// How long the layer waits before the first probe.
         wait: Duration,
     },
-    /// An operator's hold began, or replaced the one before.
+    /// An operator engaged a hold, or replaced the one before.
     #[non_exhaustive]
     HoldEngaged {
-        /// Who.
+        /// The operator.
         actor: Arc<str>,
-        /// Why.
+        /// Why the hold was engaged.
         reason: Arc<str>,
-        /// Until when at most.
+        /// When the hold expires; `None` for a hold without expiry.
         until: Option<SystemTime>,
-        /// Whether reads pass.
+        /// Whether the hold lets reads pass.
         read_only: bool,
     },
     /// The operator's hold ended.
     #[non_exhaustive]
     HoldEnded {
-        /// Whether by itself.
+        /// Whether it expired; otherwise an operator ended it.
         expired: bool,
     },
-    /// `Serving` was left: an episode began.
+    /// The mode left `Serving`: an episode began.
     #[non_exhaustive]
     EpisodeBegan {
-        /// The episode's number, from 1 on.
+        /// The number of the episode, from 1.
         episode: u64,
-        /// What began it.
+        /// The cause that began it.
         cause: Cause,
     },
-    /// `Serving` is back: the episode ended. Once per episode.
+    /// The mode returned to `Serving`: the episode ended. There is one such event per episode.
     #[non_exhaustive]
     Recovered {
-        /// The episode that ended.
+        /// The number of the episode that ended.
         episode: u64,
-        /// The new generation.
+        /// The generation that begins.
         generation: u64,
     },
     /// A whole wait passed in `Probing` without a request that may probe.
     WaitingForProbe,
-    /// The probes succeeded; traffic grows for `duration` before it is let through whole.
+    /// The probes succeeded, and a ramp began: the share of calls that pass grows until all do.
     #[non_exhaustive]
     RampBegan {
-        /// How long until all of it passes.
+        /// How long the ramp takes.
         duration: Duration,
     },
-    /// A rule would have tripped, but for dry run or bypass.
+    /// A rule fired under dry run or bypass: a shadow episode began instead of a trip.
     #[non_exhaustive]
     WouldHaveTripped {
-        /// What it would have tripped on.
+        /// The rule that fired, and the numbers it fired on.
         evidence: Evidence,
-        /// How long it would have waited.
+        /// How long the trip would have waited.
         wait: Duration,
     },
-    /// The shadow of an episode that dry run or bypass kept from being real ended.
+    /// The shadow episode ended.
     ShadowEnded,
-    /// Dry run or bypass was switched.
+    /// Dry run or bypass was switched on or off.
     #[non_exhaustive]
     Switched {
-        /// How they stand now.
+        /// Both switches after the change.
         switches: Switches,
     },
-    /// The policy was replaced.
+    /// An operator replaced the policy.
     PolicyReplaced,
-    /// The exemptions were replaced.
+    /// An operator replaced the exemptions.
     ExemptionsReplaced,
-    /// The window was emptied by `reset`.
+    /// An operator emptied the window with [`reset`](crate::MaintenanceHandle::reset).
     WindowReset,
 }

@@ -1,27 +1,29 @@
-//! The evidence behind a trip.
+//! The evidence of a trip: the rule that fired, and its numbers.
 
 use std::{fmt, time::Duration};
 
 use crate::{
-    base::moment::Span,
+    base::span::Span,
     policy::{rate::Rate, window::Window},
 };
 
-/// What the layer tripped on, in numbers; its `Display` is one half-sentence.
+/// The rule that tripped the layer, and the numbers it fired on.
+///
+/// Its `Display` is one clause: `6 of 10 calls failed in 60 s, threshold 50 %, last: 502`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Evidence {
     /// The rule that fired.
     pub rule: Rule,
-    /// Calls in the window at that moment.
+    /// The number of judged calls in the window at that moment.
     pub total: u64,
-    /// Failures among them.
+    /// The number of failures among them.
     pub failed: u64,
-    /// The code of the last failure, where the protocol has codes.
+    /// The code of the last failure; `None` if the protocol gave none.
     pub last_code: Option<u16>,
 }
 
-/// Which rule fired.
+/// A rule that trips the layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Rule {
@@ -30,46 +32,47 @@ pub enum Rule {
     FailureRate {
         /// The threshold.
         threshold: Rate,
-        /// What the rate was read from.
+        /// The window that the rate was computed from.
         window: Window,
     },
-    /// Too many failures in a row.
+    /// The number of failures in a row reached its threshold.
     #[non_exhaustive]
     ConsecutiveFailures {
-        /// How many it were.
+        /// The number of failures in a row.
         run: u64,
     },
     /// The share of slow calls reached its threshold.
     #[non_exhaustive]
     SlowCalls {
-        /// How many were slow.
+        /// The number of slow calls.
         slow: u64,
-        /// What slow means: strictly longer than this.
+        /// The limit: a call is slow if it took strictly longer.
         longer_than: Duration,
         /// The threshold.
         threshold: Rate,
     },
-    /// Every call in the window was abandoned by its caller.
+    /// Every call in the window was abandoned by its caller, and none completed.
     #[non_exhaustive]
     AbandonedAll {
-        /// How many.
+        /// The number of abandoned calls.
         abandoned: u64,
     },
     /// A probe failed.
     ProbeFailed,
-    /// A probe hung for its whole lease.
+    /// A probe did not end within its lease.
     #[non_exhaustive]
     ProbeHung {
-        /// The lease.
+        /// The length of the lease.
         lease: Duration,
     },
-    /// A probe was answered with the wish to be left alone.
+    /// The partner answered a probe with `Retry-After`.
     #[non_exhaustive]
     PartnerAsked {
-        /// For how long.
+        /// How long the partner asked not to be called.
         retry_after: Duration,
     },
-    /// Somebody called [`trip`](crate::MaintenanceHandle::trip), or released verified.
+    /// An operator called [`trip`](crate::MaintenanceHandle::trip) or
+    /// [`release_verified`](crate::MaintenanceHandle::release_verified).
     Command,
 }
 
@@ -104,17 +107,15 @@ impl fmt::Display for Evidence {
             Rule::AbandonedAll { abandoned } => {
                 return write!(
                     f,
-                    "{abandoned} calls were given up by their callers and none came to an end"
+                    "{abandoned} calls were abandoned by their callers and none completed"
                 );
             }
             Rule::ProbeFailed => f.write_str("a probe failed")?,
             Rule::ProbeHung { lease } => return write!(f, "a probe hung for {}", Span(lease)),
-            Rule::PartnerAsked { retry_after } => write!(
-                f,
-                "the partner asked to be left alone for {}",
-                Span(retry_after)
-            )?,
-            Rule::Command => return f.write_str("by command"),
+            Rule::PartnerAsked { retry_after } => {
+                write!(f, "the partner asked for a pause of {}", Span(retry_after))?
+            }
+            Rule::Command => return f.write_str("by an operator's command"),
         }
         match self.last_code {
             Some(code) => write!(f, ", last: {code}"),

@@ -1,4 +1,4 @@
-//! Values that people see: plain data, with neither clock nor lock.
+//! Values that users and operators see: plain data without a clock or a lock.
 
 pub(crate) mod audit;
 pub(crate) mod endpoint;

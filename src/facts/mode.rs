@@ -1,19 +1,20 @@
-//! What the layer does with requests, and who holds it there.
+//! The mode of a layer, the causes of maintenance, and the two switches.
 
 use std::fmt;
 
 /// What the layer does with a request that is not exempt.
 ///
-/// Elsewhere these are the states of a circuit breaker: closed, open, half-open.
+/// A circuit breaker has the same three states: closed, open and half-open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Requests pass; outcomes are counted.
+    /// Requests pass, and their outcomes are counted.
     #[doc(alias = "closed")]
     Serving,
-    /// Requests are refused, and not processed.
+    /// Requests are refused and not processed.
     #[doc(alias = "open")]
     Maintenance,
-    /// A few requests pass to learn whether the partner is back; all others are refused.
+    /// A few requests pass as probes, to learn whether the partner has recovered. All others are
+    /// refused.
     #[doc(alias = "half-open")]
     Probing,
 }
@@ -28,19 +29,19 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Why maintenance holds.
+/// A cause of maintenance.
 ///
-/// Several causes may hold at once; the mode follows from the set. Ending one uncovers what lies
-/// beneath it.
+/// Several causes can be active at once, and the mode is derived from the set. When the first of
+/// them ends, the next one takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cause {
-    /// An operator engaged it: beats everything automatic.
+    /// An operator engaged maintenance. This cause takes precedence over a trip.
     #[doc(alias = "isolated")]
     #[doc(alias = "forced open")]
     Operator,
-    /// The partner degraded: a rule of the policy fired, or somebody called
-    /// [`trip`](crate::MaintenanceHandle::trip). Ends by itself, through `Probing`.
+    /// The partner degraded: a rule of the policy fired, or an operator called
+    /// [`trip`](crate::MaintenanceHandle::trip). It ends by itself, through `Probing`.
     Tripped,
 }
 
@@ -53,22 +54,25 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The two switches that stand outside the causes.
+/// The two switches of a layer.
 ///
-/// Both let the rules judge without letting them act: what would have tripped opens a *shadow*
-/// episode instead. Both on is the same as bypass alone.
+/// They are independent of the causes.
+///
+/// While one of them is on, the rules are evaluated but do not act. Instead of a trip they open a
+/// *shadow* episode, which refuses nothing. With both on, the layer behaves as with bypass alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Switches {
-    /// No rule begins maintenance; an operator's commands do, and what they began runs its course,
-    /// failing probes and a ramp that trips included.
+    /// No rule begins maintenance. The commands of an operator still do, and an episode that a
+    /// command began runs its course: a probe that fails, or a ramp that trips, returns it to
+    /// `Maintenance`.
     pub dry_run: bool,
-    /// Nothing is refused, holds included; what holds shows again when the bypass ends.
+    /// Nothing is refused, not even under a hold. A hold takes effect again when the bypass ends.
     pub bypass: bool,
 }
 
 impl Switches {
-    /// Whether the rules of the policy act.
+    /// Returns whether the rules of the policy act: whether both switches are off.
     #[must_use]
     pub fn armed(self) -> bool {
         !self.dry_run && !self.bypass

@@ -1,44 +1,52 @@
-//! What a call's end says about the partner.
+//! What the end of a call says about the partner.
 
 use std::time::Duration;
 
 /// What the end of a call says about the partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The partner answered as it should.
+    /// The partner answered, and the answer shows that it works.
     Success,
     /// The partner failed.
     Failure,
-    /// No evidence: our own mistake, or nobody's.
+    /// No evidence in either direction: a mistake of the caller, for instance.
     #[doc(alias = "ignored")]
     #[doc(alias = "excluded")]
     Neutral,
 }
 
-/// An [`Outcome`] with what else the answer told.
+/// An [`Outcome`], with the code and the `Retry-After` of the answer.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_maintenance::{Outcome, Verdict};
 ///
-/// let verdict = Verdict::from(Outcome::Failure).with_code(503).with_retry_after(Duration::from_secs(20));
+/// let verdict = Verdict::from(Outcome::Failure)
+///     .with_code(503)
+///     .with_retry_after(Duration::from_secs(20));
 /// assert_eq!(verdict.outcome, Outcome::Failure);
 /// assert_eq!(verdict.code, Some(503));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// What it says about the partner.
+    /// What the end of the call says about the partner.
     pub outcome: Outcome,
-    /// How long the partner asked to be left alone. In `Serving` it is the least the next trip waits;
-    /// a probe answered so (with code 429, 503, or none) goes back to maintenance for that long. Zero is the same as none.
+    /// How long the partner asked not to be called, as with `Retry-After`. Zero means the same as
+    /// `None`.
+    ///
+    /// In `Serving` it is the minimum of the next trip's wait, up to the policy's longest wait. In
+    /// `Probing` a probe that did not succeed returns the layer to `Maintenance` for that long, if
+    /// its [`code`](Self::code) is 429, 503 or `None`.
     pub retry_after: Option<Duration>,
-    /// The protocol's own code, an HTTP status for instance; it is shown to operators.
+    /// The code of the protocol, an HTTP status for instance. It is shown to operators.
     pub code: Option<u16>,
 }
 
 impl Verdict {
-    /// The same verdict with the protocol's own code.
+    /// Sets the code of the protocol.
+    ///
+    /// Default: `None`.
     #[must_use]
     pub fn with_code(self, code: u16) -> Self {
         Self {
@@ -47,7 +55,9 @@ impl Verdict {
         }
     }
 
-    /// The same verdict with the partner's wish to be left alone for `span`.
+    /// Sets how long the partner asked not to be called.
+    ///
+    /// Default: `None`.
     #[must_use]
     pub fn with_retry_after(self, span: Duration) -> Self {
         Self {

@@ -1,8 +1,9 @@
-//! What the partner says of itself, shown beside what was measured.
+//! The partner's own statement about its state, shown beside what the layer measured.
 //!
-//! It is information, never a command: a status page is written by people, late, and about somebody
-//! else's customers. So nothing in here changes a mode, opens an episode or stands in the audit trail;
-//! it is kept beside the machine, and read only by whoever reads the status.
+//! A statement is information and never a command, because a status page is written by people,
+//! comes late, and describes the experience of other customers. So it changes no mode, begins no
+//! episode and is not in the audit trail. The layer keeps it beside the machine, and only the
+//! status shows it.
 
 use std::{
     fmt,
@@ -11,28 +12,26 @@ use std::{
 };
 
 use crate::{
-    base::{
-        moment::{Moment, Span},
-        one_line::is_treacherous,
-    },
-    facts::{evidence::Rule, mode::Mode, status::Status},
-    operator::handle::MaintenanceHandle,
+    base::{moment::Moment, one_line::is_treacherous},
+    facts::mode::Mode,
 };
 
-/// How long a text from outside may be, in characters: it is held in memory and goes into logs.
+/// The longest text from outside, in characters: the text is kept in memory and written to logs.
 const LONGEST: usize = 256;
 
-/// How old a word may be before it is stale: five readings of a page that is read once a minute.
+/// How long a statement is fresh: five readings of a page that is read once a minute.
 const FRESH_FOR: Duration = Duration::from_secs(300);
 
-/// From this share of failures on "operational" is a contradiction. A fifth is no accident among
-/// `min_calls`, and well below the rate at which the default policy trips.
+/// The share of failures from which "operational" is a contradiction. A fifth of at least
+/// `min_calls` is more than chance, and it is well below the rate at which the default policy
+/// trips.
 const YET_FAILING: f64 = 0.2;
 
-/// Below this share of failures an outage is a contradiction: it has not reached us.
+/// The share of failures below which an outage is a contradiction: the outage does not affect this
+/// service.
 const YET_WELL: f64 = 0.05;
 
-/// How bad the partner says it is; the words of Statuspage's `status.indicator`.
+/// The state that the partner claims: the values of Statuspage's `status.indicator`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Indicator {
@@ -46,7 +45,7 @@ pub enum Indicator {
     Major,
     /// `critical`: an outage.
     Critical,
-    /// `maintenance`: planned.
+    /// `maintenance`: a planned maintenance.
     Maintenance,
 }
 
@@ -59,7 +58,7 @@ impl Indicator {
         Self::Maintenance,
     ];
 
-    /// The word on the wire: `none`, `minor`, `major`, `critical`, `maintenance`.
+    /// Returns the value on the wire: `none`, `minor`, `major`, `critical` or `maintenance`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,7 +70,7 @@ impl Indicator {
         }
     }
 
-    /// What a word on the wire means.
+    /// Parses a value on the wire; `None` for an unknown one.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.as_str() == word)
@@ -91,21 +90,24 @@ impl fmt::Display for Indicator {
     }
 }
 
-/// What the partner says of itself, for [`MaintenanceHandle::partner_says`].
+/// A statement of the partner about its own state.
 ///
-/// Texts are made safe to show: control characters and invisible ones become blanks, and what is
-/// longer than 256 characters is cut.
+/// [`MaintenanceHandle::report_partner_status`](crate::MaintenanceHandle::report_partner_status)
+/// takes it. The texts are made safe to show: each run of control characters, white space and
+/// invisible characters becomes one blank, and a text longer than 256 characters is cut.
 ///
 /// ```
-/// use tower_maintenance::{Indicator, PartnerSays};
+/// use tower_maintenance::{Indicator, PartnerStatus};
 ///
-/// let says = PartnerSays::new(Indicator::Major, "Billing\r\n\u{1b}[31mdown").with_source("status.zuora.com");
+/// let says = PartnerStatus::new(Indicator::Major, "Billing\r\n\u{1b}[31mdown")
+///     .with_source("status.zuora.com");
 /// assert_eq!(says.description(), "Billing [31mdown");
 /// assert_eq!(says.to_string(), "Billing [31mdown (major)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "it is not noted until `partner_says`"]
-pub struct PartnerSays {
+#[must_use = "a statement does nothing until `report_partner_status`"]
+#[doc(alias = "PartnerSays")]
+pub struct PartnerStatus {
     indicator: Indicator,
     description: Arc<str>,
     source: Option<Arc<str>>,
@@ -113,8 +115,10 @@ pub struct PartnerSays {
     fresh_for: Duration,
 }
 
-impl PartnerSays {
-    /// What it says, in its own words; without any, the indicator's name.
+impl PartnerStatus {
+    /// Builds a statement.
+    ///
+    /// An empty `description` becomes the name of the indicator.
     pub fn new(indicator: Indicator, description: &str) -> Self {
         let mut description = plain(description);
         if description.is_empty() {
@@ -129,13 +133,17 @@ impl PartnerSays {
         }
     }
 
-    /// Says where it was read. Default: unknown.
+    /// Sets where the statement was read.
+    ///
+    /// Default: unknown.
     pub fn with_source(self, source: &str) -> Self {
         let source = Some(plain(source)).filter(|source| !source.is_empty());
         Self { source, ..self }
     }
 
-    /// Says when the partner last changed it. Default: unknown.
+    /// Sets when the partner last changed the statement.
+    ///
+    /// Default: unknown.
     pub fn changed_at(self, at: SystemTime) -> Self {
         Self {
             changed: Some(at),
@@ -143,8 +151,9 @@ impl PartnerSays {
         }
     }
 
-    /// Says for how long it counts as what the partner says now. Default: 5 min, five readings of a
-    /// page that is read once a minute.
+    /// Sets how long the statement counts as current after it was read.
+    ///
+    /// Default: 5 min, which is five readings of a page that is read once a minute.
     pub fn fresh_for(self, span: Duration) -> Self {
         Self {
             fresh_for: span,
@@ -152,32 +161,32 @@ impl PartnerSays {
         }
     }
 
-    /// How bad it says it is.
+    /// Returns the state that the partner claims.
     #[must_use]
     pub fn indicator(&self) -> Indicator {
         self.indicator
     }
 
-    /// Its own words, safe to show.
+    /// Returns the partner's own words, safe to show.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// Where it was read, if that was said.
+    /// Returns where the statement was read, if that is known.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
         self.source.as_deref()
     }
 
-    /// When the partner last changed it, if that was said.
+    /// Returns when the partner last changed the statement, if that is known.
     #[must_use]
     pub fn changed(&self) -> Option<SystemTime> {
         self.changed
     }
 }
 
-impl fmt::Display for PartnerSays {
+impl fmt::Display for PartnerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.description)?;
         match self.indicator {
@@ -187,12 +196,14 @@ impl fmt::Display for PartnerSays {
     }
 }
 
-/// Words on one line, without anything a terminal or a log would act on or that hides what stands there.
+/// Returns `text` on one line, without characters that a terminal or a log would act on and without
+/// invisible ones, cut after [`LONGEST`] characters.
 pub(crate) fn plain(text: &str) -> Arc<str> {
     let odd = |c: char| {
         is_treacherous(c)
             || c.is_whitespace()
-            // Invisible, and so never meant.
+            // Invisible characters, which can hide text: soft hyphen, zero-width and format
+            // characters.
             || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let mut line = String::new();
@@ -211,34 +222,37 @@ pub(crate) fn plain(text: &str) -> Arc<str> {
     line.into()
 }
 
-/// The partner's last word and how it stands to what was measured; part of [`Status`].
+/// The partner's last statement, compared with what was measured; part of
+/// [`Status`](crate::Status).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PartnerReport {
-    /// What it said.
-    pub says: PartnerSays,
-    /// When that was last read.
+    /// The statement.
+    pub says: PartnerStatus,
+    /// When it was last read.
     pub read: SystemTime,
-    /// How long ago that is.
+    /// How long ago it was last read.
     pub age: Duration,
-    /// Whether that is too long to be taken for what it says now.
+    /// Whether it is older than [`PartnerStatus::fresh_for`] allows.
     pub stale: bool,
-    /// How it contradicts what was measured here. A stale word contradicts nothing.
+    /// How it contradicts what was measured; `None` if it agrees, or is stale.
     pub contradiction: Option<Contradiction>,
 }
 
-/// How the partner's word contradicts what was measured here.
+/// How the partner's statement contradicts what was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Contradiction {
-    /// It says operational, but of at least `min_calls` a fifth or more fail.
+    /// The partner says operational, but a fifth or more of at least `min_calls` calls failed.
     OperationalYetFailing {
         /// The share of failures, 0 to 1.
         failure_rate: f64,
     },
-    /// It says operational, but a rule has tripped the layer (or would have, in dry run and under bypass).
+    /// The partner says operational, but a rule tripped the layer, or would have under dry run or
+    /// bypass.
     OperationalYetTripped,
-    /// It says major or critical, but of at least `min_calls` fewer than one in twenty fail.
+    /// The partner says major or critical, but less than one in twenty of at least `min_calls`
+    /// calls failed.
     OutageYetServing {
         /// The share of failures, 0 to 1.
         failure_rate: f64,
@@ -246,25 +260,21 @@ pub enum Contradiction {
 }
 
 impl Contradiction {
-    fn between(says: Indicator, status: &Status) -> Option<Self> {
-        // A trip by command says nothing about what was measured.
-        let tripped = status
-            .evidence
-            .is_some_and(|evidence| evidence.rule != Rule::Command);
-        // Outside Serving the window is of another time.
-        let rate = match status.mode {
-            Mode::Serving => status.window.failure_rate,
+    fn between(says: Indicator, seen: Seen) -> Option<Self> {
+        // Outside `Serving` the window does not hold current outcomes.
+        let rate = match seen.mode {
+            Mode::Serving => seen.failure_rate,
             Mode::Maintenance | Mode::Probing => None,
         };
         match (says, rate) {
-            (Indicator::Operational, _) if tripped || status.shadow.is_some() => {
+            (Indicator::Operational, _) if seen.tripped || seen.shadow => {
                 Some(Self::OperationalYetTripped)
             }
             (Indicator::Operational, Some(failure_rate)) if failure_rate >= YET_FAILING => {
                 Some(Self::OperationalYetFailing { failure_rate })
             }
             (says, Some(failure_rate))
-                if says.is_outage() && status.shadow.is_none() && failure_rate < YET_WELL =>
+                if says.is_outage() && !seen.shadow && failure_rate < YET_WELL =>
             {
                 Some(Self::OutageYetServing { failure_rate })
             }
@@ -285,50 +295,38 @@ impl fmt::Display for Contradiction {
     }
 }
 
-/// That the partner's word could not be read the last time; part of [`Status`].
+/// A failed attempt to read the partner's statement; part of [`Status`](crate::Status).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartnerUnreadable {
-    /// What went wrong, and where.
+    /// What went wrong and where, safe to show.
     pub error: Arc<str>,
-    /// When that was.
+    /// When the attempt failed.
     pub at: SystemTime,
 }
 
-impl Status {
-    pub(crate) fn explain_partner(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(report) = &self.partner_says {
-            let says = &report.says;
-            if report.stale {
-                write!(
-                    f,
-                    "; the partner said {} ago (stale): {says}",
-                    Span(report.age)
-                )?;
-            } else {
-                write!(f, "; the partner says: {says}")?;
-            }
-            if let Some(contradiction) = report.contradiction {
-                write!(f, ", but {contradiction}")?;
-            }
-        }
-        match &self.partner_unreadable {
-            Some(unreadable) => write!(f, "; its word cannot be read: {}", unreadable.error),
-            None => Ok(()),
-        }
-    }
+/// What the layer measured, to be compared with the partner's statement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) mode: Mode,
+    /// The share of failures in the window; `None` below `min_calls`.
+    pub(crate) failure_rate: Option<f64>,
+    /// Whether a rule tripped the layer. A trip by command does not count.
+    pub(crate) tripped: bool,
+    /// Whether a rule would have tripped it, if dry run and bypass were off.
+    pub(crate) shadow: bool,
 }
 
-/// What was heard last; kept beside the machine.
+/// The partner's last statement and the last failed attempt to read one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard {
-    word: Option<(PartnerSays, Moment)>,
-    /// Until it can be read again.
+    word: Option<(PartnerStatus, Moment)>,
+    /// Cleared when a statement is read again.
     unreadable: Option<(Arc<str>, Moment)>,
 }
 
 impl Heard {
-    pub(crate) fn with_word(&self, says: PartnerSays, at: Moment) -> Self {
+    pub(crate) fn with_word(&self, says: PartnerStatus, at: Moment) -> Self {
         Self {
             word: Some((says, at)),
             unreadable: None,
@@ -342,8 +340,8 @@ impl Heard {
         }
     }
 
-    pub(crate) fn is_same_word(&self, says: &PartnerSays) -> bool {
-        let said = |(word, _): &(PartnerSays, _)| {
+    pub(crate) fn is_same_word(&self, says: &PartnerStatus) -> bool {
+        let said = |(word, _): &(PartnerStatus, _)| {
             (word.indicator, &word.description) == (says.indicator, &says.description)
         };
         self.word.as_ref().is_some_and(said)
@@ -355,67 +353,32 @@ impl Heard {
             .is_some_and(|(it, _)| &**it == error)
     }
 
-    /// Adds it to the status of `now`.
-    pub(crate) fn add_to(&self, status: &mut Status, now: Moment) {
-        let wall = |at: Moment| status.at.checked_sub(now.since(at)).unwrap_or(status.at);
-        let unreadable = self.unreadable.as_ref();
-        let unreadable = unreadable.map(|(error, at)| PartnerUnreadable {
+    /// Compares the last statement with what was `seen` at `now`, which is `at` on the wall clock.
+    pub(crate) fn report(&self, seen: Seen, now: Moment, at: SystemTime) -> Option<PartnerReport> {
+        let (says, read) = self.word.as_ref()?;
+        let age = now.since(*read);
+        let stale = age > says.fresh_for;
+        let contradiction = Contradiction::between(says.indicator, seen);
+        Some(PartnerReport {
+            says: says.clone(),
+            read: earlier(at, age),
+            age,
+            stale,
+            contradiction: contradiction.filter(|_| !stale),
+        })
+    }
+
+    /// Returns the last failed attempt, for a status at `now`, which is `at` on the wall clock.
+    pub(crate) fn unreadable(&self, now: Moment, at: SystemTime) -> Option<PartnerUnreadable> {
+        let (error, noted) = self.unreadable.as_ref()?;
+        Some(PartnerUnreadable {
             error: error.clone(),
-            at: wall(*at),
-        });
-        let says = self.word.as_ref().map(|(says, read)| {
-            let age = now.since(*read);
-            let stale = age > says.fresh_for;
-            let contradiction = Contradiction::between(says.indicator, status);
-            PartnerReport {
-                says: says.clone(),
-                read: wall(*read),
-                age,
-                stale,
-                contradiction: contradiction.filter(|_| !stale),
-            }
-        });
-        status.partner_says = says;
-        status.partner_unreadable = unreadable;
+            at: earlier(at, now.since(*noted)),
+        })
     }
 }
 
-impl MaintenanceHandle {
-    /// Notes what the partner says of itself, to be shown in the [`Status`] beside what was measured.
-    ///
-    /// It is information and no command: whatever it says, no mode changes, nothing is refused for it,
-    /// and the audit trail does not hold it. The last word replaces the one before, and stands for a
-    /// reading now: note it again when it was read again unchanged. `http::Statuspage` is a source.
-    ///
-    /// ```
-    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerSays};
-    ///
-    /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.partner_says(PartnerSays::new(Indicator::Critical, "Major System Outage"));
-    /// assert_eq!(handle.mode(), Mode::Serving);
-    /// assert_eq!(
-    ///     handle.status().to_string(),
-    ///     "zuora is serving: no calls in 60 s; the partner says: Major System Outage (critical)"
-    /// );
-    /// ```
-    pub fn partner_says(&self, says: PartnerSays) {
-        self.shared().partner_says(says);
-    }
-
-    /// Notes that the partner's word could not be read and why, until it is read again. What it said
-    /// before stays, and ages. The text is made safe to show, as in [`PartnerSays`].
-    ///
-    /// ```
-    /// use tower_maintenance::MaintenanceLayer;
-    ///
-    /// let handle = MaintenanceLayer::new("zuora").handle();
-    /// handle.partner_unreadable("status.zuora.com: connection refused");
-    /// assert_eq!(
-    ///     handle.status().to_string(),
-    ///     "zuora is serving: no calls in 60 s; its word cannot be read: status.zuora.com: connection refused"
-    /// );
-    /// ```
-    pub fn partner_unreadable(&self, error: &str) {
-        self.shared().partner_unreadable(plain(error));
-    }
+/// Subtracts `age` from `at`; a time before the earliest `SystemTime` stays `at`.
+fn earlier(at: SystemTime, age: Duration) -> SystemTime {
+    at.checked_sub(age).unwrap_or(at)
 }

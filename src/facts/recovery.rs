@@ -1,18 +1,19 @@
-//! The recovery signal: what to drop, and since which generation.
+//! The recovery signal: which cached data to drop.
 //!
-//! A *newest value*, not a queue: a cache that missed three recoveries need only hear of the last.
+//! It is a newest value and not a queue, because a cache that missed three recoveries needs only
+//! the last of them.
 
 use std::{sync::Arc, time::SystemTime};
 
-/// Serving is back: whatever was cached before belongs to an older generation.
+/// The signal that `Serving` is back, and that data cached before belongs to an older generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheBust {
-    /// The new generation: larger than any before, over restarts too.
+    /// The new generation. It is larger than every generation before, also across restarts.
     pub generation: u64,
-    /// The episode that ended.
+    /// The number of the episode that ended.
     pub episode: u64,
-    /// When serving returned.
+    /// When `Serving` returned.
     pub at: SystemTime,
     /// The cache tags (surrogate keys) that the layer was built with.
     pub tags: Arc<[String]>,
@@ -20,14 +21,14 @@ pub struct CacheBust {
     pub urls: Arc<[String]>,
 }
 
-/// The newest of what listeners wait for.
+/// The newest value of everything that listeners wait for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bulletin {
     pub(crate) recovery: Option<Arc<CacheBust>>,
 }
 
 impl Bulletin {
-    /// Takes over a recovery, unless a later mover was faster.
+    /// Takes a recovery over, unless another thread has already told a newer one.
     pub(crate) fn update(&mut self, recovery: Option<Arc<CacheBust>>) {
         let Some(recovery) = recovery else { return };
         if self

@@ -3,17 +3,16 @@
 use std::{
     error::Error as StdError,
     fmt,
-    mem::ManuallyDrop,
-    ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use crate::{
     base::{
-        moment::{Moment, Span},
+        clock::{Hands, Reading},
         one_line::OneLine,
-        spare,
+        span::Span,
+        spare::Spare,
     },
     facts::mode::{Cause, Mode},
 };
@@ -52,131 +51,183 @@ impl<E> Error<E> {
 
 /// A request was refused: it was **not processed**, and may be repeated safely.
 ///
-/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in common.
+/// Making one allocates nothing; cloning shares what all refusals of one maintenance have in
+/// common.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
-    notice: Shown,
-    /// In nanoseconds; the largest number where nobody knows.
-    retry_after: u64,
+    /// `None` only while it is dropped.
+    notice: Option<Arc<Notice>>,
 }
 
-/// A notice, left to the next refusal on this thread. Its own drop takes it out, so that nothing is there to be dropped after.
-#[derive(Clone, PartialEq, Eq)]
-struct Shown(ManuallyDrop<Option<Arc<Notice>>>);
-
-impl Deref for Shown {
-    type Target = Notice;
-
-    fn deref(&self) -> &Notice {
-        match &*self.0 {
-            Some(notice) => notice,
-            None => unreachable!("only its drop takes it"),
+impl Drop for Refused {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(notice) = self.notice.take() {
+            Notice::leave(notice);
         }
     }
 }
 
-impl Drop for Shown {
-    #[inline(always)]
-    fn drop(&mut self) {
-        spare::leave_notice(&mut self.0);
-    }
+thread_local! {
+    /// Left by the last refusal that was dropped on this thread.
+    static NOTICE: Spare<Notice> = const { Spare::new() };
 }
 
 /// What all refusals between two changes have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) partner: Arc<str>,
+    /// Read when a caller asks how long is left.
+    pub(crate) clock: Hands,
     pub(crate) mode: Mode,
     pub(crate) cause: Cause,
     pub(crate) since: SystemTime,
     pub(crate) generation: u64,
-    /// Until when at least; [`Moment::NEVER`] where nobody knows.
-    pub(crate) until: Moment,
+    /// When the last cause ends; `None` if that is not known.
+    pub(crate) until: Option<Reading>,
+    /// When the machine is to be asked again; `None` if time alone changes nothing.
+    pub(crate) deadline: Option<Reading>,
     pub(crate) until_wall: Option<SystemTime>,
-    pub(crate) promised_end: Option<SystemTime>,
+    /// Whether the last cause ends maintenance for certain: a hold with an expiry and no trip
+    /// beneath.
+    pub(crate) is_promised: bool,
     pub(crate) read_only: bool,
-    /// What an operator has to say to customers.
+    /// The operator's message to customers.
     pub(crate) message: Option<Arc<str>>,
 }
 
-impl Refused {
-    /// To be repeated after so many nanoseconds, where somebody knows.
-    #[inline]
-    pub(crate) fn new(notice: Arc<Notice>, retry_after: Option<u64>) -> Self {
+impl Notice {
+    /// Makes the notice of a refusal that no gate made.
+    #[cfg(feature = "http")]
+    pub(crate) fn sample(partner: &str, mode: Mode, cause: Cause) -> Self {
         Self {
-            notice: Shown(ManuallyDrop::new(Some(notice))),
-            retry_after: retry_after.unwrap_or(u64::MAX),
+            partner: partner.into(),
+            clock: crate::base::clock::Clock::start().hands(),
+            mode,
+            cause,
+            since: SystemTime::UNIX_EPOCH,
+            generation: 0,
+            until: None,
+            deadline: None,
+            until_wall: None,
+            is_promised: false,
+            read_only: false,
+            message: None,
+        }
+    }
+
+    /// Takes the notice that the last refusal left on this thread.
+    #[inline]
+    pub(crate) fn spare() -> Option<Arc<Self>> {
+        Spare::take(&NOTICE)
+    }
+
+    /// Leaves the notice to the next refusal on this thread.
+    #[inline]
+    pub(crate) fn leave(notice: Arc<Self>) {
+        Spare::leave(&NOTICE, notice);
+    }
+}
+
+impl Refused {
+    #[inline]
+    pub(crate) fn new(notice: Arc<Notice>) -> Self {
+        Self {
+            notice: Some(notice),
+        }
+    }
+
+    /// Makes a refusal that no gate made: to try a user's template on, and for tests.
+    #[cfg(feature = "http")]
+    pub(crate) fn sample(notice: Notice, retry_after: Option<Duration>) -> Self {
+        let clock = crate::base::clock::Clock::start();
+        let until = retry_after.and_then(|left| clock.reading(clock.now().after(left)));
+        let clock = clock.hands();
+        Self::new(Arc::new(Notice {
+            until,
+            clock,
+            ..notice
+        }))
+    }
+
+    fn notice(&self) -> &Notice {
+        match &self.notice {
+            Some(notice) => notice,
+            None => unreachable!("only its drop takes it"),
         }
     }
 
     /// The name the layer was given for its partner.
     #[must_use]
     pub fn partner(&self) -> &str {
-        &self.notice.partner
+        &self.notice().partner
     }
 
-    /// Who holds maintenance: an operator's hold is named before a trip.
+    /// Returns the cause of maintenance: an operator's hold is named before a trip.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        self.notice.cause
+        self.notice().cause
     }
 
     /// [`Mode::Maintenance`], or [`Mode::Probing`] where the partner is being tried.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.notice.mode
+        self.notice().mode
     }
 
     /// When the episode began.
     #[must_use]
     pub fn since(&self) -> SystemTime {
-        self.notice.since
+        self.notice().since
     }
 
     /// The generation of what the caller may have cached: that of the last recovery.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.notice.generation
+        self.notice().generation
     }
 
-    /// How long until it is worth trying again; `None` where nobody knows.
+    /// Returns how long until it is worth trying again, counted from now; `None` where that is not
+    /// known.
     ///
     /// A hold without expiry has no known end, and neither has `Probing`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let known = self.retry_after != u64::MAX;
-        known.then(|| Duration::from_nanos(self.retry_after))
+        let notice = self.notice();
+        let left = notice.until?.nanos_since(notice.clock.read());
+        Some(Duration::from_nanos(left))
     }
 
-    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner is tried
-    /// again; `None` where nobody knows.
+    /// Until when it lasts at least: a hold's expiry, or the end of a wait, after which the partner
+    /// is tried again; `None` where that is not known.
     #[must_use]
     pub fn until(&self) -> Option<SystemTime> {
-        self.notice.until_wall
+        self.notice().until_wall
     }
 
-    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath. A trip has no
-    /// such end, since the partner has to prove itself first.
+    /// When it will be over, where an operator said so: the expiry of a hold with nothing beneath.
+    /// A trip has no such end, since the partner has to prove itself first.
     #[must_use]
     pub fn promised_end(&self) -> Option<SystemTime> {
-        self.notice.promised_end
+        self.until().filter(|_| self.notice().is_promised)
     }
 
     /// Whether reads pass, and only what may change something is refused: a
     /// [read-only hold](crate::Hold::read_only).
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.notice.read_only
+        self.notice().read_only
     }
 
-    /// What the operator who holds maintenance has to say to customers
+    /// Returns the message to customers of the operator's hold
     /// ([`Hold::with_message`](crate::Hold::with_message)).
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        self.notice.message.as_deref()
+        self.notice().message.as_deref()
     }
 
-    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind `source()`.
+    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind
+    /// `source()`.
     ///
     /// ```
     /// use tower::{BoxError, Service, ServiceExt, service_fn};

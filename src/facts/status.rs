@@ -1,4 +1,4 @@
-//! The state at one moment, for people and for programs.
+//! The state of a layer at one moment, for people and for programs.
 
 use std::{
     fmt,
@@ -7,16 +7,18 @@ use std::{
 };
 
 use crate::{
-    base::{moment::Span, one_line::OneLine},
+    base::{moment::Moment, one_line::OneLine, span::Span},
     facts::{
         episode::Episode,
-        evidence::Evidence,
+        evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
-        partner_word::{PartnerReport, PartnerUnreadable},
+        partner_word::{Heard, PartnerReport, PartnerUnreadable, Seen},
     },
 };
 
-/// The state of a layer at one moment; its `Display` explains it in one sentence.
+/// The state of a layer at one moment.
+///
+/// Its `Display` explains the state in one sentence.
 ///
 /// ```
 /// use tower_maintenance::{Hold, MaintenanceLayer, Mode};
@@ -33,151 +35,163 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The name the layer was given for its partner.
+    /// The name that the layer was given for its partner.
     pub partner: Arc<str>,
-    /// When this was read.
+    /// When the status was read.
     pub at: SystemTime,
-    /// What happens to requests.
+    /// The mode: what happens to requests that are not exempt.
     pub mode: Mode,
     /// When the mode began.
     pub since: SystemTime,
-    /// Everything that holds maintenance, the one that counts first. Under bypass they lie beneath.
+    /// The causes of maintenance. The first one determines the mode, unless bypass is on.
     pub causes: Vec<CauseReport>,
-    /// Whether reads pass although the mode is `Maintenance`: a [read-only hold](crate::Hold::read_only).
+    /// Whether reads pass although the mode is `Maintenance`, under a
+    /// [read-only hold](crate::Hold::read_only).
     pub read_only: bool,
-    /// What the operator who holds maintenance has to say to customers.
+    /// The message for customers that the operator's hold carries.
     pub message: Option<Arc<str>>,
-    /// When maintenance will be over, where an operator said so: the expiry of a hold with nothing beneath.
+    /// When maintenance ends, if that is known: at the expiry of a hold without a trip beneath it.
     pub promised_end: Option<SystemTime>,
-    /// Dry run and bypass.
+    /// The switches: dry run and bypass.
     pub switches: Switches,
-    /// The generation of what callers may have cached; it grows at each recovery.
+    /// The generation of what callers may have cached. It grows at each recovery.
     pub generation: u64,
-    /// Numbers the stretches between mode changes and resets.
+    /// The number of the era. A new era begins at each mode change, at each reset, and when a hold
+    /// starts or stops to let reads pass.
     pub era: u64,
-    /// How long until it is worth trying again, where that is known.
+    /// How long until a request may pass again, if that is known: until the hold expires and the
+    /// wait of the trip ends.
     pub retry_after: Option<Duration>,
-    /// What the failure rate is read from: live in `Serving`; frozen at what it was when `Maintenance`
-    /// began; in `Probing` the outcomes of its probes.
+    /// The counts of the window. In `Serving` they are live. In `Maintenance` they are those of the
+    /// moment at which it began. In `Probing` they are the outcomes of the probes, or of the ramp's
+    /// calls.
     pub window: WindowReport,
-    /// How the probes stand; only in `Probing`.
+    /// The progress of the probes; `None` outside `Probing`.
     pub probing: Option<ProbingReport>,
-    /// What dry run or bypass kept from being real.
+    /// The shadow episode under dry run or bypass; `None` if there is none.
     pub shadow: Option<ShadowReport>,
-    /// What it tripped on, while it is tripped.
+    /// The evidence of the trip in force; `None` if the layer is not tripped.
     pub evidence: Option<Evidence>,
-    /// Calls since the layer was built.
+    /// The calls since the layer was built.
     pub calls: CallCounts,
-    /// Requests refused since the mode began.
+    /// The number of requests refused since the mode began.
     pub refused_in_mode: u64,
-    /// The episode under way.
+    /// The episode under way; `None` in `Serving`.
     pub episode: Option<Episode>,
-    /// Synthetic pings that are alive; while there is one, customers do not probe.
+    /// The number of synthetic pings that are alive. While there is one, requests of customers do
+    /// not probe.
     pub pings: u32,
-    /// What the partner says of itself, if anybody noted it: information, which changes nothing.
+    /// The partner's own statement about its state; `None` if there is none. It changes nothing.
     pub partner_says: Option<PartnerReport>,
-    /// That the partner's word could not be read the last time.
+    /// The last attempt to read that statement, if it failed.
     pub partner_unreadable: Option<PartnerUnreadable>,
 }
 
-/// Something that holds maintenance.
+/// A cause of maintenance, with its actor, reason and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CauseReport {
-    /// What it is.
+    /// The kind of cause.
     pub cause: Cause,
-    /// Who: an operator, or `tower-maintenance` itself.
+    /// The operator, or `tower-maintenance` for a trip that a rule decided.
     pub actor: Arc<str>,
-    /// Why, in one sentence.
+    /// The operator's reason, or the evidence in one clause.
     pub reason: Arc<str>,
-    /// Since when.
+    /// When the cause began.
     pub since: SystemTime,
-    /// Until when: a hold's expiry, the end of a trip's wait.
+    /// When the hold expires, or when the wait of the trip ends; `None` for a hold without expiry.
     pub until: Option<SystemTime>,
-    /// Whether it lets reads pass.
+    /// Whether the cause lets reads pass.
     pub read_only: bool,
 }
 
-/// What a window holds.
+/// The counts of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct WindowReport {
-    /// Calls that were judged.
+    /// The number of calls that were judged: successes and failures.
     pub total: u64,
-    /// Successes among them.
+    /// The number of successes among them.
     pub succeeded: u64,
-    /// Failures among them.
+    /// The number of failures among them.
     pub failed: u64,
-    /// Calls slower than the policy allows.
+    /// The number of calls that took longer than the policy's slow limit.
     pub slow: u64,
-    /// Failures in a row up to now.
+    /// The number of failures in a row, up to now.
     pub consecutive_failures: u64,
     /// The share of failures, 0 to 1; `None` below the policy's `min_calls`.
     pub failure_rate: Option<f64>,
     /// The share of slow calls, 0 to 1; `None` below the policy's `min_calls`.
     pub slow_rate: Option<f64>,
-    /// How long the window is.
+    /// The size of the window.
     pub window: crate::policy::window::Window,
 }
 
-/// How the probes stand.
+/// The progress of the probes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ProbingReport {
-    /// Probes under way.
+    /// The number of probes under way.
     pub in_flight: u32,
-    /// Probes that succeeded in a row.
+    /// The number of probes that succeeded in a row.
     pub successes: u32,
-    /// How many must.
+    /// The number of successes in a row that end the probing.
     pub needed: u32,
-    /// Probes that could begin now.
+    /// The number of probes that could begin now.
     pub free: u32,
-    /// Whether a whole wait has passed without a request that may probe. The cures: a synthetic
-    /// ping, or a wider `may_probe`.
+    /// Whether a whole wait has passed without a request that may probe. There are two remedies: a
+    /// [synthetic ping](crate::MaintenanceHandle::ping), or a wider `may_probe`.
     pub waiting_for_probe: bool,
-    /// The share of calls that the ramp lets in, 0 to 1, where one is under way.
+    /// The share of calls that the ramp lets pass, 0 to 1; `None` if no ramp is under way.
     pub ramp_share: Option<f64>,
 }
 
-/// An episode that dry run or bypass kept from being real.
+/// A shadow episode: a trip that dry run or bypass kept from taking effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ShadowReport {
-    /// When it would have begun.
+    /// When the trip would have happened.
     pub since: SystemTime,
-    /// On what.
+    /// The rule that fired, and the numbers it fired on.
     pub evidence: Evidence,
-    /// How long it would have waited.
+    /// How long the trip would have waited.
     pub wait: Duration,
 }
 
-/// Calls since the layer was built: `admitted` is the sum of how they ended and those in flight.
+/// The calls since the layer was built.
+///
+/// `admitted` is the sum of `succeeded`, `failed`, `neutral`, `abandoned` and
+/// [`in_flight`](Self::in_flight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CallCounts {
-    /// Calls let through to be measured: all but the exempt ones that nobody asked to count. One that still waits for the
-    /// inner service when the mode changes asks again; what it was let through for before has ended as abandoned and late.
+    /// Calls that passed and are measured. Exempt calls are among them only if their exemption is
+    /// [counted](crate::Exemption::counted).
+    ///
+    /// A call that still waits for the inner service when the mode changes is admitted or refused
+    /// again. Its first admission then counts as `abandoned` and `late`.
     pub admitted: u64,
-    /// Ended in success.
+    /// Calls that ended in success.
     pub succeeded: u64,
-    /// Ended in failure.
+    /// Calls that ended in failure.
     pub failed: u64,
-    /// Ended without evidence.
+    /// Calls that ended without evidence.
     pub neutral: u64,
-    /// Given up by their callers before they had proven anything.
+    /// Calls that their callers dropped before there was evidence.
     pub abandoned: u64,
-    /// Among all that ended: those that came too late for the era they began in, and changed nothing.
+    /// Calls that ended after the era in which they began. Each is also counted by its outcome, but
+    /// it changed nothing else.
     pub late: u64,
-    /// Refused, at either placement.
+    /// Requests that were refused, at both placements.
     pub refused: u64,
-    /// Passed because they are exempt, at either placement.
+    /// Requests that passed because they are exempt, at both placements.
     pub exempt: u64,
-    /// Reads that passed under a read-only hold, at either placement; they are not measured.
+    /// Reads that passed under a read-only hold, at both placements. They are not measured.
     pub reads: u64,
 }
 
 impl CallCounts {
-    /// Calls that have begun and not ended.
+    /// Returns the number of admitted calls that have not ended.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let ended = self.succeeded + self.failed + self.neutral + self.abandoned;
@@ -205,6 +219,20 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    /// Adds the partner's statement. `now` is the moment at which the status was read.
+    pub(crate) fn add_partners_word(&mut self, heard: &Heard, now: Moment) {
+        // A trip by command is not a measurement.
+        let by_rule = |evidence: &Evidence| evidence.rule != Rule::Command;
+        let seen = Seen {
+            mode: self.mode,
+            failure_rate: self.window.failure_rate,
+            tripped: self.evidence.as_ref().is_some_and(by_rule),
+            shadow: self.shadow.is_some(),
+        };
+        self.partner_says = heard.report(seen, now, self.at);
+        self.partner_unreadable = heard.unreadable(now, self.at);
+    }
+
     fn explain_causes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, cause) in self.causes.iter().enumerate() {
             if index > 0 {
@@ -263,6 +291,28 @@ impl Status {
         }
         match &self.shadow {
             Some(shadow) => write!(f, "; would be in maintenance: {}", shadow.evidence),
+            None => Ok(()),
+        }
+    }
+
+    fn explain_partner(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(report) = &self.partner_says {
+            let says = &report.says;
+            if report.stale {
+                write!(
+                    f,
+                    "; the partner said {} ago (stale): {says}",
+                    Span(report.age)
+                )?;
+            } else {
+                write!(f, "; the partner says: {says}")?;
+            }
+            if let Some(contradiction) = report.contradiction {
+                write!(f, ", but {contradiction}")?;
+            }
+        }
+        match &self.partner_unreadable {
+            Some(unreadable) => write!(f, "; its own status cannot be read: {}", unreadable.error),
             None => Ok(()),
         }
     }

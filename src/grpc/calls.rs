@@ -1,4 +1,4 @@
-//! Around a gRPC client: judged by `grpc-status`, refused by an answer.
+//! The view around a gRPC client: judges by `grpc-status` and refuses with an answer.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,13 +7,15 @@ use http_body::Body;
 
 use super::{
     Code,
-    body::{Answer, FirstMessage, Measured, Silence},
-    methods::{MethodError, Methods, Stream},
+    body::{Answer, GrpcCallBody, Silence},
+    first_message::FirstMessage,
+    judge::{JudgeStatus, by_code},
+    methods::{Methods, Setting, Stream, sets_methods},
     refusal::{DelayError, Longest},
     web, wire,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         outcome::{Outcome, Verdict},
@@ -22,23 +24,25 @@ use crate::{
     http::HttpCalls,
 };
 
-/// Around a gRPC client; see [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) for
-/// what counts as what.
+/// The protocol around a gRPC client.
 ///
-/// Its options, by [`speaking`](crate::MaintenanceLayer::speaking):
+/// [`MaintenanceLayer::grpc_calls`](crate::MaintenanceLayer::grpc_calls) says which answer is which
+/// outcome. To set an option, give the protocol to the layer by
+/// [`with_protocol`](crate::MaintenanceLayer::with_protocol):
 ///
 /// ```
 /// use tower_maintenance::{MaintenanceLayer, Outcome, grpc::{Code, GrpcCalls}};
 ///
 /// let calls = GrpcCalls::new()
-///     .reads(["/billing.v1.Billing/GetPrices", "/billing.v1.Billing/WatchPrices"])? // these may probe
+///     .reads(["/billing.v1.Billing/GetPrices", "/billing.v1.Billing/WatchPrices"])?
 ///     .streams(["/billing.v1.Billing/WatchPrices"])? // judged at its first message
-///     .never(["/billing.v1.Billing/SettleYear"])? // in `Serving` alone
+///     .never(["/billing.v1.Billing/SettleYear"])? // passes in `Serving` only
 ///     .judged_by(|code, metadata| match code {
-///         Code::Aborted => Outcome::Failure.into(), // this partner aborts when its database is gone
+///         // This partner aborts when its database is gone.
+///         Code::Aborted => Outcome::Failure.into(),
 ///         _ => GrpcCalls::by_code(code, metadata),
 ///     });
-/// let view = MaintenanceLayer::new("zuora").speaking(calls);
+/// let view = MaintenanceLayer::new("zuora").with_protocol(calls);
 /// # let _ = view;
 /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
 /// ```
@@ -51,7 +55,7 @@ pub struct GrpcCalls {
     until: Until,
 }
 
-/// When an answer that looks good is a success. It is a call's own: set by its method.
+/// When an answer that looks good counts as a success. Each call has its own, set by its method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Until {
     #[default]
@@ -61,61 +65,47 @@ enum Until {
 
 type JudgeProbe = dyn Fn(&str) -> bool + Send + Sync;
 
-type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
-
-/// What judges a status: the user's closure, or the default.
-#[derive(Clone, Default)]
-pub(super) struct JudgeStatus(Option<Arc<JudgeCode>>);
-
-impl JudgeStatus {
-    pub(super) fn verdict(&self, code: Code, metadata: &HeaderMap) -> Verdict {
-        match &self.0 {
-            Some(judge) => judge(code, metadata),
-            None => GrpcCalls::by_code(code, metadata),
-        }
-    }
-}
-
 impl GrpcCalls {
-    /// Judges by [`by_code`](Self::by_code); no method may probe.
+    /// Returns the defaults: calls are judged by [`by_code`](Self::by_code), and no method may
+    /// probe.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds methods that only read, as `/package.Service/Method`: they may probe, and pass under a
-    /// [read-only hold](crate::Hold::read_only). Default: none, since gRPC
-    /// sends everything by POST, and nothing on the wire tells a read from a charge.
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to [never](Self::never) pass too; the error names it.
-    pub fn reads<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Read, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods that only read, written as `/package.Service/Method`. Default: none.
+        ///
+        /// They may probe, and they pass under a [read-only hold](crate::Hold::read_only). The
+        /// layer cannot find them by itself: gRPC sends every call by POST, so nothing on the wire
+        /// tells a read from a charge.
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`never`](Self::never). The
+        /// error names the method.
+        reads: Setting::Class(Class::Read)
     }
 
-    /// Adds methods that pass in `Serving` alone ([`Class::Never`]), as `/package.Service/Method`: a yearly settlement has no part in
-    /// proving that the partner is back. Default: none.
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to read too; the error names it.
-    pub fn never<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Never, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods that pass in `Serving` only ([`Class::Never`]), written as
+        /// `/package.Service/Method`. Default: none.
+        ///
+        /// A yearly settlement, for example, should not be the call that proves that the partner is
+        /// back.
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`reads`](Self::reads). The
+        /// error names the method.
+        never: Setting::Class(Class::Never)
     }
 
-    /// Says which calls may probe, by the path. Default: those that [read](Self::reads).
+    /// Sets which calls may probe, by their path. Default: those of the methods that
+    /// [read](Self::reads).
     ///
-    /// It changes no class: what may probe and does not read is refused under a read-only hold, and what
-    /// [never](Self::never) passes does not probe either.
+    /// This changes no class. A call that may probe and does not read is refused under a read-only
+    /// hold. A method of [`never`](Self::never) does not probe either.
     #[must_use]
     pub fn may_probe(self, may_probe: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self {
@@ -124,145 +114,127 @@ impl GrpcCalls {
         }
     }
 
-    /// Adds methods whose answers are long streams (a `Watch`, a subscription), as `/package.Service/Method`: such a call is judged
-    /// at its first message. Default: none, and every call is judged at its trailers.
-    ///
-    /// | the call | is |
-    /// |---|---|
-    /// | has its first message, all of it | a success, at that moment; it gives its probe slot back |
-    /// | brings a status before | what the status says |
-    /// | ends without one, breaks off, or hangs before | as [any other](Measured): a failure |
-    /// | is dropped before | as any other: by how long the partner was silent |
-    ///
-    /// From then on nothing of it counts: not that it is quiet for hours, not that it is dropped, nor how it ends. Otherwise a
-    /// `Watch` that has nothing to tell would count as hanging after `hang_limit`, and one restart of a healthy partner as a
-    /// failure for each stream that was open. What is lost by that comes back at once: a client whose stream ends opens it
-    /// anew, and that is a call of its own.
-    ///
-    /// A stream that may be quiet *before* its first message is a [subscription](Self::subscriptions).
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to be a subscription too; the error names it.
-    pub fn streams<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.stream(Stream::Speaks, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods whose answers are long streams, such as a `Watch`, written as
+        /// `/package.Service/Method`. Default: none, so every call is judged at its trailers.
+        ///
+        /// A call of such a method is judged at its first message:
+        ///
+        /// | the call | outcome |
+        /// |---|---|
+        /// | brings its whole first message | a success; its probe slot is free again |
+        /// | brings a status before that | what the status says |
+        /// | ends without a status, breaks off, or hangs before that | a failure |
+        /// | is dropped before that | as [any other](GrpcCallBody): by the partner's silence |
+        ///
+        /// After the first message nothing of the call counts: not its silence, not its drop, not
+        /// its end. Otherwise a `Watch` that has nothing to tell would count as hanging after
+        /// `hang_limit`, and a restart of a healthy partner would count one failure per open
+        /// stream. The layer still learns of a partner that went down, because its clients open
+        /// their streams again, and each of these is another call.
+        ///
+        /// A stream that may be silent *before* its first message is a
+        /// [subscription](Self::subscriptions).
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method is also a subscription. The error names the
+        /// method.
+        streams: Setting::Stream(Stream::Speaks)
     }
 
-    /// Adds methods whose answers may be silent from their start (a subscription to rare events), as `/package.Service/Method`: such a
-    /// call is judged as one that [streams](Self::streams), but that its silence says nothing. Default: none.
-    ///
-    /// | the call, once its head came, | is |
-    /// |---|---|
-    /// | has its first message, all of it | a success, at that moment |
-    /// | brings a status before | what the status says |
-    /// | ends without one, or breaks off before | a failure |
-    /// | is silent | in flight, for as long as it is |
-    /// | is dropped before | neutral |
-    ///
-    /// Nothing tells such a stream from a partner who accepts everything and does nothing: a hang is not seen in these methods, and
-    /// must show in others. Until its head came, the call is as any other. They do not probe unless [`may_probe`](Self::may_probe) says so, read or not:
-    /// one would hold its slot until the lease ends. Under a [slow-call rule](crate::Policy::with_slow_calls)
-    /// what counts is the time until the first message.
-    ///
-    /// ```
-    /// use tower_maintenance::grpc::GrpcCalls;
-    ///
-    /// let calls = GrpcCalls::new().subscriptions(["/billing.v1.Billing/WatchDisputes"])?;
-    /// let error = calls.streams(["/billing.v1.Billing/WatchDisputes"]).unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "the method `/billing.v1.Billing/WatchDisputes` is both a stream and a subscription: give it one",
-    /// );
-    /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to stream too; the error names it.
-    pub fn subscriptions<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.stream(Stream::MayBeSilent, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds methods whose answers may be silent from their start, such as a subscription to
+        /// rare events, written as `/package.Service/Method`. Default: none.
+        ///
+        /// A call of such a method is judged as one that [streams](Self::streams), except that its
+        /// silence says nothing:
+        ///
+        /// | the call, after its head | outcome |
+        /// |---|---|
+        /// | brings its whole first message | a success, at that moment |
+        /// | brings a status before that | what the status says |
+        /// | ends without a status, or breaks off before that | a failure |
+        /// | is silent | none: the call stays in flight |
+        /// | is dropped before that | neutral |
+        ///
+        /// The layer cannot tell such a stream from a partner that accepts every call and does
+        /// nothing. So it sees no hang in these methods: a hang must show in other methods. Until
+        /// its head comes, the call is judged as any other.
+        ///
+        /// These methods do not probe, even if they read, unless [`may_probe`](Self::may_probe)
+        /// says so: such a probe would hold its slot until its lease ends. A [slow-call
+        /// rule](crate::Policy::with_slow_calls) measures the time until the first message.
+        ///
+        /// ```
+        /// use tower_maintenance::grpc::GrpcCalls;
+        ///
+        /// let calls = GrpcCalls::new().subscriptions(["/billing.v1.Billing/WatchDisputes"])?;
+        /// let error = calls.streams(["/billing.v1.Billing/WatchDisputes"]).unwrap_err();
+        /// assert_eq!(
+        ///     error.to_string(),
+        ///     "the method `/billing.v1.Billing/WatchDisputes` is both a stream \
+        ///      and a subscription: give it one",
+        /// );
+        /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method is also one that streams. The error names the
+        /// method.
+        subscriptions: Setting::Stream(Stream::MayBeSilent)
     }
 
-    /// The longest that a refusal's `RetryInfo` says, at least 1 s. Default: 5 min, as the longest `Retry-After` over HTTP: who was told
-    /// longer would stay away though maintenance may end early.
+    /// Judges a status by `verdict` instead of [`by_code`](Self::by_code).
     ///
-    /// No delay is longer, those guessed neither; and none is past an end that is known.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter than 1 s.
-    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
-        let longest = Longest::new(longest)?;
-        Ok(Self { longest, ..self })
-    }
-
-    /// Judges a status by `verdict` instead of [`by_code`](Self::by_code). It is given the code, and the
-    /// headers (Trailers-Only) or trailers that it came with.
+    /// `verdict` gets the code, and the headers (Trailers-Only) or trailers that it came with. If
+    /// it panics, the call is neutral and the panic goes on to the caller.
     #[must_use]
     pub fn judged_by(
         self,
         verdict: impl Fn(Code, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         Self {
-            judge: JudgeStatus(Some(Arc::new(verdict))),
+            judge: JudgeStatus::given(verdict),
             ..self
         }
     }
 
-    /// The default judgement of a status, by what gRPC
-    /// [says that the codes mean](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
+    /// Sets the longest delay in a refusal's `RetryInfo`, at least 1 s. Default: 5 min, as the
+    /// longest `Retry-After` over HTTP.
+    ///
+    /// The limit holds for guessed delays too, and no delay goes past a known end. A longer delay
+    /// would keep callers away although maintenance may end early.
+    ///
+    /// # Errors
+    ///
+    /// If `longest` is shorter than 1 s.
+    pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
+        let longest = Longest::new(longest)?;
+        Ok(Self { longest, ..self })
+    }
+
+    /// Returns the default verdict on a status, after gRPC's
+    /// [meaning of the codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
     ///
     /// | outcome | code | why |
     /// |---|---|---|
-    /// | failure | `UNKNOWN` (2) | an exception nobody caught; also a `grpc-status` that is no code |
-    /// | failure | `DEADLINE_EXCEEDED` (4) | it did not answer in time |
-    /// | failure | `INTERNAL` (13), `DATA_LOSS` (15) | something in it is broken |
-    /// | failure | `UNAVAILABLE` (14) | it says so itself, or a proxy before it does |
+    /// | failure | `UNKNOWN` (2) | an uncaught exception; also a `grpc-status` that is no code |
+    /// | failure | `DEADLINE_EXCEEDED` (4) | the partner did not answer in time |
+    /// | failure | `INTERNAL` (13), `DATA_LOSS` (15) | something in the partner is broken |
+    /// | failure | `UNAVAILABLE` (14) | the partner says so, or a proxy before it |
     /// | neutral | `CANCELLED` (1) | the caller gave up |
     /// | neutral | `RESOURCE_EXHAUSTED` (8) | our own rate or quota |
     /// | neutral | `PERMISSION_DENIED` (7), `UNAUTHENTICATED` (16) | our own credentials |
-    /// | success | all others | the partner answered: no, not found, not so, not now |
+    /// | success | all others | the partner answered, with a yes or a no |
     ///
-    /// Unless it is a success, the partner's `google.rpc.RetryInfo` or `grpc-retry-pushback-ms` is heeded as a
-    /// `Retry-After` is, the longer of the two. The verdict's code is the HTTP status that stands for the
-    /// gRPC code, [`Code::http_status`].
+    /// Unless the outcome is a success, the verdict carries the partner's `google.rpc.RetryInfo` or
+    /// `grpc-retry-pushback-ms`, the longer of the two, as a `Retry-After`. The verdict's code is
+    /// the HTTP status that stands for the gRPC code, [`Code::http_status`].
     #[must_use]
     pub fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
-        let outcome = match code {
-            Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => Outcome::Failure,
-            Code::Cancelled
-            | Code::ResourceExhausted
-            | Code::PermissionDenied
-            | Code::Unauthenticated => Outcome::Neutral,
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unimplemented => Outcome::Success,
-        };
-        let verdict = Verdict::from(outcome).with_code(code.http_status().as_u16());
-        if outcome == Outcome::Success {
-            return verdict;
-        }
-        match wire::retry_after(metadata) {
-            Some(span) => verdict.with_retry_after(span),
-            None => verdict,
-        }
+        by_code(code, metadata)
     }
 }
 
@@ -277,29 +249,24 @@ impl fmt::Debug for GrpcCalls {
     }
 }
 
-impl fmt::Debug for JudgeStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "given" } else { "by_code" })
-    }
-}
-
-/// What an answer's head says.
+/// The verdict that the head of an answer gives.
 enum Head {
-    /// The whole verdict.
+    /// It holds, whatever the body says.
     Final(Verdict),
-    /// The verdict if the body comes to its end, and no trailers say otherwise.
+    /// It holds if the body comes to its end and no trailers say otherwise.
     Provisional(Verdict),
 }
 
 impl GrpcCalls {
     fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
         match wire::code(headers) {
-            // Trailers-Only, or a head that says so already: clients read no further.
+            // A success in the head: trailers may still say otherwise.
             Some(code @ Code::Ok) => Head::Provisional(self.judge.verdict(code, headers)),
+            // Trailers-Only, or a failure in the head. Clients read no further.
             Some(code) => Head::Final(self.judge.verdict(code, headers)),
-            // The status comes in the trailers, or the answer is none.
+            // The trailers must bring the status. Without one the answer is a failure.
             None if status == StatusCode::OK => Head::Provisional(Outcome::Failure.into()),
-            // Somebody who does not speak gRPC: a proxy, as a rule.
+            // The sender does not speak gRPC. As a rule it is a proxy.
             None => {
                 let verdict = HttpCalls::by_status(status, headers);
                 match verdict.outcome {
@@ -309,11 +276,29 @@ impl GrpcCalls {
             }
         }
     }
+
+    /// Returns what the body of an answer is judged by. `otherwise` is the verdict of its head.
+    fn answer(&self, status: StatusCode, headers: &HeaderMap, otherwise: Verdict) -> Answer {
+        // An answer without a 200 is not gRPC and has no messages.
+        let is_grpc = status == StatusCode::OK;
+        let silence = match self.until {
+            Until::FirstMessageCame(silence) if is_grpc => Some(silence),
+            Until::FirstMessageCame(_) | Until::TrailersCame => None,
+        };
+        let form = web::Form::of(headers);
+        Answer {
+            judge: self.judge.clone(),
+            otherwise,
+            first: silence.map(|_| FirstMessage::default()),
+            web: is_grpc.then(|| web::Frames::of(form)).flatten(),
+            silence: silence.unwrap_or_default(),
+        }
+    }
 }
 
 impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
-    type Response = Response<Measured<B>>;
+    type Response = Response<GrpcCallBody<B>>;
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
@@ -353,36 +338,23 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
             }
         };
         if !ticket.is_measured() {
-            return Ok(response.map(Measured::settled));
+            return Ok(response.map(GrpcCallBody::settled));
         }
-        // Another layer's refusal from within the stack is no failure of this partner.
+        // A refusal by another layer inside this one is no failure of the partner (R24).
         if response.extensions().get::<Refused>().is_some() {
             ticket.settle(Outcome::Neutral);
-            return Ok(response.map(Measured::settled));
+            return Ok(response.map(GrpcCallBody::settled));
         }
         let (head, body) = response.into_parts();
         let body = match self.head(head.status, &head.headers) {
             Head::Provisional(verdict) if !body.is_end_stream() => {
                 ticket.progress();
-                // What is no 200 is no gRPC, and has no messages.
-                let is_grpc = head.status == StatusCode::OK;
-                let silence = match self.until {
-                    Until::FirstMessageCame(silence) if is_grpc => Some(silence),
-                    Until::FirstMessageCame(_) | Until::TrailersCame => None,
-                };
-                let form = web::Form::of(&head.headers);
-                let answer = Answer {
-                    judge: self.judge.clone(),
-                    otherwise: verdict,
-                    first: silence.map(|_| FirstMessage::default()),
-                    web: is_grpc.then(|| web::Frames::of(form)).flatten(),
-                    silence: silence.unwrap_or_default(),
-                };
-                Measured::new(body, ticket, answer)
+                let answer = self.answer(head.status, &head.headers, verdict);
+                GrpcCallBody::new(body, ticket, answer)
             }
             Head::Provisional(verdict) | Head::Final(verdict) => {
                 ticket.settle(verdict);
-                Measured::settled(body)
+                GrpcCallBody::settled(body)
             }
         };
         Ok(Response::from_parts(head, body))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-/// A [status code](https://grpc.io/docs/guides/status-codes/) of gRPC, in words a `match` can use.
+/// A [status code](https://grpc.io/docs/guides/status-codes/) of gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are gRPC's own, explained there")]
 pub enum Code {
@@ -48,7 +48,8 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The value of a `grpc-status` header. What is none of the codes is [`Unknown`](Self::Unknown), as gRPC asks.
+    /// Reads the value of a `grpc-status` header. A value that is no code is
+    /// [`Unknown`](Self::Unknown), as the gRPC specification asks.
     pub(super) fn from_header(value: &[u8]) -> Self {
         let number = match value {
             [digit @ b'0'..=b'9'] => digit - b'0',
@@ -58,17 +59,20 @@ impl Code {
         Self::ALL[usize::from(number)]
     }
 
-    /// The code's number, as `grpc-status` has it.
+    /// Returns the code's number, as in `grpc-status`.
     #[must_use]
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The HTTP status that stands for the code
-    /// ([`google/rpc/code.proto`](https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto)): 503 for
-    /// `UNAVAILABLE`, 429 for `RESOURCE_EXHAUSTED`, 504 for `DEADLINE_EXCEEDED`, 500 for the other failures.
+    /// Returns the HTTP status that stands for the code, after `google.rpc.Code`
+    /// ([code.proto]).
     ///
-    /// It is the code that a verdict shows, so that an operator reads one scale whatever the partner speaks.
+    /// It is 503 for `UNAVAILABLE`, 429 for `RESOURCE_EXHAUSTED`, 504 for `DEADLINE_EXCEEDED`, and
+    /// 500 for the other failures. A verdict shows this status as its code, so that an operator
+    /// reads one scale for every protocol.
+    ///
+    /// [code.proto]: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
     #[must_use]
     pub fn http_status(self) -> StatusCode {
         let status = match self {
@@ -88,7 +92,7 @@ impl Code {
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The code's name, as gRPC writes it.
+    /// Returns the code's name, as gRPC writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

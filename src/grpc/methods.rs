@@ -1,10 +1,10 @@
-//! What is said of methods, by name: their classes, and which of them stream.
+//! The settings of methods, by name: their classes, and which of them stream.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::facts::endpoint::{Class, Endpoint};
 
-/// A method that is none, or of which two things are said that do not go together.
+/// The method name is invalid, or two settings for the method conflict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the method `{name}` {wrong}")]
 pub struct MethodError {
@@ -13,7 +13,7 @@ pub struct MethodError {
 }
 
 impl MethodError {
-    /// The name as it was given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -41,65 +41,84 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Methods by their exact path: a spelling that only some server takes for the same is not in it.
+/// Settings of methods, by exact path. Another spelling of a path finds nothing, even if a server
+/// takes it for the same method.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Methods(Option<Arc<HashMap<String, Said>>>);
 
-/// What was said of a method.
+/// The settings of one method.
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
     class: Option<Class>,
     stream: Option<Stream>,
 }
 
-/// What a method's answers are, if they are long streams.
+/// A setting that a method can have.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting {
+    Class(Class),
+    Stream(Stream),
+}
+
+/// A method whose answers are long streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// Their first message comes soon.
+    /// The first message comes soon.
     Speaks,
+    /// The first message may come late, or never.
     MayBeSilent,
 }
 
+impl Said {
+    /// Adds a setting, unless it conflicts with one that is there.
+    fn set(&mut self, setting: Setting) -> Result<(), Wrong> {
+        match setting {
+            Setting::Class(second) => match self.class.replace(second) {
+                Some(first) if first != second => Err(Wrong::TwoClasses { first, second }),
+                Some(_) | None => Ok(()),
+            },
+            Setting::Stream(second) => match self.stream.replace(second) {
+                Some(first) if first != second => Err(Wrong::TwoStreams),
+                Some(_) | None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Declares a method of a builder that gives a setting to methods of gRPC.
+///
+/// Both protocols have the same builder methods, which differ in name, setting and documentation.
+macro_rules! sets_methods {
+    ($(#[$about:meta])* $name:ident: $setting:expr) => {
+        $(#[$about])*
+        pub fn $name<M: Into<String>>(
+            self,
+            methods: impl IntoIterator<Item = M>,
+        ) -> Result<Self, $crate::grpc::MethodError> {
+            let methods = self.methods.with($setting, methods)?;
+            Ok(Self { methods, ..self })
+        }
+    };
+}
+
+pub(super) use sets_methods;
+
 impl Methods {
-    pub(super) fn class<M: Into<String>>(
+    /// Returns the settings with one more for each of the methods.
+    pub(super) fn with<M: Into<String>>(
         self,
-        class: Class,
+        setting: Setting,
         methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        self.say(methods, |said| match said.class.replace(class) {
-            Some(first) if first != class => Err(Wrong::TwoClasses {
-                first,
-                second: class,
-            }),
-            Some(_) | None => Ok(()),
-        })
-    }
-
-    pub(super) fn stream<M: Into<String>>(
-        self,
-        stream: Stream,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        self.say(methods, |said| match said.stream.replace(stream) {
-            Some(first) if first != stream => Err(Wrong::TwoStreams),
-            Some(_) | None => Ok(()),
-        })
-    }
-
-    fn say<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-        what: impl Fn(&mut Said) -> Result<(), Wrong>,
     ) -> Result<Self, MethodError> {
         let mut all = self.0.map(Arc::unwrap_or_clone).unwrap_or_default();
         for name in methods {
             let name = name.into();
-            let said = if is_method(&name) {
-                what(all.entry(name.clone()).or_default())
+            let set = if is_method(&name) {
+                all.entry(name.clone()).or_default().set(setting)
             } else {
                 Err(Wrong::Form)
             };
-            if let Err(wrong) = said {
+            if let Err(wrong) = set {
                 return Err(MethodError { name, wrong });
             }
         }
@@ -111,11 +130,12 @@ impl Methods {
         said.copied().unwrap_or_default()
     }
 
-    /// What the gate must know of a call: its class, and by that whether it may probe.
+    /// Returns what the gate must know of a call: its class, and whether it may probe.
     pub(super) fn endpoint<'r>(&self, path: &'r str) -> Endpoint<'r> {
         let Said { class, stream } = self.said(path);
         let class = class.unwrap_or_default();
-        // What may be silent would hold its slot until the lease ends, and then be taken for a hang.
+        // A call that may be silent would hold its probe slot until the lease ends, and then count
+        // as a hang.
         let may_probe = class == Class::Read && stream != Some(Stream::MayBeSilent);
         Endpoint::at_path(path, may_probe).with_class(class)
     }
@@ -125,7 +145,7 @@ impl Methods {
     }
 }
 
-/// Whether it is `/package.Service/Method`, with or without a package.
+/// Returns whether `path` is `/package.Service/Method`, with or without a package.
 fn is_method(path: &str) -> bool {
     let identifier = |name: &str| {
         let mut chars = name.chars();
@@ -145,9 +165,12 @@ mod tests {
     #[test]
     fn a_method_is_found_by_its_exact_path() {
         let methods = Methods::default()
-            .class(Class::Read, ["/billing.v1.Billing/GetPrices"])
+            .with(
+                Setting::Class(Class::Read),
+                ["/billing.v1.Billing/GetPrices"],
+            )
             .unwrap()
-            .class(Class::Read, ["/Health/Check".to_owned()])
+            .with(Setting::Class(Class::Read), ["/Health/Check".to_owned()])
             .unwrap();
         let reads = |methods: &Methods, path| {
             let endpoint = methods.endpoint(path);
@@ -183,8 +206,8 @@ mod tests {
             "/billing.v1.Billing/{method}",
             "/1/2",
         ] {
-            let read = Methods::default().class(Class::Read, [name]);
-            let stream = Methods::default().stream(Stream::Speaks, [name]);
+            let read = Methods::default().with(Setting::Class(Class::Read), [name]);
+            let stream = Methods::default().with(Setting::Stream(Stream::Speaks), [name]);
             for error in [read.unwrap_err(), stream.unwrap_err()] {
                 assert_eq!(error.name(), name);
                 assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
@@ -196,11 +219,14 @@ mod tests {
     fn a_method_has_one_class_whatever_else_is_said_of_it() {
         let named = "/billing.v1.Billing/Settle";
         let methods = Methods::default()
-            .class(Class::Never, [named])
+            .with(Setting::Class(Class::Never), [named])
             .unwrap()
-            .class(Class::Never, [named])
+            .with(Setting::Class(Class::Never), [named])
             .unwrap()
-            .stream(Stream::Speaks, [named, "/billing.v1.Billing/Watch"])
+            .with(
+                Setting::Stream(Stream::Speaks),
+                [named, "/billing.v1.Billing/Watch"],
+            )
             .unwrap();
         let class = |path| methods.endpoint(path).class;
         assert_eq!(class(named), Class::Never);
@@ -209,7 +235,9 @@ mod tests {
         }
         assert_eq!(class("/billing.v1.Billing/Watch"), Class::Write);
         assert_eq!(methods.stream_of("/billing.v1.Billing/Charge"), None);
-        let error = methods.class(Class::Read, [named]).unwrap_err();
+        let error = methods
+            .with(Setting::Class(Class::Read), [named])
+            .unwrap_err();
         assert_eq!(error.name(), named);
         assert_eq!(
             error.to_string(),

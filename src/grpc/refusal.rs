@@ -1,4 +1,4 @@
-//! How a refusal looks over gRPC.
+//! A refusal over gRPC.
 
 use std::time::Duration;
 
@@ -11,45 +11,56 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
-    base::{moment::Span, rfc3339::rfc3339},
+    base::{rfc3339::rfc3339, span::Span},
     facts::refused::Refused,
-    http::{delays, mark},
+    http::{delays, mark, setting_error::setting_error},
 };
 
-/// The `reason` of a refusal's `google.rpc.ErrorInfo`; unique within [`DOMAIN`].
+/// The `reason` of a refusal's `google.rpc.ErrorInfo`. It is unique within [`DOMAIN`].
 pub const REASON: &str = "MAINTENANCE";
 
-/// The `domain` of a refusal's `google.rpc.ErrorInfo`: by this and [`REASON`] a caller tells a refusal from the
-/// partner's own `UNAVAILABLE`.
+/// The `domain` of a refusal's `google.rpc.ErrorInfo`.
+///
+/// By this and [`REASON`] a caller tells a refusal from the partner's own `UNAVAILABLE`.
 pub const DOMAIN: &str = "tower-maintenance";
 
-/// As the longest `Retry-After` of HTTP: maintenance may end early.
+/// The default limit of delays, as long as the longest `Retry-After` over HTTP: maintenance may end
+/// early.
 const LONGEST: Duration = Duration::from_secs(300);
-/// The most that `google.protobuf.Duration` can say: ten thousand years.
+/// The longest `google.protobuf.Duration`: ten thousand years.
 const LONGEST_ON_THE_WIRE: Duration = Duration::from_secs(315_576_000_000);
-/// How much of a text goes on the wire, in bytes: clients take 8 KiB of headers, and a text is there twice,
-/// once at up to three bytes for each of its own.
+/// How many bytes of a text go on the wire. Clients accept 8 KiB of headers, and a text is there
+/// twice, once with up to three bytes for each of its own.
 const LONGEST_TEXT: usize = 1024;
 
-/// The response for a refused call: Trailers-Only, `UNAVAILABLE`, with details that say that nothing was processed.
+/// Returns the response for a refused call: `UNAVAILABLE`, with details that say that nothing was
+/// processed.
 ///
-/// One HEADERS frame: HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, a `grpc-message`, and in
+/// The layer makes these responses by itself. Call this function where a refusal reaches your code
+/// as an error.
+///
+/// The response is Trailers-Only, one HEADERS frame: HTTP status 200,
+/// `content-type: application/grpc`, `grpc-status: 14`, a `grpc-message`, and in
 /// `grpc-status-details-bin` a `google.rpc.Status` with two details:
 ///
-/// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`]; metadata `partner`, `mode` (`maintenance` or `probing`),
-///   `read_only`, `since` and, where it is known, `until` (RFC 3339), `generation`, and `processed`, which is always `false`;
-/// - `google.rpc.RetryInfo`: by chance between half of the time that is left and the whole of it, so that callers do not
-///   come back at the same instant; never past a known end, and at most 5 min. Where nobody knows the end it is 15 s
-///   to 45 s, and while the partner is being probed 2.5 s to 7.5 s.
+/// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`], and metadata. The metadata are
+///   `partner`, `mode` (`maintenance` or `probing`), `read_only`, `since`, `until` if the end is
+///   known (both RFC 3339), `generation`, and `processed`, which is always `false`.
+/// - `google.rpc.RetryInfo`: a random delay, so that callers do not come back at the same instant.
+///   It is between half of the time that is left and the whole of it, at most 5 min. If the end is
+///   not known, it is 15 s to 45 s. While the partner is being probed, it is 2.5 s to 7.5 s.
 ///
-/// The message says what the operator who holds maintenance [has to say to customers](crate::Hold::with_message), as far as
-/// 1024 bytes go; never the reason, which is for the audit trail.
+/// The message carries the operator's [message to customers](crate::Hold::with_message), cut to
+/// 1024 bytes in all. It never carries the reason, which is for the audit trail.
 ///
-/// The [`Refused`] itself is among the response's extensions, for what stands between here and the wire, and
-/// `maintenance.refused` is recorded in the current span, if that has such a field.
+/// The [`Refused`] is among the response's extensions, for layers between here and the wire. The
+/// current span's field `maintenance.refused` is recorded, if the span has that field.
 ///
-/// The layer makes these by itself; call it where a refusal reaches your code as an error. To a request in gRPC-Web the layer answers with
-/// `application/grpc-web+proto`, or `application/grpc-web-text+proto`, and otherwise the same: Trailers-Only is in the headers there too.
+/// A layer answers a request in gRPC-Web with `application/grpc-web+proto` or
+/// `application/grpc-web-text+proto`, and is otherwise the same: Trailers-Only is in the headers
+/// there too. Its limit of 5 min is set by `longest_retry_delay` of
+/// [`GrpcCalls`](super::GrpcCalls::longest_retry_delay) and
+/// [`GrpcRoutes`](super::GrpcRoutes::longest_retry_delay). This function has the limit fixed.
 ///
 /// ```
 /// use tower_maintenance::{Error, Hold, MaintenanceLayer, grpc::refusal};
@@ -61,7 +72,9 @@ const LONGEST_TEXT: usize = 1024;
 /// # layer.handle().engage(Hold::new("on-call", "drill"))?;
 /// # let mut partner = layer.layer(service_fn(async |()| Ok::<_, std::io::Error>(())));
 /// # partner.ready().await?;
-/// let Err(Error::Refused(refused)) = partner.call(()).await else { panic!("it is in maintenance") };
+/// let Err(Error::Refused(refused)) = partner.call(()).await else {
+///     panic!("it is in maintenance")
+/// };
 /// let response: http::Response<String> = refusal(&refused);
 /// assert_eq!(response.status(), 200);
 /// assert_eq!(response.headers()["grpc-status"], "14");
@@ -73,44 +86,17 @@ const LONGEST_TEXT: usize = 1024;
 /// # Ok(())
 /// # }
 /// ```
-///
-/// The 5 min are those of `longest_retry_delay`, an option of [`GrpcCalls`](super::GrpcCalls::longest_retry_delay) and
-/// [`GrpcRoutes`](super::GrpcRoutes::longest_retry_delay); here they are fixed.
 #[must_use]
 pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
     Longest::default().refusal(refused, Form::Grpc)
 }
 
-/// A delay for refused callers that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}: allowed is {allowed}")]
-pub struct DelayError {
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
+setting_error! {
+    /// The delay for refused callers is invalid: it is too short.
+    DelayError, "Returns the value as it was given.", "{} is {}: allowed is {}"
 }
 
-impl DelayError {
-    /// The option that is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value that it has.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What would be allowed.
-    #[must_use]
-    pub fn allowed(&self) -> &str {
-        self.allowed
-    }
-}
-
-/// The longest that a `RetryInfo` says.
+/// The longest delay in a `RetryInfo`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Longest(Duration);
 
@@ -123,22 +109,23 @@ impl Default for Longest {
 impl Longest {
     pub(super) fn new(span: Duration) -> Result<Self, DelayError> {
         if span < Duration::from_secs(1) {
-            return Err(DelayError {
-                field: "longest_retry_delay",
-                value: Span(span).to_string(),
-                allowed: "1 s or longer",
-            });
+            return Err(DelayError::new(
+                "longest_retry_delay",
+                Span(span).to_string(),
+                "1 s or longer",
+            ));
         }
         Ok(Self(span.min(LONGEST_ON_THE_WIRE)))
     }
 
-    /// In the form that was asked in: gRPC-Web has Trailers-Only too, and its clients take no answer of another type.
+    /// Returns a refusal in the form of the request. gRPC-Web has Trailers-Only too, and its
+    /// clients accept no answer of another type.
     pub(super) fn refusal<B: Default>(self, refused: &Refused, form: Form) -> Response<B> {
         let delay = self.delay(refused, HasherRng::new().next_f64());
         respond(refused, delay, form)
     }
 
-    /// `draw` is from 0 to 1.
+    /// Returns the delay that `draw`, a number from 0 to 1, chooses.
     fn delay(self, refused: &Refused, draw: f64) -> Duration {
         let (least, most) = delays(refused, self.0);
         least + (most - least).mul_f64(draw)
@@ -194,45 +181,31 @@ fn message(refused: &Refused) -> String {
     text
 }
 
-/// As much of a text as fits [`LONGEST_TEXT`].
+/// Returns as much of a text as fits [`LONGEST_TEXT`].
 fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+    // `str::floor_char_boundary` needs Rust 1.91.
+    let longest = text.len().min(LONGEST_TEXT);
+    let end = (0..=longest).rfind(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::UNIX_EPOCH};
-
     use super::*;
-    use crate::{
-        base::moment::{Moment, nanos},
-        facts::{
-            mode::{Cause, Mode},
-            refused::Notice,
-        },
+    use crate::facts::{
+        mode::{Cause, Mode},
+        refused::Notice,
     };
 
-    /// Nearly the longest that anything is known to last.
+    /// Nearly the longest time that is left in any state.
     const AGES: Duration = Duration::from_secs(18_000_000_000);
 
     fn refused(mode: Mode, left: Option<Duration>) -> Refused {
-        let notice = Notice {
-            partner: "zuora".into(),
-            mode,
-            cause: Cause::Tripped,
-            since: UNIX_EPOCH,
-            generation: 0,
-            until: Moment::NEVER,
-            until_wall: None,
-            promised_end: None,
-            read_only: false,
-            message: None,
-        };
-        Refused::new(Arc::new(notice), left.map(nanos))
+        Refused::sample(Notice::sample("zuora", mode, Cause::Tripped), left)
     }
 
-    #[test]
-    fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_is_never_past_a_known_end_and_differs_by_chance() {
         let secs = Duration::from_secs;
         for (mode, left, least, most) in [
             (Mode::Maintenance, Some(secs(30)), secs(15), secs(30)),
@@ -250,8 +223,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_longest_delay_is_a_second_at_least_and_what_the_wire_can_say_at_most() {
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_delay_is_a_second_at_least_and_what_the_wire_can_say_at_most() {
         let secs = Duration::from_secs;
         for (longest, left, least, most) in [
             (secs(1), Some(secs(30)), secs(1) / 2, secs(1)),

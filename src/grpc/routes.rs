@@ -1,24 +1,26 @@
-//! Before one's own gRPC services: what passes, and how a refusal looks.
+//! The view before one's own gRPC services.
 
 use std::time::Duration;
 
 use http::{Request, Response};
 
 use super::{
-    methods::{MethodError, Methods},
+    methods::{Methods, Setting, sets_methods},
     refusal::{DelayError, Longest},
     web::Form,
 };
 use crate::{
-    call::protocol::{Protocol, Ticket},
+    call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,
     },
 };
 
-/// Before one's own gRPC services: gates only, exempt by path, refused with `UNAVAILABLE`. See
-/// [`MaintenanceLayer::grpc_routes`](crate::MaintenanceLayer::grpc_routes).
+/// The protocol before one's own gRPC services: it only gates, exempts by path, and refuses with
+/// `UNAVAILABLE`.
+///
+/// See [`MaintenanceLayer::grpc_routes`](crate::MaintenanceLayer::grpc_routes).
 #[derive(Debug, Clone, Default)]
 pub struct GrpcRoutes {
     methods: Methods,
@@ -26,63 +28,60 @@ pub struct GrpcRoutes {
 }
 
 impl GrpcRoutes {
-    /// Nothing passes while the partner is being probed, but what is exempt.
+    /// Returns the defaults: while the partner is being probed, only exempt requests pass.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds our own methods that only read, as `/package.Service/Method`: while the partner is being probed
-    /// they pass, so that the calls they make can be the probes. They pass under a
-    /// [read-only hold](crate::Hold::read_only) too. Default: none.
-    ///
-    /// ```
-    /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
-    ///
-    /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
-    /// let view = MaintenanceLayer::new("zuora").speaking(routes);
-    /// # let _ = view;
-    /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, `/package.Service/Method`",
-    /// );
-    /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to [never](Self::never) pass too; the error names it.
-    pub fn reads<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Read, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds our own methods that only read, written as `/package.Service/Method`. Default:
+        /// none.
+        ///
+        /// They pass while the partner is being probed, so that the calls they make to it can be
+        /// the probes. They also pass under a [read-only hold](crate::Hold::read_only).
+        ///
+        /// ```
+        /// use tower_maintenance::{MaintenanceLayer, grpc::GrpcRoutes};
+        ///
+        /// let routes = GrpcRoutes::new().reads(["/shop.v1.Shop/ListPrices"])?;
+        /// let view = MaintenanceLayer::new("zuora").with_protocol(routes);
+        /// # let _ = view;
+        ///
+        /// let error = GrpcRoutes::new().reads(["shop.v1.Shop.ListPrices"]).unwrap_err();
+        /// assert_eq!(
+        ///     error.to_string(),
+        ///     "the method `shop.v1.Shop.ListPrices` is not valid: write it as on the wire, \
+        ///      `/package.Service/Method`",
+        /// );
+        /// # Ok::<(), tower_maintenance::grpc::MethodError>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// If a name has another form, or the method also stands in [`never`](Self::never). The
+        /// error names the method.
+        reads: Setting::Class(Class::Read)
     }
 
-    /// Adds methods that pass in `Serving` alone ([`Class::Never`]), as `/package.Service/Method`: a yearly settlement has no part in
-    /// proving that we are back. Default: none.
-    ///
-    /// # Errors
-    ///
-    /// If a name is not of that form, or the method is said to read too; the error names it.
-    pub fn never<M: Into<String>>(
-        self,
-        methods: impl IntoIterator<Item = M>,
-    ) -> Result<Self, MethodError> {
-        let methods = self.methods.class(Class::Never, methods)?;
-        Ok(Self { methods, ..self })
+    sets_methods! {
+        /// Adds our own methods that pass in `Serving` only, as those of [`Class::Never`]. Default:
+        /// none.
+        ///
+        /// A yearly settlement, for example, should not run while the partner is only being probed.
+        ///
+        /// # Errors
+        ///
+        /// As [`reads`](Self::reads), if the method also stands there.
+        never: Setting::Class(Class::Never)
     }
 
-    /// The longest that a refusal's `RetryInfo` says, at least 1 s. Default: 5 min, as the longest `Retry-After` over HTTP: who was told
-    /// longer would stay away though maintenance may end early.
-    ///
-    /// No delay is longer, those guessed neither; and none is past an end that is known.
+    /// Sets the longest delay in a refusal's `RetryInfo`; see
+    /// [`GrpcCalls::longest_retry_delay`](super::GrpcCalls::longest_retry_delay). Default: 5 min.
     ///
     /// # Errors
     ///
-    /// If it is shorter than 1 s.
+    /// If `longest` is shorter than 1 s.
     pub fn longest_retry_delay(self, longest: Duration) -> Result<Self, DelayError> {
         let longest = Longest::new(longest)?;
         Ok(Self { longest, ..self })

@@ -1,7 +1,7 @@
 //! gRPC-Web on the wire: the trailers are a frame of the body, and the body may be base64.
 //!
-//! By the protocol's own text, gRPC's `PROTOCOL-WEB.md`. What is read here comes from outside: nothing panics, and what makes
-//! no sense is as if it were not there.
+//! The format is that of gRPC's `PROTOCOL-WEB.md`. The bytes come from outside, so no input panics,
+//! and input that cannot be read counts as absent.
 
 use std::io::IoSlice;
 
@@ -11,21 +11,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 
 use super::wire::BASE64;
 
-/// Trailers longer than this are not read: twice what gRPC advises for all metadata of a response.
+/// Longer trailers are not read. It is twice the limit that gRPC advises for all metadata of a
+/// response.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// In the first byte of a frame: these are trailers, and no message.
+/// The bit in the first byte of a frame that marks trailers.
 const TRAILERS: u8 = 0x80;
-/// In the same byte: what follows is compressed.
+/// The bit in the same byte that marks a compressed payload.
 const COMPRESSED: u8 = 1;
 
-/// What of gRPC it is that a `content-type` says.
+/// The form of gRPC that a `content-type` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// gRPC itself, or nothing that is known.
+    /// gRPC itself, or an unknown type.
     Grpc,
+    /// gRPC-Web, binary.
     Web,
-    /// The same in base64.
+    /// gRPC-Web in base64.
     WebText,
 }
 
@@ -33,7 +35,7 @@ impl Form {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let said = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let said = said.unwrap_or_default();
-        // Up to the message's own format, `+proto`, and parameters.
+        // Without the format of the messages (`+proto`) and without parameters.
         let end = said.iter().position(|byte| b"+; \t".contains(byte));
         let name = &said[..end.unwrap_or(said.len())];
         if name.eq_ignore_ascii_case(b"application/grpc-web") {
@@ -45,36 +47,38 @@ impl Form {
         }
     }
 
-    /// The `content-type` of an answer without a message.
+    /// Returns the `content-type` of an answer without a message.
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Grpc => "application/grpc",
-            // With the format: there are clients who take no other.
+            // With the format, because some clients accept no other type.
             Self::Web => "application/grpc-web+proto",
             Self::WebText => "application/grpc-web-text+proto",
         })
     }
 }
 
-/// Follows the frames of a body on its way to the reader, up to the one that bears the trailers. Only that one is kept.
+/// Follows the frames of a body on its way to the reader, up to the frame of the trailers. It keeps
+/// only that frame.
 #[derive(Debug)]
 pub(super) struct Frames {
-    /// Of base64, up to three characters that make no byte yet.
+    /// In base64, up to three characters that do not make a byte yet.
     text: Option<Vec<u8>>,
     prefix: [u8; 5],
-    /// How much of the prefix is known.
+    /// How many bytes of the prefix came.
     known: usize,
-    /// How much of the frame is to come.
+    /// How many bytes of the frame are still to come.
     left: u64,
+    /// The trailers, as far as they came.
     block: Vec<u8>,
     trailers: Option<HeaderMap>,
     message_came: bool,
-    /// Whether something could not be read, and what follows makes no sense therefore.
+    /// Whether a part could not be read, so that the rest cannot be read either.
     lost: bool,
 }
 
 impl Frames {
-    /// Of a body in this form, if its trailers are a part of it.
+    /// Returns a reader for a body of this form, if its trailers are a part of the body.
     pub(super) fn of(form: Form) -> Option<Box<Self>> {
         let text = match form {
             Form::Grpc => return None,
@@ -93,17 +97,17 @@ impl Frames {
         }))
     }
 
-    /// The trailers, once all of them came.
+    /// Returns the trailers, once all of them came.
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
     }
 
-    /// Whether a whole message came.
+    /// Returns whether a whole message came.
     pub(super) fn message_came(&self) -> bool {
         self.message_came
     }
 
-    /// Whether the trailers may have been there, and could not be read.
+    /// Returns whether the trailers may have come and could not be read.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }
@@ -112,7 +116,7 @@ impl Frames {
         if self.lost {
             return;
         }
-        // More than one slice only where a frame is put together of several buffers.
+        // A frame has more than one slice only if it is a chain of buffers.
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = data.chunks_vectored(&mut slices);
         let mut seen = 0;
@@ -123,11 +127,12 @@ impl Frames {
                 None => self.eat(slice),
             }
         }
-        // What a frame does not show without being taken from the reader is a gap.
+        // Bytes that a frame does not show without being consumed are a gap.
         self.lost |= seen < data.remaining();
     }
 
-    /// Four characters at a time: each frame may be padded by itself, so that padding stands amid the body.
+    /// Decodes four characters at a time. Each frame may be padded by itself, so padding can stand
+    /// in the middle of the body.
     fn decode(&mut self, characters: &[u8]) {
         for character in characters {
             let Some(text) = &mut self.text else { return };
@@ -188,13 +193,13 @@ impl Frames {
         match (self.prefix[0] & TRAILERS, self.prefix[0] & COMPRESSED) {
             (0, _) => self.message_came = true,
             (_, 0) => self.trailers = Some(fields(&self.block)),
-            // In a coding that only the reader knows.
+            // Compressed in a coding that only the reader knows.
             _ => self.lost = true,
         }
     }
 }
 
-/// Trailers as HTTP/1 writes header fields.
+/// Parses trailers, which are written as header fields of HTTP/1.
 fn fields(block: &[u8]) -> HeaderMap {
     let lines = block.split(|byte| *byte == b'\n');
     let fields = lines.filter_map(|line| {
@@ -204,10 +209,10 @@ fn fields(block: &[u8]) -> HeaderMap {
         let value = HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?;
         Some((name, value))
     });
-    // `collect` would keep the last of a name only.
+    // Not `collect`, which keeps only the last field of each name.
     let mut map = HeaderMap::new();
     for (name, value) in fields {
-        // A map holds 32,768 names, and so many do not fit.
+        // Cannot panic: a map holds 32,768 names, more than fit into `MAX_TRAILERS`.
         map.append(name, value);
     }
     map
@@ -301,7 +306,7 @@ mod tests {
         ) {
             let mut pieces: Vec<_> = messages.iter().map(|message| frame(0, message)).collect();
             pieces.push(frame(TRAILERS, b"grpc-status:5\r\n"));
-            // In base64 each frame is written by itself.
+            // In base64 each frame is encoded by itself.
             if form == Form::WebText {
                 pieces = pieces.iter().map(|piece| STANDARD.encode(piece).into_bytes()).collect();
             }
@@ -315,7 +320,7 @@ mod tests {
                 let other = &whole[came..whole.len().min(came + other)];
                 came += other.len();
                 frames.saw(&one.chain(other));
-                // With its padding, of which the last characters may say nothing any more.
+                // The last characters may be padding, which carries no byte.
                 if messages.is_empty() || came < first.saturating_sub(3) {
                     prop_assert!(!frames.message_came());
                 } else if came >= first {

@@ -1,7 +1,7 @@
-//! gRPC on the wire: the status in headers and trailers, its details, and how a message is written.
+//! gRPC on the wire: the status in headers and trailers, its details, and its message.
 //!
-//! What is read here comes from outside: nothing panics, what makes no sense is as if it were not
-//! there, and no more than [`MAX_DETAILS`] is decoded.
+//! The input comes from outside. No input panics, input that cannot be read counts as absent, and
+//! at most [`MAX_DETAILS`] bytes are decoded.
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
@@ -20,10 +20,11 @@ pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-messag
 pub(super) const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// Details longer than this, in bytes of base64, are not read: gRPC's own advice for all metadata of a response.
+/// Longer details are not read, in bytes of base64. It is the limit that gRPC advises for all
+/// metadata of a response.
 const MAX_DETAILS: usize = 8 * 1024;
 
-/// Without padding, as gRPC asks of who writes; with or without, as it asks of who reads.
+/// Writes without padding, and reads with or without it, as gRPC asks.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -34,8 +35,8 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 
-// The messages of `google/rpc/status.proto`, `google/rpc/error_details.proto`, and the two of
-// `google/protobuf` they need.
+// The messages of `google/rpc/status.proto` and `google/rpc/error_details.proto`, and the two of
+// `google/protobuf` that they need.
 
 #[derive(Clone, PartialEq, Message)]
 struct Status {
@@ -91,7 +92,7 @@ impl Any {
 
 impl From<Duration> for Span {
     fn from(span: Duration) -> Self {
-        // The longest that `google.protobuf.Duration` allows: ten thousand years.
+        // The longest `google.protobuf.Duration`: ten thousand years.
         let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         Self {
             seconds: seconds.min(315_576_000_000),
@@ -101,7 +102,7 @@ impl From<Duration> for Span {
 }
 
 impl Span {
-    /// `None` for a negative one, or one that is none.
+    /// Returns `None` for a span that is negative or invalid.
     fn read(&self) -> Option<Duration> {
         let seconds = u64::try_from(self.seconds).ok()?;
         let nanos = u32::try_from(self.nanos).ok()?;
@@ -109,7 +110,7 @@ impl Span {
     }
 }
 
-/// What `grpc-status` says, if it is there. Several that differ say nothing: `UNKNOWN`.
+/// Returns the code of `grpc-status`, if it is there; `UNKNOWN` if there are several that differ.
 pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
     let mut values = headers.get_all(GRPC_STATUS).iter();
     let first = values.next()?;
@@ -119,12 +120,13 @@ pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_header(first.as_bytes()))
 }
 
-/// How long the partner wants to be left alone: the longer of `RetryInfo` in the details and `grpc-retry-pushback-ms`.
+/// Returns how long the partner asks callers to wait: the longer of `RetryInfo` in the details and
+/// `grpc-retry-pushback-ms`.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     pushback(headers).max(retry_info(headers))
 }
 
-/// In milliseconds; a negative one says never to retry this call, which is no time.
+/// Returns the pushback. A negative number asks not to retry this call at all, which is no time.
 fn pushback(headers: &HeaderMap) -> Option<Duration> {
     let millis: i32 = headers.get(GRPC_PUSHBACK)?.to_str().ok()?.parse().ok()?;
     u64::try_from(millis).ok().map(Duration::from_millis)
@@ -136,13 +138,13 @@ fn retry_info(headers: &HeaderMap) -> Option<Duration> {
         return None;
     }
     let status = Status::decode(&*BASE64.decode(encoded).ok()?).ok()?;
-    // Whatever stands before the last slash is the host the type could be read from.
+    // The part before the last slash is the host that the type could be read from.
     let is_retry_info = |any: &&Any| any.type_url.ends_with("/google.rpc.RetryInfo");
     let info = status.details.iter().find(is_retry_info)?;
     RetryInfo::decode(&*info.value).ok()?.retry_delay?.read()
 }
 
-/// What the details of a refusal say.
+/// The content of a refusal's details.
 pub(super) struct Details<'d> {
     pub(super) code: Code,
     pub(super) message: &'d str,
@@ -152,7 +154,7 @@ pub(super) struct Details<'d> {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// The value of `grpc-status-details-bin`.
+/// Returns the value of `grpc-status-details-bin`.
 pub(super) fn details(details: Details<'_>) -> HeaderValue {
     let retry = RetryInfo {
         retry_delay: Some(details.retry_after.into()),
@@ -170,9 +172,10 @@ pub(super) fn details(details: Details<'_>) -> HeaderValue {
     visible(BASE64.encode(status.encode_to_vec()))
 }
 
-/// The value of `grpc-message`: percent-encoded, but for printable ASCII other than `%`.
+/// Returns the value of `grpc-message`, percent-encoded except for printable ASCII other than `%`.
 ///
-/// A blank at either end is encoded too: HTTP/2 takes no value that begins or ends with one.
+/// A blank at either end is encoded too, because HTTP/2 accepts no value that begins or ends with
+/// one.
 pub(super) fn message(text: &str) -> HeaderValue {
     let mut out = String::with_capacity(text.len());
     for (position, byte) in text.bytes().enumerate() {
@@ -182,7 +185,7 @@ pub(super) fn message(text: &str) -> HeaderValue {
             b'%' => out.push_str("%25"),
             b' '..=b'~' => out.push(char::from(byte)),
             _ => {
-                // Writing to a string does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(out, "%{byte:02X}");
             }
         }
@@ -191,7 +194,7 @@ pub(super) fn message(text: &str) -> HeaderValue {
 }
 
 fn visible(value: String) -> HeaderValue {
-    // Cannot fail: the callers write nothing but printable ASCII.
+    // Cannot fail: the callers write only printable ASCII.
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
@@ -337,7 +340,7 @@ mod tests {
         assert_eq!(written("\u{7f}~"), "%7F~");
     }
 
-    /// The reading half, as a client does it.
+    /// Decodes a message, as a client does.
     fn percent_decoded(value: &str) -> String {
         let mut bytes = value.bytes();
         let mut out = Vec::new();
@@ -380,7 +383,7 @@ mod tests {
                 headers.insert(GRPC_DETAILS, HeaderValue::from_bytes(&details).unwrap());
                 let _ = (code(&headers), retry_after(&headers));
             }
-            // One layer deeper: the outside is well-formed, the inside is anything.
+            // One layer deeper: the outer message is well-formed, the inner one is arbitrary.
             let any = Any { type_url: RETRY_INFO.into(), value: bytes };
             let _ = asked(vec![any]);
         }

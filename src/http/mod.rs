@@ -1,61 +1,122 @@
-//! HTTP in both placements: calls judged by status and by what becomes of the body, requests refused so that people and
-//! programs understand it.
+//! HTTP at both placements: calls are judged by status and body, and requests are refused with a
+//! response that people and programs understand.
 //!
-//! | where | view | refusal | exempt by |
-//! |---|---|---|---|
-//! | around an HTTP client | [`MaintenanceLayer::http_calls`] | [`Error::Refused`](crate::Error::Refused) | path pattern, [`Exemption::http_call`] |
-//! | before the routes of an `axum::Router` | `MaintenanceLayer::routes` (feature `axum`) | 503 response | the router's own `MatchedPath`, [`Exemption::route`] |
-//! | before any other HTTP service | [`MaintenanceLayer::paths`] | 503 response | path pattern, [`Exemption::route`] |
+//! - Around an HTTP client: [`MaintenanceLayer::http_calls`](crate::MaintenanceLayer::http_calls).
+//!   A refusal is an [`Error::Refused`](crate::Error::Refused). Exempt by path pattern:
+//!   [`Exemption::http_call`](crate::Exemption::http_call).
+//! - Before the routes of an `axum::Router`: `MaintenanceLayer::routes` (feature `axum`). A refusal
+//!   is a 503. Exempt by the router's own `MatchedPath`:
+//!   [`Exemption::route`](crate::Exemption::route).
+//! - Before any other HTTP service: [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths). A
+//!   refusal is a 503. Exempt by path pattern: [`Exemption::route`](crate::Exemption::route).
 //!
-//! What counts is the whole answer: headers are provisional, a body that breaks off or hangs is a failure, a reader who
-//! stops early is neutral ([`Measured`]). Frames pass as they come; nothing is held back.
+//! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
+//! hangs is a failure; a body that its reader drops early is neutral ([`CallBody`]). Frames pass as
+//! they come, and none is held back.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::Refusals};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = MaintenanceLayer::builder("zuora")
+//!     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
+//!     .build()?;
+//! let ours = service_fn(async |_: Request<()>| {
+//!     Ok::<_, std::convert::Infallible>(Response::new(String::from("12 EUR")))
+//! });
+//! let gate = layer.paths().with_refusals(Refusals::new().component("Billing"));
+//! let billing = gate.layer(ours);
+//!
+//! layer.handle().engage(Hold::new("on-call", "the partner is degraded"))?;
+//! let get = |path: &str| billing.clone().oneshot(Request::get(path).body(()).unwrap());
+//! assert_eq!(get("/billing/invoices/7").await?.status(), 200);
+//! let refused = get("/billing/prices").await?;
+//! assert_eq!(refused.status(), 503);
+//! assert!(refused.headers().contains_key("retry-after"));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Refusals
 //!
-//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a jittered `Retry-After`, never past a
-//! known end (but at least 1 s). Who accepts HTML gets a page, everybody else a problem document; [`Refusals`] has the texts, languages and
-//! ways to replace either. The page stands alone, and returns by itself to what was asked for. Where the product stays usable,
-//! [`Notices`] show a banner instead.
+//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a
+//! jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. A client
+//! that accepts HTML gets a page, and any other client gets a problem document. [`Refusals`] sets
+//! texts and languages, and can replace either form. The page has no external assets, and by itself
+//! repeats the request once requests are served again. In a product that stays usable, [`Notices`]
+//! show a banner instead.
 //!
 //! # Classes
 //!
-//! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both placements. Requests follow their
-//! method; where that misleads, [`RouteClasses`] say what a route of one's own does, and [`HttpCalls::classed_by`] what a call does.
+//! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both
+//! placements. The class of a request follows its method. If the method misleads, [`RouteClasses`]
+//! set the class of a route of your own, and [`HttpCalls::classed_by`] sets that of a call.
 //!
 //! # After a recovery
 //!
-//! [`CacheBustLayer`] makes browsers, proxies and CDNs ask again for what they stored before it, and lists the cures in order of worth;
-//! [`CdnPurge`] builds the requests that purge a CDN by tag. [`Push`] tells open tabs: server-sent events, and a script that
-//! refetches what a browser may have cached.
+//! [`CacheBustLayer`] makes browsers, proxies and CDNs revalidate what they stored before the
+//! recovery. [`CdnPurge`] builds the requests that purge a CDN by tag. [`Push`] tells open tabs by
+//! server-sent events, and its script refetches what the browser may have cached.
 //!
 //! # The order in which customers see it
 //!
-//! By default: *the flag clears, caches are told, traffic grows* as browsers refetch. With a ramp the calls let through to the partner grow before that, for until its end
-//! nobody knows whether the partner bears them, and what was told to caches cannot be taken back.
+//! Without a ramp the order is: the flag clears, caches are told, and traffic grows as browsers
+//! refetch. With a ramp, traffic to the partner grows first: until the ramp ends it is unknown
+//! whether the partner bears the load, and a message to caches cannot be taken back.
 //!
-//! 1. *Trials.* Probes reach the partner, everybody else is refused. Each `Retry-After` is drawn anew: before the trials between half of what is
-//!    left of the wait and the whole of it, during them 2 to 7 s.
-//! 2. *Traffic grows*, if there is a [ramp](crate::Policy::with_ramp). The mode is still `Probing`. A share that grows from 10 % to all of the calls is let in, reads and
-//!    writes alike; the others are refused as before, with hints as before. Nobody is told yet, so that a partner who fails
-//!    again has cost no cache anything. What is let in is of the old generation, and is fetched once more after the end.
-//! 3. *The flag clears.* `Serving` and the new generation are published in one write; all traffic passes. Without a ramp this comes with the last success.
-//! 4. *Caches are told*: the [signal](crate::MaintenanceHandle::cache_bust), [`Push`], and the header and tags of [`CacheBustLayer`]. Whoever refetches in the instant they hear of it meets an open gate.
-//! 5. *Refetches come*, spread over [5 s](PushBuilder::spread) by the script, and at most [100 a second](CacheBustBuilder::clears_per_second) of those whose whole cache was cleared.
+//! 1. *Probes.* Probes reach the partner, and every other request is refused. Each `Retry-After` is
+//!    drawn anew: before the probes between half of the rest of the wait and all of it, during them
+//!    2 to 7 s.
+//! 2. *Traffic grows*, if there is a [ramp](crate::Policy::with_ramp). The mode is still `Probing`.
+//!    A share of the calls passes that grows from 10 % to all, reads and writes alike. The others
+//!    are refused as before. Caches are not told yet, so a partner that fails again has not cost
+//!    any cache its content. Answers of this stage have the old generation, and are fetched once
+//!    more after the end.
+//! 3. *The flag clears.* `Serving` and the new generation are published in one write, and all
+//!    traffic passes. Without a ramp this happens at the last success.
+//! 4. *Caches are told*: by the [signal](crate::MaintenanceHandle::cache_bust), by [`Push`], and by
+//!    the header and tags of [`CacheBustLayer`]. A client that refetches as soon as it is told
+//!    finds the gate open.
+//! 5. *Refetches come.* The script spreads them over [5 s](PushBuilder::spread). Of the browsers
+//!    whose whole cache is cleared there are at most [100 a
+//!    second](CacheBustBuilder::clears_per_second).
 //!
-//! # Clients
+//! # Pitfalls
 //!
-//! Around calls the layer speaks `http::Request` and `http::Response`. hyper-util's client does so
-//! itself; `reqwest::Client` does with two adapters, shown in `examples/clients.rs`.
+//! - Around calls the layer uses `http::Request` and `http::Response`. The client of hyper-util
+//!   uses them too. `reqwest::Client` needs two adapters, which `examples/clients.rs` shows.
+//! - Before routes the layer gates and measures nothing. The layer around the calls must measure.
+//! - [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths) does not know your routes unless
+//!   [`with_known_routes`](crate::MaintenanceLayer::with_known_routes) lists them. A route that
+//!   overlaps with an exempt pattern is exempt too.
+//! - A body that is not read to its end is neutral. A caller that never reads bodies needs
+//!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
 
+// The order of the modules in this folder, lowest first. A module imports only from modules in
+// earlier lines: two modules in one line do not import each other.
+//
+//     setting_error, method_class, always_ready
+//     routes::path_ambiguity, routes::path_pattern
+//     calls, refusal
+//     routes (route_gate, by_path, axum)
+//     cache_bust
+//     notices
+//     push, last_good, statuspage
+//
+mod always_ready;
 mod cache_bust;
 pub(crate) mod calls;
 #[cfg(feature = "last-good")]
 mod last_good;
+mod method_class;
 mod notices;
 mod push;
 mod refusal;
 pub(crate) mod routes;
-mod setting_error;
+pub(crate) mod setting_error;
 mod statuspage;
 
 #[cfg(feature = "last-good")]
@@ -65,130 +126,18 @@ pub use self::last_good::{
 };
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{delays, mark};
-use self::routes::path_pattern;
 pub use self::{
     cache_bust::{
         CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
         CacheBusting, CdnPurge, NamedCookie,
     },
     calls::{
-        BoxedHttpCalls, HttpCalls,
-        answer_prefix::AnswerPrefix,
-        body::Measured,
-        json_answer::{JsonAnswer, JsonScalar, PointerError},
-        retry_after::retry_after,
+        AnswerPrefix, BoxedHttpCalls, CallBody, HttpCalls, JsonAnswer, JsonScalar, PointerError,
+        retry_after,
     },
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
-    routes::{
-        BeforeRoutes, ByPath, Paths,
-        route_classes::{ClassError, RouteClasses},
-    },
+    routes::{ByPath, ClassError, Paths, RouteClasses, RouteGate},
     statuspage::{Statuspage, StatuspageError},
 };
-use crate::{exemptions::Exemption, facts::endpoint::Placement, layer::MaintenanceLayer};
-
-impl<P> MaintenanceLayer<P> {
-    /// A view around an HTTP client: calls are judged by status and by whether the body comes to its end; refusals are errors.
-    ///
-    /// | outcome | what |
-    /// |---|---|
-    /// | failure | an error of the client (connection, timeout), 408, 5xx, a body that breaks off, a body that hangs: the reader waits for more and nothing comes for `hang_limit` |
-    /// | neutral | 401 and 403 (our credentials), 429, a body that nobody read to its end |
-    /// | success | every other answer whose body came to its end |
-    ///
-    /// Of an answer that is no success, `Retry-After` and a used-up `RateLimit` are heeded: see [`retry_after`].
-    /// What the body says is looked at if asked for, for partners that fail with a 200: [`HttpCalls::judged_by_json`].
-    /// Requests with a safe method (GET, HEAD, OPTIONS, TRACE) may probe, and pass under a read-only hold. [`HttpCalls`] has the options.
-    ///
-    /// ```
-    /// use http::{Request, Response};
-    /// use http_body_util::Empty;
-    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_maintenance::MaintenanceLayer;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let layer = MaintenanceLayer::new("zuora");
-    /// let handle = layer.handle();
-    /// // Somewhere hyper-util's `Client`; here a partner that is down.
-    /// let client = service_fn(async |_: Request<Empty<&[u8]>>| {
-    ///     Response::builder().status(502).body(Empty::<&[u8]>::new()).map_err(std::io::Error::other)
-    /// });
-    /// let mut partner = ServiceBuilder::new().layer(layer.http_calls()).service(client);
-    ///
-    /// let answer = partner.ready().await?.call(Request::new(Empty::new())).await?;
-    /// assert_eq!(answer.status(), 502);
-    /// assert_eq!(handle.status().window.failed, 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn http_calls(&self) -> MaintenanceLayer<HttpCalls> {
-        self.view(HttpCalls::new())
-    }
-
-    /// A view before one's own HTTP service where no axum router stands: exempt by path, refused with a 503.
-    ///
-    /// A path that is ambiguous in any way is not exempt: dot segments, `//`, `;` or `\`; one of `. / \ ; ? # %` or
-    /// a control character percent-encoded; overlong UTF-8; a `%` that begins no escape.
-    ///
-    /// The layer knows its exemptions and not your routes: where another route overlaps with an exempt pattern, both
-    /// are exempt. Under `/invoices/{id}` your `/invoices/export` is, although a router would prefer the latter.
-    /// Tell it of all routes by [`knowing`](MaintenanceLayer::knowing). Where an axum router stands, `routes()` knows by itself.
-    ///
-    /// [`refusing`](MaintenanceLayer::refusing) and [`classed`](MaintenanceLayer::classed) have the options.
-    #[must_use]
-    pub fn paths(&self) -> MaintenanceLayer<Paths> {
-        self.view(BeforeRoutes::new(ByPath::default()))
-    }
-}
-
-impl MaintenanceLayer<HttpCalls> {
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout inside.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use http::{Request, Response};
-    /// use http_body_util::Empty;
-    /// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), BoxError> {
-    /// let layer = MaintenanceLayer::new("zuora");
-    /// // Somewhere hyper-util's `Client`.
-    /// let client = service_fn(async |_| Ok::<_, BoxError>(Response::new(Empty::<&[u8]>::new())));
-    /// let mut partner = ServiceBuilder::new()
-    ///     .layer(layer.http_calls().boxed())
-    ///     .timeout(Duration::from_secs(10))
-    ///     .service(client);
-    /// let get = || Request::new(Empty::<&[u8]>::new());
-    /// assert_eq!(partner.ready().await?.call(get()).await?.status(), 200);
-    ///
-    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
-    /// let error = partner.ready().await?.call(get()).await.unwrap_err();
-    /// assert!(Refused::find(&*error).is_some());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn boxed(&self) -> MaintenanceLayer<BoxedHttpCalls> {
-        self.view(self.protocol().clone().boxed())
-    }
-}
-
-impl Exemption {
-    /// Exempts one of our own routes, written as the router writes it: `/billing/invoices/{id}`.
-    #[must_use]
-    pub fn route(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::BeforeRoutes, pattern, why, path_pattern::compile)
-    }
-
-    /// Exempts calls to paths of the partner, in the router's pattern syntax: `/v1/invoices/{id}`.
-    #[must_use]
-    pub fn http_call(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::AroundCalls, pattern, why, path_pattern::compile)
-    }
-}

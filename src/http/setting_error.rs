@@ -1,8 +1,13 @@
-//! What a builder says of a setting that it cannot take: which one, what it has, and what would be allowed.
+//! The shape of the errors that builders return for an invalid setting.
 //!
-//! A type for each builder, so that a caller who matches on one is told by the compiler which errors there are; one shape for all.
+//! Each builder has an error type of its own, so that the type tells a caller which errors are
+//! possible. All of these types have the same three parts: the field, its value, and what is
+//! allowed.
 
-/// Makes such a type, by what it says of itself, its name, what it says of its value, and how it is shown: field, value, and what is allowed.
+/// Declares such an error type.
+///
+/// Its arguments are the documentation of the type, its name, the documentation of its value, and
+/// the format of its message. The format takes the field, the value, and what is allowed.
 macro_rules! setting_error {
     ($(#[$about:meta])* $name:ident, $value:literal, $shown:literal) => {
         $(#[$about])*
@@ -14,7 +19,7 @@ macro_rules! setting_error {
         }
 
         impl $name {
-            pub(in crate::http) fn new(
+            pub(crate) fn new(
                 field: &'static str,
                 value: impl Into<String>,
                 allowed: impl Into<String>,
@@ -26,7 +31,7 @@ macro_rules! setting_error {
                 }
             }
 
-            /// What is wrong: a method of the builder, or an argument.
+            /// Returns the name of the invalid setting: a method of the builder, or an argument.
             #[must_use]
             pub fn field(&self) -> &'static str {
                 self.field
@@ -38,7 +43,7 @@ macro_rules! setting_error {
                 &self.value
             }
 
-            /// What would be allowed.
+            /// Returns what is allowed.
             #[must_use]
             pub fn allowed(&self) -> &str {
                 &self.allowed
@@ -48,7 +53,7 @@ macro_rules! setting_error {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 use $crate::base::one_line::OneLine;
-                // Either may have come from outside.
+                // Both may hold text from outside this process.
                 write!(f, $shown, self.field, OneLine(&self.value), OneLine(&self.allowed))
             }
         }
@@ -57,4 +62,4 @@ macro_rules! setting_error {
     };
 }
 
-pub(in crate::http) use setting_error;
+pub(crate) use setting_error;

@@ -1,4 +1,4 @@
-//! What an operator sees of the keys.
+//! The operator's side of a keyed layer.
 
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
@@ -9,10 +9,11 @@ use crate::{
     operator::handle::MaintenanceHandle,
 };
 
-/// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that outlives every service.
+/// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that
+/// outlives every service.
 ///
-/// Listing keys lets go of those that are idle, and is no use of a key; asking for a handle is. A key stays as long as its
-/// handle is kept.
+/// Asking for a handle is a use of its key, and the key stays as long as the handle is kept.
+/// Counting and listing keys is no use of them, and drops those that are idle.
 pub struct Keys<K, P = Calls> {
     registry: Arc<Registry<K, P>>,
 }
@@ -22,37 +23,38 @@ impl<K, P> Keys<K, P> {
         Self { registry }
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.registry.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many keys are kept at most.
+    /// Returns how many keys are kept at most.
     #[must_use]
     pub fn max_keys(&self) -> usize {
         self.registry.max_keys()
     }
 
-    /// Calls that passed ungated and unmeasured because all places were taken.
+    /// Returns the number of calls that passed ungated and unmeasured because all places were
+    /// taken.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.registry.overflowed()
     }
 
-    /// Keys that were let go of.
+    /// Returns the number of keys that were dropped.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.registry.evicted()
     }
 
-    /// The keys there are now, in no order.
+    /// Returns the keys, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<K>
     where
@@ -62,26 +64,27 @@ impl<K, P> Keys<K, P> {
         entries.iter().map(|entry| entry.key().clone()).collect()
     }
 
-    /// The keys that are in `Maintenance` or `Probing` and their status, in no order; looking moves time.
+    /// Returns the keys that are in `Maintenance` or `Probing`, each with its status, in no order.
     ///
-    /// The keys are those of now, and each status of when the iterator comes to it. No lock is held in between.
+    /// The keys are those of now. Mode and status are read when the iterator reaches the key, and
+    /// reading them applies what fell due. No lock is held in between.
     pub fn not_serving(&self) -> impl Iterator<Item = (K, Status)> + use<K, P>
     where
         K: Clone,
     {
         let entries = self.registry.entries().into_iter();
         entries.filter_map(|entry| {
-            if entry.mode() == Mode::Serving {
+            if entry.layer().borrowed_handle().mode() == Mode::Serving {
                 return None;
             }
-            let status = entry.layer().root().status();
+            let status = entry.layer().borrowed_handle().status();
             Some((entry.key().clone(), status))
         })
     }
 }
 
 impl<K: Hash + Eq, P> Keys<K, P> {
-    /// The handle of a key that is there; `None` if it is not. It makes no state.
+    /// Returns the handle of a key that is there; `None` if it is not. It makes no state.
     #[must_use]
     pub fn get<Q>(&self, key: &Q) -> Option<MaintenanceHandle>
     where
@@ -91,7 +94,8 @@ impl<K: Hash + Eq, P> Keys<K, P> {
         self.registry.get(key)
     }
 
-    /// The handle of a key, whose state is made if it is not there: so that an operator can hold a key before its first call.
+    /// Returns the handle of a key, and makes the key's state if it is not there. So an operator
+    /// can hold a key before its first call.
     ///
     /// # Errors
     ///
@@ -121,7 +125,7 @@ impl<K, P> fmt::Debug for Keys<K, P> {
     }
 }
 
-/// A key that has no state, for which there is no place.
+/// All places for keys are taken, and the key is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "all {max_keys} keys are taken and none is idle: raise `max_keys`, or wait for `idle_after`"
@@ -131,7 +135,7 @@ pub struct KeysFull {
 }
 
 impl KeysFull {
-    /// How many keys there can be.
+    /// Returns how many keys are kept at most.
     #[must_use]
     pub fn max_keys(self) -> usize {
         self.max_keys

@@ -1,12 +1,14 @@
 //! One state per key: per tenant, per partner account, per upstream host.
 //!
-//! One layer for all of them would put everybody into maintenance when one account is broken; a layer for each by hand grows
-//! without bound. So: a [`KeyedLayer`] makes the state of a key when the key is first called, keeps so many at most, and
-//! lets go of those that nobody uses and nobody would miss.
+//! One layer for all tenants would refuse every tenant when the account of one is broken. One layer
+//! per tenant, made by hand, grows without bound. A [`KeyedLayer`] makes the state of a key on the
+//! key's first call, keeps a bounded number of keys, and drops the keys that are idle and hold
+//! nothing worth keeping.
 
 mod keys;
 mod registry;
 mod service;
+mod view;
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
@@ -16,6 +18,7 @@ use self::registry::{Make, Registry, SHORTEST_IDLE};
 pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
+    view::{MappedView, OwnView, View},
 };
 use crate::{call::plain::Calls, layer::MaintenanceLayer};
 
@@ -24,11 +27,12 @@ const MAX_KEYS: usize = 10_000;
 const MOST_KEYS: usize = 1_000_000;
 const IDLE_AFTER: Duration = Duration::from_secs(600);
 
-/// A layer with one state per key: each has a mode, a window, an episode and a handle of its own.
+/// A layer with one state per key: each key has its own mode, window, episodes and handle.
 ///
-/// The first closure says whose a request is, the second makes the [`MaintenanceLayer`] of a key, when it is first called:
-/// name, policy and exemptions may depend on it. Keys are looked up on every call: a number or an `Arc<str>`
-/// is cheaper than a `String`. Requests that have no tenant can share a key (`Option<Tenant>`).
+/// The first closure returns the key of a request. The second makes the [`MaintenanceLayer`] of a
+/// key on the key's first call, so that name, policy and exemptions may depend on the key. A key is
+/// looked up on every call: a number or an `Arc<str>` is cheaper than a `String`. Requests without
+/// a tenant can share one key (`Option<Tenant>`).
 ///
 /// ```
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -48,74 +52,89 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// let keys = layer.keys(); // for operators; outlives every service
 ///
 /// // The account of tenant 7 is locked; all others work.
-/// let mut billing = ServiceBuilder::new().layer(layer).service(service_fn(async |charge: Charge| {
-///     if charge.tenant == 7 { Err(std::io::Error::other("503")) } else { Ok(charge.cents) }
-/// }));
+/// let partner = service_fn(async |charge: Charge| match charge.tenant {
+///     7 => Err(std::io::Error::other("503")),
+///     _ => Ok(charge.cents),
+/// });
+/// let mut billing = ServiceBuilder::new().layer(layer).service(partner);
+/// let mut charge =
+///     async |tenant| billing.ready().await?.call(Charge { tenant, cents: 100 }).await;
 /// for _ in 0..5 {
-///     assert!(billing.ready().await?.call(Charge { tenant: 7, cents: 100 }).await.is_err());
+///     assert!(charge(7).await.is_err());
 /// }
-/// let seven = billing.ready().await?.call(Charge { tenant: 7, cents: 100 }).await;
-/// assert!(matches!(seven, Err(Error::Refused(_))));
-/// assert_eq!(billing.ready().await?.call(Charge { tenant: 8, cents: 100 }).await?, 100);
+/// assert!(matches!(charge(7).await, Err(Error::Refused(_))));
+/// assert_eq!(charge(8).await?, 100);
 ///
 /// // What an operator sees and does.
 /// let down: Vec<_> = keys.not_serving().map(|(tenant, status)| (tenant, status.mode)).collect();
 /// assert_eq!(down, [(7, Mode::Maintenance)]);
 /// keys.handle(&9)?.engage(Hold::new("on-call", "tenant 9 moves to another account"))?;
-/// assert!(billing.ready().await?.call(Charge { tenant: 9, cents: 100 }).await.is_err());
+/// assert!(charge(9).await.is_err());
 /// assert_eq!(keys.get(&9).unwrap().mode(), Mode::Maintenance);
-/// assert!(keys.get(&10).is_none()); // looking makes no state
+/// assert!(keys.get(&10).is_none()); // `get` makes no state
 /// assert_eq!(keys.len(), 3);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # Which keys stay, and which go
+/// # Which keys stay
 ///
-/// A key that was not used for [`idle_after`](KeyedBuilder::idle_after) is let go of by whoever
-/// calls, adds a key, or lists the keys: there is no background task. Listing them looks at all. Of 64 calls one looks at 8 of
-/// `max_keys / 32` groups of keys: with 10,000 keys an idle one goes within 4,000 calls or so, and then within another half of the time. A use is a call, or asking for the key's handle. However idle, a
-/// key stays that
+/// A key that is unused for [`idle_after`](KeyedBuilder::idle_after) may be dropped. A use is a
+/// call, or asking for the key's handle. A key stays, however long it is idle, if one of these
+/// holds:
 ///
-/// - is in `Maintenance` or `Probing`, or held by an operator beneath a bypass,
-/// - was put into dry run or bypass since it was made, or out of it, or has an open shadow episode,
-/// - had its policy or its exemptions replaced,
-/// - has calls in flight, or a ping, a [handle](crate::MaintenanceHandle) or a listener that somebody has kept, be it the closure that
-///   made its layer; so keys that share one layer stay.
+/// - It is in `Maintenance` or `Probing`, or an operator holds it beneath a bypass.
+/// - Its dry run or bypass was switched on or off since it was made, or it has an open shadow
+///   episode.
+/// - Its policy or its exemptions were replaced.
+/// - It has calls in flight.
+/// - A ping, a [handle](crate::MaintenanceHandle) or a listener of it is kept, also by the closure
+///   that made its layer. So keys that share one layer stay.
 ///
-/// So what is lost is a window that nobody filled for so long, what the waits had grown to, counts, and the records of events,
-/// episodes and commands, unless somebody kept the handle; tracing has told of them. A key that comes back begins anew: in `Serving`, with an empty window, and with a generation
-/// no lower than any it had.
+/// These are lost with a key: its window, which no call has filled for that long, the growth of its
+/// waits, its counts, and its records of events, episodes and commands. Tracing has reported them.
+/// A key that comes back begins in `Serving` with an empty window. Its generation is no lower than
+/// any it had.
+///
+/// There is no background task. Keys are dropped by threads that call, add a key, or list the keys.
+/// A list looks at all keys. One of 64 calls looks at 8 of `max_keys / 32` groups of keys, so with
+/// 10,000 keys each is looked at within about 4,000 calls. Given so many calls, an idle key goes
+/// after at most one and a half `idle_after`.
 ///
 /// # When all places are taken
 ///
-/// If [`max_keys`](KeyedBuilder::max_keys) are there and none is idle, calls of further keys **pass**, ungated and unmeasured. Memory does not
-/// grow, and nobody is refused because of somebody else, as they would be by a state which further keys shared.
-/// [`Keys::overflowed`] counts them, and one warning is traced each time it begins. Whoever can make up keys can take all places: let the
-/// key be something that was authenticated.
+/// If there are [`max_keys`](KeyedBuilder::max_keys) keys and none is idle, calls of further keys
+/// **pass**, ungated and unmeasured. Memory does not grow. The alternative, one state for all
+/// further keys, would refuse a tenant because of another. [`Keys::overflowed`] counts these calls,
+/// and one warning is traced when they begin.
+///
+/// A caller that can invent keys can take all places. Use keys that were authenticated.
 ///
 /// # Readiness
 ///
-/// Whose state is asked is known only when the request is there. So `poll_ready` is always ready: it asks the inner service, and if
-/// that is not ready, the future of an admitted call waits for it, while a refused call does not. Errors of
-/// the inner `poll_ready` come out of the call, and count for its key. Callers feel no backpressure through it: put limits and
-/// `load_shed` outside of this layer.
+/// The state that decides is known only when the request is there. So `poll_ready` is always ready.
+/// It polls the inner service. If that is not ready, the future of an admitted call waits for it,
+/// and a refused call does not. An error of the inner `poll_ready` comes out of the call and counts
+/// for the call's key. Callers feel no backpressure through this layer: put limits and `load_shed`
+/// outside of it.
 ///
 /// # What a key costs
 ///
-/// 4.65 KB with two cores, and 0.39 KB for each further one up to 64; a call of a known key costs its look-up more than a call through an unkeyed layer,
-/// and shares nothing with calls of other keys. `cargo bench --bench keyed` measures both at 100,000 keys.
-pub struct KeyedLayer<K, F, P = Calls, V = Own> {
+/// A key takes 4.65 KB with two cores, and 0.39 KB for each further core up to 64. A call of a
+/// known key costs one look-up more than a call through an unkeyed layer, and shares nothing with
+/// calls of other keys. `cargo bench --bench keyed` measures both at 100,000 keys.
+pub struct KeyedLayer<K, F, P = Calls, V = OwnView> {
     registry: Arc<Registry<K, P>>,
     key: F,
     view: V,
 }
 
 impl KeyedLayer<(), ()> {
-    /// Configures a layer with a state for each key: `key` says whose a request is, `make` makes the layer of a key.
+    /// Configures a layer with one state per key: `key` returns the key of a request, `make` makes
+    /// the layer of a key.
     ///
-    /// `make` runs on the call that first comes with a key, and no lock is held meanwhile: if two come at once it may run
-    /// twice, and one of the layers is dropped. A panic in it reaches the caller.
+    /// `make` runs on the first call of a key, under no lock. If two calls come at once it may run
+    /// twice, and one of the two layers is dropped. A panic in it reaches the caller.
     pub fn builder<Req, K, F, P>(
         key: F,
         make: impl Fn(&K) -> MaintenanceLayer<P> + Send + Sync + 'static,
@@ -134,31 +153,38 @@ impl KeyedLayer<(), ()> {
 }
 
 impl<K, F, P, V> KeyedLayer<K, F, P, V> {
-    /// The keys and their handles, for operators: a cheap clone that outlives every service.
+    /// Returns the keys and their handles, for operators: a cheap clone that outlives every
+    /// service.
     #[must_use]
     pub fn keys(&self) -> Keys<K, P> {
         Keys::new(self.registry.clone())
     }
 
-    /// A view of the same keys and states for another placement or protocol, with its own way to tell whose a request is.
+    /// Returns a view of the same keys and states for another placement or protocol, with its own
+    /// way to find the key of a request.
     ///
-    /// `view` is asked on every call: `|layer| layer.http_calls()`, `|layer| layer.routes()`. Options that allocate belong into
-    /// the closure that makes the layer of a key.
+    /// `view` runs on every call: `|layer| layer.http_calls()`, `|layer| layer.routes()`. Set
+    /// options that allocate in the closure that makes the layer of a key, not here.
     ///
     /// ```
     /// use tower_maintenance::{KeyedLayer, MaintenanceLayer};
     ///
-    /// let by_host = KeyedLayer::builder(|host: &String| host.clone(), |host: &String| MaintenanceLayer::new(host)).build()?;
-    /// let named = by_host.viewed(
+    /// let by_host = KeyedLayer::builder(
+    ///     |host: &String| host.clone(),
+    ///     |host: &String| MaintenanceLayer::new(host),
+    /// )
+    /// .build()?;
+    /// let judged = by_host.with_view(
     ///     |call: &(String, u32)| call.0.clone(),
     ///     |layer| layer.judged_by(|_: Result<&(), &u16>| tower_maintenance::Outcome::Success),
     /// );
     /// by_host.keys().handle(&"eu.example".to_owned())?;
-    /// assert_eq!(named.keys().len(), 1);
+    /// assert_eq!(judged.keys().len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn viewed<Req, G, Q, W>(&self, key: G, view: W) -> KeyedLayer<K, G, P, Viewed<W>>
+    #[doc(alias = "viewed")]
+    pub fn with_view<Req, G, Q, W>(&self, key: G, view: W) -> KeyedLayer<K, G, P, MappedView<W>>
     where
         G: Fn(&Req) -> K + Clone,
         W: Fn(&MaintenanceLayer<P>) -> MaintenanceLayer<Q> + Clone,
@@ -166,7 +192,7 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
         KeyedLayer {
             registry: self.registry.clone(),
             key,
-            view: Viewed(view),
+            view: MappedView::by(view),
         }
     }
 }
@@ -202,7 +228,7 @@ impl<K, F, P, V> fmt::Debug for KeyedLayer<K, F, P, V> {
     }
 }
 
-/// Configures a [`KeyedLayer`]; everything is checked by [`build`](Self::build).
+/// Configures a [`KeyedLayer`]. [`build`](Self::build) checks every setting.
 #[must_use = "a builder does nothing until `build`"]
 pub struct KeyedBuilder<K, F, P> {
     key: F,
@@ -212,14 +238,19 @@ pub struct KeyedBuilder<K, F, P> {
 }
 
 impl<K, F, P> KeyedBuilder<K, F, P> {
-    /// How many keys are kept at most, 1 to 1,000,000. Default: 10,000, which is 43 MB with two cores: more tenants than one
-    /// process serves in a few minutes as a rule, and less memory than anybody would look for.
+    /// Sets how many keys are kept at most, 1 to 1,000,000. Default: 10,000.
+    ///
+    /// The default takes 43 MB with two cores. As a rule one process serves fewer tenants within
+    /// [`idle_after`](Self::idle_after).
     pub fn max_keys(self, max_keys: usize) -> Self {
         Self { max_keys, ..self }
     }
 
-    /// How long a key must be unused before it may be let go of, 1 s or more. Default: 10 min, ten of the default policy's windows and
-    /// twice its longest wait: what is let go of then knows nothing worth keeping. Let it be no shorter than the longest window of yours.
+    /// Sets how long a key must be unused before it may be dropped, 1 s or more. Default: 10 min.
+    ///
+    /// The default is ten windows of the default policy and twice its longest wait, so a key that
+    /// is dropped then knows nothing worth keeping. Set it no shorter than the longest window of
+    /// your policies.
     pub fn idle_after(self, idle_after: Duration) -> Self {
         Self { idle_after, ..self }
     }
@@ -228,13 +259,14 @@ impl<K, F, P> KeyedBuilder<K, F, P> {
     ///
     /// # Errors
     ///
-    /// If a number is out of range; the error names field, value and what is allowed.
+    /// If a number is out of range. The error names the field, the value and the allowed range.
     ///
     /// ```
     /// use tower_maintenance::{KeyedLayer, MaintenanceLayer};
     ///
-    /// let built = KeyedLayer::builder(|key: &u8| *key, |_: &u8| MaintenanceLayer::new("zuora")).max_keys(0).build();
-    /// assert_eq!(built.unwrap_err().to_string(), "max_keys is 0: allowed is 1 to 1000000");
+    /// let keyed = KeyedLayer::builder(|key: &u8| *key, |_: &u8| MaintenanceLayer::new("zuora"));
+    /// let error = keyed.max_keys(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_keys is 0: allowed is 1 to 1000000");
     /// ```
     pub fn build(self) -> Result<KeyedLayer<K, F, P>, KeyedError> {
         if !(1..=MOST_KEYS).contains(&self.max_keys) {
@@ -246,7 +278,7 @@ impl<K, F, P> KeyedBuilder<K, F, P> {
         Ok(KeyedLayer {
             registry: Arc::new(Registry::new(self.make, self.max_keys, self.idle_after)),
             key: self.key,
-            view: Own,
+            view: OwnView,
         })
     }
 }
@@ -260,69 +292,14 @@ impl<K, F, P> fmt::Debug for KeyedBuilder<K, F, P> {
     }
 }
 
-/// A keyed layer that cannot be built.
+/// A setting of a keyed layer is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyedError {
-    /// Room for no key, or for more than anybody has memory for.
+    /// `max_keys` is zero or above 1,000,000.
     #[error("max_keys is {0}: allowed is 1 to {MOST_KEYS}")]
     MaxKeys(usize),
-    /// Keys would go while they are used.
+    /// `idle_after` is so short that keys would be dropped while they are in use.
     #[error("idle_after is {0:?}: allowed is {SHORTEST_IDLE:?} or more")]
     IdleAfter(Duration),
-}
-
-// ---- views --------------------------------------------------------------------------------------
-
-/// How a keyed layer speaks: as the layers it was given do ([`Own`]), or by a view of them ([`Viewed`]).
-pub trait View<P>: sealed::View<P> {}
-
-impl<P, V: sealed::View<P>> View<P> for V {}
-
-/// As the layer of the key speaks.
-#[derive(Debug, Clone, Copy)]
-pub struct Own;
-
-/// By a view of the key's layer; made by [`KeyedLayer::viewed`].
-#[derive(Clone, Copy)]
-pub struct Viewed<W>(W);
-
-impl<W> fmt::Debug for Viewed<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Viewed").finish_non_exhaustive()
-    }
-}
-
-mod sealed {
-    use crate::layer::MaintenanceLayer;
-
-    #[expect(unnameable_types, reason = "sealed: how a protocol is lent may change")]
-    pub trait View<P> {
-        type Protocol: Clone;
-
-        /// Lends the protocol: to take it of a view costs two reference counts, of the layer itself nothing.
-        fn lend<R>(&self, layer: &MaintenanceLayer<P>, f: impl FnOnce(&Self::Protocol) -> R) -> R;
-    }
-
-    impl<P: Clone> View<P> for super::Own {
-        type Protocol = P;
-
-        #[inline]
-        fn lend<R>(&self, layer: &MaintenanceLayer<P>, f: impl FnOnce(&P) -> R) -> R {
-            f(layer.protocol())
-        }
-    }
-
-    impl<P, Q, W> View<P> for super::Viewed<W>
-    where
-        Q: Clone,
-        W: Fn(&MaintenanceLayer<P>) -> MaintenanceLayer<Q>,
-    {
-        type Protocol = Q;
-
-        #[inline]
-        fn lend<R>(&self, layer: &MaintenanceLayer<P>, f: impl FnOnce(&Q) -> R) -> R {
-            f((self.0)(layer).protocol())
-        }
-    }
 }

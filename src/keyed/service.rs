@@ -1,8 +1,9 @@
 //! The wrapped service: the request path of a key.
 //!
-//! As in `service.rs`, but for readiness: there the gate that will be asked is known before the request, here it is not. So this
-//! one is ready at all times, and an admitted call that finds the inner service not ready takes the instance that was asked, with its
-//! place in whatever queue there is, and waits for it in its future.
+//! It differs from `service.rs` in readiness. There the gate is known before the request, here it
+//! is not. So this service is always ready. If the inner service is not ready, the future of an
+//! admitted call takes the instance that was polled, which keeps its place in a queue, and waits
+//! for it.
 
 use std::{
     fmt,
@@ -15,17 +16,16 @@ use tower::Service;
 
 use super::{
     registry::{Has, Registry},
-    sealed::View,
+    view::sealed::View,
 };
 use crate::{
-    call::protocol::{Holder, Protocol, Ticket},
+    call::{admission::Decision, protocol::Protocol, ticket::Ticket},
     future::ResponseFuture,
-    service::{Pass, gate},
 };
 
-/// A service with a gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
+/// A service with one gate per key; made by [`KeyedLayer`](crate::KeyedLayer).
 ///
-/// A clone shares the keys, and starts un-ready as tower asks.
+/// Clones share the keys. A clone starts un-ready, as tower asks.
 pub struct KeyedMaintenance<S, K, F, P, V> {
     inner: S,
     readiness: Readiness,
@@ -34,14 +34,14 @@ pub struct KeyedMaintenance<S, K, F, P, V> {
     view: V,
 }
 
-/// What this instance of the inner service was asked.
+/// What this instance of the inner service answered when it was polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
-    /// Nothing.
+    /// It was not polled since its last call, or the poll failed.
     Idle,
     /// It was not ready, and may have a place in a queue.
     Pending,
-    /// It said that it is ready.
+    /// It was ready.
     Ready,
 }
 
@@ -56,17 +56,17 @@ impl<S, K, F, P, V> KeyedMaintenance<S, K, F, P, V> {
         }
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Polling it here has no part in what the gate knows.
+    /// Returns the inner service. This service does not learn of a poll that is made through it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Returns the inner service without the gate.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -109,7 +109,8 @@ where
             Poll::Ready(Ok(())) => Readiness::Ready,
             Poll::Pending => Readiness::Pending,
             Poll::Ready(Err(_)) => {
-                // Whose call it fails is not known yet, and a refused one does not fail by it: the call asks again.
+                // The error is dropped. It is not known yet which key it would count for, and a
+                // refused call does not fail by it. An admitted call polls again.
                 self.inner = self.inner.clone();
                 Readiness::Idle
             }
@@ -123,43 +124,45 @@ where
         let readiness = std::mem::replace(readiness, Readiness::Idle);
         let view = &self.view;
         let (future, admitted) = self.registry.with(key, |layer, has| {
-            let shared = layer.root();
             view.lend(layer, |protocol| {
-                let pass = match has {
+                let ready = readiness == Readiness::Ready;
+                let decision = match has {
                     Has::AState => {
-                        gate(shared, V::Protocol::PLACEMENT, &protocol.endpoint(&request))
+                        let endpoint = protocol.endpoint(&request);
+                        layer.decide(V::Protocol::PLACEMENT, &endpoint, ready)
                     }
-                    Has::NoPlace => Pass::Exempt(Ticket::uncounted()),
+                    Has::NoPlace if ready => Decision::Now(Ticket::uncounted()),
+                    Has::NoPlace => Decision::Wait(Ticket::uncounted(), None),
                 };
-                let (mut ticket, stay) = match pass {
-                    Pass::Exempt(ticket) => (ticket, None),
-                    Pass::Admitted(ticket, stay) => (ticket, Some(stay)),
-                    Pass::Refused(refused) => {
+                match decision {
+                    Decision::Refused(refused) => {
                         let protocol = protocol.clone();
-                        return (ResponseFuture::refused(request, refused, protocol), false);
+                        (ResponseFuture::refused(request, refused, protocol), false)
                     }
-                };
-                let protocol = protocol.for_call(&request);
-                if readiness == Readiness::Ready {
-                    // A panic in `call` drops the ticket as it is held here.
-                    ticket.held_by(Holder::Inner);
-                    let future = inner.call(request);
-                    ticket.held_by(Holder::Waiting);
-                    return (ResponseFuture::running(future, ticket, protocol), true);
+                    Decision::Now(mut ticket) => {
+                        let protocol = protocol.for_call(&request);
+                        let future = ticket.while_polling(|| inner.call(request));
+                        (ResponseFuture::running(future, ticket, protocol), true)
+                    }
+                    Decision::Wait(ticket, stay) => {
+                        let protocol = protocol.for_call(&request);
+                        // Takes the instance that was polled, with the place that it may have in a
+                        // queue.
+                        let fresh = inner.clone();
+                        let asked = std::mem::replace(inner, fresh);
+                        let stay = stay.map(|stay| layer.staying(stay));
+                        let future =
+                            ResponseFuture::waiting(asked, request, ticket, stay, protocol);
+                        (future, true)
+                    }
                 }
-                // Takes the instance that was asked, and the place it may have.
-                let fresh = inner.clone();
-                let asked = std::mem::replace(inner, fresh);
-                let stay = stay.map(|stay| (stay, shared.clone()));
-                let future = ResponseFuture::waiting(asked, request, ticket, stay, protocol);
-                (future, true)
             })
         });
         if admitted {
-            // Not by a refused call, which waits for no lock.
+            // Not for a refused call, because a sweep may wait for a lock.
             self.registry.take_turn();
         } else if readiness != Readiness::Idle {
-            // A refused call keeps no hold on readiness: dropping the asked instance gives it back.
+            // A refused call keeps no readiness: the drop of the polled instance gives it back.
             self.inner = self.inner.clone();
         }
         future

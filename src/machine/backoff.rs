@@ -1,4 +1,4 @@
-//! How long a trip waits (R10).
+//! The length of the waits (R10).
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     policy::rules::Rules,
 };
 
-/// Which wait comes next.
+/// The state from which the next wait is computed.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    /// Trips since the waits last started anew.
+    /// The number of trips since the last return to the base wait.
     trips: u32,
-    /// Before this the partner does not want to be asked again.
+    /// The partner asked not to be called before this moment.
     not_before: Moment,
     rng: Seeded,
 }
@@ -29,14 +29,15 @@ impl Backoff {
         }
     }
 
-    /// The wait of a trip at `at`, and one step further.
+    /// Counts a trip at `at`; returns its wait.
     pub(crate) fn next(&mut self, rules: &Rules, at: Moment) -> Duration {
         self.trips = self.trips.saturating_add(1);
         let wait = self.jittered(self.current(rules), rules.jitter);
         wait.max(self.not_before.since(at))
     }
 
-    /// The wait that a trip after so many others would have, without taking the step: for shadows.
+    /// Returns the wait, without jitter, that a trip after `trips` others would have. For shadow
+    /// episodes.
     pub(crate) fn preview(&self, rules: &Rules, trips: u32, at: Moment) -> Duration {
         let next = Self {
             trips: trips.saturating_add(1),
@@ -47,7 +48,8 @@ impl Backoff {
     }
 
     fn current(&self, rules: &Rules) -> Duration {
-        // The first wait stands as it is given: no rounding through floating point.
+        // The first wait is exactly the configured one: a detour through floating point would round
+        // it.
         let growth = rules
             .wait_factor
             .powi(i32::try_from(self.trips.saturating_sub(1)).unwrap_or(i32::MAX));
@@ -55,7 +57,7 @@ impl Backoff {
             return rules.wait;
         }
         let grown = Duration::try_from_secs_f64(rules.wait.as_secs_f64() * growth);
-        // An error is an overflow: far beyond any cap.
+        // An error means that the product overflows, so it is above the longest wait.
         grown.unwrap_or(rules.longest_wait).min(rules.longest_wait)
     }
 
@@ -63,12 +65,12 @@ impl Backoff {
         if jitter == 0.0 {
             return wait;
         }
-        // A wait of nothing would be no maintenance at all.
+        // A wait of zero would end maintenance at once.
         jittered(wait, jitter, &mut self.rng).max(Duration::from_nanos(1))
     }
 
-    /// The partner asked at `at` to be left alone for `span`: the least that the next trip waits,
-    /// up to the longest wait.
+    /// Notes that the partner asked at `at` not to be called for `span`. The next trip waits at
+    /// least that long, up to the longest wait.
     pub(crate) fn partner_asked(&mut self, span: Duration, rules: &Rules, at: Moment) {
         self.not_before = self.not_before.max(at.after(span.min(rules.longest_wait)));
     }
@@ -77,12 +79,12 @@ impl Backoff {
         self.trips
     }
 
-    /// The next wait is the base wait again.
+    /// Makes the next wait the base wait again.
     pub(crate) fn start_anew(&mut self) {
         self.trips = 0;
     }
 
-    /// The partner is back: what it asked for no longer matters.
+    /// Forgets what the partner asked for, because it has recovered.
     pub(crate) fn partner_is_back(&mut self) {
         self.not_before = Moment::ORIGIN;
     }

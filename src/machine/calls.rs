@@ -1,53 +1,54 @@
-//! The request path: admission, and what the end of a call changes.
+//! The calls: admission, and what the end of a call changes.
 
 use std::time::Duration;
 
-use super::{Machine, Shadow, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
+use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
-    counting::window::Landing,
+    counting::counts::Landing,
     facts::{
         event::EventKind,
-        evidence::{Evidence, Rule},
+        evidence::Rule,
         outcome::{Outcome, Verdict},
     },
 };
 
-/// What a call may do in `Probing`.
+/// The kind of a call that asks for admission: it matters in `Probing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// A customer's call that may probe.
     Eligible,
-    /// A customer's call that may not.
+    /// A customer's call that may not probe.
     Ineligible,
-    /// A customer's call that passes in `Serving` alone, a ramp included.
+    /// A customer's call that passes in `Serving` only: it may not probe and has no part in a ramp.
     Barred,
     /// A synthetic ping.
     Ping,
 }
 
-/// What an admitted call is to the machine.
+/// How the machine counts an admitted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Counts in the window of `Serving`.
+    /// The call counts in the window of `Serving`.
     Plain,
-    /// Holds a slot.
+    /// The call is a probe and holds a slot.
     Probe(Slot),
-    /// Counts in the window of the ramp.
+    /// The call counts in the window of the ramp.
     Ramp,
 }
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
-    /// With a verdict, after so long.
+    /// The call got a verdict. `took` is how long it took.
     Judged { verdict: Verdict, took: Duration },
-    /// Dropped after nothing had come from the partner for so long (R6).
+    /// The call was dropped. `quiet` is how long nothing had come from the partner (R6).
     Dropped { quiet: Duration },
 }
 
 impl Machine {
-    /// Asks for admission around calls to the partner, at a moment that was ticked to.
+    /// Admits a call to the partner, or refuses it with `None`. The caller has ticked to the
+    /// current moment.
     pub(crate) fn admit(&mut self, asker: Asker) -> Option<Role> {
         let now = self.now;
         let pinged = self.pings > 0;
@@ -56,29 +57,26 @@ impl Machine {
             State::Maintenance { .. } => None,
             State::Probing(probing) => match &mut probing.stage {
                 Stage::Ramp(_) if asker == Asker::Barred => None,
-                // Every other call takes part in a ramp, whether it may probe or not (R15).
+                // All other calls take part in a ramp, whether they may probe or not (R15).
                 Stage::Ramp(climb) => climb.draw(now).then_some(Role::Ramp),
                 Stage::Trials(_) => {
-                    let may = match asker {
+                    let may_probe = match asker {
                         Asker::Eligible => !pinged,
                         Asker::Ineligible | Asker::Barred => false,
                         Asker::Ping => true,
                     };
-                    let slot = if may {
-                        probing.take_slot(now)?
-                    } else {
+                    if !may_probe {
                         return None;
-                    };
-                    if let Some(open) = &mut self.episode {
-                        open.episode.probes += 1;
                     }
+                    let slot = probing.take_slot(now)?;
+                    self.episodes.note_probe();
                     Some(Role::Probe(slot))
                 }
             },
         }
     }
 
-    /// Whether the gate before one's own routes lets a request through; it never takes a slot (R13).
+    /// Whether a view before routes lets a request pass. Such a view never takes a slot (R13).
     pub(crate) fn lets_through(&self, asker: Asker) -> bool {
         match &self.state {
             State::Serving(_) => true,
@@ -90,7 +88,8 @@ impl Machine {
         }
     }
 
-    /// Ends a call that was admitted in `era`; the ticket guarantees that this happens once (R5).
+    /// Ends a call that was admitted in `era`. The call's ticket guarantees that this happens once
+    /// (R5).
     pub(crate) fn settle(&mut self, role: Role, era: u32, ending: Ending) {
         let at = self.now;
         let landing = self.landing(ending);
@@ -100,7 +99,7 @@ impl Machine {
             Landing::Neutral => self.calls.neutral += 1,
             Landing::Abandoned => self.calls.abandoned += 1,
         }
-        // A late answer says nothing about a later era (R8).
+        // A late answer is no evidence about a later era (R8).
         if era != era_bits(self.era) {
             self.calls.late += 1;
             return;
@@ -137,35 +136,14 @@ impl Machine {
 
     fn settle_plain(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
         self.heed_retry_after(verdict, at);
-        let trips = self.trips_before(at);
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        if let Landing::Failure { .. } | Landing::Hung { .. } = landing {
-            serving.last_code = verdict.code;
+        match serving.record(landing, verdict.code, &self.rules, at) {
+            Some(evidence) if self.switches.armed() => self.trip(evidence, None, at),
+            Some(evidence) if serving.shadow.is_none() => self.begin_shadow(evidence, at),
+            Some(_) | None => self.end_shadow_if_over(at),
         }
-        serving.window.record(landing, at);
-        let last_code = serving.last_code;
-        if let Some(evidence) = judge(&self.rules, &serving.window, landing, last_code, at) {
-            if self.switches.armed() {
-                self.trip(evidence, None, at);
-                return;
-            }
-            if serving.shadow.is_none() {
-                let wait = self.backoff.preview(&self.rules, trips, at);
-                let until = at.after(wait);
-                serving.shadow = Some(Shadow {
-                    since: at,
-                    evidence,
-                    wait,
-                    until,
-                    look_at: until,
-                });
-                self.tell(at, EventKind::WouldHaveTripped { evidence, wait });
-                return;
-            }
-        }
-        self.end_shadow_if_over(at);
     }
 
     fn settle_probe(&mut self, slot: Slot, landing: Landing, verdict: Verdict, at: Moment) {
@@ -175,26 +153,18 @@ impl Machine {
         let Stage::Trials(slots) = &mut probing.stage else {
             return;
         };
-        // A slot that is not taken any more belongs to a lease that ended: the era would have ended with it.
+        // A probe whose lease ended no longer holds its slot. The end of the lease also ended the
+        // era, so the era check in `settle` has already sorted that probe out.
         if !slots.give_back(slot, at) {
             return;
         }
-        let asked = verdict.retry_after.filter(|span| !span.is_zero());
-        let asked = asked.filter(|_| {
-            verdict.outcome != Outcome::Success && matches!(verdict.code, None | Some(429 | 503))
-        });
-        match landing {
-            Landing::Success { .. } => slots.successes += 1,
-            Landing::Failure { .. }
-            | Landing::Hung { .. }
-            | Landing::Neutral
-            | Landing::Abandoned => {}
+        if let Landing::Success { .. } = landing {
+            slots.successes += 1;
         }
         let proven = slots.successes >= probing.trials.needed;
         probing.record(landing, at);
-        if let Some(retry_after) = asked {
-            let evidence =
-                self.probe_evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
+        if let Some(retry_after) = pause_asked(verdict) {
+            let evidence = self.evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
             let wait = retry_after.min(self.rules.longest_wait);
             self.trip(evidence, Some(wait), at);
             return;
@@ -202,7 +172,7 @@ impl Machine {
         match landing {
             Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
-                let evidence = self.probe_evidence(Rule::ProbeFailed, verdict.code, at);
+                let evidence = self.evidence(Rule::ProbeFailed, verdict.code, at);
                 self.trip(evidence, None, at);
             }
             Landing::Success { .. } if proven => self.proven(at),
@@ -210,7 +180,7 @@ impl Machine {
         }
     }
 
-    /// The last needed success landed; nothing is in flight (R12).
+    /// Ends the trials after the last needed success. Nothing is in flight (R12).
     fn proven(&mut self, at: Moment) {
         self.backoff.partner_is_back();
         let State::Probing(probing) = &mut self.state else {
@@ -228,6 +198,29 @@ impl Machine {
         }
         self.causes.tripped = None;
         self.reconcile(at);
+    }
+
+    /// Applies a deadline of `Probing`: a lease, the warning, or the end of the ramp.
+    pub(super) fn probing_falls_due(&mut self, at: Moment) {
+        let State::Probing(probing) = &mut self.state else {
+            return;
+        };
+        match &mut probing.stage {
+            Stage::Trials(slots) if slots.lease_end() <= at => {
+                let lease = probing.trials.lease;
+                probing.record(Landing::Failure { slow: false }, at);
+                let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);
+                self.trip(evidence, None, at);
+            }
+            Stage::Trials(slots) => {
+                slots.warned = true;
+                self.tell(at, EventKind::WaitingForProbe);
+            }
+            Stage::Ramp(_) => {
+                self.causes.tripped = None;
+                self.reconcile(at);
+            }
+        }
     }
 
     fn settle_ramp(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
@@ -249,19 +242,11 @@ impl Machine {
             self.backoff.partner_asked(span, &self.rules, at);
         }
     }
+}
 
-    pub(super) fn probe_evidence(
-        &self,
-        rule: Rule,
-        last_code: Option<u16>,
-        at: Moment,
-    ) -> Evidence {
-        let counts = self.live_counts(at);
-        Evidence {
-            rule,
-            total: counts.total,
-            failed: counts.failed,
-            last_code,
-        }
-    }
+/// Returns how long the partner asked not to be called, if the verdict on a probe says so (R14).
+fn pause_asked(verdict: Verdict) -> Option<Duration> {
+    let asks =
+        verdict.outcome != Outcome::Success && matches!(verdict.code, None | Some(429 | 503));
+    verdict.retry_after.filter(|span| asks && !span.is_zero())
 }

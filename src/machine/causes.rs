@@ -1,7 +1,8 @@
-//! Who holds maintenance, and the mode that follows.
+//! The causes of maintenance, and the mode that is derived from them.
 
 use std::{sync::Arc, time::Duration};
 
+use super::signature::Signature;
 use crate::{
     base::moment::Moment,
     facts::{
@@ -10,20 +11,19 @@ use crate::{
     },
 };
 
-/// An operator's hold as the machine keeps it.
+/// An operator's hold that is in force.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Held {
-    pub(crate) actor: Arc<str>,
-    pub(crate) reason: Arc<str>,
+    pub(crate) by: Signature,
     pub(crate) since: Moment,
     /// [`Moment::NEVER`] for a hold without expiry.
     pub(crate) until: Moment,
     pub(crate) passing: Passing,
-    /// What customers are told.
+    /// The message for customers.
     pub(crate) message: Option<Arc<str>>,
 }
 
-/// What passes under a hold that is not exempt.
+/// What passes under a hold besides exempt requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passing {
     Nothing,
@@ -33,19 +33,20 @@ pub(crate) enum Passing {
 /// A trip and its wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Trip {
-    pub(crate) actor: Arc<str>,
-    pub(crate) reason: Arc<str>,
+    pub(crate) by: Signature,
     pub(crate) evidence: Evidence,
     pub(crate) since: Moment,
-    /// When the wait is over; beneath a hold it runs on unseen.
+    /// When the wait ends. It also ends beneath a hold, where it changes nothing.
     pub(crate) until: Moment,
-    /// How long the wait is, also the patience of `Probing`.
+    /// The length of the wait. In `Probing` it is also how long the machine waits for a probe
+    /// before it warns.
     pub(crate) wait: Duration,
 }
 
-/// The set of causes. The mode is derived from it, and from nothing else.
+/// The set of causes. The mode is derived from this set and from bypass.
 ///
-/// A later cause (a planned window, a fleet's verdict) is one more field here, read in `mode` and `until`.
+/// A further cause, such as a planned window or the decision of a fleet, becomes a field here, and
+/// every method of this type takes it into account.
 #[derive(Debug, Default)]
 pub(crate) struct Causes {
     pub(crate) operator: Option<Held>,
@@ -53,7 +54,7 @@ pub(crate) struct Causes {
 }
 
 impl Causes {
-    /// The mode at `at`, bypass left aside.
+    /// Returns the mode at `at`. Bypass is not considered.
     pub(crate) fn mode(&self, at: Moment) -> Mode {
         match (&self.operator, &self.tripped) {
             (Some(_), _) => Mode::Maintenance,
@@ -63,14 +64,14 @@ impl Causes {
         }
     }
 
-    /// What passes while they keep the gate shut. An operator beats what is automatic: who lets reads pass
-    /// over a trip knows of it.
+    /// Returns what passes while the gate is shut. A hold takes precedence over a trip,
+    /// because an operator can let reads pass although the layer is tripped.
     pub(crate) fn passing(&self) -> Passing {
         let held = self.operator.as_ref();
         held.map_or(Passing::Nothing, |held| held.passing)
     }
 
-    /// The cause to name: an operator beats what is automatic.
+    /// Returns the cause that determines the mode: a hold before a trip.
     pub(crate) fn first(&self) -> Option<Cause> {
         if self.operator.is_some() {
             return Some(Cause::Operator);
@@ -78,8 +79,8 @@ impl Causes {
         self.tripped.as_ref().map(|_| Cause::Tripped)
     }
 
-    /// When maintenance will be over, where somebody said so: at the expiry of a hold with nothing beneath. The
-    /// end of a trip's wait is no such end, the partner has to prove itself first.
+    /// Returns when maintenance ends: at the expiry of a hold without a trip beneath it. The end of
+    /// a trip's wait does not end maintenance, because the partner must pass the probes first.
     pub(crate) fn promised_end(&self) -> Moment {
         match (&self.operator, &self.tripped) {
             (Some(held), None) => held.until,
@@ -87,7 +88,8 @@ impl Causes {
         }
     }
 
-    /// When the last cause that keeps the gate shut will have ended; [`Moment::NEVER`] if nobody knows.
+    /// Returns when the last cause that keeps the gate shut ends; [`Moment::NEVER`] if that is
+    /// unknown.
     pub(crate) fn known_end(&self) -> Moment {
         let held = self.operator.as_ref().map(|held| held.until);
         let wait = self.tripped.as_ref().map(|trip| trip.until);

@@ -1,4 +1,4 @@
-//! What operators want, and what it changes (R19, R20, R23).
+//! The commands of operators, and what each of them changes (R19, R20, R23).
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,169 +6,186 @@ use super::{
     Machine, State,
     causes::{Held, Passing, Trip},
     probing::Probing,
+    signature::Signature,
+    trip_rules::evidence,
 };
 use crate::{
     base::moment::Moment,
-    counting::window::{Counts, Tally},
+    counting::{counts::Counts, window::Tally},
     error::CommandError,
-    facts::{
-        event::EventKind,
-        evidence::{Evidence, Rule},
-    },
+    facts::{audit::Action, event::EventKind, evidence::Rule, mode::Switches},
     policy::rules::Rules,
 };
 
-/// What an operator wants.
+/// A command of an operator, with the data that the machine needs for it.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    Engage {
-        expiry: Option<Duration>,
-        passing: Passing,
-        message: Option<Arc<str>>,
-    },
+    Engage(Engagement),
     Release,
     ReleaseVerified,
     Trip,
     ProbeNow,
     Clear,
     Reset,
-    DryRun(bool),
-    Bypass(bool),
+    DryRun,
+    Arm,
+    Bypass,
+    EndBypass,
     ReplacePolicy(Box<Rules>),
     ReplaceExemptions,
 }
 
+/// The properties of a hold to engage.
+#[derive(Debug, Clone)]
+pub(crate) struct Engagement {
+    pub(crate) expiry: Option<Duration>,
+    pub(crate) passing: Passing,
+    pub(crate) message: Option<Arc<str>>,
+}
+
+impl Command {
+    /// Returns the verb that the audit trail shows.
+    pub(crate) fn action(&self) -> Action {
+        match self {
+            Self::Engage(_) => Action::Engage,
+            Self::Release => Action::Release,
+            Self::ReleaseVerified => Action::ReleaseVerified,
+            Self::Trip => Action::Trip,
+            Self::ProbeNow => Action::ProbeNow,
+            Self::Clear => Action::Clear,
+            Self::Reset => Action::Reset,
+            Self::DryRun => Action::DryRun,
+            Self::Arm => Action::Arm,
+            Self::Bypass => Action::Bypass,
+            Self::EndBypass => Action::EndBypass,
+            Self::ReplacePolicy(_) => Action::ReplacePolicy,
+            Self::ReplaceExemptions => Action::ReplaceExemptions,
+        }
+    }
+}
+
 impl Machine {
-    /// Does what an operator wants; says whether that changed anything.
+    /// Carries out a command. Returns whether it changed anything.
     pub(crate) fn command(
         &mut self,
         command: Command,
-        actor: &Arc<str>,
-        reason: &Arc<str>,
+        by: &Signature,
     ) -> Result<bool, CommandError> {
         let at = self.now;
+        let switches = self.switches;
         match command {
-            Command::Engage {
-                expiry,
-                passing,
-                message,
-            } => {
-                let until = expiry.map_or(Moment::NEVER, |span| at.after(span));
-                let shown = until.known().map(|until| self.wall.at(until));
-                self.causes.operator = Some(Held {
-                    actor: actor.clone(),
-                    reason: reason.clone(),
-                    since: at,
-                    until,
-                    passing,
-                    message,
-                });
-                self.tell(
-                    at,
-                    EventKind::HoldEngaged {
-                        actor: actor.clone(),
-                        reason: reason.clone(),
-                        until: shown,
-                        read_only: passing == Passing::Reads,
-                    },
-                );
-                self.reconcile(at);
-                Ok(true)
-            }
-            Command::Release => {
-                self.end_hold(at)?;
-                self.reconcile(at);
-                Ok(true)
-            }
-            Command::ReleaseVerified => {
-                self.needs_no_bypass()?;
-                self.end_hold(at)?;
-                let trip = self.causes.tripped.get_or_insert_with(|| {
-                    let evidence = Evidence {
-                        rule: Rule::Command,
-                        total: 0,
-                        failed: 0,
-                        last_code: None,
-                    };
-                    Trip {
-                        actor: actor.clone(),
-                        reason: reason.clone(),
-                        evidence,
-                        since: at,
-                        until: at,
-                        wait: self.rules.wait,
-                    }
-                });
-                trip.until = trip.until.min(at);
-                self.reconcile(at);
-                Ok(true)
-            }
-            Command::Trip => {
-                self.needs_no_bypass()?;
-                let counts = self.live_counts(at);
-                let evidence = Evidence {
-                    rule: Rule::Command,
-                    total: counts.total,
-                    failed: counts.failed,
-                    last_code: None,
-                };
-                // A running wait is begun again, not grown: the partner has not failed once more.
-                let running = self
-                    .causes
-                    .tripped
-                    .as_ref()
-                    .filter(|trip| at < trip.until)
-                    .map(|trip| trip.wait);
-                self.forget_old_trips(at);
-                let wait = running.unwrap_or_else(|| self.backoff.next(&self.rules, at));
-                self.trip_for(actor.clone(), reason.clone(), evidence, wait, at);
-                Ok(true)
-            }
-            Command::ProbeNow => {
-                let Some(trip) = &mut self.causes.tripped else {
-                    return Err(CommandError::NotTripped);
-                };
-                let running = at < trip.until;
-                trip.until = trip.until.min(at);
-                self.reconcile(at);
-                Ok(running)
-            }
+            Command::Engage(engagement) => Ok(self.engage(engagement, by, at)),
+            Command::Release => self.release(at),
+            Command::ReleaseVerified => self.release_verified(by, at),
+            Command::Trip => self.trip_by_command(by, at),
+            Command::ProbeNow => self.probe_now(at),
             Command::Clear => Ok(self.clear(at)),
-            Command::Reset => {
-                self.clear(at);
-                self.begin_anew(at);
-                Ok(true)
-            }
-            Command::DryRun(on) => {
-                let changed = std::mem::replace(&mut self.switches.dry_run, on) != on;
-                Ok(changed && self.switched(at))
-            }
-            Command::Bypass(on) => {
-                let changed = std::mem::replace(&mut self.switches.bypass, on) != on;
-                Ok(changed && self.switched(at))
-            }
+            Command::Reset => Ok(self.reset(at)),
+            Command::DryRun => Ok(self.switch(
+                Switches {
+                    dry_run: true,
+                    ..switches
+                },
+                at,
+            )),
+            Command::Arm => Ok(self.switch(
+                Switches {
+                    dry_run: false,
+                    ..switches
+                },
+                at,
+            )),
+            Command::Bypass => Ok(self.switch(
+                Switches {
+                    bypass: true,
+                    ..switches
+                },
+                at,
+            )),
+            Command::EndBypass => Ok(self.switch(
+                Switches {
+                    bypass: false,
+                    ..switches
+                },
+                at,
+            )),
             Command::ReplacePolicy(rules) => Ok(self.replace_policy(*rules, at)),
-            Command::ReplaceExemptions => {
-                self.tell(at, EventKind::ExemptionsReplaced);
-                Ok(true)
-            }
+            Command::ReplaceExemptions => Ok(self.exemptions_replaced(at)),
         }
     }
 
-    fn end_hold(&mut self, at: Moment) -> Result<(), CommandError> {
-        if self.causes.operator.take().is_none() {
-            return Err(CommandError::NotHeld);
-        }
-        self.tell(at, EventKind::HoldEnded { expired: false });
-        Ok(())
+    fn engage(&mut self, engagement: Engagement, by: &Signature, at: Moment) -> bool {
+        let Engagement {
+            expiry,
+            passing,
+            message,
+        } = engagement;
+        let until = expiry.map_or(Moment::NEVER, |span| at.after(span));
+        self.causes.operator = Some(Held {
+            by: by.clone(),
+            since: at,
+            until,
+            passing,
+            message,
+        });
+        self.tell(
+            at,
+            EventKind::HoldEngaged {
+                actor: by.actor.clone(),
+                reason: by.reason.clone(),
+                until: until.known().map(|until| self.wall.at(until)),
+                read_only: passing == Passing::Reads,
+            },
+        );
+        self.reconcile(at);
+        true
     }
 
-    fn needs_no_bypass(&self) -> Result<(), CommandError> {
-        if self.switches.bypass {
-            Err(CommandError::Bypassed)
-        } else {
-            Ok(())
-        }
+    fn release(&mut self, at: Moment) -> Result<bool, CommandError> {
+        self.end_hold(at)?;
+        self.reconcile(at);
+        Ok(true)
+    }
+
+    /// Ends the hold and leaves a trip whose wait is over: the one beneath the hold, or else a new
+    /// one.
+    fn release_verified(&mut self, by: &Signature, at: Moment) -> Result<bool, CommandError> {
+        self.needs_no_bypass()?;
+        self.end_hold(at)?;
+        let wait = self.rules.wait;
+        let trip = self.causes.tripped.get_or_insert_with(|| Trip {
+            by: by.clone(),
+            evidence: evidence(Rule::Command, Counts::default(), None),
+            since: at,
+            until: at,
+            wait,
+        });
+        trip.until = trip.until.min(at);
+        self.reconcile(at);
+        Ok(true)
+    }
+
+    fn trip_by_command(&mut self, by: &Signature, at: Moment) -> Result<bool, CommandError> {
+        self.needs_no_bypass()?;
+        let evidence = self.evidence(Rule::Command, None, at);
+        // A wait that is running starts again with the same length: the partner has not failed
+        // again.
+        let trip = self.causes.tripped.as_ref();
+        let running = trip.filter(|trip| at < trip.until).map(|trip| trip.wait);
+        self.forget_old_trips(at);
+        let wait = running.unwrap_or_else(|| self.backoff.next(&self.rules, at));
+        self.trip_for(by.clone(), evidence, wait, at);
+        Ok(true)
+    }
+
+    fn probe_now(&mut self, at: Moment) -> Result<bool, CommandError> {
+        let Some(trip) = &mut self.causes.tripped else {
+            return Err(CommandError::NotTripped);
+        };
+        let was_waiting = at < trip.until;
+        trip.until = trip.until.min(at);
+        self.reconcile(at);
+        Ok(was_waiting)
     }
 
     fn clear(&mut self, at: Moment) -> bool {
@@ -180,33 +197,32 @@ impl Machine {
         held || tripped
     }
 
-    /// Empties the window and begins a new era, in whatever mode.
-    fn begin_anew(&mut self, at: Moment) {
+    /// [`clear`](Self::clear), then in every mode empties the window and begins a new era.
+    fn reset(&mut self, at: Moment) -> bool {
+        self.clear(at);
         self.era += 1;
         self.tell(at, EventKind::WindowReset);
         self.end_shadow(at);
         match &mut self.state {
-            State::Serving(serving) => {
-                serving.window.clear();
-                serving.last_code = None;
-            }
+            State::Serving(serving) => serving.clear(),
             State::Maintenance { frozen, .. } => *frozen = Counts::default(),
-            // `clear` came before: nothing is left to probe for. A later cause may hold; then the probes begin anew.
+            // After `clear` no cause is left that leads to `Probing`. A further cause could: then
+            // the probes start again.
             State::Probing(probing) => {
                 *probing = Probing::begin(probing.trials, self.rules.wait, at);
             }
         }
+        true
     }
 
-    /// Either switch, on or off: rules that may not act leave no trip behind.
-    fn switched(&mut self, at: Moment) -> bool {
-        self.tell(
-            at,
-            EventKind::Switched {
-                switches: self.switches,
-            },
-        );
-        if self.switches.armed() {
+    /// Sets both switches. Rules that do not act leave no trip in force.
+    fn switch(&mut self, switches: Switches, at: Moment) -> bool {
+        if self.switches == switches {
+            return false;
+        }
+        self.switches = switches;
+        self.tell(at, EventKind::Switched { switches });
+        if switches.armed() {
             self.end_shadow(at);
         } else {
             self.causes.tripped = None;
@@ -227,8 +243,29 @@ impl Machine {
             serving.window = Tally::new(self.rules.window);
         }
         self.tell(at, EventKind::PolicyReplaced);
-        // Under the new thresholds, or with an empty window, no rule may trip any more.
+        // With the new thresholds, or with an empty window, perhaps no rule would trip.
         self.end_shadow_if_over(at);
         true
+    }
+
+    fn exemptions_replaced(&mut self, at: Moment) -> bool {
+        self.tell(at, EventKind::ExemptionsReplaced);
+        true
+    }
+
+    fn end_hold(&mut self, at: Moment) -> Result<(), CommandError> {
+        if self.causes.operator.take().is_none() {
+            return Err(CommandError::NotHeld);
+        }
+        self.tell(at, EventKind::HoldEnded { expired: false });
+        Ok(())
+    }
+
+    fn needs_no_bypass(&self) -> Result<(), CommandError> {
+        if self.switches.bypass {
+            Err(CommandError::Bypassed)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,37 +1,50 @@
-//! Episodes: from leaving `Serving` to returning to it.
+//! The episodes: periods from leaving `Serving` to the return to it.
 
 use std::time::SystemTime;
 
-use super::{Machine, Traffic, word::MAX_GENERATION};
-use crate::{
-    base::moment::Moment,
-    facts::{
-        episode::Episode,
-        event::EventKind,
-        mode::{Cause, Mode},
-    },
+use super::causes::Causes;
+use crate::facts::{
+    episode::Episode,
+    mode::{Cause, Mode},
 };
 
-/// How many mode changes an episode's timeline shows.
+/// How many mode changes the timeline of an episode keeps.
 pub(super) const TIMELINE_ROWS: usize = 64;
 
+/// The requests that passed or were refused without the lock. The caller of `tick` counts them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) admitted: u64,
+    pub(crate) refused: u64,
+    pub(crate) exempt: u64,
+    /// Reads that passed under a read-only hold.
+    pub(crate) reads: u64,
+}
+
+/// The episode under way, and those that ended since the last [`take_ended`](Self::take_ended).
+#[derive(Debug, Default)]
+pub(super) struct Episodes {
+    open: Option<Open>,
+    /// The number of episodes so far.
+    begun: u64,
+    ended: Vec<Episode>,
+}
+
 #[derive(Debug)]
-pub(super) struct Open {
-    pub(super) episode: Episode,
+struct Open {
+    episode: Episode,
+    /// The traffic at its beginning.
     before: Traffic,
 }
 
-impl Machine {
-    pub(super) fn begin_episode(&mut self, at: Moment) {
-        let Some(cause) = self.causes.first() else {
-            return;
-        };
-        self.episodes += 1;
-        let id = self.episodes;
+impl Episodes {
+    /// Begins an episode. Returns its number.
+    pub(super) fn begin(&mut self, at: SystemTime, traffic: Traffic) -> u64 {
+        self.begun += 1;
         let episode = Episode {
-            id,
+            id: self.begun,
             causes: Vec::new(),
-            began: self.wall.at(at),
+            began: at,
             ended: None,
             generation: None,
             evidence: None,
@@ -41,66 +54,77 @@ impl Machine {
             timeline: Vec::new(),
             timeline_cut: 0,
         };
-        self.episode = Some(Open {
+        self.open = Some(Open {
             episode,
-            before: self.traffic,
+            before: traffic,
         });
-        self.tell(at, EventKind::EpisodeBegan { episode: id, cause });
+        self.begun
     }
 
-    /// Adds to the episode what holds now.
-    pub(super) fn note_causes(&mut self) {
-        let Some(Open { episode, .. }) = &mut self.episode else {
+    /// Adds the active causes to the episode.
+    pub(super) fn note_causes(&mut self, causes: &Causes) {
+        let Some(Open { episode, .. }) = &mut self.open else {
             return;
         };
-        let held = self.causes.operator.as_ref().map(|_| Cause::Operator);
-        let tripped = self.causes.tripped.as_ref().map(|_| Cause::Tripped);
+        let held = causes.operator.as_ref().map(|_| Cause::Operator);
+        let tripped = causes.tripped.as_ref().map(|_| Cause::Tripped);
         for cause in held.into_iter().chain(tripped) {
             if !episode.causes.contains(&cause) {
                 episode.causes.push(cause);
             }
         }
         if episode.evidence.is_none() {
-            episode.evidence = self.causes.tripped.as_ref().map(|trip| trip.evidence);
+            episode.evidence = causes.tripped.as_ref().map(|trip| trip.evidence);
         }
     }
 
-    pub(super) fn end_episode(&mut self, at: Moment) {
-        let Some(open) = self.episode.take() else {
+    pub(super) fn note_mode(&mut self, at: SystemTime, mode: Mode) {
+        let Some(Open { episode, .. }) = &mut self.open else {
             return;
         };
-        // A wall clock that stepped back, or stands still, does not take the generation with it (R17).
-        let generation = self
-            .wall
-            .millis(at)
-            .max(self.generation + 1)
-            .min(MAX_GENERATION);
-        self.generation = generation;
-        let mut episode = open.so_far(self.traffic);
-        episode.ended = Some(self.wall.at(at));
-        episode.generation = Some(generation);
-        self.tell(
-            at,
-            EventKind::Recovered {
-                episode: episode.id,
-                generation,
-            },
-        );
-        self.ended.push(episode);
+        if episode.timeline.len() < TIMELINE_ROWS {
+            episode.timeline.push((at, mode));
+        } else {
+            episode.timeline_cut += 1;
+        }
+    }
+
+    pub(super) fn note_probe(&mut self) {
+        if let Some(Open { episode, .. }) = &mut self.open {
+            episode.probes += 1;
+        }
+    }
+
+    /// Ends the episode under way. Returns its number.
+    pub(super) fn end(&mut self, at: SystemTime, generation: u64, traffic: Traffic) -> Option<u64> {
+        let episode = self.open.take()?.so_far(traffic);
+        let id = episode.id;
+        self.ended.push(Episode {
+            ended: Some(at),
+            generation: Some(generation),
+            ..episode
+        });
+        Some(id)
+    }
+
+    /// Returns the episode under way, with the traffic up to now.
+    pub(super) fn so_far(&self, traffic: Traffic) -> Option<Episode> {
+        self.open.as_ref().map(|open| open.so_far(traffic))
+    }
+
+    /// Returns when the episode under way began.
+    pub(super) fn began(&self) -> Option<SystemTime> {
+        self.open.as_ref().map(|open| open.episode.began)
+    }
+
+    /// Returns the episodes that ended since the last call.
+    pub(super) fn take_ended(&mut self) -> Vec<Episode> {
+        std::mem::take(&mut self.ended)
     }
 }
 
 impl Open {
-    pub(super) fn note_mode(&mut self, at: SystemTime, mode: Mode) {
-        if self.episode.timeline.len() < TIMELINE_ROWS {
-            self.episode.timeline.push((at, mode));
-        } else {
-            self.episode.timeline_cut += 1;
-        }
-    }
-
-    /// The episode with what has passed by until now.
-    pub(super) fn so_far(&self, traffic: Traffic) -> Episode {
+    fn so_far(&self, traffic: Traffic) -> Episode {
         Episode {
             refused: traffic.refused.saturating_sub(self.before.refused),
             exempt: traffic.exempt.saturating_sub(self.before.exempt),

@@ -1,13 +1,15 @@
-//! The state machine: pure, clock-free, and the only place that decides.
+//! The state machine. It takes every decision about the mode, and it is pure.
 //!
-//! Why pure: whether maintenance begins or ends is worth money, so it must be possible to replay and
-//! to model. Time comes in as [`Moment`]s, what happened goes out as [`Event`] values; there is no
-//! clock, atomic, runtime, log or user's closure in here, and no failure.
+//! Why it is pure: the beginning and the end of maintenance cost money, so the decisions must be
+//! reproducible and comparable with a model. Time comes in as [`Moment`]s and changes go out as
+//! [`Event`] values. The machine contains no clock, atomic, runtime, log or closure of a user, and
+//! it cannot fail.
 //!
-//! How: a set of [`Causes`] is all that anybody may change. [`Machine::reconcile`] derives the mode
-//! from it and is the only place that moves from one [`State`] to another; each move begins an era.
-//! [`Machine::tick`] moves time: what fell due is applied in order, each at the moment it fell due,
-//! however late somebody looks. Every entry point ticks first.
+//! How it works: the mode is derived from the set of [`Causes`] and from bypass. Commands and trips
+//! change these and then call [`Machine::reconcile`], the only function that moves from one
+//! [`State`] to another. Each move begins an era. [`Machine::tick`] advances time: it applies all
+//! deadlines that have passed, in order, each at the moment at which it was due. The caller of
+//! every other method ticks first.
 
 mod backoff;
 mod calls;
@@ -16,27 +18,29 @@ mod commands;
 mod episodes;
 mod probing;
 mod report;
+mod serving;
+mod signature;
 mod trip_rules;
+mod trips;
 pub(crate) mod word;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use self::{
     backoff::Backoff,
-    causes::{Causes, Held, Trip},
-    episodes::Open,
-    probing::{Probing, Stage},
-    trip_rules::would_trip,
-    word::{MAX_GENERATION, Op, era_bits},
+    causes::Causes,
+    episodes::Episodes,
+    probing::Probing,
+    serving::Serving,
+    word::{MAX_GENERATION, era_bits},
 };
 pub(crate) use self::{
     calls::{Asker, Ending, Role},
     causes::Passing,
-    commands::Command,
+    commands::{Command, Engagement},
+    episodes::Traffic,
     probing::Slot,
+    signature::{Signature, check_text},
 };
 use crate::{
     base::{
@@ -44,61 +48,30 @@ use crate::{
         moment::{Moment, nanos},
     },
     counting::{
-        lanes::{Landed, Open as OpenLanes},
-        window::{Counts, Landing, Tally},
+        counts::Counts,
+        landed::{Landed, Open as OpenLanes},
     },
     facts::{
-        episode::Episode,
         event::{Event, EventKind},
-        evidence::{Evidence, Rule},
-        mode::{Cause, Mode, Switches},
+        mode::{Mode, Switches},
         status::CallCounts,
     },
     policy::rules::Rules,
 };
 
-/// What one mode needs; a deadline without maintenance cannot be written.
+/// The mode, with the data that only this mode needs.
 #[derive(Debug)]
 enum State {
     Serving(Serving),
-    /// With what the window held when it was left.
     Maintenance {
+        /// The counts of the window at the beginning of the mode.
         frozen: Counts,
         passing: Passing,
     },
     Probing(Probing),
 }
 
-#[derive(Debug)]
-struct Serving {
-    window: Tally,
-    /// The code of the last failure.
-    last_code: Option<u16>,
-    shadow: Option<Shadow>,
-}
-
-/// An episode that dry run or bypass kept from being real.
-#[derive(Debug)]
-struct Shadow {
-    since: Moment,
-    evidence: Evidence,
-    wait: Duration,
-    until: Moment,
-    /// When it may end without anybody calling: the end of its wait, then whenever the window lets go.
-    look_at: Moment,
-}
-
-/// What passed by without the lock: counted outside, read here.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Traffic {
-    pub(crate) admitted: u64,
-    pub(crate) refused: u64,
-    pub(crate) exempt: u64,
-    /// Reads that passed under a read-only hold.
-    pub(crate) reads: u64,
-}
-
-/// Who began a machine, and with what.
+/// The arguments of [`Machine::new`].
 #[derive(Debug)]
 pub(crate) struct Birth {
     pub(crate) partner: Arc<str>,
@@ -115,7 +88,7 @@ pub(crate) struct Machine {
     partner: Arc<str>,
     rules: Rules,
     wall: WallAnchor,
-    /// The latest moment seen: time never goes back.
+    /// The latest moment of all ticks: time never goes back.
     now: Moment,
     switches: Switches,
     causes: Causes,
@@ -125,16 +98,14 @@ pub(crate) struct Machine {
     era: u64,
     generation: u64,
     backoff: Backoff,
-    episode: Option<Open>,
-    episodes: u64,
-    /// Ended episodes that nobody has collected yet.
-    ended: Vec<Episode>,
+    episodes: Episodes,
     pings: u32,
     calls: CallCounts,
     traffic: Traffic,
-    /// What had passed by when the mode began.
+    /// The traffic at the beginning of the mode.
     entry: Traffic,
     events: Vec<Event>,
+    /// The number of events so far.
     told: u64,
 }
 
@@ -162,9 +133,7 @@ impl Machine {
             era: 1,
             generation,
             backoff: Backoff::new(seed),
-            episode: None,
-            episodes: 0,
-            ended: Vec::new(),
+            episodes: Episodes::default(),
             pings: 0,
             calls: CallCounts::default(),
             traffic: Traffic::default(),
@@ -176,7 +145,7 @@ impl Machine {
 
     // ---- time -------------------------------------------------------------------------------
 
-    /// Takes note of what passed by, and applies everything that fell due up to `now`, in order (R11).
+    /// Notes the traffic, and applies all deadlines up to `now` in order (R11).
     pub(crate) fn tick(&mut self, now: Moment, traffic: Traffic) {
         self.traffic = traffic;
         let now = now.max(self.now);
@@ -191,65 +160,37 @@ impl Machine {
         self.now = now;
     }
 
-    /// When time alone will change something; [`Moment::NEVER`] if it will not.
+    /// Returns when time alone changes something; [`Moment::NEVER`] if it does not.
     pub(crate) fn next_deadline(&self) -> Moment {
-        let hold = self
-            .causes
-            .operator
-            .as_ref()
-            .map_or(Moment::NEVER, |held| held.until);
+        let held = self.causes.operator.as_ref();
+        let tripped = self.causes.tripped.as_ref();
         let state = match &self.state {
-            State::Serving(serving) => serving
-                .shadow
-                .as_ref()
-                .map_or(Moment::NEVER, |shadow| shadow.look_at),
-            // Beneath a hold the wait runs on, but its end changes nothing.
-            State::Maintenance { .. } if self.causes.operator.is_some() => Moment::NEVER,
-            State::Maintenance { .. } => self
-                .causes
-                .tripped
-                .as_ref()
-                .map_or(Moment::NEVER, |trip| trip.until),
+            State::Serving(serving) => serving.next_deadline(),
+            // Beneath a hold the wait continues, but its end changes nothing.
+            State::Maintenance { .. } if held.is_some() => Moment::NEVER,
+            State::Maintenance { .. } => tripped.map_or(Moment::NEVER, |trip| trip.until),
             State::Probing(probing) => probing.next_deadline(),
         };
-        hold.min(state)
+        held.map_or(Moment::NEVER, |held| held.until).min(state)
     }
 
     fn fall_due(&mut self, at: Moment) {
-        if self
-            .causes
-            .operator
-            .as_ref()
-            .is_some_and(|held| held.until <= at)
-        {
+        let held = self.causes.operator.as_ref();
+        if held.is_some_and(|held| held.until <= at) {
             self.causes.operator = None;
             self.tell(at, EventKind::HoldEnded { expired: true });
             self.reconcile(at);
             return;
         }
-        match &mut self.state {
+        match self.state {
             State::Serving(_) => self.end_shadow_if_over(at),
             State::Maintenance { .. } => self.reconcile(at),
-            State::Probing(probing) => match &mut probing.stage {
-                Stage::Trials(slots) if slots.lease_end() <= at => {
-                    let lease = probing.trials.lease;
-                    probing.record(Landing::Failure { slow: false }, at);
-                    let evidence = self.probe_evidence(Rule::ProbeHung { lease }, None, at);
-                    self.trip(evidence, None, at);
-                }
-                Stage::Trials(slots) => {
-                    slots.warned = true;
-                    self.tell(at, EventKind::WaitingForProbe);
-                }
-                Stage::Ramp(_) => {
-                    self.causes.tripped = None;
-                    self.reconcile(at);
-                }
-            },
+            State::Probing(_) => self.probing_falls_due(at),
         }
     }
 
-    /// How successes may be counted without asking here: only while they change nothing but a number.
+    /// Returns how successes may be counted without the lock; `None` while a success changes more
+    /// than a count.
     pub(crate) fn lanes(&self) -> Option<OpenLanes> {
         let State::Serving(serving) = &self.state else {
             return None;
@@ -266,8 +207,8 @@ impl Machine {
         })
     }
 
-    /// Takes note of successes that were counted so. They count in the window that they were counted for, if it
-    /// is still there (R8).
+    /// Takes successes over that were counted without the lock. They go into the window that they
+    /// were counted for, if it still exists (R8).
     pub(crate) fn landed(&mut self, landed: Landed) {
         self.calls.succeeded += landed.successes;
         let now = self.now;
@@ -283,67 +224,7 @@ impl Machine {
 
     // ---- entering and leaving ---------------------------------------------------------------
 
-    /// Trips on `evidence`; `wait` is given where the partner itself said how long (R14).
-    fn trip(&mut self, evidence: Evidence, wait: Option<Duration>, at: Moment) {
-        self.forget_old_trips(at);
-        let wait = wait.unwrap_or_else(|| self.backoff.next(&self.rules, at));
-        let reason = evidence.to_string().into();
-        self.trip_for(AUTOMATIC.into(), reason, evidence, wait, at);
-    }
-
-    fn trip_for(
-        &mut self,
-        actor: Arc<str>,
-        reason: Arc<str>,
-        evidence: Evidence,
-        wait: Duration,
-        at: Moment,
-    ) {
-        self.causes.tripped = Some(Trip {
-            actor,
-            reason,
-            evidence,
-            since: at,
-            until: at.after(wait),
-            wait,
-        });
-        self.tell(at, EventKind::Tripped { evidence, wait });
-        self.reconcile(at);
-    }
-
-    /// The trips that one at `at` finds behind it: none once `Serving` has lasted a base wait (R10).
-    fn trips_before(&self, at: Moment) -> u32 {
-        if matches!(self.state, State::Serving(_)) && at.since(self.since) >= self.rules.wait {
-            0
-        } else {
-            self.backoff.trips()
-        }
-    }
-
-    fn forget_old_trips(&mut self, at: Moment) {
-        if self.trips_before(at) == 0 {
-            self.backoff.start_anew();
-        }
-    }
-
-    fn end_shadow_if_over(&mut self, at: Moment) {
-        if let State::Serving(serving) = &mut self.state
-            && serving.end_shadow_if_over(&self.rules, at)
-        {
-            self.tell(at, EventKind::ShadowEnded);
-        }
-    }
-
-    /// Ends the shadow, if there is one, whatever the rules would say.
-    fn end_shadow(&mut self, at: Moment) {
-        if let State::Serving(serving) = &mut self.state
-            && serving.shadow.take().is_some()
-        {
-            self.tell(at, EventKind::ShadowEnded);
-        }
-    }
-
-    /// The mode that the causes and the bypass make.
+    /// Returns the mode that follows from the causes and from bypass.
     fn derived(&self, at: Moment) -> Mode {
         if self.switches.bypass {
             Mode::Serving
@@ -360,18 +241,19 @@ impl Machine {
         }
     }
 
-    /// Moves to the mode that the causes make, if it is another: the only place that changes the state.
+    /// Moves to the mode that follows from the causes, if it is a different one. Only this function
+    /// changes the mode.
     fn reconcile(&mut self, at: Moment) {
         let (from, to) = (self.mode(), self.derived(at));
         if from == to {
-            self.note_causes();
+            self.episodes.note_causes(&self.causes);
             self.note_passing();
             return;
         }
         let counts = self.live_counts(at);
         if from == Mode::Serving {
             if self.causes.operator.is_some() {
-                // A trip beneath the hold finds the `Serving` that was.
+                // A trip beneath the hold follows the `Serving` that ends here.
                 self.forget_old_trips(at);
             }
             self.end_shadow(at);
@@ -384,29 +266,24 @@ impl Machine {
                 passing: self.causes.passing(),
             },
             Mode::Probing => {
-                let patience = self
-                    .causes
-                    .tripped
-                    .as_ref()
-                    .map_or(self.rules.wait, |trip| trip.wait);
+                let tripped = self.causes.tripped.as_ref();
+                let patience = tripped.map_or(self.rules.wait, |trip| trip.wait);
                 State::Probing(Probing::begin(self.rules.trials, patience, at))
             }
         };
         self.since = at;
         self.entry = self.traffic;
         self.era += 1;
-        self.note_causes();
-        if let Some(open) = &mut self.episode {
-            open.note_mode(self.wall.at(at), to);
-        }
+        self.episodes.note_causes(&self.causes);
+        self.episodes.note_mode(self.wall.at(at), to);
         self.tell(at, EventKind::ModeChanged { from, to });
         if to == Mode::Serving {
             self.end_episode(at);
         }
     }
 
-    /// What passes changed within maintenance: a new era, so that no read which waits for the partner is let
-    /// through on terms that are over.
+    /// Begins a new era if a hold starts or stops to let reads pass. So a read that waits for the
+    /// inner service is decided again under the new hold.
     fn note_passing(&mut self) {
         let now = self.causes.passing();
         if let State::Maintenance { passing, .. } = &mut self.state
@@ -417,98 +294,35 @@ impl Machine {
         }
     }
 
-    // ---- looking, and what else is told
-
-    /// What the gate is to do until the next deadline.
-    pub(crate) fn op(&self) -> Op {
-        match self.state {
-            State::Serving(_) if self.next_deadline() == Moment::NEVER => Op::Serve,
-            State::Serving(_) => Op::ServeUntil,
-            State::Maintenance { .. } => Op::Refuse,
-            State::Probing(_) => Op::Ask,
-        }
+    fn begin_episode(&mut self, at: Moment) {
+        let Some(cause) = self.causes.first() else {
+            return;
+        };
+        let episode = self.episodes.begin(self.wall.at(at), self.traffic);
+        self.tell(at, EventKind::EpisodeBegan { episode, cause });
     }
 
-    pub(crate) fn era(&self) -> u64 {
-        self.era
+    fn end_episode(&mut self, at: Moment) {
+        // The generation grows even if the wall clock stepped back or stands still (R17).
+        let generation = self.wall.millis(at).max(self.generation + 1);
+        let generation = generation.min(MAX_GENERATION);
+        let wall = self.wall.at(at);
+        let Some(episode) = self.episodes.end(wall, generation, self.traffic) else {
+            return;
+        };
+        self.generation = generation;
+        self.tell(
+            at,
+            EventKind::Recovered {
+                episode,
+                generation,
+            },
+        );
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
+    // ---- pings, wall clock, events ----------------------------------------------------------
 
-    /// Takes over the place of another machine, whose generation was `floor` (R17).
-    pub(crate) fn generation_at_least(&mut self, floor: u64) {
-        self.generation = self.generation.max(floor);
-    }
-
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// The cause to name.
-    pub(crate) fn first_cause(&self) -> Option<Cause> {
-        self.causes.first()
-    }
-
-    /// The operator's hold.
-    pub(crate) fn held(&self) -> Option<&Held> {
-        self.causes.operator.as_ref()
-    }
-
-    /// When the gate shut.
-    pub(crate) fn shut_since(&self) -> SystemTime {
-        self.episode
-            .as_ref()
-            .map_or_else(|| self.wall.at(self.since), |open| open.episode.began)
-    }
-
-    /// Until when the gate stays shut at least; [`Moment::NEVER`] if nobody knows.
-    pub(crate) fn known_end(&self) -> Moment {
-        match self.state {
-            State::Maintenance { .. } => self.causes.known_end(),
-            State::Serving(_) | State::Probing(_) => Moment::NEVER,
-        }
-    }
-
-    /// When maintenance will be over, where somebody said so; [`Moment::NEVER`] otherwise.
-    pub(crate) fn promised_end(&self) -> Moment {
-        match self.state {
-            State::Maintenance { .. } => self.causes.promised_end(),
-            State::Serving(_) | State::Probing(_) => Moment::NEVER,
-        }
-    }
-
-    /// Whether the gate lets reads pass, and nothing else.
-    pub(crate) fn is_read_only(&self) -> bool {
-        matches!(
-            self.state,
-            State::Maintenance {
-                passing: Passing::Reads,
-                ..
-            }
-        )
-    }
-
-    pub(crate) fn wall_at(&self, moment: Moment) -> SystemTime {
-        self.wall.at(moment)
-    }
-
-    /// What happened since this was last asked.
-    pub(crate) fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
-    }
-
-    /// The episodes that ended since this was last asked.
-    pub(crate) fn take_ended(&mut self) -> Vec<Episode> {
-        std::mem::take(&mut self.ended)
-    }
-
-    pub(crate) fn wall_now(&self) -> SystemTime {
-        self.wall.at(self.now)
-    }
-
-    /// A synthetic ping began: while one lives customers do not probe.
+    /// Notes a synthetic ping. While one is alive, requests of customers do not probe.
     pub(crate) fn ping_began(&mut self) {
         self.pings = self.pings.saturating_add(1);
     }
@@ -521,7 +335,7 @@ impl Machine {
         self.wall = WallAnchor::so_that(self.now, wall);
     }
 
-    /// The numbers to show: live in `Serving` and `Probing`, frozen in `Maintenance`.
+    /// Returns the counts to show: live in `Serving` and `Probing`, frozen in `Maintenance`.
     fn live_counts(&self, at: Moment) -> Counts {
         match &self.state {
             State::Serving(serving) => serving.window.counts(at),
@@ -537,35 +351,6 @@ impl Machine {
             at: self.wall.at(at),
             kind,
         });
-    }
-}
-
-/// Who trips when a rule does.
-const AUTOMATIC: &str = "tower-maintenance";
-
-impl Serving {
-    fn new(rules: &Rules) -> Self {
-        Self {
-            window: Tally::new(rules.window),
-            last_code: None,
-            shadow: None,
-        }
-    }
-
-    /// Ends the shadow if its wait is over and no rule would trip; says whether it did.
-    fn end_shadow_if_over(&mut self, rules: &Rules, at: Moment) -> bool {
-        let Some(shadow) = &mut self.shadow else {
-            return false;
-        };
-        if at < shadow.until {
-            return false;
-        }
-        if would_trip(rules, &self.window, at) {
-            shadow.look_at = self.window.next_departure(at).unwrap_or(Moment::NEVER);
-            return false;
-        }
-        self.shadow = None;
-        true
     }
 }
 

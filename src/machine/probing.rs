@@ -1,17 +1,22 @@
-//! One stretch of `Probing`: slots, leases, and the ramp that may follow (R12 to R15).
+//! One period of `Probing`: slots, leases, and the ramp that may follow (R12 to R15).
 
 use std::time::Duration;
 
 use crate::{
     base::moment::{Moment, nanos},
-    counting::window::{Counts, Landing, Tally},
+    counting::{
+        counts::{Counts, Landing},
+        window::Tally,
+    },
     policy::{
         rules::{Ramp, Trials},
         window::Window,
     },
 };
 
-/// Names one probe within its era; a number comes again after four billion others, and no lease lasts as long.
+/// The number of a probe within its era.
+///
+/// Numbers repeat after 2^32 probes. No lease lasts that long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
@@ -25,7 +30,7 @@ impl Slot {
     }
 }
 
-/// A stretch of `Probing`; it ends under the numbers it began with.
+/// One period of `Probing`. It ends under the policy that it began with (R20).
 #[derive(Debug)]
 pub(crate) struct Probing {
     pub(crate) trials: Trials,
@@ -34,23 +39,24 @@ pub(crate) struct Probing {
 
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// Probes, until enough in a row succeed.
+    /// Probes, until enough of them succeed in a row.
     Trials(Slots),
-    /// Growing traffic.
+    /// A growing share of all calls.
     Ramp(Climb),
 }
 
-/// The probes under way, and what those before them came to.
+/// The probes under way, and the outcomes of those before them.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    /// Whose lease ends when. All leases are equally long, so the first is the first to end.
+    /// The probes under way and the ends of their leases. All leases have the same length, so the
+    /// first entry ends first.
     in_flight: Vec<(Slot, Moment)>,
     pub(crate) successes: u32,
     counts: Counts,
     admitted: u32,
-    /// Since when nobody probes: the entry, or the end of the last probe.
+    /// Since when no probe is under way: the beginning of `Probing`, or the end of the last probe.
     idle_since: Moment,
-    /// How long nobody may probe before it is worth a warning: the wait of the trip.
+    /// How long `Probing` may go without a probe before the warning: the wait of the trip.
     patience: Duration,
     pub(crate) warned: bool,
 }
@@ -61,14 +67,14 @@ pub(crate) struct Climb {
     ramp: Ramp,
     since: Moment,
     calls: u64,
-    /// The ramp's own window.
+    /// The window of the ramp.
     pub(crate) tally: Tally,
 }
 
 impl Probing {
     pub(crate) fn begin(trials: Trials, patience: Duration, at: Moment) -> Self {
         let slots = Slots {
-            // Room for all, so that admitting allocates nothing.
+            // The full capacity, so that admitting a probe allocates nothing.
             in_flight: Vec::with_capacity(trials.probes.min(trials.needed) as usize),
             successes: 0,
             counts: Counts::default(),
@@ -121,7 +127,7 @@ impl Probing {
         });
     }
 
-    /// When time alone will change something here.
+    /// Returns when time alone changes something.
     pub(crate) fn next_deadline(&self) -> Moment {
         match &self.stage {
             Stage::Trials(slots) => slots.lease_end().min(slots.patience_end()),
@@ -129,7 +135,7 @@ impl Probing {
         }
     }
 
-    /// What the probes of this stretch, or the calls of its ramp, came to.
+    /// Returns the counts of the probes, or of the ramp's calls.
     pub(crate) fn counts(&self, at: Moment) -> Counts {
         match &self.stage {
             Stage::Trials(slots) => slots.counts,
@@ -150,7 +156,7 @@ impl Slots {
         u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
     }
 
-    /// Gives the slot back; false if it was not taken (any more).
+    /// Gives the slot back. Returns `false` if no probe holds it.
     pub(crate) fn give_back(&mut self, slot: Slot, at: Moment) -> bool {
         let Some(index) = self.in_flight.iter().position(|(taken, _)| *taken == slot) else {
             return false;
@@ -160,7 +166,7 @@ impl Slots {
         true
     }
 
-    /// When the first lease ends.
+    /// Returns when the first lease ends.
     pub(crate) fn lease_end(&self) -> Moment {
         self.in_flight
             .first()
@@ -172,7 +178,7 @@ impl Slots {
         self.in_flight.is_empty() && self.idle_since.after(self.patience) <= at
     }
 
-    /// When that will be worth the one warning of this stretch.
+    /// Returns when the warning is due. There is one in each period of `Probing`.
     fn patience_end(&self) -> Moment {
         if self.warned || !self.in_flight.is_empty() {
             return Moment::NEVER;
@@ -182,7 +188,8 @@ impl Slots {
 }
 
 impl Climb {
-    /// The share of calls to let in at `at`, as an exact fraction: a tenth is not 0.0999.
+    /// Returns the share of calls to let in at `at` as a fraction. Floating point would let in
+    /// 0.0999 in place of a tenth.
     fn share(&self, at: Moment) -> (u128, u128) {
         let whole = u128::from(nanos(self.ramp.duration)).max(1);
         let gone = u128::from(nanos(at.since(self.since))).min(whole);
@@ -198,7 +205,7 @@ impl Climb {
         part as f64 / whole as f64
     }
 
-    /// Draws for the next call: it is let in where the running total of shares passes a whole number.
+    /// Decides on the next call. With a share s, call k is let in if floor(k*s) > floor((k-1)*s).
     pub(crate) fn draw(&mut self, at: Moment) -> bool {
         self.calls += 1;
         let (part, whole) = self.share(at);

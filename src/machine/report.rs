@@ -1,10 +1,14 @@
-//! The state as operators see it.
+//! What the gate, the notice and the status read from a machine.
 
-use super::{Machine, Passing, State, probing::Stage};
+use std::time::SystemTime;
+
+use super::{Machine, Passing, State, causes::Held, probing::Stage, word::Op};
 use crate::{
     base::moment::Moment,
-    counting::window::Counts,
+    counting::counts::Counts,
     facts::{
+        episode::Episode,
+        event::Event,
         mode::Cause,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
@@ -12,6 +16,94 @@ use crate::{
 };
 
 impl Machine {
+    /// Returns what the gate does until the next deadline.
+    pub(crate) fn op(&self) -> Op {
+        match self.state {
+            State::Serving(_) if self.next_deadline() == Moment::NEVER => Op::Serve,
+            State::Serving(_) => Op::ServeUntil,
+            State::Maintenance { .. } => Op::Refuse,
+            State::Probing(_) => Op::Ask,
+        }
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Raises the generation to `floor`, that of the machine which this one replaces (R17).
+    pub(crate) fn generation_at_least(&mut self, floor: u64) {
+        self.generation = self.generation.max(floor);
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Returns the cause that determines the mode.
+    pub(crate) fn first_cause(&self) -> Option<Cause> {
+        self.causes.first()
+    }
+
+    /// Returns the operator's hold.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.causes.operator.as_ref()
+    }
+
+    /// Returns when the gate shut: the beginning of the episode, or of the mode without an episode.
+    pub(crate) fn shut_since(&self) -> SystemTime {
+        let began = self.episodes.began();
+        began.unwrap_or_else(|| self.wall.at(self.since))
+    }
+
+    /// Returns until when the gate stays shut at least; [`Moment::NEVER`] if that is unknown.
+    pub(crate) fn known_end(&self) -> Moment {
+        match self.state {
+            State::Maintenance { .. } => self.causes.known_end(),
+            State::Serving(_) | State::Probing(_) => Moment::NEVER,
+        }
+    }
+
+    /// Returns when maintenance ends; [`Moment::NEVER`] if that is unknown.
+    pub(crate) fn promised_end(&self) -> Moment {
+        match self.state {
+            State::Maintenance { .. } => self.causes.promised_end(),
+            State::Serving(_) | State::Probing(_) => Moment::NEVER,
+        }
+    }
+
+    /// Whether the gate lets reads pass and refuses all else that is not exempt.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(
+            self.state,
+            State::Maintenance {
+                passing: Passing::Reads,
+                ..
+            }
+        )
+    }
+
+    pub(crate) fn wall_at(&self, moment: Moment) -> SystemTime {
+        self.wall.at(moment)
+    }
+
+    /// Returns the events since the last call.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Returns the episodes that ended since the last call.
+    pub(crate) fn take_ended(&mut self) -> Vec<Episode> {
+        self.episodes.take_ended()
+    }
+
+    pub(crate) fn wall_now(&self) -> SystemTime {
+        self.wall.at(self.now)
+    }
+
     pub(crate) fn status(&self) -> Status {
         let at = self.now;
         let until = self.known_end();
@@ -49,9 +141,9 @@ impl Machine {
                 ..self.calls
             },
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
-            episode: self.episode.as_ref().map(|open| open.so_far(self.traffic)),
+            episode: self.episodes.so_far(self.traffic),
             pings: self.pings,
-            // Not the machine's to know: `Shared` adds them.
+            // The machine does not know the partner's statement: the caller adds it.
             partner_says: None,
             partner_unreadable: None,
         }
@@ -60,16 +152,16 @@ impl Machine {
     fn cause_reports(&self) -> Vec<CauseReport> {
         let held = self.causes.operator.as_ref().map(|held| CauseReport {
             cause: Cause::Operator,
-            actor: held.actor.clone(),
-            reason: held.reason.clone(),
+            actor: held.by.actor.clone(),
+            reason: held.by.reason.clone(),
             since: self.wall.at(held.since),
             until: held.until.known().map(|until| self.wall.at(until)),
             read_only: held.passing == Passing::Reads,
         });
         let tripped = self.causes.tripped.as_ref().map(|trip| CauseReport {
             cause: Cause::Tripped,
-            actor: trip.actor.clone(),
-            reason: trip.reason.clone(),
+            actor: trip.by.actor.clone(),
+            reason: trip.by.reason.clone(),
             since: self.wall.at(trip.since),
             until: trip.until.known().map(|until| self.wall.at(until)),
             read_only: false,

@@ -1,13 +1,56 @@
-//! Which rule fires on what a window holds (R9).
+//! The rules that trip: which one fires on the contents of a window (R9).
 
 use crate::{
     base::moment::Moment,
-    counting::window::{Counts, Landing, Tally},
+    counting::{
+        counts::{Counts, Landing},
+        window::Tally,
+    },
     facts::evidence::{Evidence, Rule},
     policy::rules::Rules,
 };
 
-/// What fires when `landed` has landed in `window`: only what is bad is judged, never a good answer (R9).
+/// The kinds of rules to evaluate.
+#[derive(Clone, Copy)]
+struct Kinds {
+    failures: bool,
+    slow: bool,
+    abandoned: bool,
+}
+
+impl Kinds {
+    const ALL: Self = Self {
+        failures: true,
+        slow: true,
+        abandoned: true,
+    };
+
+    /// The kinds that `landed` can make fire. A good answer makes none fire, so that a success
+    /// never trips the layer (R9).
+    fn of(landed: Landing) -> Option<Self> {
+        let none = Self {
+            failures: false,
+            slow: false,
+            abandoned: false,
+        };
+        match landed {
+            Landing::Success { slow: false } | Landing::Neutral => None,
+            Landing::Success { slow: true } => Some(Self { slow: true, ..none }),
+            Landing::Failure { .. } => Some(Self {
+                abandoned: false,
+                ..Self::ALL
+            }),
+            // A call that hung was dropped as well: it may complete `min_calls` abandoned calls.
+            Landing::Hung { .. } => Some(Self::ALL),
+            Landing::Abandoned => Some(Self {
+                abandoned: true,
+                ..none
+            }),
+        }
+    }
+}
+
+/// Returns the evidence if a rule fires on the window right after `landed` was recorded.
 pub(super) fn judge(
     rules: &Rules,
     window: &Tally,
@@ -15,33 +58,31 @@ pub(super) fn judge(
     last_code: Option<u16>,
     at: Moment,
 ) -> Option<Evidence> {
-    let (failed, slow, abandoned) = match landed {
-        Landing::Success { slow: false } | Landing::Neutral => return None,
-        Landing::Success { slow: true } => (false, true, false),
-        Landing::Failure { .. } => (true, true, false),
-        // A drop all the same: it may be the one that completes `min_calls` of them.
-        Landing::Hung { .. } => (true, true, true),
-        Landing::Abandoned => (false, false, true),
-    };
+    let kinds = Kinds::of(landed)?;
     let counts = window.counts(at);
-    let rule = fired(rules, counts, failed, slow, abandoned)?;
-    Some(Evidence {
+    let rule = fired(rules, counts, kinds)?;
+    Some(evidence(rule, counts, last_code))
+}
+
+/// Combines a rule with the counts that it fired on.
+pub(super) fn evidence(rule: Rule, counts: Counts, last_code: Option<u16>) -> Evidence {
+    Evidence {
         rule,
         total: counts.total,
         failed: counts.failed,
         last_code,
-    })
+    }
 }
 
-/// Whether any rule would fire on what the window holds.
+/// Whether any rule would fire on the contents of the window.
 pub(super) fn would_trip(rules: &Rules, window: &Tally, at: Moment) -> bool {
-    fired(rules, window.counts(at), true, true, true).is_some()
+    fired(rules, window.counts(at), Kinds::ALL).is_some()
 }
 
-/// The first rule that fires on `counts`, of the kinds that are asked for.
-fn fired(rules: &Rules, counts: Counts, failed: bool, slow: bool, abandoned: bool) -> Option<Rule> {
+/// Returns the first rule of these kinds that fires on `counts`.
+fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
     let enough = counts.total >= rules.min_calls;
-    if failed {
+    if kinds.failures {
         if let Some(threshold) = rules.failure_rate
             && enough
             && threshold.is_reached(counts.failed, counts.total)
@@ -55,7 +96,7 @@ fn fired(rules: &Rules, counts: Counts, failed: bool, slow: bool, abandoned: boo
             return Some(Rule::ConsecutiveFailures { run: counts.run });
         }
     }
-    if slow
+    if kinds.slow
         && let Some(limit) = rules.slow_calls
         && enough
         && limit.rate.is_reached(counts.slow, counts.total)
@@ -68,7 +109,7 @@ fn fired(rules: &Rules, counts: Counts, failed: bool, slow: bool, abandoned: boo
     }
     let all_left =
         rules.abandoned_all && counts.abandoned >= rules.min_calls && counts.completed == 0;
-    (abandoned && all_left).then_some(Rule::AbandonedAll {
+    (kinds.abandoned && all_left).then_some(Rule::AbandonedAll {
         abandoned: counts.abandoned,
     })
 }

@@ -1,32 +1,34 @@
-//! The word that the gate publishes: what it does, in which era, at which generation.
+//! The word that the gate publishes: an operation, the era and the generation in 64 bits.
 
 /// What the gate does with a request that is not exempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
-    /// Lets it through.
+    /// Lets the request pass.
     Serve = 0,
-    /// Lets it through until the deadline; then the machine is asked.
+    /// Lets the request pass until the deadline; after it, asks the machine.
     ServeUntil = 1,
     /// Asks the machine.
     Ask = 2,
-    /// Refuses it until the deadline; then the machine is asked.
+    /// Refuses the request until the deadline; after it, asks the machine.
     Refuse = 3,
 }
 
 const GENERATION_BITS: u32 = 42;
 const ERA_BITS: u32 = 20;
 
-/// The largest generation that fits the word: in milliseconds since the Unix epoch, the year 2109.
+/// The largest generation that fits the word: as milliseconds since the Unix epoch, it is in the
+/// year 2109.
 pub(crate) const MAX_GENERATION: u64 = (1 << GENERATION_BITS) - 1;
 
-/// The part of an era that the word and the tickets bear. A call would have to outlast a million
-/// mode changes to be taken for one of a later era.
+/// Returns the low 20 bits of an era, which the word and the tickets carry.
+///
+/// A call is mistaken for one of a later era only if it outlasts a multiple of 1 048 576 eras.
 #[inline]
 pub(crate) fn era_bits(era: u64) -> u32 {
     (era & ((1 << ERA_BITS) - 1)) as u32
 }
 
-/// A reading of the gate.
+/// One value of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word(pub(crate) u64);
 

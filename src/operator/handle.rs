@@ -1,20 +1,18 @@
-//! What an operator may do and see.
+//! The operator's side of a layer: commands, and what an operator reads.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     error::CommandError,
     exemptions::{Exemption, ExemptionTable, Table},
     facts::{
-        audit::{Action, AuditEntry},
+        audit::AuditEntry,
         episode::Episode,
         mode::Mode,
+        partner_word::{PartnerStatus, plain},
         status::Status,
     },
-    machine::Command,
+    machine::{Command, Signature},
     operator::{
         hold::Hold,
         receipt::Receipt,
@@ -24,15 +22,11 @@ use crate::{
     state::{journal::Journal, root::Root},
 };
 
-/// How long an actor's name and a reason may be, in bytes: the audit trail is bounded in memory.
-const LONGEST_ACTOR: usize = 256;
-const LONGEST_REASON: usize = 2048;
-const LONGEST_MESSAGE: usize = 2048;
-
-/// The operator's side of a layer: a cheap clone, usable from any thread, that outlives every service.
+/// The operator's side of a layer.
 ///
-/// Commands act locally and at once, and each bears an actor and a reason for the audit trail. An
-/// actor has 1 to 256 bytes, a reason 1 to 2048.
+/// A handle is cheap to clone, may be used from any thread, and outlives every service. Commands
+/// act in this process and at once. Each has an actor (1 to 256 bytes) and a reason (1 to 2048
+/// bytes) for the audit trail, because both are kept in memory.
 ///
 /// ```
 /// use tower_maintenance::{CommandError, Hold, MaintenanceLayer, Mode};
@@ -58,217 +52,189 @@ impl MaintenanceHandle {
         Self { shared }
     }
 
-    /// The name the layer was given for its partner.
+    /// Returns the name that the layer was given for its partner.
     #[must_use]
     pub fn partner(&self) -> &str {
         self.shared.partner()
     }
 
-    // ---- verbs --------------------------------------------------------------------------------
+    // ---- commands ------------------------------------------------------------------------------
 
     /// Puts the layer into maintenance until [`release`](Self::release), or until the hold expires.
     ///
-    /// There is one operator's hold a layer: engaging again replaces actor, reason and expiry.
+    /// A layer has one operator's hold. Engaging again replaces it as a whole.
     ///
     /// # Errors
     ///
-    /// If actor, reason or message is empty or too long, or the expiry is zero.
+    /// - [`CommandError::NoTime`] if the expiry of the hold is zero.
+    /// - [`CommandError::Text`] if the actor, the reason or the message is blank or too long.
     pub fn engage(&self, hold: Hold) -> Result<Receipt, CommandError> {
-        if hold.expiry == Some(Duration::ZERO) {
-            return Err(CommandError::NoTime);
-        }
-        if let Some(message) = &hold.message {
-            check_text("message", message, LONGEST_MESSAGE)?;
-        }
-        self.command(
-            Action::Engage,
-            Command::Engage {
-                expiry: hold.expiry,
-                passing: hold.passing,
-                message: hold.message,
-            },
-            hold.actor,
-            hold.reason,
-        )
+        let (command, by) = hold.into_command()?;
+        self.command(command, by)
     }
 
-    /// Ends the operator's hold, and nothing else: if the layer is tripped beneath it, that shows again.
+    /// Ends the operator's hold, and nothing else.
+    ///
+    /// If the layer is tripped beneath the hold, the trip takes effect again.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotHeld`] without a hold; or if actor or reason is empty or too long.
+    /// - [`CommandError::NotHeld`] if there is no hold.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn release(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Release,
-            Command::Release,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Release, Signature::new(actor, reason)?)
     }
 
-    /// Ends the operator's hold and leaves through `Probing`: the partner must prove itself first.
+    /// Ends the operator's hold and goes on to `Probing`, so that the partner must prove its
+    /// recovery.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotHeld`] without a hold; [`CommandError::Bypassed`] under bypass; or if actor or
-    /// reason is empty or too long.
+    /// - [`CommandError::NotHeld`] if there is no hold.
+    /// - [`CommandError::Bypassed`] if bypass is on.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn release_verified(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::ReleaseVerified,
-            Command::ReleaseVerified,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::ReleaseVerified, Signature::new(actor, reason)?)
     }
 
-    /// Trips as if a rule had fired, with the next wait; called while a wait is running it restarts that wait.
+    /// Trips the layer as if a rule had fired, with the next wait.
     ///
-    /// A command is not a rule: it is real under dry run too.
+    /// If a wait is already running, it starts again with the same length. A trip by command takes
+    /// effect under dry run too, because dry run affects only the rules.
     ///
     /// # Errors
     ///
-    /// [`CommandError::Bypassed`] under bypass; or if actor or reason is empty or too long.
+    /// - [`CommandError::Bypassed`] if bypass is on.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn trip(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Trip, Command::Trip, actor.into(), reason.into())
+        self.command(Command::Trip, Signature::new(actor, reason)?)
     }
 
-    /// Ends the wait of a trip, so that probing begins now (beneath a hold: when the hold ends).
+    /// Ends the wait of a trip, so that `Probing` begins now.
+    ///
+    /// Beneath a hold, `Probing` begins when the hold ends.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotTripped`] without a trip; or if actor or reason is empty or too long.
+    /// - [`CommandError::NotTripped`] if the layer is not tripped.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn probe_now(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::ProbeNow,
-            Command::ProbeNow,
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::ProbeNow, Signature::new(actor, reason)?)
     }
 
-    /// Ends a trip and the operator's hold without any proof, and lets the waits start anew.
+    /// Ends a trip and the operator's hold without any probe.
+    ///
+    /// The next wait is the base wait again.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn clear(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Clear, Command::Clear, actor.into(), reason.into())
+        self.command(Command::Clear, Signature::new(actor, reason)?)
     }
 
-    /// [`clear`](Self::clear), and in every mode forgets what the window holds: a new era begins.
+    /// Does the same as [`clear`](Self::clear), empties the window in every mode, and begins a new
+    /// era.
+    ///
+    /// Calls that began before no longer count.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn reset(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(Action::Reset, Command::Reset, actor.into(), reason.into())
+        self.command(Command::Reset, Signature::new(actor, reason)?)
     }
 
-    /// Begins dry run: rules judge and tell, but do not act. A trip in force ends.
+    /// Begins dry run: the rules are evaluated and report, but do not act.
+    ///
+    /// A trip in force ends.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn dry_run(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::DryRun,
-            Command::DryRun(true),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::DryRun, Signature::new(actor, reason)?)
     }
 
     /// Ends dry run: from now on the rules act.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn arm(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Arm,
-            Command::DryRun(false),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Arm, Signature::new(actor, reason)?)
     }
 
-    /// Begins bypass: nothing is refused, not even under a hold. A trip in force ends; a hold shows
-    /// again when the bypass ends.
+    /// Begins bypass: nothing is refused, not even under a hold.
+    ///
+    /// A trip in force ends. A hold takes effect again when the bypass ends.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn bypass(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::Bypass,
-            Command::Bypass(true),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::Bypass, Signature::new(actor, reason)?)
     }
 
     /// Ends bypass.
     ///
     /// # Errors
     ///
-    /// If actor or reason is empty or too long.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn end_bypass(
         &self,
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        self.command(
-            Action::EndBypass,
-            Command::Bypass(false),
-            actor.into(),
-            reason.into(),
-        )
+        self.command(Command::EndBypass, Signature::new(actor, reason)?)
     }
 
-    /// Replaces the policy while running.
+    /// Replaces the policy at run time.
     ///
-    /// Results that land from now on are judged by it. A wait that is running keeps its end, probing and
-    /// ramp end under the numbers they began with, and the window's contents survive if its shape is unchanged.
+    /// The new policy judges the outcomes that are recorded from now on. A wait that is running
+    /// keeps its end, and `Probing` and a ramp end under the policy that they began with. The
+    /// window keeps its contents if its size and its buckets do not change.
     ///
     /// # Errors
     ///
-    /// If the policy makes no sense, the old one stays in force; or if actor or reason is empty or too long.
+    /// - [`CommandError::Policy`] if the policy is invalid. The old one stays in force.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn replace_policy(
         &self,
         policy: &Policy,
@@ -277,18 +243,19 @@ impl MaintenanceHandle {
     ) -> Result<Receipt, CommandError> {
         let rules = Box::new(policy.rules()?);
         self.command(
-            Action::ReplacePolicy,
             Command::ReplacePolicy(rules),
-            actor.into(),
-            reason.into(),
+            Signature::new(actor, reason)?,
         )
     }
 
-    /// Replaces the exemptions while running. Requests that were let in as exempt stay so.
+    /// Replaces the exemptions at run time.
+    ///
+    /// A request that was let in as exempt stays exempt.
     ///
     /// # Errors
     ///
-    /// If an exemption makes no sense, the old ones stay in force; or if actor or reason is empty or too long.
+    /// - [`CommandError::Exemption`] if an exemption is invalid. The old ones stay in force.
+    /// - [`CommandError::Text`] if the actor or the reason is blank or too long.
     pub fn replace_exemptions(
         &self,
         exemptions: impl IntoIterator<Item = Exemption>,
@@ -296,35 +263,22 @@ impl MaintenanceHandle {
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
         let table = Table::new(exemptions.into_iter().collect(), self.shared.call_names())?;
-        self.carry_out(
-            Action::ReplaceExemptions,
-            Command::ReplaceExemptions,
-            Some(table),
-            actor.into(),
-            reason.into(),
-        )
+        let by = Signature::new(actor, reason)?;
+        self.carry_out(Command::ReplaceExemptions, Some(table), by)
     }
 
-    fn command(
-        &self,
-        action: Action,
-        command: Command,
-        actor: Arc<str>,
-        reason: Arc<str>,
-    ) -> Result<Receipt, CommandError> {
-        self.carry_out(action, command, None, actor, reason)
+    fn command(&self, command: Command, by: Signature) -> Result<Receipt, CommandError> {
+        self.carry_out(command, None, by)
     }
 
     fn carry_out(
         &self,
-        action: Action,
         command: Command,
         table: Option<Table>,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        by: Signature,
     ) -> Result<Receipt, CommandError> {
-        check_texts(&actor, &reason)?;
-        let (changed, status) = self.shared.command(action, command, table, actor, reason)?;
+        let action = command.action();
+        let (changed, status) = self.shared.command(command, table, by)?;
         Ok(Receipt {
             action,
             changed,
@@ -332,70 +286,78 @@ impl MaintenanceHandle {
         })
     }
 
-    // ---- looking ------------------------------------------------------------------------------
+    // ---- reading ----------------------------------------------------------------------------
 
-    /// The state at this moment; looking moves time.
+    /// Returns the state at this moment, after applying all deadlines that have passed.
+    ///
+    /// It takes the lock of the layer.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
     }
 
-    /// The mode at this moment; looking moves time.
+    /// Returns the mode at this moment, after applying all deadlines that have passed.
+    ///
+    /// It takes the lock of the layer.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.locked(|machine| machine.mode())
     }
 
-    /// The generation of what callers may have cached, without the lock: cheap enough for an `ETag` a response.
+    /// Returns the generation of what callers may have cached.
     ///
-    /// It is the one last published; [`status`](Self::status) also moves time.
+    /// It takes no lock, so it is cheap enough for an `ETag` per response. The value is the one
+    /// published last. [`status`](Self::status) applies deadlines first.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation()
     }
 
-    /// The exemptions in force, printable for the runbook.
+    /// Returns the exemptions in force, printable for the runbook.
     #[must_use]
     pub fn exemptions(&self) -> ExemptionTable {
         self.shared.with_exemptions(Table::listed)
     }
 
-    /// The last 256 commands, the oldest first.
+    /// Returns the last 256 commands, the oldest first.
     #[must_use]
     pub fn audit(&self) -> Vec<AuditEntry> {
         self.shared.read_journal(Journal::audit)
     }
 
-    /// The last 64 episodes that ended, the oldest first.
+    /// Returns the last 64 episodes that ended, the oldest first.
     #[must_use]
     pub fn episodes(&self) -> Vec<Episode> {
         self.shared.look();
         self.shared.read_journal(Journal::episodes)
     }
 
-    /// Subscribes to what happens from now on.
+    /// Subscribes to the events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(&self.shared)
     }
 
-    /// Subscribes to the recovery signal. A subscriber that comes late gets the last one there was, at once.
+    /// Subscribes to the recovery signal.
+    ///
+    /// A new subscriber receives the last signal at once, if there was one.
     #[must_use]
     pub fn cache_bust(&self) -> CacheBusts {
         CacheBusts::new(&self.shared)
     }
 
-    /// Waits until the mode is `Serving`; at once if it is.
+    /// Waits until the mode is `Serving`.
     ///
-    /// While it waits it also moves time.
+    /// It returns at once if the mode is `Serving` already. While it waits, it applies deadlines as
+    /// they pass.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it holds nothing.
+    /// This method is cancel safe: dropping the future loses nothing.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    /// Panics outside a tokio runtime with time enabled, if a deadline is pending.
     ///
     /// # Examples
     ///
@@ -420,40 +382,65 @@ impl MaintenanceHandle {
             if self.mode() == Mode::Serving {
                 return;
             }
-            // `None` would mean that nobody is left, but this handle is.
+            // `None` means that the layer is gone. This handle keeps it alive.
             let _ = next_news(&weak, &mut news).await;
         }
     }
 
     /// Tells the layer that the system's wall clock was stepped, and what it reads now.
     ///
-    /// Waits, windows and leases do not care; what is displayed does. The generation never goes back.
+    /// Only times that are shown change. Waits, windows and leases do not, and the generation never
+    /// goes back.
     pub fn wall_clock_stepped(&self, now: SystemTime) {
         self.shared.locked(|machine| machine.wall_clock_reads(now));
+    }
+
+    // ---- the partner's statement
+    // -----------------------------------------------------------------
+
+    /// Notes the partner's statement about its own state, which the [`Status`] then shows.
+    ///
+    /// A statement is information and no command. It changes no mode, and the audit trail does not
+    /// contain it. It replaces the statement before and counts as read now, so a source notes it
+    /// again whenever it reads it, also unchanged. `http::Statuspage` is such a source.
+    ///
+    /// ```
+    /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerStatus};
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// let says = PartnerStatus::new(Indicator::Critical, "Major System Outage");
+    /// handle.report_partner_status(says);
+    /// assert_eq!(handle.mode(), Mode::Serving);
+    /// assert_eq!(
+    ///     handle.status().to_string(),
+    ///     "zuora is serving: no calls in 60 s; the partner says: Major System Outage (critical)"
+    /// );
+    /// ```
+    pub fn report_partner_status(&self, says: PartnerStatus) {
+        self.shared.report_partner_status(says);
+    }
+
+    /// Notes that the partner's statement could not be read, and why.
+    ///
+    /// The [`Status`] shows the error until a statement is noted again. The statement before stays
+    /// and ages. The text is made safe to show, as in [`PartnerStatus`].
+    ///
+    /// ```
+    /// use tower_maintenance::MaintenanceLayer;
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// handle.partner_unreadable("status.zuora.com: timeout");
+    /// assert_eq!(
+    ///     handle.status().to_string(),
+    ///     "zuora is serving: no calls in 60 s; \
+    ///      its own status cannot be read: status.zuora.com: timeout"
+    /// );
+    /// ```
+    pub fn partner_unreadable(&self, error: &str) {
+        self.shared.partner_unreadable(plain(error));
     }
 
     pub(crate) fn shared(&self) -> &Arc<Root> {
         &self.shared
     }
-}
-
-fn check_texts(actor: &str, reason: &str) -> Result<(), CommandError> {
-    check_text("actor", actor, LONGEST_ACTOR)?;
-    check_text("reason", reason, LONGEST_REASON)
-}
-
-fn check_text(field: &'static str, text: &str, most: usize) -> Result<(), CommandError> {
-    let length = if text.trim().is_empty() {
-        0
-    } else {
-        text.len()
-    };
-    if (1..=most).contains(&length) {
-        return Ok(());
-    }
-    Err(CommandError::Text {
-        field,
-        length,
-        most,
-    })
 }

@@ -1,5 +1,8 @@
-//! What an operator may do and see.
+//! The operator's side: commands, subscriptions, pings, and what an operator reads.
 
+pub(crate) mod borrowed_handle;
+#[cfg(feature = "http")]
+mod for_caches;
 pub(crate) mod handle;
 pub(crate) mod hold;
 #[cfg(feature = "http")]
@@ -9,3 +12,5 @@ pub(crate) mod receipt;
 #[cfg(feature = "serde")]
 mod serialize;
 pub(crate) mod subscribe;
+#[cfg(feature = "http")]
+pub(crate) mod weak_handle;

@@ -1,28 +1,24 @@
-//! For whatever reads the partner's word from somewhere, again and again, as long as there is a layer.
-
-use std::sync::{Arc, Weak};
+//! The connection between a source of the partner's own statements and the layer.
 
 use tokio::sync::watch;
 
 use crate::{
-    facts::{
-        partner_word::{PartnerSays, plain},
-        recovery::Bulletin,
-    },
-    operator::{handle::MaintenanceHandle, subscribe::unless_gone},
-    state::root::Root,
+    facts::{partner_word::PartnerStatus, recovery::Bulletin},
+    operator::{handle::MaintenanceHandle, subscribe::unless_gone, weak_handle::WeakHandle},
 };
 
-/// Where a source notes what it reads. It knows the layer weakly and keeps nothing alive.
+/// Receives what a source reads about the partner, and passes it to the layer.
+///
+/// It does not keep the layer alive.
 pub(crate) struct Notes {
-    layer: Weak<Root>,
+    layer: WeakHandle,
     news: watch::Receiver<Bulletin>,
 }
 
 impl Notes {
     pub(crate) fn of(handle: &MaintenanceHandle) -> Self {
         Self {
-            layer: Arc::downgrade(handle.shared()),
+            layer: handle.downgrade(),
             news: handle.shared().subscribe(),
         }
     }
@@ -32,13 +28,14 @@ impl Notes {
         unless_gone(future, &mut self.news).await
     }
 
-    pub(crate) fn note(&self, heard: Result<PartnerSays, String>) {
-        let Some(shared) = self.layer.upgrade() else {
+    /// Records what the source has read, or why it could not be read. Does nothing without a layer.
+    pub(crate) fn note(&self, heard: Result<PartnerStatus, String>) {
+        let Some(handle) = self.layer.upgrade() else {
             return;
         };
         match heard {
-            Ok(says) => shared.partner_says(says),
-            Err(error) => shared.partner_unreadable(plain(&error)),
+            Ok(says) => handle.report_partner_status(says),
+            Err(error) => handle.partner_unreadable(&error),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A synthetic ping: the user's own check of the partner, which probes in place of customers.
+//! The synthetic ping: a check by the user that probes the partner in place of customers.
 //!
-//! A future that the user spawns, because the core runs no task behind anybody's back. It keeps
-//! nothing alive: it knows the layer weakly, and ends when no layer, service or handle is left.
+//! A ping is a future that the user spawns, because the crate starts no background tasks of its
+//! own. It holds a `Weak` reference to the layer and ends when no layer, service or handle is left.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     base::moment::Moment,
-    call::protocol::Holder,
+    call::ticket::Holder,
     facts::{
         mode::Mode,
         outcome::{Outcome, Verdict},
@@ -28,25 +28,26 @@ use crate::{
 };
 use pin_project_lite::pin_project;
 
-/// What a check may answer: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.
-pub trait CheckAnswer {
-    /// What it says about the partner.
+/// The answer of a check: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.
+#[doc(alias = "CheckAnswer")]
+pub trait PingAnswer {
+    /// Converts the answer to a verdict on the partner.
     fn verdict(self) -> Verdict;
 }
 
-impl CheckAnswer for Verdict {
+impl PingAnswer for Verdict {
     fn verdict(self) -> Verdict {
         self
     }
 }
 
-impl CheckAnswer for Outcome {
+impl PingAnswer for Outcome {
     fn verdict(self) -> Verdict {
         self.into()
     }
 }
 
-impl<T, E> CheckAnswer for Result<T, E> {
+impl<T, E> PingAnswer for Result<T, E> {
     fn verdict(self) -> Verdict {
         match self {
             Ok(_) => Outcome::Success.into(),
@@ -56,20 +57,25 @@ impl<T, E> CheckAnswer for Result<T, E> {
 }
 
 impl MaintenanceHandle {
-    /// A future that runs `check` in `Probing`, one after another every `ping_every` (default 1 s), and
-    /// is idle otherwise. Spawn it; it ends by itself when no layer, service or handle is left.
+    /// Builds a future that runs `check` repeatedly while the mode is `Probing`.
     ///
-    /// It takes ordinary probe slots, and each check is bounded by the lease. From its first poll until
-    /// it is dropped customers do not probe.
+    /// Spawn the future. It runs one check at a time, at most one every
+    /// [`ping_every`](crate::Policy::with_ping_every) (default: 1 s), and is idle outside
+    /// `Probing`. It ends by itself when no layer, service or handle is left.
+    ///
+    /// Each check takes an ordinary probe slot and may take as long as a probe's
+    /// [lease](crate::Policy::with_lease). From the first poll of the future until it is dropped,
+    /// requests of customers do not probe.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends a check under way, as neutral unless nothing came from the partner for
-    /// `hang_limit`; from then on customers probe again.
+    /// Dropping the future ends a check under way. The check counts as failed if the partner was
+    /// silent for the [hang limit](crate::Policy::with_hang_limit), and is neutral otherwise. From
+    /// then on requests of customers probe again.
     ///
     /// # Panics
     ///
-    /// If `check` panics: the probe counts as failed, and the future is over.
+    /// The future panics if `check` panics. The probe then counts as failed.
     ///
     /// # Examples
     ///
@@ -80,12 +86,16 @@ impl MaintenanceHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::new("zuora");
     /// let handle = layer.handle();
-    /// // Somewhere a request to the partner's health endpoint:
-    /// tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
+    /// // The check is usually a request to the partner's health endpoint.
+    /// let ping = tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
     ///
     /// handle.trip("on-call", "drill")?;
     /// handle.wait_until_serving().await;
     /// assert_eq!(handle.mode(), Mode::Serving);
+    ///
+    /// // Without a layer, a service or a handle the task ends. To end it earlier: `ping.abort()`.
+    /// drop((layer, handle));
+    /// ping.await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -93,7 +103,7 @@ impl MaintenanceHandle {
     pub fn ping<C, F>(&self, check: C) -> Ping<impl Future<Output = ()> + use<C, F>>
     where
         C: FnMut() -> F,
-        F: Future<Output: CheckAnswer>,
+        F: Future<Output: PingAnswer>,
     {
         Ping {
             run: run(Arc::downgrade(self.shared()), check),
@@ -102,7 +112,7 @@ impl MaintenanceHandle {
 }
 
 pin_project! {
-    /// A synthetic ping, to be spawned; made by [`MaintenanceHandle::ping`].
+    /// The future of a synthetic ping, which [`MaintenanceHandle::ping`] builds.
     #[must_use = "a ping does nothing until it is spawned"]
     pub struct Ping<F> {
         #[pin]
@@ -127,7 +137,7 @@ impl<F> fmt::Debug for Ping<F> {
 async fn run<C, F>(layer: Weak<Root>, mut check: C)
 where
     C: FnMut() -> F,
-    F: Future<Output: CheckAnswer>,
+    F: Future<Output: PingAnswer>,
 {
     let Some((mut news, _presence)) = layer
         .upgrade()
@@ -167,7 +177,7 @@ where
 
 enum Step {
     Idle,
-    /// Check now if a slot was free, and not again before `every` has passed.
+    /// Run a check now if a slot was free, and none again before `every` has passed.
     Check {
         trial: Option<Trial>,
         every: Duration,
@@ -197,7 +207,7 @@ fn next_step(layer: &Weak<Root>) -> Step {
     }
 }
 
-/// The layer knows that a ping is alive for as long as this is.
+/// Counts a ping as alive in the layer, until it is dropped.
 struct Presence(Weak<Root>);
 
 impl Presence {
@@ -215,7 +225,7 @@ impl Drop for Presence {
     }
 }
 
-/// One check under way. Like a [`Ticket`](crate::Ticket), but it knows the layer weakly.
+/// One check under way: like a [`Ticket`](crate::Ticket), but with a `Weak` reference to the layer.
 struct Trial {
     layer: Weak<Root>,
     admission: Option<(Role, u32, Moment)>,
@@ -235,9 +245,9 @@ impl Trial {
     async fn run<C, F>(mut self, check: &mut C, lease: Duration)
     where
         C: FnMut() -> F,
-        F: Future<Output: CheckAnswer>,
+        F: Future<Output: PingAnswer>,
     {
-        // A panic in the check drops the trial as it is held here.
+        // If the check panics, the trial is dropped in this state and counts as failed.
         self.holder = Holder::Inner;
         let mut checking = pin!(tokio::time::timeout(lease, check()));
         let answer = poll_fn(|cx| {

@@ -1,8 +1,8 @@
-//! What a command that was carried out says.
+//! The result of a command that was carried out.
 
 use crate::facts::{audit::Action, status::Status};
 
-/// A command that was carried out: what it did here and now, and how far it has reached.
+/// The result of a command: what it changed, and how far it has reached.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -12,31 +12,33 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Which command it was.
+    /// Returns the verb of the command.
     #[must_use]
     pub fn action(&self) -> Action {
         self.action
     }
 
-    /// Whether it changed anything.
+    /// Returns whether the command changed anything.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.changed
     }
 
-    /// The state right after the command.
+    /// Returns the state right after the command.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// Waits until the command has reached as far as it can, and says how far that is.
+    /// Waits until the command has reached as far as it can.
     ///
-    /// A layer without a store or a fleet is this process alone: it answers at once.
+    /// Returns how far that is.
+    ///
+    /// A layer without a store and a fleet consists of this process only, so it returns at once.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the command stands whether or not anybody waits.
+    /// This method is cancel safe: the command stays in force without this call.
     pub async fn settled(&self) -> Reach {
         Reach::Process
     }
@@ -46,6 +48,6 @@ impl Receipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reach {
-    /// This process.
+    /// The command is in force in this process.
     Process,
 }

@@ -1,7 +1,8 @@
-//! What an operator sees, as JSON (or whatever serde writes).
+//! `Serialize` for the values that an operator sees.
 //!
-//! By hand, not derived: the form on the wire is for scripts and outlives the Rust types. Times are
-//! RFC 3339, durations are seconds with their unit in the name, names are snake_case.
+//! The implementations are written by hand, because scripts depend on the form on the wire and it
+//! must not change with the Rust types. Times are RFC 3339. Durations are in seconds, with the unit
+//! in the name. Names are in snake_case.
 
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,8 @@ fn seconds_if(span: Option<Duration>) -> Value {
     span.map_or(Value::Null, seconds)
 }
 
-/// Types that are written as text, and types that are written as the JSON value beside them.
+/// Implements `Serialize` for types that are written as their `Display` text, or as the given
+/// value.
 macro_rules! serialize {
     ($($type:ty as text;)*) => { $(
         impl Serialize for $type {
@@ -274,7 +276,7 @@ fn event(kind: &EventKind) -> Value {
 }
 
 impl ExemptionTable {
-    /// The table as JSON, for the runbook; ends with a line break.
+    /// Returns the table as JSON for the runbook, with a final line break.
     ///
     /// ```
     /// use tower_maintenance::{Exemption, MaintenanceLayer};

@@ -1,7 +1,8 @@
-//! Listeners: the recovery signal and the events.
+//! Subscriptions to the recovery signal and to the events.
 //!
-//! Receivers, never callbacks (R18): a subscriber that sleeps, lags or panics harms no call and no
-//! other subscriber. Each knows the layer weakly and keeps nothing alive.
+//! A subscriber is a receiver and never a callback (R18), so one that sleeps, lags or panics
+//! affects no call and no other subscriber. It holds a `Weak` reference and does not keep the layer
+//! alive.
 
 use std::{
     fmt,
@@ -21,10 +22,11 @@ use crate::{
     state::{journal::Journal, root::Root},
 };
 
-/// Receives one [`CacheBust`] per episode.
+/// A subscription to the recovery signal: it receives one [`CacheBust`] per episode.
 ///
-/// A subscriber that lags gets the newest signal instead of all it missed; one that comes late gets
-/// the last signal there was, at once. It keeps nothing alive.
+/// A subscriber that lags over several recoveries receives only the newest signal. A new subscriber
+/// receives the last signal at once, if there was one. A subscription does not keep the layer
+/// alive.
 pub struct CacheBusts {
     shared: Weak<Root>,
     news: watch::Receiver<Bulletin>,
@@ -40,18 +42,20 @@ impl CacheBusts {
         }
     }
 
-    /// Waits for the next recovery; `None` once no layer, service or handle is left.
+    /// Waits for the next recovery.
     ///
-    /// While it waits it also moves time: a wait or an expiry that falls due is applied even if
-    /// nobody calls.
+    /// Returns `None` when no layer, service or handle is left.
+    ///
+    /// While it waits, it applies deadlines as they pass, so a wait or a hold ends even without
+    /// calls.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a signal is marked as seen only when it is returned.
+    /// This method is cancel safe: a signal is marked as seen only when it is returned.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    /// Panics outside a tokio runtime with time enabled, if a deadline is pending.
     ///
     /// # Examples
     ///
@@ -83,7 +87,7 @@ impl CacheBusts {
         }
     }
 
-    /// The newest signal, if it has not been returned yet.
+    /// Returns the newest signal, if it has not been returned yet.
     pub fn try_recv(&mut self) -> Option<CacheBust> {
         if let Some(shared) = self.shared.upgrade() {
             shared.look();
@@ -106,10 +110,11 @@ impl fmt::Debug for CacheBusts {
     }
 }
 
-/// Waits until something was published, or until a deadline that whoever looks must apply; `None`
-/// once nobody is left to publish.
+/// Waits until the layer publishes something or its next deadline passes. Returns `None` when the
+/// layer is gone.
 ///
-/// The caller marks what it has seen *before* it looks at the state, so that nothing is missed in between.
+/// The caller must mark the news as seen *before* it reads the state. Otherwise a change between
+/// the two is missed.
 pub(crate) async fn next_news(
     shared: &Weak<Root>,
     news: &mut watch::Receiver<Bulletin>,
@@ -128,7 +133,7 @@ pub(crate) async fn next_news(
     }
 }
 
-/// Waits for `future` unless nobody is left to ask for it.
+/// Waits for `future`. Returns `None` as soon as the layer is gone.
 pub(crate) async fn unless_gone<F: Future>(
     future: F,
     news: &mut watch::Receiver<Bulletin>,
@@ -148,10 +153,11 @@ pub(crate) async fn unless_gone<F: Future>(
     }
 }
 
-/// Receives what happens from now on.
+/// A subscription to the events of a layer from its creation on.
 ///
-/// The last 512 events are kept; a subscriber that lags further behind goes on at the oldest one
-/// left, and sees the gap in [`Event::number`]. It keeps nothing alive.
+/// The last 512 events are kept. A subscriber that lags further behind continues with the oldest
+/// event that is kept, and sees the gap in [`Event::number`]. A subscription does not keep the
+/// layer alive.
 pub struct Events {
     shared: Weak<Root>,
     news: watch::Receiver<Bulletin>,
@@ -168,17 +174,20 @@ impl Events {
         }
     }
 
-    /// Waits for the next event; `None` once no layer, service or handle is left.
+    /// Waits for the next event.
     ///
-    /// While it waits it also moves time: what falls due is applied even if nobody calls.
+    /// Returns `None` when no layer, service or handle is left.
+    ///
+    /// While it waits, it applies deadlines as they pass, so a wait or a hold ends even without
+    /// calls.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: an event is marked as seen only when it is returned.
+    /// This method is cancel safe: an event is marked as seen only when it is returned.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, if a deadline is pending.
+    /// Panics outside a tokio runtime with time enabled, if a deadline is pending.
     ///
     /// # Examples
     ///
@@ -205,7 +214,7 @@ impl Events {
         }
     }
 
-    /// The next event, if it has happened already.
+    /// Returns the next event, if it has already happened.
     pub fn try_recv(&mut self) -> Option<Event> {
         let shared = self.shared.upgrade()?;
         shared.look();

@@ -1,6 +1,6 @@
-//! What is wrong with a policy.
+//! The error of an invalid policy.
 
-/// A policy that makes no sense.
+/// An invalid policy: the field that is wrong, its value, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {value}: allowed is {allowed}")]
 pub struct PolicyError {
@@ -18,19 +18,19 @@ impl PolicyError {
         }
     }
 
-    /// The field that is wrong.
+    /// Returns the field that is wrong: `min_calls`, for instance.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The value that it has.
+    /// Returns the value of that field.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// What would be allowed.
+    /// Returns what is allowed.
     #[must_use]
     pub fn allowed(&self) -> &str {
         &self.allowed

@@ -1,19 +1,19 @@
-//! When to enter maintenance, how long to wait, what proves a recovery: a plain value, checked once.
+//! The policy: when a layer enters maintenance, how long it waits, and what proves a recovery.
 //!
-//! A [`Policy`] is written freely with `with_*` and checked where it is put to use, by
-//! [`Builder::build`](crate::Builder::build) and
-//! [`MaintenanceHandle::replace_policy`](crate::MaintenanceHandle::replace_policy): several fields
-//! only make sense together. Every refusal names the field, the value and what would be allowed.
+//! A [`Policy`] is a plain value. Its `with_*` methods accept everything, because some fields are
+//! valid only together with others. [`Builder::build`](crate::Builder::build) and
+//! [`MaintenanceHandle::replace_policy`](crate::MaintenanceHandle::replace_policy) check it as a
+//! whole. The error names the field, its value, and what is allowed.
 
 pub(crate) mod error;
 pub(crate) mod rate;
 pub(crate) mod rules;
 pub(crate) mod window;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    base::moment::{Span, nanos},
+    base::{moment::nanos, span::Span},
     policy::{
         error::PolicyError,
         rate::Rate,
@@ -22,21 +22,21 @@ use crate::{
     },
 };
 
-/// The policy of one layer: when it trips, how long it waits, what brings it back.
+/// The policy of one layer: when it trips, how long it waits, and what ends maintenance.
 ///
-/// The defaults, and why:
-///
-/// | what | default | why |
+/// | field | default | reason |
 /// |---|---|---|
-/// | window | 60 s in 10 buckets | long enough to see a trend, short enough to forget a bad minute |
-/// | failure rate | 50 % of at least 10 calls | half of the customers failing is an outage, two of three calls are not |
-/// | consecutive failures | 5 | billing traffic is thin at night: a rate alone would never judge |
-/// | slow calls | off | what is slow differs from partner to partner |
-/// | hang limit | 5 s | a call given up after less may be an impatient customer |
-/// | wait | 30 s, doubling to 5 min, +-20 % | long enough to let the partner breathe; spread so that replicas do not probe together |
-/// | probes | one at a time, 3 successes in a row, lease 30 s | a partner that is barely back is not helped by a crowd |
-/// | ramp | off | full traffic returns at once |
-/// | ping | every 1 s in `Probing` | three pings prove a recovery in three seconds |
+/// | window | 60 s in 10 buckets | shows a trend, and forgets one bad minute |
+/// | failure rate | 50 % of at least 10 calls | two failures of three calls are no outage |
+/// | consecutive failures | 5 | at night, too few calls come for a rate |
+/// | slow calls | off | the limit differs from partner to partner |
+/// | hang limit | 5 s | a caller that leaves earlier may only be impatient |
+/// | wait | 30 s, doubling to 5 min | gives the partner time to recover |
+/// | jitter | 20 % | replicas do not all probe at the same time |
+/// | probes | 1 at a time, 3 successes in a row | protects a partner that has just recovered |
+/// | lease | 30 s | a hung probe must not block probing |
+/// | ramp | off, starts at 10 % | full traffic returns at once |
+/// | ping | every 1 s in `Probing` | three pings prove a recovery within three seconds |
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,7 +83,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The default policy with this window and this failure rate.
+    /// Builds the default policy with this window and this failure rate.
     #[must_use]
     pub fn new(window: Window, failure_rate: Rate) -> Self {
         Self {
@@ -107,20 +107,26 @@ impl Policy {
         }
     }
 
-    /// Replaces the window. Default: 60 s in 10 buckets.
+    /// Sets the window.
+    ///
+    /// Default: 60 s in 10 buckets, which shows a trend and forgets one bad minute.
     #[must_use]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }
 
-    /// How many outcomes the window must hold before a rate is judged, 1 or more, and no more than a
-    /// window of calls can hold. Default: 10.
+    /// Sets how many outcomes the window must hold before a rate is judged: at least 1, and at most
+    /// the size of a window of calls.
+    ///
+    /// Default: 10, because two failures of three calls are no outage.
     #[must_use]
     pub fn with_min_calls(self, min_calls: u32) -> Self {
         Self { min_calls, ..self }
     }
 
-    /// Trips when this share of the calls in the window failed. Default: 50 %.
+    /// Sets the share of failed calls in the window that trips.
+    ///
+    /// Default: 50 %, because an outage for half of the customers is an outage.
     #[must_use]
     pub fn with_failure_rate(self, rate: Rate) -> Self {
         Self {
@@ -129,7 +135,9 @@ impl Policy {
         }
     }
 
-    /// Never trips by the failure rate. Another rule must be on.
+    /// Turns the rule of the failure rate off.
+    ///
+    /// Another rule must be on.
     #[must_use]
     pub fn without_failure_rate(self) -> Self {
         Self {
@@ -138,7 +146,9 @@ impl Policy {
         }
     }
 
-    /// Trips at so many failures in a row within the window, whatever the rate. Default: 5.
+    /// Sets the number of failures in a row within the window that trips, at any rate.
+    ///
+    /// Default: 5, because at night too few calls come for a rate.
     #[must_use]
     pub fn with_consecutive_failures(self, failures: u32) -> Self {
         Self {
@@ -147,7 +157,9 @@ impl Policy {
         }
     }
 
-    /// Never trips by a run of failures. Another rule must be on.
+    /// Turns the rule of failures in a row off.
+    ///
+    /// Another rule must be on.
     #[must_use]
     pub fn without_consecutive_failures(self) -> Self {
         Self {
@@ -156,7 +168,10 @@ impl Policy {
         }
     }
 
-    /// Trips when this share of the calls in the window took strictly longer than `longer_than`. Default: off.
+    /// Sets the share of slow calls in the window that trips.
+    ///
+    /// A call is slow if it took strictly longer than `longer_than`. Default: off, because the
+    /// limit differs from partner to partner.
     #[must_use]
     pub fn with_slow_calls(self, longer_than: Duration, rate: Rate) -> Self {
         Self {
@@ -165,8 +180,10 @@ impl Policy {
         }
     }
 
-    /// Takes it for evidence when at least `min_calls` calls in the window were abandoned by their
-    /// callers and none came to an end. Default: off, because customers who leave prove little.
+    /// Trips when at least `min_calls` calls in the window were abandoned by their callers and none
+    /// completed.
+    ///
+    /// Default: off, because callers also leave for reasons of their own.
     #[must_use]
     pub fn with_abandoned_all(self) -> Self {
         Self {
@@ -175,27 +192,35 @@ impl Policy {
         }
     }
 
-    /// A call that is dropped counts as a failure if nothing had come from the partner for this long.
-    /// Default: 5 s.
+    /// Sets how long the partner must be silent for a dropped call to count as a failure.
     ///
-    /// **It must be at most your outer timeout**: a timeout drops the call, and a hanging partner is
-    /// only noticed if the call was then quiet for `hang_limit`.
+    /// Default: 5 s, because a caller that leaves earlier may only be impatient.
     ///
-    /// The body of an HTTP answer (feature `http`) is not waited for longer either: when its reader has waited this long for
-    /// the next frame, the call has failed, though nobody drops it.
+    /// **The hang limit must be at most the timeout around the layer.** A timeout drops the call.
+    /// The layer notices a hanging partner only if it was silent for the hang limit by then.
+    ///
+    /// The limit also applies to the body of an HTTP answer (feature `http`): the call fails when
+    /// its reader has waited this long for the next frame, even if it is not dropped.
     #[must_use]
     pub fn with_hang_limit(self, hang_limit: Duration) -> Self {
         Self { hang_limit, ..self }
     }
 
-    /// How long maintenance lasts before the first probe, counted from the trip. Default: 30 s.
+    /// Sets the base wait: the time from the first trip to the first probe.
+    ///
+    /// Default: 30 s, which gives the partner time to recover.
     #[must_use]
     pub fn with_wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
-    /// By what the wait grows with every trip that does not find `Serving` at least one base wait
-    /// old, and up to how much. Default: doubling up to 5 min (or the base wait where that is longer).
+    /// Sets the factor by which the wait grows on each trip, and the longest wait.
+    ///
+    /// The growth resets after `Serving` has lasted one base wait.
+    ///
+    /// The factor is at least 1, and the longest wait is at least the base wait. Default: doubling
+    /// up to 5 min, or up to the base wait if that is longer, so that an outage of hours costs few
+    /// probes.
     #[must_use]
     pub fn with_wait_growing(self, factor: f64, longest: Duration) -> Self {
         Self {
@@ -205,14 +230,18 @@ impl Policy {
         }
     }
 
-    /// The share by which a wait is lengthened or shortened at random, 0 to less than 1; applied
-    /// after the cap. Default: 0.2, that is +-20 %.
+    /// Sets the share by which each wait is lengthened or shortened at random: 0 to less than 1.
+    ///
+    /// It is applied after the longest wait. Default: 0.2, so that replicas do not all probe at the
+    /// same time.
     #[must_use]
     pub fn with_jitter(self, jitter: f64) -> Self {
         Self { jitter, ..self }
     }
 
-    /// How many probes may be under way at once, 1 to 10 000. Default: 1.
+    /// Sets how many probes may be under way at once: 1 to 10 000.
+    ///
+    /// Default: 1, to protect a partner that has just recovered.
     #[must_use]
     pub fn with_probes(self, at_once: u32) -> Self {
         Self {
@@ -221,7 +250,9 @@ impl Policy {
         }
     }
 
-    /// How many probes in a row must succeed, 1 to 10 000. Default: 3.
+    /// Sets how many probes must succeed in a row: 1 to 10 000.
+    ///
+    /// Default: 3, because one success may be chance.
     #[must_use]
     pub fn with_successes_needed(self, needed: u32) -> Self {
         Self {
@@ -230,15 +261,20 @@ impl Policy {
         }
     }
 
-    /// How long a probe may take before it counts as failed. Default: 30 s.
+    /// Sets how long a probe may take before it counts as failed.
+    ///
+    /// Default: 30 s, because a hung probe must not block probing.
     #[must_use]
     pub fn with_lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
-    /// After the last needed success lets traffic grow over `duration`, from 10 % to all. Default: off.
+    /// Lets traffic grow over `duration` after the last needed success.
     ///
-    /// Meanwhile the mode stays `Probing`; `Serving`, and the signal to caches, come at its end.
+    /// Default: off, so that full traffic returns at once.
+    ///
+    /// During the ramp the mode is `Probing`. `Serving`, and with it the signal to caches, begins
+    /// at its end.
     #[must_use]
     pub fn with_ramp(self, duration: Duration) -> Self {
         Self {
@@ -247,7 +283,10 @@ impl Policy {
         }
     }
 
-    /// The share of calls that a ramp begins with. Default: 10 %.
+    /// Sets the share of calls that a ramp starts with.
+    ///
+    /// Default: 10 %, because a partner that has just recovered may fail under more. It has an
+    /// effect only with a [ramp](Self::with_ramp).
     #[must_use]
     pub fn with_ramp_start(self, start: Rate) -> Self {
         Self {
@@ -256,7 +295,9 @@ impl Policy {
         }
     }
 
-    /// How often a synthetic ping runs in `Probing`. Default: 1 s.
+    /// Sets the time between two checks of a synthetic ping in `Probing`.
+    ///
+    /// Default: 1 s, so that three pings prove a recovery within three seconds.
     #[must_use]
     pub fn with_ping_every(self, every: Duration) -> Self {
         Self {
@@ -265,73 +306,100 @@ impl Policy {
         }
     }
 
-    /// Whether the policy makes sense: the check that building and replacing run.
+    /// Checks the policy as [`Builder::build`](crate::Builder::build) and
+    /// [`MaintenanceHandle::replace_policy`](crate::MaintenanceHandle::replace_policy) do.
     ///
     /// # Errors
     ///
-    /// Names the first field that does not, its value, and what would be allowed.
+    /// Returns the first field that is invalid, its value, and what is allowed.
     pub fn check(&self) -> Result<(), PolicyError> {
         self.rules().map(drop)
     }
 
-    /// The policy as the machine keeps it: checked, and filled up.
+    /// Checks the policy and fills in the defaults that depend on other fields.
     pub(crate) fn rules(&self) -> Result<Rules, PolicyError> {
+        self.check_window()?;
+        self.check_that_a_rule_is_on()?;
+        self.check_spans()?;
+        let longest_wait = self.check_waits()?;
+        let trials = self.check_trials()?;
+        Ok(Rules {
+            window: self.window,
+            min_calls: self.min_calls.into(),
+            failure_rate: self.failure_rate,
+            consecutive: self.consecutive.map(u64::from),
+            slow_calls: self.slow_calls,
+            abandoned_all: self.abandoned_all,
+            hang_limit: self.hang_limit,
+            wait: self.wait,
+            wait_factor: self.wait_factor,
+            longest_wait,
+            jitter: self.jitter,
+            trials,
+            ping_every: self.ping_every,
+        })
+    }
+
+    /// Checks the window, and that it can hold the counts of the rules.
+    fn check_window(&self) -> Result<(), PolicyError> {
         match self.window {
             Window::Calls(size) => {
-                within("window", u64::from(size), 1..=10_000_000, "calls")?;
-                self.fits("min_calls", self.min_calls, size)?;
-                if let Some(run) = self.consecutive {
-                    self.fits("consecutive_failures", run, size)?;
-                }
+                within("window", size, 1..=10_000_000, " calls")?;
+                let of = ", the size of the window";
+                within("min_calls", self.min_calls, 1..=size, of)?;
+                within_if("consecutive_failures", self.consecutive, 1..=size, of)
             }
             Window::Time { length, buckets } => {
                 positive("window", length)?;
-                within("window buckets", u64::from(buckets), 1..=3600, "buckets")?;
+                within("window buckets", buckets, 1..=3600, " buckets")?;
                 if nanos(length) < u64::from(buckets) {
                     return Err(PolicyError::new(
                         "window",
                         Span(length).to_string(),
-                        "at least a nanosecond a bucket",
+                        "at least one nanosecond per bucket",
                     ));
                 }
-                within(
-                    "min_calls",
-                    u64::from(self.min_calls),
-                    1..=u64::from(u32::MAX),
-                    "calls",
-                )?;
-                if let Some(run) = self.consecutive {
-                    within(
-                        "consecutive_failures",
-                        u64::from(run),
-                        1..=u64::from(u32::MAX),
-                        "failures",
-                    )?;
-                }
+                within("min_calls", self.min_calls, 1..=u32::MAX, " calls")?;
+                within_if(
+                    "consecutive_failures",
+                    self.consecutive,
+                    1..=u32::MAX,
+                    " failures",
+                )
             }
         }
-        if self.failure_rate.is_none()
-            && self.consecutive.is_none()
-            && self.slow_calls.is_none()
-            && !self.abandoned_all
+    }
+
+    /// Checks that at least one rule is on.
+    fn check_that_a_rule_is_on(&self) -> Result<(), PolicyError> {
+        if self.failure_rate.is_some()
+            || self.consecutive.is_some()
+            || self.slow_calls.is_some()
+            || self.abandoned_all
         {
-            return Err(PolicyError::new(
-                "rules",
-                "all off".into(),
-                "at least one of failure_rate, consecutive_failures, slow_calls, abandoned_all on",
-            ));
+            return Ok(());
         }
-        if let Some(slow) = self.slow_calls {
-            positive("slow_calls", slow.longer_than)?;
-        }
+        Err(PolicyError::new(
+            "rules",
+            "all off".into(),
+            "at least one of failure_rate, consecutive_failures, slow_calls, abandoned_all on",
+        ))
+    }
+
+    /// Checks that no duration is zero.
+    fn check_spans(&self) -> Result<(), PolicyError> {
+        positive_if("slow_calls", self.slow_calls.map(|slow| slow.longer_than))?;
         positive("hang_limit", self.hang_limit)?;
         positive("wait", self.wait)?;
         positive("lease", self.lease)?;
         positive("ping_every", self.ping_every)?;
-        if let Some(ramp) = self.ramp {
-            positive("ramp", ramp)?;
-        }
-        // Written so that NaN fails, here and below.
+        positive_if("ramp", self.ramp)
+    }
+
+    /// Checks the growth and the jitter of the waits. Returns the longest wait.
+    fn check_waits(&self) -> Result<Duration, PolicyError> {
+        // The condition is negated as a whole, so that NaN is rejected. The same holds for the
+        // jitter.
         if !(self.wait_factor >= 1.0 && self.wait_factor.is_finite()) {
             return Err(PolicyError::new(
                 "wait factor",
@@ -339,9 +407,8 @@ impl Policy {
                 "1 or more, and finite",
             ));
         }
-        let longest_wait = self
-            .longest_wait
-            .unwrap_or_else(|| self.wait.max(Duration::from_secs(300)));
+        let by_default = || self.wait.max(Duration::from_secs(300));
+        let longest_wait = self.longest_wait.unwrap_or_else(by_default);
         if longest_wait < self.wait {
             return Err(PolicyError::new(
                 "longest wait",
@@ -356,48 +423,27 @@ impl Policy {
                 "0 to less than 1",
             ));
         }
-        within("probes", u64::from(self.probes), 1..=10_000, "probes")?;
-        within(
-            "successes_needed",
-            u64::from(self.successes_needed),
-            1..=10_000,
-            "successes",
-        )?;
-        Ok(Rules {
-            window: self.window,
-            min_calls: u64::from(self.min_calls),
-            failure_rate: self.failure_rate,
-            consecutive: self.consecutive.map(u64::from),
-            slow_calls: self.slow_calls,
-            abandoned_all: self.abandoned_all,
-            hang_limit: self.hang_limit,
-            wait: self.wait,
-            wait_factor: self.wait_factor,
-            longest_wait,
-            jitter: self.jitter,
-            trials: Trials {
-                probes: self.probes,
-                needed: self.successes_needed,
-                lease: self.lease,
-                ramp: self.ramp.map(|duration| Ramp {
-                    duration,
-                    start: self.ramp_start,
-                }),
-            },
-            ping_every: self.ping_every,
-        })
+        Ok(longest_wait)
     }
 
-    /// Refuses what a window of `size` calls could never hold.
-    fn fits(&self, field: &'static str, value: u32, size: u32) -> Result<(), PolicyError> {
-        if (1..=size).contains(&value) {
-            return Ok(());
-        }
-        Err(PolicyError::new(
-            field,
-            value.to_string(),
-            format!("1 to {size}, the size of the window"),
-        ))
+    /// Checks the numbers of `Probing`.
+    fn check_trials(&self) -> Result<Trials, PolicyError> {
+        within("probes", self.probes, 1..=10_000, " probes")?;
+        within(
+            "successes_needed",
+            self.successes_needed,
+            1..=10_000,
+            " successes",
+        )?;
+        Ok(Trials {
+            probes: self.probes,
+            needed: self.successes_needed,
+            lease: self.lease,
+            ramp: self.ramp.map(|duration| Ramp {
+                duration,
+                start: self.ramp_start,
+            }),
+        })
     }
 }
 
@@ -412,11 +458,16 @@ fn positive(field: &'static str, span: Duration) -> Result<(), PolicyError> {
     Ok(())
 }
 
+fn positive_if(field: &'static str, span: Option<Duration>) -> Result<(), PolicyError> {
+    span.map_or(Ok(()), |span| positive(field, span))
+}
+
+/// Checks that `value` is in the range `allowed`. `of` follows the range in the error.
 fn within(
     field: &'static str,
-    value: u64,
-    allowed: std::ops::RangeInclusive<u64>,
-    unit: &str,
+    value: u32,
+    allowed: RangeInclusive<u32>,
+    of: &str,
 ) -> Result<(), PolicyError> {
     if allowed.contains(&value) {
         return Ok(());
@@ -425,6 +476,15 @@ fn within(
     Err(PolicyError::new(
         field,
         value.to_string(),
-        format!("{least} to {most} {unit}"),
+        format!("{least} to {most}{of}"),
     ))
+}
+
+fn within_if(
+    field: &'static str,
+    value: Option<u32>,
+    allowed: RangeInclusive<u32>,
+    of: &str,
+) -> Result<(), PolicyError> {
+    value.map_or(Ok(()), |value| within(field, value, allowed, of))
 }

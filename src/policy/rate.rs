@@ -1,12 +1,12 @@
-//! A share of calls.
+//! A share of calls, as the thresholds of a policy use it.
 
 use std::fmt;
 
 use crate::policy::error::PolicyError;
 
-/// A share of calls, more than nothing and at most all: `Rate::percent(50.0)?`.
+/// A share of calls: above 0 and at most 100 %.
 ///
-/// Kept in parts per million, so that rates compare in integers.
+/// It is kept in parts per million, so that rates compare as integers.
 ///
 /// ```
 /// use tower_maintenance::Rate;
@@ -24,7 +24,7 @@ pub struct Rate {
 const MILLION: f64 = 1_000_000.0;
 
 impl Rate {
-    /// Half of the calls: the default threshold.
+    /// 50 %, the default failure rate: at that point, half of the customers cannot use billing.
     pub const HALF: Self = Self {
         per_million: 500_000,
     };
@@ -32,11 +32,12 @@ impl Rate {
         per_million: 100_000,
     };
 
-    /// A share in percent.
+    /// Builds a share from a percentage.
     ///
     /// # Errors
     ///
-    /// If `percent` is not above 0 and at most 100, or rounds to less than one in a million.
+    /// Returns an error if `percent` is 0 or less, above 100, or not a number, or if it rounds to
+    /// less than one in a million.
     pub fn percent(percent: f64) -> Result<Self, PolicyError> {
         Self::parts(percent / 100.0).ok_or_else(|| {
             PolicyError::new(
@@ -47,18 +48,19 @@ impl Rate {
         })
     }
 
-    /// A share as a ratio.
+    /// Builds a share from a ratio.
     ///
     /// # Errors
     ///
-    /// If `ratio` is not above 0 and at most 1, or rounds to less than one in a million.
+    /// Returns an error if `ratio` is 0 or less, above 1, or not a number, or if it rounds to less
+    /// than one in a million.
     pub fn ratio(ratio: f64) -> Result<Self, PolicyError> {
         Self::parts(ratio)
             .ok_or_else(|| PolicyError::new("rate", ratio.to_string(), "above 0 and at most 1"))
     }
 
     fn parts(ratio: f64) -> Option<Self> {
-        // Written so that NaN fails.
+        // The condition is negated as a whole, so that NaN is rejected.
         if !(ratio > 0.0 && ratio <= 1.0) {
             return None;
         }
@@ -66,7 +68,7 @@ impl Rate {
         (per_million > 0).then_some(Self { per_million })
     }
 
-    /// The share as a ratio, above 0 and at most 1.
+    /// Returns the share as a ratio, above 0 and at most 1.
     #[must_use]
     pub fn as_ratio(self) -> f64 {
         f64::from(self.per_million) / MILLION
@@ -76,7 +78,7 @@ impl Rate {
         self.per_million
     }
 
-    /// Whether `part` of `total` is this share or more; never of nothing.
+    /// Whether `part` of `total` is this share or more. It is false for a `total` of 0.
     pub(crate) fn is_reached(self, part: u64, total: u64) -> bool {
         total > 0
             && u128::from(part) * 1_000_000 >= u128::from(total) * u128::from(self.per_million)

@@ -1,10 +1,10 @@
-//! A policy as the machine keeps it.
+//! The checked policy that the machine uses.
 
 use std::time::Duration;
 
 use crate::policy::{rate::Rate, window::Window};
 
-/// A checked policy.
+/// A policy after [`Policy::rules`](crate::Policy) checked it. The fields are those of the policy.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) window: Window,
@@ -22,13 +22,15 @@ pub(crate) struct Rules {
     pub(crate) ping_every: Duration,
 }
 
+/// The slow-call rule: a call is slow if it took strictly longer than `longer_than`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SlowCalls {
     pub(crate) longer_than: Duration,
     pub(crate) rate: Rate,
 }
 
-/// The numbers one stretch of `Probing` begins and ends with (R20).
+/// The numbers of one period of `Probing`. A policy that is replaced meanwhile does not change them
+/// (R20).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Trials {
     pub(crate) probes: u32,
@@ -37,6 +39,7 @@ pub(crate) struct Trials {
     pub(crate) ramp: Option<Ramp>,
 }
 
+/// The ramp: over `duration` the share of calls that pass grows from `start` to all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Ramp {
     pub(crate) duration: Duration,

@@ -1,42 +1,46 @@
-//! Over what the failure rate is read.
+//! The window: the outcomes that the failure rate is computed from.
 
 use std::{fmt, time::Duration};
 
-use crate::base::moment::Span;
+use crate::base::span::Span;
 
-/// Over what the failure rate is read: the last calls, or the calls of the last minute.
+/// The outcomes that the failure rate is computed from: those of the last calls, or of a period.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_maintenance::Window;
 ///
-/// assert_eq!(Window::time(Duration::from_secs(60)), Window::time(Duration::from_secs(60)).in_buckets(10));
+/// let minute = Window::time(Duration::from_secs(60));
+/// assert_eq!(minute, minute.in_buckets(10));
 /// assert_ne!(Window::calls(100), Window::calls(10));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Window {
-    /// The last so many outcomes, at most ten million; they count however old they are.
+    /// The last outcomes, 1 to 10 000 000 of them. They count until newer ones replace them.
     Calls(u32),
-    /// The outcomes of the last `length`, kept in `buckets`.
+    /// The outcomes of the last `length`, grouped in `buckets`.
     #[non_exhaustive]
     Time {
-        /// How far back the window reaches.
+        /// How far back the window reaches. At least one nanosecond per bucket.
         length: Duration,
-        /// In how many steps it slides, 1 to 3600. A bucket leaves when its start is `length` old,
-        /// so an outcome counts for between `length - length / buckets` and `length`.
+        /// The number of steps in which the window slides, 1 to 3600. A bucket leaves when its
+        /// start is `length` old, so an outcome counts for between `length - length / buckets` and
+        /// `length`.
         buckets: u32,
     },
 }
 
 impl Window {
-    /// The last `size` outcomes.
+    /// Builds a window of the last `size` outcomes.
     #[must_use]
     pub const fn calls(size: u32) -> Self {
         Self::Calls(size)
     }
 
-    /// The outcomes of the last `length`, sliding in ten steps.
+    /// Builds a window of the last `length`.
+    ///
+    /// It slides in ten steps, so an outcome counts for at least nine tenths of `length`.
     #[must_use]
     pub const fn time(length: Duration) -> Self {
         Self::Time {
@@ -45,7 +49,9 @@ impl Window {
         }
     }
 
-    /// The same time window sliding in `buckets` steps. A window of calls slides by the call, and stays as it is.
+    /// Sets the number of steps of a time window.
+    ///
+    /// A window of calls stays unchanged, because it slides with each call.
     #[must_use]
     pub const fn in_buckets(self, buckets: u32) -> Self {
         match self {

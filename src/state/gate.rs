@@ -5,14 +5,14 @@
 //!
 //! # Orderings
 //!
-//! *Who writes*: whoever holds the machine's lock, so there is one writer at a time.
-//! *Who reads*: every call.
+//! *Writers*: the holder of the machine's lock, so there is one writer at a time.
+//! *Readers*: every call.
 //!
 //! `deadline` is written before `word` (Release) and read after it (Acquire): a reader that sees a
 //! word sees the deadline that was published with it, or a later one. Were the word stored Relaxed,
 //! a refusal could read a new word beside the old deadline, "never", and go on refusing after the
-//! wait is over for as long as nobody else looks. A *later* deadline beside an older word is
-//! harmless: whoever finds a deadline passed asks the machine, which knows.
+//! wait is over until another caller looks. A *later* deadline beside an older word is harmless: a
+//! caller that finds a deadline passed asks the machine, which knows.
 //!
 //! *Why not stronger*: nothing orders the gate against a second atomic; one word carries all that
 //! must be seen together. The notice that refusals show is published before the word by an atomic
@@ -26,7 +26,8 @@ use crate::{
     machine::word::Word,
 };
 
-/// The word and the next deadline, on a line of their own: every call reads them, and what lies beside them is written.
+/// The word and the next deadline, on a line of their own: every call reads them, and what lies
+/// beside them is written.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Gate {
@@ -44,7 +45,8 @@ impl Gate {
 
     #[inline]
     pub(crate) fn read(&self) -> Word {
-        // Acquire: pairs with the Release in `publish_while_locked`, so that `deadline` is at least as new.
+        // Acquire: pairs with the Release in `publish_while_locked`, so that `deadline` is at least
+        // as new.
         Word(self.word.load(Ordering::Acquire))
     }
 
@@ -55,7 +57,8 @@ impl Gate {
         Moment(self.deadline.load(Ordering::Relaxed))
     }
 
-    /// Publishes what the machine decided. A plain store will do: the lock makes the caller the only writer.
+    /// Publishes what the machine decided. A plain store will do: the lock makes the caller the
+    /// only writer.
     pub(crate) fn publish_while_locked(&self, word: Word, deadline: Moment) {
         self.deadline.store(deadline.0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `read`.

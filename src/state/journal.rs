@@ -1,8 +1,8 @@
-//! What is remembered: the last events, commands and episodes, bounded.
+//! The last events, commands and episodes, in bounded memory.
 //!
-//! Events are *pulled* from one ordered log instead of pushed into a channel per subscriber: the
-//! lock that decides also writes the log, so that everybody sees the same order, and ten thousand
-//! subscribers cost the mover nothing but one wake-up.
+//! Subscribers pull events from one ordered log, instead of a channel per subscriber. The holder of
+//! the machine's lock writes the log, so all subscribers see the same order. The writer pays one
+//! wake-up, for one subscriber as for ten thousand.
 
 use std::collections::VecDeque;
 
@@ -12,18 +12,20 @@ use crate::facts::{
     event::Event,
 };
 
+/// How many events, commands and episodes are kept.
 const EVENTS: usize = 512;
 const COMMANDS: usize = 256;
 const EPISODES: usize = 64;
 
-/// The last of everything.
+/// The last events, commands and episodes of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     events: VecDeque<Event>,
     commands: VecDeque<AuditEntry>,
     episodes: VecDeque<Episode>,
+    /// The number of commands so far.
     commanded: u64,
-    /// Whether a command has replaced what the layer was built with.
+    /// Whether a command has replaced the policy or the exemptions.
     replaced: bool,
 }
 
@@ -37,6 +39,7 @@ impl Journal {
         }
     }
 
+    /// Numbers `entry` and keeps it.
     pub(crate) fn write_command(&mut self, mut entry: AuditEntry) {
         self.commanded += 1;
         self.replaced |= matches!(
@@ -47,7 +50,7 @@ impl Journal {
         push_bounded(&mut self.commands, entry, COMMANDS);
     }
 
-    /// Whether policy and exemptions may be others than the layer was built with.
+    /// Whether a command has replaced the policy or the exemptions that the layer was built with.
     pub(crate) fn has_replaced(&self) -> bool {
         self.replaced
     }
@@ -60,12 +63,12 @@ impl Journal {
         self.episodes.iter().cloned().collect()
     }
 
-    /// The number the next event will have.
+    /// Returns the number of the next event.
     pub(crate) fn next_number(&self) -> u64 {
         self.events.back().map_or(1, |event| event.number + 1)
     }
 
-    /// The event with this number, or the oldest that is left after it.
+    /// Returns the event with this number, or the oldest that is kept if that one is gone.
     pub(crate) fn event(&self, number: u64) -> Option<&Event> {
         let oldest = self.events.front()?.number;
         let index = usize::try_from(number.saturating_sub(oldest)).ok()?;

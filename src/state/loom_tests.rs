@@ -6,20 +6,23 @@
 //!
 //! `.ci/break-loom` weakens what these rest on, one piece at a time, and shows that they fail.
 //!
-//! Loom explores what goes through `crate::base::loom_or_std`: the word, the deadline, the lock. tokio's and the
-//! standard library's primitives are opaque to it, which is sound as long as nobody blocks in them
-//! across a switch; they order nothing that is asserted here.
+//! Loom explores what goes through `crate::base::loom_or_std`: the word, the deadline, the lock.
+//! tokio's and the standard library's primitives are opaque to it, which is sound as long as no
+//! thread blocks in them across a switch; they order nothing that is asserted here.
 
 use loom::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use super::*;
+use super::{for_calls::Admitted, *};
 use crate::{
     base::clock::WallAnchor,
-    facts::mode::Switches,
-    machine::Passing,
+    facts::{
+        mode::{Mode, Switches},
+        outcome::Outcome,
+    },
+    machine::{Asker, Command, Engagement, Passing, Role, Signature},
     operator::subscribe::CacheBusts,
     policy::{Policy, rate::Rate, window::Window},
     state::root::Root,
@@ -62,7 +65,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
     })
 }
 
-/// Tripped, at the instant at which the wait ends; nobody has looked yet.
+/// Tripped, at the instant at which the wait ends; no caller has looked yet.
 fn wait_just_over(policy: &Policy) -> Arc<Root> {
     let shared = shared(policy);
     command(&shared, Command::Trip);
@@ -71,9 +74,9 @@ fn wait_just_over(policy: &Policy) -> Arc<Root> {
 }
 
 fn command(shared: &Shared, command: Command) {
-    let (actor, reason) = ("on-call".into(), "drill".into());
+    let by = Signature::new("on-call", "drill").expect("a valid signature");
     // A command that finds nothing to do is part of some of the models.
-    let _ = shared.locked(|machine| machine.command(command, &actor, &reason));
+    let _ = shared.locked(|machine| machine.command(command, &by));
 }
 
 fn hold() -> Command {
@@ -81,15 +84,15 @@ fn hold() -> Command {
 }
 
 fn hold_for(expiry: Option<Duration>, passing: Passing) -> Command {
-    Command::Engage {
+    Command::Engage(Engagement {
         expiry,
         passing,
         message: None,
-    }
+    })
 }
 
 fn settle(shared: &Shared, (role, era): Admitted, outcome: Outcome) {
-    shared.judged(role, era, outcome.into(), Moment::NEVER);
+    shared.judged(role, era, outcome.into(), None, 0);
 }
 
 fn recoveries(shared: &Shared) -> usize {
@@ -106,7 +109,8 @@ fn trials(shared: &Shared) -> Option<(u32, u32)> {
     Some((probing.in_flight, probing.successes))
 }
 
-// ---- the published word ---------------------------------------------------------------------------
+// ---- the published word
+// ---------------------------------------------------------------------------
 
 #[test]
 fn whoever_sees_a_word_sees_its_deadline_or_a_later_one() {
@@ -159,7 +163,8 @@ fn a_refusal_of_a_trip_never_reads_the_deadline_of_the_hold_before_it() {
     });
 }
 
-// ---- the probe slots ------------------------------------------------------------------------------
+// ---- the probe slots
+// ------------------------------------------------------------------------------
 
 fn askers_for_one_slot(askers: usize) {
     check(move || {
@@ -197,7 +202,8 @@ fn of_three_that_ask_for_one_slot_one_is_admitted() {
 fn a_failed_try_is_a_refusal_and_waits_for_nobody() {
     check(|| {
         let shared = wait_just_over(&policy());
-        // Whoever moves the state takes as long as all of this takes: to wait for it is a deadlock.
+        // The thread that moves the state takes as long as all of this: waiting for it is a
+        // deadlock.
         let mover = shared.machine.lock().unwrap();
         let asker = {
             let shared = shared.clone();
@@ -235,7 +241,7 @@ fn a_failed_try_while_serving_refuses_nobody() {
     check(|| {
         let shared = shared(&policy());
         // Under bypass the expiry of a hold is a deadline in Serving.
-        command(&shared, Command::Bypass(true));
+        command(&shared, Command::Bypass);
         command(&shared, hold_for(Some(WAIT), Passing::Nothing));
         Clock::stand_at(at(10));
         let mover = shared.machine.lock().unwrap();
@@ -356,7 +362,8 @@ fn a_failing_probe_lets_nobody_in_behind_it() {
     });
 }
 
-// ---- the one signal -------------------------------------------------------------------------------
+// ---- the one signal
+// -------------------------------------------------------------------------------
 
 /// One episode ended: in the log, and for a subscriber.
 fn assert_one_signal(shared: &Arc<Root>) {
@@ -424,12 +431,13 @@ fn of_two_probes_that_end_at_once_the_later_one_is_late() {
 }
 
 /// What `Shared::command` does, with a pause where the scheduler may put one: after the lock is let
-/// go, before anybody is told. Others run on without one: loom comes back to who yields when all do.
+/// go, before any listener is told. Others run on without one: loom returns to a thread that yields
+/// when all do.
 fn command_told_late(shared: &Shared, command: Command) {
     let mut machine = shared.machine.lock().expect("not poisoned");
     machine.tick(shared.now(), shared.traffic());
-    let text: Arc<str> = "on-call".into();
-    let _ = machine.command(command, &text, &text);
+    let by = Signature::new("on-call", "drill").expect("a valid signature");
+    let _ = machine.command(command, &by);
     let news = shared.publish(&mut machine);
     drop(machine);
     thread::yield_now();
@@ -455,7 +463,8 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
     });
 }
 
-// ---- counting without the lock --------------------------------------------------------------------
+// ---- counting without the lock
+// --------------------------------------------------------------------
 
 /// A window that is counted in lanes: two buckets, and one or two more that its edges touch.
 fn in_time() -> Policy {
@@ -467,8 +476,8 @@ fn in_time() -> Policy {
     .with_jitter(0.0)
 }
 
-/// Checks `model` with a layer that has just been made, and with one where a success has landed: then the thread
-/// knows the bucket, and takes the shortest way.
+/// Checks `model` with a layer that has just been made, and with one where a success has landed:
+/// then the thread knows the bucket, and takes the shortest way.
 fn check_with_and_without_a_known_bucket(
     model: impl Fn(Arc<Root>, u64) + Copy + Send + Sync + 'static,
 ) {
@@ -484,7 +493,8 @@ fn check_with_and_without_a_known_bucket(
     }
 }
 
-/// A success that lands while somebody begins a new era: it counts once, and not in the window that is new (R8).
+/// A success that lands while another thread begins a new era: it counts once, and not in the
+/// window that is new (R8).
 #[test]
 fn a_success_beside_a_reset_counts_once_and_in_no_later_window() {
     check_with_and_without_a_known_bucket(|shared, landed| {

@@ -1,12 +1,14 @@
-//! What a call holds on to, and what keeps a layer going.
+//! What keeps a layer going, and what a call holds on to.
 //!
-//! A call holds on to the layer's state until it ends. Were that one reference count, every call on every core would
-//! write the same cache line twice, and that costs more than all its counting. So there is one for each lane; and a
-//! call that ends leaves its hold to the thread that it ends on, for the next call there, which then counts nothing.
+//! A call holds the layer's state until it ends. With one reference count for that, every call on
+//! every core would write the same cache line twice, which costs more than all its counting. So
+//! there is one count per lane, and a call that ends leaves its reference to its thread, where the
+//! next call takes it without counting.
 //!
-//! So a thread may hold on to the state of the layer that it last called through, after that layer is gone: one
-//! layer a thread, until the thread calls through another or ends. Hence two kinds of holds. Views, services and handles
-//! hold a [`Root`], and with the last of them the layer is gone for everybody who listens. Calls hold a [`Local`].
+//! So a thread may keep the state of the layer that it last called through after that layer is
+//! gone: one layer per thread, until the thread calls through another layer or ends. Hence two
+//! kinds of references. Views, services and handles hold a [`Root`]; when the last of them is
+//! dropped, the layer is gone for every listener. Calls hold a [`Local`].
 
 use std::{
     ops::Deref,
@@ -16,24 +18,28 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::{Parts, Shared};
 use crate::{
-    base::spare,
-    call::protocol::Ticket,
+    base::{spare::Spare, thread_number},
     counting::lanes,
     facts::recovery::Bulletin,
-    machine::Role,
-    state::{Parts, Shared},
 };
 
-/// What views, services and handles hold on to.
+thread_local! {
+    /// Left by the last call that ended on this thread.
+    static LOCAL: Spare<Local> = const { Spare::new() };
+}
+
+/// What views, services and handles hold.
 ///
-/// Aligned, so that what every call reads of it does not lie on the line of the count, which every clone of a service writes.
+/// Aligned, so that the fields that every call reads do not share a cache line with the reference
+/// count, which every clone of a service writes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Root {
     shared: Arc<Shared>,
     locals: Box<[Arc<Local>]>,
-    /// The only strong one: listeners learn from its end that nobody is left.
+    /// The only strong reference: listeners learn from its end that the layer is gone.
     bulletin: Arc<watch::Sender<Bulletin>>,
 }
 
@@ -55,34 +61,11 @@ impl Root {
         self.bulletin.subscribe()
     }
 
-    /// The ticket of a call that the gate lets through in this era of `Serving`.
-    #[inline(always)]
-    pub(crate) fn begin(&self, era: u32) -> Ticket {
-        let left = spare::with(|here| {
-            self.count_admitted(here.number());
-            here.take_local()
-        });
-        let local = match left {
-            Some(left) => self.local_from(left),
-            None => {
-                // The thread ends.
-                self.count_admitted(spare::number());
-                self.another_local(None)
-            }
-        };
-        Ticket::new(local, (Role::Plain, era))
-    }
-
-    /// For a call that begins on this thread.
+    /// Returns the reference for a call that begins on this thread: the one that the last call left
+    /// here, if that call went through this layer.
     #[inline(always)]
     pub(crate) fn local(&self) -> Arc<Local> {
-        self.local_from(spare::with(spare::Here::take_local).flatten())
-    }
-
-    /// From what the last call on this thread left, if it was one through this layer.
-    #[inline(always)]
-    fn local_from(&self, left: Option<Arc<Local>>) -> Arc<Local> {
-        match left {
+        match Spare::take(&LOCAL) {
             Some(left) if Arc::ptr_eq(&left.0, &self.shared) => left,
             another => self.another_local(another),
         }
@@ -92,9 +75,9 @@ impl Root {
     #[inline(never)]
     fn another_local(&self, left: Option<Arc<Local>>) -> Arc<Local> {
         if let Some(left) = left {
-            spare::leave_local(left);
+            Local::leave(left);
         }
-        lanes::here(&self.locals).clone()
+        self.locals[thread_number::number() % self.locals.len()].clone()
     }
 }
 
@@ -107,14 +90,25 @@ impl Deref for Root {
     }
 }
 
-// As `Shared`: no panic leaves anything half done.
+// As for `Shared`: no panic leaves anything half done.
 impl UnwindSafe for Root {}
 impl RefUnwindSafe for Root {}
 
-/// What a call holds on to. Aligned, so that no two lie on one line of 64 bytes.
+/// What a call holds. Aligned, so that no two lie on one cache line of 64 bytes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Local(Arc<Shared>);
+
+impl Local {
+    /// Leaves the reference to the next call on this thread.
+    #[inline(always)]
+    pub(crate) fn leave(local: Arc<Self>) {
+        // Loom runs all threads of a model on one OS thread, and nothing of a model may outlive it.
+        if cfg!(not(maintenance_loom)) {
+            Spare::leave(&LOCAL, local);
+        }
+    }
+}
 
 impl Deref for Local {
     type Target = Shared;
@@ -127,15 +121,12 @@ impl Deref for Local {
 
 #[cfg(all(test, not(maintenance_loom)))]
 mod tests {
-    use tower::{Layer, Service, ServiceExt, service_fn};
-
     use super::*;
-    use crate::MaintenanceLayer;
+    use crate::layer::MaintenanceLayer;
 
-    async fn call_through(layer: &MaintenanceLayer) {
-        let mut service = layer.layer(service_fn(async |()| Ok::<_, ()>(())));
-        let ready = service.ready().await.expect("it is ready");
-        ready.call(()).await.expect("it answers");
+    /// As a call that begins and ends on this thread.
+    fn call_through(root: &Root) {
+        Local::leave(root.local());
     }
 
     #[tokio::test]
@@ -143,16 +134,16 @@ mod tests {
         let [first, second] = ["zuora", "stripe"].map(MaintenanceLayer::new);
         let [kept, freed] = [&first, &second].map(|layer| Arc::downgrade(&layer.root().shared));
         let mut gone = second.handle().cache_bust();
-        call_through(&first).await;
-        call_through(&second).await;
+        call_through(first.root());
+        call_through(second.root());
         drop(second);
         assert_eq!(gone.recv().await, None, "for listeners it is gone at once");
         assert_eq!(freed.strong_count(), 1, "left to the next call");
-        call_through(&first).await;
+        call_through(first.root());
         assert_eq!(freed.strong_count(), 0);
         drop(first);
         assert_eq!(kept.strong_count(), 1);
-        drop(spare::with(spare::Here::take_local));
+        drop(Spare::take(&LOCAL));
         assert_eq!(kept.strong_count(), 0);
     }
 
@@ -160,7 +151,7 @@ mod tests {
     fn a_thread_that_ends_lets_go() {
         let weak = std::thread::spawn(|| {
             let layer = MaintenanceLayer::new("zuora");
-            tokio_test::block_on(call_through(&layer));
+            call_through(layer.root());
             Arc::downgrade(&layer.root().shared)
         });
         assert_eq!(weak.join().unwrap().strong_count(), 0);

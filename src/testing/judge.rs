@@ -1,10 +1,13 @@
-//! Judging the simulated partner's plain answers.
+//! A judge of the simulated partner's plain answers.
 
 use super::{Answer, PartnerError};
-use crate::{Judge, Outcome, Verdict};
+use crate::{
+    call::plain::Judge,
+    facts::outcome::{Outcome, Verdict},
+};
 
-/// Judges a [`SimulatedPartner`](super::SimulatedPartner) as the `http` wing judges a real one, and
-/// looks into the answer besides: a 200 that says `"success": false` is a failure.
+/// Judges a [`SimulatedPartner`](super::SimulatedPartner) by status, as the `http` wing judges a
+/// real one, and by what the answer says: a 200 with `"success": false` is a failure.
 ///
 /// ```
 /// use tower::{Layer, ServiceExt};

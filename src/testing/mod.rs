@@ -1,23 +1,34 @@
-//! A simulated partner for users' own tests: it degrades by script or on command, the same way each
+//! A simulated partner for your own tests: it degrades by script or on command, the same way each
 //! time.
 //!
-//! What maintenance mode is worth shows only while the partner is failing, and real partners do not
+//! Maintenance mode shows its worth only while the partner is failing, and a real partner does not
 //! fail when a test needs it. [`SimulatedPartner`] does, in every [`Phase`] that matters: slow,
-//! failing with a share, failing with 200 and `{"success": false}`, flapping, hanging, refusing
-//! connections, resetting them mid-body, asking to be left alone. One partner has three faces, which
-//! may be used side by side:
+//! failing with a share of calls, failing with 200 and `{"success": false}`, flapping, hanging,
+//! refusing connections, resetting them in the middle of a body, and asking callers to wait.
+//!
+//! One partner has three faces. They may be used side by side:
 //!
 //! | face | made by | time | for |
 //! |---|---|---|---|
-//! | a tower service of any request | [`SimulatedPartner`] itself | tokio's, may be paused | most tests |
-//! | a tower service of HTTP requests | [`SimulatedPartner::over_http`] | tokio's, may be paused | what is judged by status, header or body |
-//! | an HTTP server on loopback | [`SimulatedPartner::listen`] | real | whole stacks with a real client |
+//! | a tower service of any request | [`SimulatedPartner`] | tokio's, may be paused | most tests |
+//! | a tower service of HTTP requests | [`over_http`] | tokio's, may be paused | judging HTTP |
+//! | an HTTP server on loopback | [`listen`] | real | a whole stack with a real client |
 //!
-//! Tests that check one thing break the partner and mend it by hand:
+//! Beside the partner stand assertions that quote the layer's own explanation when they fail
+//! ([`assert_serving`], [`assert_refused`], [`assert_trips_within`] and others).
+//! [`assert_runbook_is_current`] compares a committed table of exempt endpoints with the exemptions
+//! in force.
+//!
+//! [`over_http`]: SimulatedPartner::over_http
+//! [`listen`]: SimulatedPartner::listen
+//!
+//! # Examples
+//!
+//! A test of one thing breaks the partner and mends it by hand:
 //!
 //! ```
 //! use tower::ServiceExt;
-//! use tower_maintenance::testing::{Phase, SimulatedPartner};
+//! use tower_maintenance::testing::SimulatedPartner;
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! Tests that replay an outage give it a [`Script`] of timed phases:
+//! A test that replays an outage gives the partner a [`Script`] of timed phases:
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,7 +62,7 @@
 //!     .with_latency(Duration::from_millis(40));
 //! let partner = SimulatedPartner::new(outage, 42);
 //!
-//! // A call every two seconds for half an hour, in no time.
+//! // A call every two seconds for half an hour. The paused clock makes it instant.
 //! while partner.elapsed() < minutes(30) {
 //!     let _ = partner.clone().oneshot("a call").await;
 //!     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -62,9 +73,12 @@
 //! # }
 //! ```
 //!
-//! Beside the partner stand assertions that quote the layer's own explanation when they fail
-//! ([`assert_serving`], [`assert_refused`], [`assert_trips_within`], and their kin), and
-//! [`assert_runbook_is_current`], which holds a committed table of exempt endpoints to what is in force.
+//! # Pitfalls
+//!
+//! - Do not pause tokio's clock around a server of [`listen`]: with real sockets, time jumps
+//!   whenever every task waits for a socket.
+//! - Make the partner inside the runtime whose clock it shall follow: a script counts from the
+//!   moment at which the partner was made.
 
 mod assertions;
 mod http;
@@ -80,7 +94,7 @@ pub use self::{
         assert_recovers_within, assert_refusal, assert_refused, assert_serving, assert_tripped,
         assert_trips_within,
     },
-    http::{HttpAnswerFuture, HttpPartner, PartnerBody},
+    http::{HttpAnswerFuture, HttpPartner, body::PartnerBody},
     judge::ByAnswer,
     partner::{Answer, AnswerFuture, CallEnd, CallRecord, Counts, PartnerError, SimulatedPartner},
     runbook::assert_runbook_is_current,

@@ -1,8 +1,8 @@
-//! The committed table of exempt endpoints, held to what is in force.
+//! A check that the committed table of exempt endpoints is that in force.
 //!
-//! A table that somebody keeps by hand is right on the day it is written. This one is written by the
-//! layer and read by people, so a test compares the two: whoever exempts an endpoint sees it fail,
-//! and commits the new table along with the change, where a reviewer meets it.
+//! The layer writes the table and people read it. A table that is kept by hand is right only on the
+//! day it is written. Here a test compares the two: a change of the exemptions makes it fail, so
+//! the new table is committed along with the change, where a reviewer sees it.
 
 use std::{
     fmt::Write as _,
@@ -12,31 +12,31 @@ use std::{
 
 use crate::exemptions::ExemptionTable;
 
-/// What stands before the table in a file that says more than the table.
+/// The line before the table, in a file that has more than the table.
 const BEGIN: &str = "<!-- exempt endpoints: begin -->";
-/// What stands after it.
+/// The line after the table.
 const END: &str = "<!-- exempt endpoints: end -->";
-/// The environment variable that asks for the file to be rewritten.
+/// The environment variable that makes the check rewrite the file.
 const UPDATE: &str = "UPDATE_RUNBOOK";
 
 /// Asserts that the Markdown file at `path` shows the exemptions in force.
 ///
-/// The table is the one [`ExemptionTable`]'s `Display` writes. It may stand alone in the file, or
-/// anywhere in a longer one between these two lines; what is around them is yours:
+/// The table is that of [`ExemptionTable`]'s `Display`. It may be the whole file, or stand anywhere
+/// in a longer one between these two lines. The text around them is yours:
 ///
 /// ```text
 /// <!-- exempt endpoints: begin -->
 /// <!-- exempt endpoints: end -->
 /// ```
 ///
-/// To bring the file up to date, or to make it, run the test once with `UPDATE_RUNBOOK=1`. Line
-/// endings and blanks at the end of a line do not matter. A relative `path` is relative to where the
-/// test runs, which under `cargo test` is the package's root.
+/// To create or update the file, run the test once with `UPDATE_RUNBOOK=1`. Line endings and blanks
+/// at the end of a line do not matter. A relative `path` starts from the working directory of the
+/// test, which under `cargo test` is the root of the package.
 ///
 /// # Panics
 ///
-/// If the file is out of date, with the lines that differ; if it is missing, or its markers are; if
-/// it cannot be read or written.
+/// If the file is out of date: the message has the lines that differ. If the file or its markers
+/// are missing. If the file cannot be read or written.
 ///
 /// # Examples
 ///
@@ -61,7 +61,7 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// // In a test; `runbook` is "docs/exempt-endpoints.md", for instance.
 /// assert_runbook_is_current(&layer.handle().exemptions(), &runbook);
 ///
-/// // Somebody exempts one more, and forgets the runbook:
+/// // The exemptions change, and the runbook is forgotten:
 /// let handle = layer.handle();
 /// handle.replace_exemptions([Exemption::call("refund", "promised")], "dev", "ticket 12")?;
 /// let table = handle.exemptions();
@@ -85,14 +85,14 @@ pub fn assert_runbook_is_current(table: &ExemptionTable, path: impl AsRef<Path>)
     }
 }
 
-/// What becomes of a file that is out of date.
+/// What to do with a file that is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outdated {
     Report,
     Rewrite,
 }
 
-/// Why a runbook is not what it should be; its `Display` says what to do.
+/// An error of the check. Its `Display` says what to do.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(
@@ -120,7 +120,7 @@ fn check(table: &ExemptionTable, path: &Path, outdated: Outdated) -> Result<(), 
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match outdated {
                 Outdated::Report => Err(Fault::Missing(path.into())),
-                // With markers, so that prose may be written around it.
+                // With markers, so that text can be written around the table.
                 Outdated::Rewrite => write(format!("{BEGIN}\n{in_force}{END}\n")),
             };
         }
@@ -147,38 +147,36 @@ fn check(table: &ExemptionTable, path: &Path, outdated: Outdated) -> Result<(), 
             let line_break = if before.is_empty() || before.ends_with('\n') {
                 ""
             } else {
-                "\n" // both markers stand in one line
+                "\n" // both markers are on one line
             };
             write(format!("{before}{line_break}{in_force}{after}"))
         }
     }
 }
 
-/// The file before the table, the table, and the file after it.
+/// Returns the file before the table, the table, and the file after it.
 fn split(file: &str) -> Result<(&str, &str, &str), &'static str> {
     let only_one = |marker| {
         let mut found = file.match_indices(marker);
         match (found.next(), found.next()) {
             (Some((at, _)), None) => Ok(Some(at)),
             (None, _) => Ok(None),
-            (Some(_), Some(_)) => Err("a marker stands in it twice; there must be one pair:"),
+            (Some(_), Some(_)) => Err("a marker is in it twice; there must be one pair:"),
         }
     };
     let (begin, end) = match (only_one(BEGIN)?, only_one(END)?) {
         (Some(begin), Some(end)) => (begin + BEGIN.len(), end),
         (None, None) if holds_only_a_table(file) => return Ok(("", file, "")),
         (None, None) => {
-            // Guessing which part of somebody's prose to replace would be a bad joke.
-            return Err(
-                "it says more than the table; put these two lines where the table belongs:",
-            );
+            // Not guessed: a wrong guess would overwrite a part of the user's text.
+            return Err("it has more than the table; put these two lines around the table:");
         }
         (Some(_), None) | (None, Some(_)) => {
             return Err("one of the two markers is missing; there must be a pair:");
         }
     };
     let Some(between) = file.get(begin..end) else {
-        return Err("the markers stand in the wrong order:");
+        return Err("the markers are in the wrong order; they must be in this one:");
     };
     // The line break after the first marker belongs to the marker.
     let first_line = between.find('\n').map_or(between.len(), |at| at + 1);
@@ -197,7 +195,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim().lines().map(str::trim_end)
 }
 
-/// The lines of both texts in order, marked by where they stand: the longest common subsequence stays.
+/// Returns the lines of both texts in order, each marked by the text that has it. The lines in both
+/// are their longest common subsequence.
 fn diff(committed: &str, in_force: &str) -> String {
     let old: Vec<&str> = lines(committed).collect();
     let new: Vec<&str> = lines(in_force).collect();
@@ -247,7 +246,7 @@ mod tests {
         layer.build().unwrap().handle().exemptions()
     }
 
-    /// A file of its own, removed at the end.
+    /// A file of the test's own. Its drop removes it.
     struct Runbook(PathBuf);
 
     impl Runbook {
@@ -355,7 +354,7 @@ bring it up to date with `UPDATE_RUNBOOK=1 cargo test`, and commit it"
     #[test]
     fn prose_without_a_pair_of_markers_is_never_overwritten() {
         for (name, text, what) in [
-            ("prose", "# Runbook\n".into(), "says more than the table"),
+            ("prose", "# Runbook\n".into(), "has more than the table"),
             (
                 "single",
                 format!("{BEGIN}\n"),

@@ -5,8 +5,10 @@
 //! ever runs: `status` allocates while it reads the machine.
 
 use std::{
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
+    pin::pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -191,6 +193,33 @@ fn r03_an_admitted_call_allocates_nothing() {
     });
     assert_eq!(handle.status().calls.succeeded, 1001);
     assert_eq!(handle.status().calls.failed, 1001);
+}
+
+#[test]
+fn r03_a_call_that_is_answered_at_its_second_poll_allocates_nothing() {
+    let layer = MaintenanceLayer::new("zuora");
+    let answered_later = |_: ()| {
+        let mut polled = false;
+        std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(Ok::<_, Down>(()));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    };
+    let mut service = layer.layer(tower::service_fn(answered_later));
+    let mut call = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        let mut future = pin!(service.call(()));
+        assert!(future.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(future.poll(&mut cx), Poll::Ready(Ok(())));
+    };
+    // Once before: thread-locals are set up.
+    call();
+    assert_eq!(allocations_in(|| (0..1000).for_each(|_| call())), 0);
+    assert_eq!(layer.handle().status().calls.succeeded, 1001);
 }
 
 #[test]

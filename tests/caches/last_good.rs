@@ -19,13 +19,13 @@ use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
     Error, Hold, MaintenanceLayer, Policy, Refused,
     http::{
-        CacheBustLayer, HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder, LastGoodLayer,
-        Measured, ServedLastGood,
+        CacheBustLayer, CallBody, HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder,
+        LastGoodLayer, ServedLastGood,
     },
 };
 
 type Asks = Request<Full<Bytes>>;
-type Answer = Response<LastGoodBody<Measured<ScriptedBody>>>;
+type Answer = Response<LastGoodBody<CallBody<ScriptedBody>>>;
 type Partner = dyn Fn(&Asks) -> Result<Response<ScriptedBody>, io::Error> + Send + Sync;
 
 /// A partner whose answers the test chooses, behind the layer around calls, behind the last good
@@ -1667,7 +1667,9 @@ mod sockets {
         billing.costs(12);
         let layer = MaintenanceLayer::new("zuora");
         let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
-        let gated = layer.paths().refusing(Refusals::new().component("Billing"));
+        let gated = layer
+            .paths()
+            .with_refusals(Refusals::new().component("Billing"));
         let ours = serve(billing.app().layer(gated).layer(last_good.clone())).await;
         let client = http_client();
         let ask = async |method, path| {

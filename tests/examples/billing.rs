@@ -49,7 +49,7 @@ impl Program {
         failed
     }
 
-    /// Only customers who subscribe call, and their requests do not probe.
+    /// Only subscribing customers call, and their requests do not probe.
     async fn subscriptions_until_served(&self) {
         let plan = json!({ "plan": "basic" });
         soon(async {
@@ -435,7 +435,10 @@ async fn the_shop_says_what_goes_on_while_purchases_are_refused() {
         .await;
     let shown = std::str::from_utf8(refused.body()).unwrap();
     assert_eq!(refused.status(), 503);
-    assert!(shown.contains("Billing is down for maintenance"), "{shown}");
+    assert!(
+        shown.contains("Billing is temporarily unavailable for maintenance"),
+        "{shown}"
+    );
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -462,12 +465,12 @@ fn arguments_that_make_no_sense_are_named() {
         (&["--listen"] as &[_], "`--listen` lacks its address"),
         (
             &["--listen", "8080"],
-            "`8080` is no address such as 127.0.0.1:8080",
+            "`8080` is not an address such as 127.0.0.1:8080",
         ),
-        (&["--listen=everywhere"], "`everywhere` is no address"),
-        (&["--port", "1"], "what is `--port`?"),
-        (&["--without-etags"], "what is `--without-etags`?"),
-        (&["--push=no"], "what is `--push=no`?"),
+        (&["--listen=everywhere"], "`everywhere` is not an address"),
+        (&["--port", "1"], "`--port` is not an option"),
+        (&["--without-etags"], "`--without-etags` is not an option"),
+        (&["--push=no"], "`--push=no` is not an option"),
         (&["--max-age"], "`--max-age` lacks its seconds"),
         (
             &["--max-age", "10m"],

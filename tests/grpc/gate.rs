@@ -48,7 +48,7 @@ async fn only_what_is_said_to_read_probes() {
     assert_eq!(stack.handle.mode(), Mode::Serving);
 
     // By default no method reads.
-    let stack = Stack::speaking(GrpcCalls::new(), in_trailers("0"));
+    let stack = Stack::with_protocol(GrpcCalls::new(), in_trailers("0"));
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
     assert!(stack.is_refused(PRICES).await);
@@ -58,7 +58,7 @@ async fn only_what_is_said_to_read_probes() {
 async fn what_may_probe_is_the_users_to_say() {
     let speaks = GrpcCalls::new().reads([PRICES]).unwrap();
     let speaks = speaks.may_probe(|path| path == CHARGE);
-    let stack = Stack::speaking(speaks, in_trailers("0"));
+    let stack = Stack::with_protocol(speaks, in_trailers("0"));
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
     assert!(
@@ -77,7 +77,7 @@ async fn what_may_probe_is_the_users_to_say() {
 /// Whether a call of a method passes the gate before our own services.
 fn passes(layer: &MaintenanceLayer, routes: GrpcRoutes) -> impl AsyncFn(&str) -> bool {
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("served")));
-    let ours = layer.speaking(routes).layer(ours);
+    let ours = layer.with_protocol(routes).layer(ours);
     async move |method: &str| {
         let request = Request::post(method).body(()).unwrap();
         *ours.clone().oneshot(request).await.unwrap().body() == "served"
@@ -89,7 +89,7 @@ async fn what_never_passes_passes_in_serving_alone() {
     const SETTLE: &str = "/billing.v1.Billing/SettleYear";
     let speaks = GrpcCalls::new().never([SETTLE]).unwrap();
     let speaks = speaks.may_probe(|_| true);
-    let stack = Stack::speaking(speaks, in_trailers("0"));
+    let stack = Stack::with_protocol(speaks, in_trailers("0"));
     let routes = GrpcRoutes::new().reads([PRICES]).unwrap();
     let routes = routes.never([SETTLE]).unwrap();
     let passes = passes(&stack.layer, routes);

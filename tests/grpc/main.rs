@@ -1,4 +1,4 @@
-//! gRPC in memory, on paused time. With tonic and real sockets: the member `grpc-tests`.
+//! gRPC in memory, on paused time. With tonic and real sockets: `crates/grpc`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod gate;

@@ -217,7 +217,7 @@ async fn a_panic_is_judged_by_whose_it_is() {
     let judge = GrpcCalls::new().judged_by(|_, _| panic!("the judge panics"));
     let in_trailers = with_body(vec![Step::Trailers(status("0"))]);
     for answer in [in_trailers, trailers_only(status("0"))] {
-        let stack = Stack::speaking(judge.clone(), answer);
+        let stack = Stack::with_protocol(judge.clone(), answer);
         let read = AssertUnwindSafe(async {
             let body = stack.head(CHARGE).await.unwrap().into_body();
             // The reader is slow, which is no hang.
@@ -250,7 +250,7 @@ async fn what_a_code_means_is_the_users_to_say() {
         Code::Internal => Outcome::Success.into(),
         _ => GrpcCalls::by_code(code, metadata),
     });
-    let stack = Stack::speaking(calls, Answer::default());
+    let stack = Stack::with_protocol(calls, Answer::default());
     let gone = fields(&[("grpc-status", "10"), ("x-database-gone", "1")]);
     for answer in [
         with_body(vec![Step::Trailers(gone.clone())]),

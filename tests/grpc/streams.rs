@@ -11,7 +11,7 @@ use crate::support::*;
 pub(crate) const WATCH: &str = "/billing.v1.Billing/WatchPrices";
 
 pub(crate) fn streaming(answer: Answer) -> Stack {
-    Stack::speaking(GrpcCalls::new().streams([WATCH]).unwrap(), answer)
+    Stack::with_protocol(GrpcCalls::new().streams([WATCH]).unwrap(), answer)
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn a_stream_is_a_success_at_its_first_message_and_says_nothing_more() {
     }
     // The judge of statuses is not asked where there is no status.
     let judge = GrpcCalls::new().judged_by(|_, _| panic!("there is no status"));
-    let stack = Stack::speaking(judge.streams([WATCH]).unwrap(), in_trailers("0"));
+    let stack = Stack::with_protocol(judge.streams([WATCH]).unwrap(), in_trailers("0"));
     let mut body = stack.head(WATCH).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     assert_eq!(stack.counts(), (1, 0, 0, 0));
@@ -134,7 +134,7 @@ async fn the_whole_of_the_first_message_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
     let subscribed =
-        |answer| Stack::speaking(GrpcCalls::new().subscriptions([WATCH]).unwrap(), answer);
+        |answer| Stack::with_protocol(GrpcCalls::new().subscriptions([WATCH]).unwrap(), answer);
     let silent = || with_body(vec![Step::Hangs]);
     for (stack, wanted) in [
         (subscribed(silent()), (0, 0, 5, 0)),
@@ -192,7 +192,7 @@ async fn a_subscription_that_is_silent_from_its_start_says_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_reads_passes_under_a_read_only_hold_and_does_not_probe() {
     let speaks = GrpcCalls::new().reads([WATCH, PRICES]).unwrap();
-    let stack = Stack::speaking(speaks.subscriptions([WATCH]).unwrap(), in_trailers("0"));
+    let stack = Stack::with_protocol(speaks.subscriptions([WATCH]).unwrap(), in_trailers("0"));
     stack
         .handle
         .engage(Hold::new("on-call", "the ledger moves").read_only())
@@ -209,7 +209,7 @@ async fn a_subscription_that_reads_passes_under_a_read_only_hold_and_does_not_pr
 async fn a_stream_that_probes_gives_its_slot_back_at_its_first_message() {
     let speaks = GrpcCalls::new().reads([WATCH]).unwrap();
     let speaks = speaks.streams([WATCH]).unwrap();
-    let stack = Stack::speaking(speaks, with_body(vec![message(), Step::Hangs]));
+    let stack = Stack::with_protocol(speaks, with_body(vec![message(), Step::Hangs]));
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
     let mut open = Vec::new();

@@ -12,7 +12,7 @@ use test_support::{ScriptedBody, Step, secs};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{
     Exemption, MaintenanceHandle, MaintenanceLayer, Outcome, Policy, Refused,
-    grpc::{GrpcCalls, Measured},
+    grpc::{GrpcCallBody, GrpcCalls},
 };
 
 pub(crate) const CHARGE: &str = "/billing.v1.Billing/Charge";
@@ -136,10 +136,10 @@ fn policy() -> Policy {
 
 impl Stack {
     pub(crate) fn new(answer: Answer) -> Self {
-        Self::speaking(GrpcCalls::new().reads([PRICES]).unwrap(), answer)
+        Self::with_protocol(GrpcCalls::new().reads([PRICES]).unwrap(), answer)
     }
 
-    pub(crate) fn speaking(speaks: GrpcCalls, answer: Answer) -> Self {
+    pub(crate) fn with_protocol(speaks: GrpcCalls, answer: Answer) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
             .policy(policy())
             .exempt(Exemption::grpc_call(
@@ -165,10 +165,10 @@ impl Stack {
     pub(crate) async fn head(
         &self,
         method: &str,
-    ) -> Result<Response<Measured<ScriptedBody>>, io::Error> {
+    ) -> Result<Response<GrpcCallBody<ScriptedBody>>, io::Error> {
         let channel = self
             .layer
-            .speaking(self.speaks.clone())
+            .with_protocol(self.speaks.clone())
             .layer(self.partner.channel());
         let request = Request::post(format!("http://partner{method}"));
         channel.oneshot(request.body(()).unwrap()).await

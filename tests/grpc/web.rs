@@ -168,7 +168,7 @@ async fn trailers_behind_an_end_are_waited_for() {
     for (content_type, code, wanted) in [
         (WEB, "0", (1, 0)),
         (WEB, "14", (0, 1)),
-        // The control: plain gRPC ends where its body says so, for readers who do not ask once
+        // The control: plain gRPC ends where its body says so, for readers that do not ask once
         // more.
         ("application/grpc", "0", (0, 1)),
     ] {

@@ -35,7 +35,7 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_maintenance::{
     CallCounts, Endpoint, Error, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
     Outcome, Placement, Policy, Protocol, Refused, Ticket, Verdict,
-    http::{AnswerPrefix, HttpCalls, JsonAnswer, Measured},
+    http::{AnswerPrefix, CallBody, HttpCalls, JsonAnswer},
     testing::{
         PartnerServer, Phase, Script, assert_in_maintenance, assert_probing, assert_serving,
         assert_tripped,
@@ -101,9 +101,9 @@ async fn answer<B: Body>(
     layer: &MaintenanceLayer,
     calls: HttpCalls,
     response: Response<B>,
-) -> Response<Measured<B>> {
+) -> Response<CallBody<B>> {
     let service = layer
-        .speaking(calls)
+        .with_protocol(calls)
         .layer(Once(Rc::new(Cell::new(Some(response)))));
     service.oneshot(Request::new(())).await.unwrap()
 }
@@ -132,25 +132,25 @@ impl<B> tower::Service<Request<()>> for Once<B> {
 }
 
 /// A body that is being streamed to the test.
-async fn streaming(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
+async fn streaming(layer: &MaintenanceLayer) -> (Writer, CallBody<Streamed>) {
     streaming_by(layer, HttpCalls::new()).await
 }
 
 /// A body that is being streamed to the test through this view.
-async fn streaming_by(layer: &MaintenanceLayer, calls: HttpCalls) -> (Writer, Measured<Streamed>) {
+async fn streaming_by(layer: &MaintenanceLayer, calls: HttpCalls) -> (Writer, CallBody<Streamed>) {
     let (writer, body) = streamed();
     let answer = answer(layer, calls, Response::new(body)).await;
     (writer, answer.into_body())
 }
 
 /// The text of the next frame.
-async fn next(body: &mut Measured<Streamed>) -> Option<String> {
+async fn next(body: &mut CallBody<Streamed>) -> Option<String> {
     let frame = body.frame().await?.unwrap();
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
 }
 
 /// Reads to the end, in a task.
-fn reading(body: Measured<Streamed>) -> JoinHandle<Result<String, io::Error>> {
+fn reading(body: CallBody<Streamed>) -> JoinHandle<Result<String, io::Error>> {
     tokio::spawn(async move {
         let bytes = body.collect().await?.to_bytes();
         Ok(String::from_utf8(bytes.to_vec()).unwrap())
@@ -381,7 +381,7 @@ async fn the_body_of_an_exempt_call_counts_nothing() {
 }
 
 /// A streaming body, outside any runtime.
-fn streaming_nowhere(layer: &MaintenanceLayer) -> (Writer, Measured<Streamed>) {
+fn streaming_nowhere(layer: &MaintenanceLayer) -> (Writer, CallBody<Streamed>) {
     at_once(streaming(layer)).expect("nothing in it waits")
 }
 
@@ -394,7 +394,7 @@ fn without_a_timer_a_body_streams_all_the_same() {
         }
         builder.build().unwrap()
     };
-    let reads_on = |writer: Writer, mut body: Measured<Streamed>| {
+    let reads_on = |writer: Writer, mut body: CallBody<Streamed>| {
         writer.send("12 EUR");
         assert!(at_once(body.frame()).is_some());
         assert!(at_once(body.frame()).is_none());
@@ -430,8 +430,8 @@ fn without_a_timer_a_body_streams_all_the_same() {
 #[test]
 fn a_measured_body_is_unpin_where_its_body_is() {
     fn unpin<T: Unpin>() {}
-    unpin::<Measured<Full<Bytes>>>();
-    unpin::<Measured<hyper::body::Incoming>>();
+    unpin::<CallBody<Full<Bytes>>>();
+    unpin::<CallBody<hyper::body::Incoming>>();
 }
 
 /// A protocol of the user's own, which notes the hang limit of its ticket.
@@ -475,7 +475,7 @@ async fn a_ticket_tells_the_hang_limit_in_force() {
         .unwrap();
     let noted = Rc::new(Cell::new(None));
     let service = layer
-        .speaking(Noting(noted.clone()))
+        .with_protocol(Noting(noted.clone()))
         .layer(service_fn(|_| ready(Ok::<_, Infallible>(()))));
     let told = async |name| {
         service.clone().oneshot(name).await.unwrap();
@@ -940,7 +940,7 @@ async fn boxed_the_options_are_the_same() {
         .judged_by_json(zuora())
         .may_probe(|_, uri| uri.path() == "/v1/ping");
     let stack = layer
-        .speaking(calls.boxed())
+        .with_protocol(calls.boxed())
         .layer(service_fn(|_: Request<()>| {
             let body = Full::new(Bytes::from(r#"{"success": false}"#));
             ready(Ok::<_, BoxError>(Response::new(body)))
@@ -960,12 +960,17 @@ async fn get(
     layer: &MaintenanceLayer,
     calls: HttpCalls,
     uri: Uri,
-) -> Response<Measured<hyper::body::Incoming>> {
+) -> Response<CallBody<hyper::body::Incoming>> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = uri;
-    soon(layer.speaking(calls).layer(http_client()).oneshot(request))
-        .await
-        .unwrap()
+    soon(
+        layer
+            .with_protocol(calls)
+            .layer(http_client())
+            .oneshot(request),
+    )
+    .await
+    .unwrap()
 }
 
 /// A server that reads one request, and then runs `write`.

@@ -188,8 +188,14 @@ impl Fixture {
                     router.route(route, says(route))
                 })
                 .fallback(async || Extension(Ran(FALLBACK))),
-            told: layer.paths().knowing(ROUTES).expect("they are valid"),
-            told_all: layer.paths().knowing(all()).expect("they are valid"),
+            told: layer
+                .paths()
+                .with_known_routes(ROUTES)
+                .expect("they are valid"),
+            told_all: layer
+                .paths()
+                .with_known_routes(all())
+                .expect("they are valid"),
             layer,
         }
     }
@@ -219,7 +225,10 @@ impl Fixture {
         let is_usual =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'/';
         if uri.path().bytes().all(is_usual) || by_told.is_some() {
-            assert_eq!(by_told, by_path, "paths().knowing(): {method} {uri}");
+            assert_eq!(
+                by_told, by_path,
+                "paths().with_known_routes(): {method} {uri}"
+            );
         }
         match passed {
             Some(route) => Outcome::Passed {

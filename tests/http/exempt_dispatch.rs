@@ -262,7 +262,10 @@ async fn where_routes_overlap_paths_exempts_both_unless_it_knows_them_and_routes
         let request = |path| Request::get(path).body(Body::empty()).unwrap();
         let by_path = layer.paths().layer(app.clone()).oneshot(request(path));
         assert_eq!(by_path.await.unwrap().status(), 200, "{path}");
-        let known = layer.paths().knowing([exempt, preferred]).unwrap();
+        let known = layer
+            .paths()
+            .with_known_routes([exempt, preferred])
+            .unwrap();
         for (path, status) in [
             (path, 503),
             (plainly_exempt, 200),
@@ -290,14 +293,14 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
         .write("/oauth/callback")
         .method(Method::POST, "/rest/{*path}", Class::Read)
         .never("/rest/settlement");
-    let known = layer.paths().knowing([
+    let known = layer.paths().with_known_routes([
         "/search/{what}",
         "/search/all",
         "/oauth/{provider}",
         "/oauth/callback",
         "/rest/{*path}",
     ]);
-    let view = known.unwrap().classed(classes).unwrap();
+    let view = known.unwrap().with_route_classes(classes).unwrap();
     let hold = Hold::new("on-call", "the ledger moves").read_only();
     layer.handle().engage(hold).unwrap();
     let app = Router::<()>::new().fallback(async || "passed");
@@ -322,12 +325,15 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
         let answer = view.layer(app.clone()).oneshot(request).await;
         assert_eq!(answer.unwrap().status(), status, "{told}");
     }
-    let error = layer.paths().knowing(["/a", "b"]).unwrap_err();
+    let error = layer.paths().with_known_routes(["/a", "b"]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the pattern `b` is not valid: a path pattern begins with `/`"
     );
-    let error = layer.paths().knowing(["/{a}", "/{b}"]).unwrap_err();
+    let error = layer
+        .paths()
+        .with_known_routes(["/{a}", "/{b}"])
+        .unwrap_err();
     assert!(
         error
             .to_string()

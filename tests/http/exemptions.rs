@@ -155,14 +155,14 @@ fn an_exemption_needs_a_reason_and_a_name() {
             assert_eq!(
                 fault(&[exemption]),
                 "exemptions: the exemption of `/health/live` has no reason: \
-                 say why maintenance must not touch it"
+                 say why maintenance must not affect it"
             );
         }
     }
     assert_eq!(
         fault(&[Exemption::call("charge", OWED), Exemption::call("", OWED)]),
-        "exemptions: the around calls exemption number 2 has no name: \
-         give the endpoint's name or pattern"
+        "exemptions: exemption 2 (around calls) has no name: \
+         give the name or the pattern of the endpoint"
     );
 }
 
@@ -208,7 +208,7 @@ fn exempting_calls_that_have_no_names_names_the_cure() {
     let built = MaintenanceLayer::builder("zuora")
         .exempt(call.clone())
         .build();
-    let cure = "exemptions: the call `invoice.read` is exempt, but calls have no names here: \
+    let cure = "exemptions: the call `invoice.read` is exempt, but calls have no names: \
                 call `named(|request| ...)` on the builder or the layer first";
     assert_eq!(built.unwrap_err().to_string(), cure);
 

@@ -54,14 +54,14 @@ struct Stack {
 
 impl Stack {
     async fn new(layer: &MaintenanceLayer) -> Self {
-        Self::speaking(layer, HttpCalls::new()).await
+        Self::with_protocol(layer, HttpCalls::new()).await
     }
 
-    async fn speaking(layer: &MaintenanceLayer, calls: HttpCalls) -> Self {
+    async fn with_protocol(layer: &MaintenanceLayer, calls: HttpCalls) -> Self {
         let server = PartnerServer::start(Script::healthy(), 0).await.unwrap();
         Self {
             handle: layer.handle(),
-            calls: layer.speaking(calls).layer(http_client()),
+            calls: layer.with_protocol(calls).layer(http_client()),
             server,
         }
     }
@@ -234,7 +234,7 @@ async fn an_answer_without_a_body_is_complete_at_once() {
 
 #[tokio::test]
 async fn judged_at_headers_the_body_says_nothing_any_more() {
-    let stack = Stack::speaking(&layer(), HttpCalls::new().judged_at_headers()).await;
+    let stack = Stack::with_protocol(&layer(), HttpCalls::new().judged_at_headers()).await;
     drop(stack.send(Method::GET, "/").await.unwrap());
     assert_eq!(stack.handle.status().calls.succeeded, 1);
 
@@ -271,7 +271,7 @@ async fn a_charge_is_no_probe_and_a_read_is_one() {
 #[tokio::test]
 async fn what_may_probe_is_the_users_to_say() {
     let calls = HttpCalls::new().may_probe(|_, uri| uri.path() == "/v1/ping");
-    let stack = Stack::speaking(&layer(), calls).await;
+    let stack = Stack::with_protocol(&layer(), calls).await;
     stack.handle.trip("on-call", "drill").unwrap();
     stack.handle.probe_now("on-call", "let us see").unwrap();
 

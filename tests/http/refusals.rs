@@ -39,7 +39,7 @@ fn gated(
 ) -> impl Service<Request<()>, Response = Response<String>, Error = Infallible, Future: Send> + Clone
 {
     let ours = service_fn(async |_: Request<()>| Ok(Response::new(String::from("12 EUR"))));
-    layer.paths().refusing(refusals).layer(ours)
+    layer.paths().with_refusals(refusals).layer(ours)
 }
 
 async fn ask(layer: &MaintenanceLayer, refusals: Refusals, accept: &str) -> Response<String> {
@@ -217,7 +217,7 @@ async fn ten_thousand_refusals_in_one_second_do_not_come_back_in_one() {
     assert_eq!(handle.mode(), Mode::Probing);
     let charges = layer
         .paths()
-        .classed(RouteClasses::new().write("/billing/prices"));
+        .with_route_classes(RouteClasses::new().write("/billing/prices"));
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let bins = hints_of(charges.unwrap().layer(ours), 10_000).await;
     assert_spread(&bins, 2..=7, "probing");
@@ -270,7 +270,7 @@ async fn the_problem_document_says_what_a_program_needs() {
     handle.engage(hold).unwrap();
     let refusals = Refusals::new()
         .component("Billing")
-        .support("billing@example.com", "8:00 to 18:00 UTC")
+        .support_email("billing@example.com", "8:00 to 18:00 UTC")
         .unwrap()
         .status_url("https://status.example.com")
         .unwrap()
@@ -285,6 +285,12 @@ async fn the_problem_document_says_what_a_program_needs() {
         ),
         ("title", "Service Unavailable".into()),
         ("status", 503.into()),
+        (
+            "detail",
+            "Billing is temporarily unavailable for maintenance. \
+             The request was not processed, and it is safe to repeat it."
+                .into(),
+        ),
         ("instance", "/billing/prices".into()),
         ("component", "Billing".into()),
         ("generation", status.generation.into()),
@@ -337,13 +343,13 @@ async fn the_page_promises_an_end_only_where_somebody_did() {
     let hold = Hold::new("on-call", "drill").for_at_most(HOUR).read_only();
     handle.engage(hold).unwrap();
     // Reads pass before routes now, so a write is refused here.
-    let writes = layer.paths().refusing(refusals);
+    let writes = layer.paths().with_refusals(refusals);
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let request = Request::post("/billing/prices").header("accept", BROWSER);
     let answer = writes.layer(ours).oneshot(request.body(()).unwrap()).await;
     let read_only = answer.unwrap().into_body();
     assert!(read_only.contains("Expected until") && !read_only.contains("We try again at"));
-    assert!(read_only.contains("can be read, but not changed"));
+    assert!(read_only.contains("can be viewed but not changed"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,13 +381,13 @@ async fn a_language_is_chosen_by_accept_language_and_english_is_built_in() {
         (
             "de-CH;q=0.7, en;q=0.8",
             "en",
-            "Billing is down for maintenance",
+            "Billing is temporarily unavailable for maintenance",
             "Reading invoices",
         ),
         (
             "fr",
             "en",
-            "Billing is down for maintenance",
+            "Billing is temporarily unavailable for maintenance",
             "Reading invoices",
         ),
     ] {
@@ -440,7 +446,11 @@ async fn the_page_is_replaced_by_a_template_or_by_a_closure() {
     let built_in = ask(&layer, Refusals::new(), BROWSER).await;
     for answer in [fallen_back, built_in] {
         assert!(answer.headers().contains_key("content-security-policy"));
-        assert!(answer.body().contains("zuora is down for maintenance"));
+        assert!(
+            answer
+                .body()
+                .contains("zuora is temporarily unavailable for maintenance")
+        );
     }
 }
 
@@ -506,8 +516,11 @@ async fn no_text_of_an_operator_gets_out_of_its_place() {
         let hold = Hold::new(evil, evil).with_message(evil);
         layer.handle().engage(hold).unwrap();
         let refusals = Refusals::new().component(evil).still_works([evil]);
-        // A link with such a scheme is an error when it is set. Any other contact is text.
-        let refusals = refusals.clone().support(evil, evil).unwrap_or(refusals);
+        // None of these texts is an address, a number or a link. Each may be a text.
+        assert!(refusals.clone().support_email(evil, "").is_err(), "{evil}");
+        assert!(refusals.clone().support_phone(evil, "").is_err(), "{evil}");
+        assert!(refusals.clone().support_link(evil, "").is_err(), "{evil}");
+        let refusals = refusals.support_text(evil, evil).unwrap();
 
         let plain = MaintenanceLayer::new("zuora");
         held(&plain);
@@ -532,7 +545,7 @@ async fn no_text_of_an_operator_gets_out_of_its_place() {
             &plain,
             Refusals::new()
                 .still_works(["x"])
-                .support("x", "x")
+                .support_text("x", "x")
                 .unwrap(),
         )
         .await;
@@ -625,12 +638,28 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
             "status_url is `javascript:alert(1)`: allowed is an absolute https or http URL",
         ),
         (
-            error(new().support("javascript:alert(1)", "")),
-            "support is `javascript:alert(1)`: allowed is a link whose scheme is https, http, mailto or tel",
+            error(new().support_link("javascript:alert(1)", "")),
+            "support_link is `javascript:alert(1)`: allowed is an absolute https or http URL",
         ),
         (
-            error(new().support(" ", "")),
-            "support is ``: allowed is an address, a telephone number, or a link",
+            error(new().support_email("billing", "")),
+            "support_email is `billing`: allowed is an e-mail address such as `billing@example.com`",
+        ),
+        (
+            error(new().support_phone("tel:0", "")),
+            "support_phone is `tel:0`: allowed is digits, blanks and any of `+ ( ) - . /`, as in `+49 30 123-456`",
+        ),
+        (
+            error(new().support_text(" ", "")),
+            "support_text is ``: allowed is a text that is not empty",
+        ),
+        (
+            error(
+                new()
+                    .support_text("the chat", "")
+                    .and_then(|set| set.support_phone("0", "")),
+            ),
+            "support_phone is `0`: allowed is one contact; `the chat` is set already",
         ),
         (
             error(new().notice_url("//elsewhere.example/notice.json")),
@@ -663,36 +692,36 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
 
 #[test]
 fn a_contact_becomes_a_link_where_it_can() {
-    let link = |contact: &str| {
+    let link = |refusals: Result<Refusals, RefusalsError>| {
         let layer = MaintenanceLayer::new("zuora");
         held(&layer);
-        let refusals = Refusals::new().support(contact, "").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let page = runtime.block_on(page(&layer, refusals));
+        let page = runtime.block_on(page(&layer, refusals.unwrap()));
         let (_, after) = page.split_once("If it cannot wait</h2>").unwrap();
         after.lines().nth(1).unwrap().to_owned()
     };
-    for (contact, expected) in [
+    let new = Refusals::new;
+    for (refusals, expected) in [
         (
-            "billing@example.com",
+            new().support_email("billing@example.com", ""),
             "<p><a href=\"mailto:billing@example.com\">billing@example.com</a></p>",
         ),
         (
-            "+49 30 123-456",
+            new().support_phone("+49 30 123-456", ""),
             "<p><a href=\"tel:+4930123456\">+49 30 123-456</a></p>",
         ),
         (
-            "tel:+4930123456",
-            "<p><a href=\"tel:+4930123456\">+4930123456</a></p>",
+            new().support_link("https://example.com/help", ""),
+            "<p><a href=\"https:&#x2f;&#x2f;example.com&#x2f;help\">https:&#x2f;&#x2f;example.com&#x2f;help</a></p>",
         ),
         (
-            "ask in the chat: it works",
+            new().support_text("ask in the chat: it works", ""),
             "<p>ask in the chat: it works</p>",
         ),
     ] {
-        assert_eq!(link(contact), expected);
+        assert_eq!(link(refusals), expected);
     }
 }
 
@@ -767,7 +796,7 @@ async fn under_a_read_only_hold_reads_pass_at_both_placements() {
         _ if method.is_safe() => Class::Read,
         _ => Class::Write,
     });
-    let calls = layer.speaking(calls).layer(partner);
+    let calls = layer.with_protocol(calls).layer(partner);
     let classes = RouteClasses::new()
         .read("/billing/search")
         .write("/oauth/callback")
@@ -782,7 +811,7 @@ async fn under_a_read_only_hold_reads_pass_at_both_placements() {
             "/carts",
             Router::new().route("/{id}", any(async || "passed")),
         )
-        .layer(layer.routes().classed(classes).unwrap());
+        .layer(layer.routes().with_route_classes(classes).unwrap());
     layer
         .handle()
         .engage(Hold::new("on-call", "the ledger moves").read_only())
@@ -827,7 +856,11 @@ async fn what_a_class_calls_a_write_is_no_probe() {
     let handle = layer.handle();
     let classes = RouteClasses::new().write("/oauth/callback").read("/search");
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
-    let gated = layer.paths().classed(classes).unwrap().layer(ours);
+    let gated = layer
+        .paths()
+        .with_route_classes(classes)
+        .unwrap()
+        .layer(ours);
     handle.trip("on-call", "drill").unwrap();
     handle.probe_now("on-call", "drill").unwrap();
     for (request, passes) in [
@@ -863,7 +896,7 @@ fn every_route_without_a_class_is_reported() {
     let classed = |classes| {
         layer
             .routes()
-            .classed(classes)
+            .with_route_classes(classes)
             .unwrap()
             .unclassified(&router)
     };
@@ -899,7 +932,7 @@ async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
     let classes = RouteClasses::new()
         .write("/legacy/oauth/callback")
         .never("/legacy/settlement/{year}");
-    let view = layer.routes().classed(classes.clone()).unwrap();
+    let view = layer.routes().with_route_classes(classes.clone()).unwrap();
     let router = || Router::<()>::new().nest_service("/legacy", legacy());
     layer
         .handle()
@@ -927,6 +960,6 @@ async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
         .write("/legacy")
         .write("/legacy/")
         .write("/legacy/{*rest}");
-    let view = layer.routes().classed(whole).unwrap();
+    let view = layer.routes().with_route_classes(whole).unwrap();
     assert_eq!(view.unclassified(&router()), [""; 0]);
 }

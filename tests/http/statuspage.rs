@@ -257,7 +257,7 @@ async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
         (
             301,
             "",
-            "answered 301 Moved Permanently instead of 200 OK; give the address it leads to",
+            "answered 301 Moved Permanently instead of 200 OK; use the address of the redirect",
         ),
         (404, "{}", "answered 404 Not Found instead of 200 OK"),
         (
@@ -273,7 +273,7 @@ async fn what_is_no_page_is_noted_with_its_address_and_changes_nothing() {
         let named = format!("{URL}/api/v2/status.json: {why}");
         assert!(error.starts_with(&named), "{body:.40}: {error}");
         assert_eq!(
-            error.contains("the address it leads to"),
+            error.contains("the address of the redirect"),
             code == 301,
             "{error}"
         );
@@ -364,7 +364,7 @@ async fn a_page_that_fails_is_asked_less_often_and_its_last_word_stays() {
     assert!(gaps.len() >= 10 && gaps.len() <= 15, "{gaps:?}");
     let shown = status.to_string();
     assert!(
-        shown.contains("s ago (stale): Degraded (minor); its word cannot be read: "),
+        shown.contains("s ago (stale): Degraded (minor); its own status cannot be read: "),
         "{shown}"
     );
     assert!(
@@ -545,7 +545,7 @@ fn a_page_that_makes_no_sense_is_an_error() {
     assert_eq!(
         error.to_string(),
         "the status page's url `https://***@status.zuora.com` is not like `https://status.example.com`: \
-         it names a user, and would be shown in the status"
+         it has a user name or a password, which the status would show"
     );
     assert!(!format!("{error:?}").contains("secret"));
     let often = Statuspage::new(client(), URL).with_interval(millis(1));

@@ -98,7 +98,11 @@ async fn passes(
     let partner = service_fn(async |call| Ok::<_, &'static str>(call));
     let around = layer.layer(partner).oneshot(call).await.is_ok();
     let routes = service_fn(async |call| Ok::<_, Infallible>(call));
-    let before = layer.speaking(Routes).layer(routes).oneshot(call).await;
+    let before = layer
+        .with_protocol(Routes)
+        .layer(routes)
+        .oneshot(call)
+        .await;
     assert_eq!(around, before.unwrap().is_ok(), "{call}");
     around
 }

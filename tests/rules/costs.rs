@@ -16,6 +16,17 @@ fn partner() -> impl Service<bool, Response = (), Error = &'static str, Future: 
     service_fn(|fails: bool| ready(if fails { Err("502") } else { Ok(()) }))
 }
 
+/// Makes `calls` calls, and adds each to `ended` once it has ended.
+fn call_and_count<S>(service: &mut S, calls: u64, ended: &AtomicU64)
+where
+    S: Service<bool, Response = (), Error: std::fmt::Debug>,
+{
+    for _ in 0..calls {
+        block_on(async { service.ready().await.unwrap().call(false).await }).unwrap();
+        ended.fetch_add(1, Ordering::Release);
+    }
+}
+
 /// A status that is read while calls land may miss some of those, but none that ended before it.
 #[test]
 fn status_sees_every_call_that_ended_before_it() {
@@ -28,12 +39,7 @@ fn status_sees_every_call_that_ended_before_it() {
         for _ in 0..THREADS {
             let mut service = layer.layer(partner());
             let ended = &ended;
-            scope.spawn(move || {
-                for _ in 0..CALLS {
-                    block_on(async { service.ready().await.unwrap().call(false).await }).unwrap();
-                    ended.fetch_add(1, Ordering::Release);
-                }
-            });
+            scope.spawn(move || call_and_count(&mut service, CALLS, ended));
         }
         loop {
             let before = ended.load(Ordering::Acquire);

@@ -912,10 +912,10 @@ impl World {
             site: site.clone(),
             permit: false,
         };
-        let routes = layer.speaking(Routes);
+        let routes = layer.with_protocol(Routes);
         let slots = [
             Stack::Judged(layer.layer(partner())),
-            Stack::Streaming(layer.speaking(Streams).layer(partner())),
+            Stack::Streaming(layer.with_protocol(Streams).layer(partner())),
             Stack::Routes(routes.layer(partner())),
             Stack::Stacked(routes.layer(layer.layer(partner()))),
         ];

@@ -380,7 +380,7 @@ fn numbers_out_of_range_are_errors_that_name_them() {
 #[tokio::test(start_paused = true)]
 async fn a_view_shares_the_states_of_its_keys() {
     let layer = layer(10);
-    let lenient = layer.viewed(
+    let lenient = layer.with_view(
         |call: &Call| call.0,
         |layer| layer.judged_by(|_: Result<&(), &Down>| Outcome::Neutral),
     );

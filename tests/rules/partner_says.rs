@@ -8,8 +8,8 @@ use std::{
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Contradiction, Error, Hold, Indicator, MaintenanceHandle, MaintenanceLayer, Mode, PartnerSays,
-    Policy,
+    Contradiction, Error, Hold, Indicator, MaintenanceHandle, MaintenanceLayer, Mode,
+    PartnerStatus, Policy,
 };
 
 const OPERATIONAL: &str = "All Systems Operational";
@@ -38,7 +38,7 @@ async fn ten_calls(layer: &MaintenanceLayer, failed: u32) {
 }
 
 fn says(handle: &MaintenanceHandle, indicator: Indicator, description: &str) {
-    handle.partner_says(PartnerSays::new(indicator, description));
+    handle.report_partner_status(PartnerStatus::new(indicator, description));
 }
 
 fn contradiction(handle: &MaintenanceHandle) -> Option<Contradiction> {
@@ -193,8 +193,8 @@ async fn an_old_word_says_how_old_it_is_and_contradicts_nothing() {
     assert!(report.age.is_zero() && report.contradiction.is_some());
     assert_eq!(report.read, read + Duration::from_secs(301));
 
-    let brief = PartnerSays::new(Indicator::Operational, "").fresh_for(Duration::from_secs(9));
-    handle.partner_says(brief);
+    let brief = PartnerStatus::new(Indicator::Operational, "").fresh_for(Duration::from_secs(9));
+    handle.report_partner_status(brief);
     advance(Duration::from_secs(10)).await;
     assert!(handle.status().partner_says.unwrap().stale);
 }
@@ -241,7 +241,7 @@ async fn what_cannot_be_read_stands_beside_the_last_word_until_it_is_read_again(
     assert_eq!(status.partner_says, None);
     assert_eq!(
         status.to_string(),
-        "zuora is serving: no calls in 60 s; its word cannot be read: connection refused"
+        "zuora is serving: no calls in 60 s; its own status cannot be read: connection refused"
     );
 
     says(&handle, Indicator::Minor, "Degraded");
@@ -256,7 +256,7 @@ async fn what_cannot_be_read_stands_beside_the_last_word_until_it_is_read_again(
     );
     assert_eq!(
         status.to_string(),
-        "zuora is serving: no calls in 60 s; the partner says: Degraded (minor); its word cannot be read: timeout"
+        "zuora is serving: no calls in 60 s; the partner says: Degraded (minor); its own status cannot be read: timeout"
     );
 }
 
@@ -284,18 +284,18 @@ fn no_text_of_the_partners_reaches_a_log_raw() {
         ("", "operational"),
         (" \n", "operational"),
     ] {
-        let says = PartnerSays::new(Indicator::Operational, text);
+        let says = PartnerStatus::new(Indicator::Operational, text);
         assert_eq!(says.description(), shown, "{text:?}");
     }
-    let long = PartnerSays::new(Indicator::Operational, &"ä ".repeat(100_000));
+    let long = PartnerStatus::new(Indicator::Operational, &"ä ".repeat(100_000));
     assert_eq!(long.description().chars().count(), 257);
     assert!(long.description().ends_with('…'));
     let exact = "x".repeat(256);
     assert_eq!(
-        PartnerSays::new(Indicator::Minor, &exact).description(),
+        PartnerStatus::new(Indicator::Minor, &exact).description(),
         exact
     );
-    let source = PartnerSays::new(Indicator::Minor, "").with_source("https://a\n.example");
+    let source = PartnerStatus::new(Indicator::Minor, "").with_source("https://a\n.example");
     assert_eq!(source.source(), Some("https://a .example"));
 }
 
@@ -314,10 +314,10 @@ async fn it_is_written_as_json() {
 
     let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_722_427_200);
     handle.wall_clock_stepped(noon);
-    let word = PartnerSays::new(Indicator::Operational, OPERATIONAL)
+    let word = PartnerStatus::new(Indicator::Operational, OPERATIONAL)
         .with_source("https://status.zuora.com")
         .changed_at(noon - Duration::from_secs(3600));
-    handle.partner_says(word);
+    handle.report_partner_status(word);
     ten_calls(&layer, 4).await;
     advance(Duration::from_secs(2)).await;
     handle.partner_unreadable("timeout");

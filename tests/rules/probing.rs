@@ -137,26 +137,34 @@ async fn r12_of_ten_thousand_calls_at_the_instant_the_wait_ends_one_is_a_probe()
     assert_eq!((refused, reached.load(Ordering::SeqCst)), (9_999, 1));
 }
 
+/// Makes `calls` calls at once. Returns how many were refused, and those that were admitted.
+fn calls_at_once(service: &Hanging, calls: usize) -> (usize, Vec<impl Future + use<>>) {
+    let mut admitted = Vec::new();
+    let mut refused = 0;
+    for _ in 0..calls {
+        let mut call = Box::pin(service.clone().oneshot(()));
+        match poll_once(call.as_mut()) {
+            Some(called) => refused += usize::from(is_refused(&called)),
+            None => admitted.push(call),
+        }
+    }
+    (refused, admitted)
+}
+
 /// Makes `calls` calls from each of 8 threads, which all begin at once, and returns how many were
 /// refused.
 fn storm(service: &Hanging, calls: usize, enter: &(dyn Fn(&mut dyn FnMut()) + Sync)) -> usize {
     let start = Barrier::new(8);
     std::thread::scope(|scope| {
         let thread = || {
-            let mut admitted = Vec::new();
             let mut refused = 0;
             enter(&mut || {
                 start.wait();
-                for _ in 0..calls {
-                    let mut call = Box::pin(service.clone().oneshot(()));
-                    match poll_once(call.as_mut()) {
-                        Some(called) => refused += usize::from(is_refused(&called)),
-                        None => admitted.push(call),
-                    }
-                }
+                let (refusals, admitted) = calls_at_once(service, calls);
+                refused += refusals;
                 // No thread gives up a slot before all have asked.
                 start.wait();
-                admitted.clear();
+                drop(admitted);
             });
             refused
         };

@@ -668,7 +668,7 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
     let rig = Rig::new(policy());
     for _ in 0..100 {
         let _answer = rig.partner.next_waits();
-        // A healthy partner that takes two seconds, and a customer who waits for one.
+        // A healthy partner that takes two seconds, and a customer that waits for one.
         let left = timeout(secs(1), rig.call(read())).await;
         assert!(left.is_err());
     }
@@ -681,7 +681,10 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
 async fn r06_quiet_counts_from_the_headers() {
     let rig = Rig::new(policy());
     let answer = rig.partner.next_waits();
-    let service = rig.layer.speaking(Streaming).layer(rig.partner.clone());
+    let service = rig
+        .layer
+        .with_protocol(Streaming)
+        .layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));
     advance(secs(60)).await;
     answer.say(Say::Ok);
@@ -701,7 +704,10 @@ async fn r06_quiet_counts_from_the_last_body_frame() {
     let rig = Rig::new(policy());
     // The headers come late, so that a wait counted from the call's begin would show.
     let answer = rig.partner.next_waits();
-    let service = rig.layer.speaking(Streaming).layer(rig.partner.clone());
+    let service = rig
+        .layer
+        .with_protocol(Streaming)
+        .layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));
     advance(secs(1)).await;
     answer.say(Say::Ok);

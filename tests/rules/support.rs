@@ -589,7 +589,7 @@ impl Rig {
                 })
             }
         });
-        let gated = self.layer.speaking(Routes).layer(routes);
+        let gated = self.layer.with_protocol(Routes).layer(routes);
         match gated.oneshot(request).await {
             Ok(page) => page,
             Err(never) => match never {},
@@ -659,7 +659,10 @@ impl Protocol<Request, u32, Failed> for Streaming {
 impl Rig {
     /// A call whose answer is a stream.
     pub(crate) async fn stream(&self) -> Body {
-        let service = self.layer.speaking(Streaming).layer(self.partner.clone());
+        let service = self
+            .layer
+            .with_protocol(Streaming)
+            .layer(self.partner.clone());
         service.oneshot(read()).await.unwrap()
     }
 }

@@ -93,7 +93,7 @@ fn r22_a_bad_policy_is_an_error_that_names_field_value_and_allowed_range() {
         ),
         (
             policy().with_window(Window::time(NANO).in_buckets(2)),
-            "window is 1 ns: allowed is at least a nanosecond a bucket",
+            "window is 1 ns: allowed is at least one nanosecond per bucket",
         ),
         (
             policy().with_min_calls(0),
@@ -227,11 +227,11 @@ fn r22_bad_exemptions_are_an_error() {
     };
     assert_eq!(
         built(&[Exemption::call("", "why")]),
-        "exemptions: the around calls exemption number 1 has no name: give the endpoint's name or pattern"
+        "exemptions: exemption 1 (around calls) has no name: give the name or the pattern of the endpoint"
     );
     assert_eq!(
         built(&[Exemption::call("invoice.read", " ")]),
-        "exemptions: the exemption of `invoice.read` has no reason: say why maintenance must not touch it"
+        "exemptions: the exemption of `invoice.read` has no reason: say why maintenance must not affect it"
     );
     let twice = Exemption::call("invoice.read", "why");
     assert_eq!(

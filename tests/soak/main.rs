@@ -1,4 +1,4 @@
-//! Many threads, several layers, a partner that comes and goes, and operators who change their
+//! Many threads, several layers, a partner that comes and goes, and operators that change their
 //! minds, in real time.
 //!
 //! In the other tests the test decides which thread runs when; here it does not. At the end must
@@ -540,6 +540,22 @@ fn length() -> Duration {
     }
 }
 
+/// Runs customers in one thread after the other until the end, so that the next threads get the
+/// numbers of those that ended.
+fn customers_in_turn(
+    seed: u64,
+    subjects: &[Subject],
+    elsewhere: &mpsc::SyncSender<(usize, Begun)>,
+    over: &AtomicBool,
+) {
+    let mut chance = Chance(seed);
+    while !over.load(Acquire) {
+        thread::scope(|scope| {
+            scope.spawn(|| customers(subjects, elsewhere, &mut chance, over));
+        });
+    }
+}
+
 #[test]
 fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
     let subjects: Vec<_> = (0..LAYERS).map(Subject::new).collect();
@@ -551,15 +567,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         let (subjects, over, warm) = (&subjects[..], &over, &warm);
         for seed in 0..THREADS {
             let elsewhere = elsewhere.clone();
-            scope.spawn(move || {
-                let mut chance = Chance(seed);
-                while !over.load(Acquire) {
-                    // Threads come and go, and the next threads get their numbers.
-                    thread::scope(|scope| {
-                        scope.spawn(|| customers(subjects, &elsewhere, &mut chance, over));
-                    });
-                }
-            });
+            scope.spawn(move || customers_in_turn(seed, subjects, &elsewhere, over));
         }
         drop(elsewhere);
         scope.spawn(move || {
@@ -574,7 +582,7 @@ fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
         let heard = heard.collect();
         let listening = scope.spawn(move || listeners(heard, over));
         scope.spawn(move || {
-            let (_nobody, told) = mpsc::channel::<()>();
+            let (_never_used, told) = mpsc::channel::<()>();
             // After half of the time everything that is kept has been allocated.
             let _ = told.recv_timeout(length() / 2);
             *warm.lock().unwrap() = resident();

@@ -1,21 +1,28 @@
-//! No call takes more instructions than was committed: `--check-instructions`, and `--write-instructions` for a
-//! baseline that is to change.
+//! The committed number of instructions of each case: `--check-instructions` fails where a call
+//! takes more, and `--write-instructions` writes the numbers anew. Both are of the default release
+//! profile.
 //!
-//! Instructions, because they repeat: the same build gives the same count to a tenth of a percent, on a busy
-//! machine too. What moves them without a change here is another compiler, another C library's copying, another
-//! seed of a hash map: some two percent. A clock read, a lock, a reference count or a lost inlining is far more
-//! than [`TOLERANCE`].
+//! Instructions repeat: the same build gives the same count to a tenth of a percent, also on a busy
+//! machine. Another compiler, another C library's copying, or another seed of a hash map moves them
+//! by some two percent. A clock read, a lock, a reference count or a lost inlining moves them by
+//! far more than [`TOLERANCE`].
 
 use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Value, json};
 
-use crate::{cases::DOES_NOTHING, instructions, measure::Effort, ours::NAME};
+use crate::{
+    cases::DOES_NOTHING, instructions, machine::has_test_util, measure::Effort, ours::NAME,
+};
 
 pub(crate) const CHECK: &str = "--check-instructions";
 pub(crate) const WRITE: &str = "--write-instructions";
 
-const CASES: [&str; 8] = [
+const CASES: [&str; 12] = [
+    "waiting",
+    "waiting_coarse",
+    "waiting_http",
+    "cold",
     "admitted",
     "admitted_coarse",
     "refused",
@@ -25,17 +32,17 @@ const CASES: [&str; 8] = [
     "axum",
     SERVED,
 ];
-/// Of a request to a server only what is beyond a layer that does nothing is kept, counted in the same run: 4 % of the whole,
-/// which would be lost in any tolerance.
+/// For a request to a server only the difference to a layer that does nothing is committed. It is
+/// 4 % of the whole, which any tolerance would hide.
 const SERVED: &str = "axum_served";
-/// By how much more a case may count than the baseline says.
+/// The share by which a case may count more than the baseline says.
 const TOLERANCE: f64 = 0.05;
-/// The same of a difference, in which what another C library's allocator does with other sizes weighs more.
+/// The same for a difference, in which another C library's allocator weighs more.
 const TOLERANCE_OF_DIFFERENCE: f64 = 0.15;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 const REWRITE: &str = "cargo run --release -p peers -- --write-instructions";
 
-/// What was counted, and by which compiler and for which processors.
+/// The counts, their compiler and their target.
 #[derive(Debug, PartialEq)]
 struct Baseline {
     rustc: String,
@@ -47,12 +54,17 @@ impl Baseline {
     /// Counts them now.
     fn counted() -> Result<Self, String> {
         if cfg!(debug_assertions) {
-            return Err(format!("not a release build: {REWRITE} is one"));
+            return Err(format!(
+                "this is not a release build; to count in one: {REWRITE}"
+            ));
+        }
+        if has_test_util() {
+            return Err(format!(
+                "this build has tokio's feature `test-util`, which users do not have; to count without: {REWRITE}"
+            ));
         }
         if !instructions::can_be_counted() {
-            return Err(
-                "counting instructions needs valgrind: `benches/peers/setup` installs it".into(),
-            );
+            return Err("counting instructions needs valgrind: `crates/setup` installs it".into());
         }
         let mut counted = instructions::each(&CASES.map(|case| (case, NAME)), Effort::FULL)?;
         let beside = instructions::each(&[(SERVED, DOES_NOTHING)], Effort::FULL)?;
@@ -86,15 +98,15 @@ impl Baseline {
             let value = json[field].as_str();
             value
                 .map(String::from)
-                .ok_or_else(|| unfit(&format!("`{field}` is no text")))
+                .ok_or_else(|| unfit(&format!("`{field}` is not a string")))
         };
         let cases = json["instructions"].as_object();
-        let cases = cases.ok_or_else(|| unfit("`instructions` is no object"))?;
+        let cases = cases.ok_or_else(|| unfit("`instructions` is not an object"))?;
         let number = |(case, count): (&String, &Value)| {
             let count = count.as_f64();
             count
                 .map(|count| (case.clone(), count))
-                .ok_or_else(|| unfit(&format!("the instructions of `{case}` are no number")))
+                .ok_or_else(|| unfit(&format!("`{case}` is not a number")))
         };
         Ok(Self {
             rustc: text("rustc")?,
@@ -103,7 +115,8 @@ impl Baseline {
         })
     }
 
-    /// The lines about each case, and whether all is well. Made by another compiler, they are warnings.
+    /// A line for each case, and whether all is well. Against another compiler's baseline too many
+    /// instructions are only a warning.
     fn compare(&self, counted: &Self) -> (Vec<String>, bool) {
         let mut lines = Vec::new();
         let mut too_many = 0;
@@ -111,7 +124,7 @@ impl Baseline {
             let Some(allowed) = self.instructions.get(case) else {
                 too_many += 1;
                 lines.push(format!(
-                    "{case}: {count} instructions a call; it is not in the baseline"
+                    "{case}: {count} instructions a call; the case is not in the baseline"
                 ));
                 continue;
             };
@@ -137,13 +150,13 @@ impl Baseline {
             return (lines, true);
         }
         lines.push(format!(
-            "if it is worth it, write the baseline anew: {REWRITE}"
+            "if the change is worth its cost, write the baseline anew: {REWRITE}"
         ));
         if (&self.rustc, &self.target) == (&counted.rustc, &counted.target) {
             return (lines, false);
         }
         lines.push(format!(
-            "only a warning: the baseline is of {}, {}; these counts are of {}, {}",
+            "this is only a warning: the baseline is of {}, {}; these counts are of {}, {}",
             self.rustc, self.target, counted.rustc, counted.target
         ));
         (lines, true)
@@ -196,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_difference_more_is_allowed() {
+    fn the_tolerance_of_a_difference_is_larger() {
         let counts = |count| Baseline {
             instructions: [(SERVED.into(), count)].into(),
             ..counts("rustc 1.95.0", 0.0)
@@ -206,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_the_tolerance_or_fewer_is_well() {
+    fn a_count_within_the_tolerance_or_below_passes() {
         let baseline = counts("rustc 1.95.0", 100.0);
         for count in [105.0, 100.0, 50.0] {
             let (lines, is_well) = baseline.compare(&counts("rustc 1.95.0", count));
@@ -250,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_that_is_none_says_what_is_wrong_and_how_to_write_it() {
+    fn an_invalid_baseline_is_an_error_that_says_how_to_write_it() {
         let error = Baseline::parse(
             r#"{"rustc": "r", "target": "t", "instructions": {"admitted": "many"}}"#,
         );
-        let error = error.expect_err("`many` is no number");
+        let error = error.expect_err("`many` is not a number");
         assert!(
-            error.contains("`admitted` are no number") && error.contains(REWRITE),
+            error.contains("`admitted` is not a number") && error.contains(REWRITE),
             "{error}"
         );
     }

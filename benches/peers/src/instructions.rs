@@ -1,10 +1,15 @@
-//! Instructions per call, counted by callgrind in a process of its own, which runs this program's hidden
-//! command `instructions CASE SUBJECT BEFORE CALLS`.
+//! Instructions per call, counted by callgrind in a process of its own, which runs this program's
+//! hidden command `instructions CASE SUBJECT BEFORE CALLS`.
 //!
-//! The difference of two runs leaves out whatever is not a call. Left out as well are the kernel and the
-//! vdso: valgrind has the kernel read the clock, so a read costs more than its instructions here say.
+//! The difference of two runs is the cost of the calls alone. The kernel and the vdso are not in
+//! it: under valgrind the kernel reads the clock, so a read costs more than its instructions say.
 
-use std::{env, process::Command, thread};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
 use crate::{
     cases::{Case, Entry, cases, growth},
@@ -14,9 +19,9 @@ use crate::{
 
 pub(crate) const COMMAND: &str = "instructions";
 
-/// What both runs of a pair have, so that neither meets the first call.
+/// The number of calls in both runs of a pair, so that neither counts the first call.
 const WARM: u64 = 100;
-/// Where a call grows with those before it, so few must do.
+/// The number of calls counted where a call grows with those before it.
 const FEW: u64 = 100;
 
 pub(crate) fn can_be_counted() -> bool {
@@ -46,38 +51,43 @@ impl<'c> Job<'c> {
     }
 }
 
-/// Instructions per call, subject by subject.
-pub(crate) fn calls(case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
+/// Instructions per call in a build of this program, subject by subject.
+pub(crate) fn calls(program: &Path, case: &Case, effort: Effort) -> Result<Vec<f64>, String> {
     let job = |entry| Job::new(case.name, entry, effort);
-    count(&case.entries.iter().map(job).collect::<Vec<_>>())
+    count(program, &case.entries.iter().map(job).collect::<Vec<_>>())
 }
 
-/// Instructions per call of these, each a case and a subject of it.
+/// Instructions per call in this program, for each pair of a case and a subject of it.
 pub(crate) fn each(subjects: &[(&'static str, &str)], effort: Effort) -> Result<Vec<f64>, String> {
     let job = |(case, subject): &(&'static str, &str)| {
         entry(case, subject).map(|entry| Job::new(case, &entry, effort))
     };
-    count(&subjects.iter().map(job).collect::<Result<Vec<_>, _>>()?)
+    let jobs = subjects.iter().map(job).collect::<Result<Vec<_>, _>>()?;
+    count(&this_program()?, &jobs)
 }
 
-/// The subject of this name in the case of that.
+pub(crate) fn this_program() -> Result<PathBuf, String> {
+    env::current_exe().map_err(|error| format!("this program: {error}"))
+}
+
+/// The subject of a case, both by name.
 fn entry(case: &str, subject: &str) -> Result<Entry, String> {
     let cases = cases().into_iter().chain([growth()]);
     cases
         .filter(|known| known.name == case)
         .flat_map(|case| case.entries)
         .find(|entry| entry.name == subject)
-        .ok_or_else(|| format!("there is no `{subject}` in a case `{case}`"))
+        .ok_or_else(|| format!("no subject `{subject}` in a case `{case}`"))
 }
 
-fn count(jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
-    // Two at a time: nothing is timed meanwhile.
+fn count(program: &Path, jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
+    // Two at a time, because nothing is timed meanwhile.
     let mut counted = Vec::new();
     for pair in jobs.chunks(2) {
         thread::scope(|scope| {
             let pair: Vec<_> = pair
                 .iter()
-                .map(|job| scope.spawn(|| job.per_call()))
+                .map(|job| scope.spawn(|| job.per_call(program)))
                 .collect();
             counted.extend(pair.into_iter().map(|job| {
                 job.join()
@@ -89,14 +99,14 @@ fn count(jobs: &[Job<'_>]) -> Result<Vec<f64>, String> {
 }
 
 impl Job<'_> {
-    fn per_call(&self) -> Result<f64, String> {
-        let (few, many) = (self.count(WARM)?, self.count(WARM + self.calls)?);
+    fn per_call(&self, program: &Path) -> Result<f64, String> {
+        let few = self.count(program, WARM)?;
+        let many = self.count(program, WARM + self.calls)?;
         Ok((many as f64 - few as f64) / self.calls as f64)
     }
 
-    /// All the instructions of a process that makes so many calls.
-    fn count(&self, calls: u64) -> Result<u64, String> {
-        let program = env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    /// All instructions of a process that makes this number of calls.
+    fn count(&self, program: &Path, calls: u64) -> Result<u64, String> {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(program)
@@ -126,7 +136,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     };
     let number = |text: &str| {
         text.parse::<u64>()
-            .map_err(|error| format!("{text} is no number of calls: {error}"))
+            .map_err(|error| format!("`{text}` is not a number of calls: {error}"))
     };
     let (before, calls) = (number(before)?, number(calls)?);
     let entry = entry(case, subject)?;

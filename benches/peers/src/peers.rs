@@ -1,12 +1,13 @@
-//! The peers, each wrapped in the fastest way its documentation shows.
+//! The peers, each wrapped in the fastest way that its documentation shows.
 //!
-//! All of them are given the rules of our default policy as far as they know them: 50 % of at least 10
-//! calls, or 5 failures in a row; 60 s where there is a window in time, 100 calls where it is in calls; 3
-//! successes to recover. What a peer's interface forces upon it is said where it is wrapped.
+//! Each is given the rules of our default policy as far as it has them: 50 % of at least 10 calls,
+//! or 5 failures in a row; 60 s where the window is of time, 100 calls where it is of calls;
+//! 3 successes to recover. What a peer's interface forces upon it is said where it is wrapped.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     hint::black_box,
+    marker::PhantomData,
     pin::pin,
     sync::{
         Arc,
@@ -31,8 +32,9 @@ use tower_resilience_circuitbreaker::{
     SlidingWindowType,
 };
 
-use crate::subject::{
-    Answer, Breaker, Caller, Cost, Failed, GOOD, MaybeRefusal, Partner, Subject, Tower, finished,
+use crate::{
+    partner::{Failed, GOOD, Partner},
+    subject::{Answer, Breaker, Caller, Cost, MaybeRefusal, Subject, Tower, finished, polled},
 };
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -42,66 +44,74 @@ const MIN_CALLS: u32 = 10;
 const IN_A_ROW: u32 = 5;
 const SUCCESSES: u32 = 3;
 
-const fn flat(name: &'static str, build: crate::subject::Build) -> Breaker {
-    let cost = Cost::Flat;
-    Breaker { name, build, cost }
+/// Sheds calls while the partner is not ready. It is no breaker: it counts and remembers nothing.
+pub(crate) const fn load_shed<P: Partner>() -> Breaker {
+    Breaker::flat("tower::load_shed", shedding::<P>)
 }
 
-/// Sheds what the partner is not ready for. No breaker: it counts nothing and remembers nothing.
-pub(crate) const LOAD_SHED: Breaker = flat("tower::load_shed", load_shed);
+pub(crate) const fn peers<P: Partner>() -> [Breaker; 7] {
+    [
+        Breaker::flat(
+            "tower-resilience-circuitbreaker (count)",
+            tower_resilience_count::<P>,
+        ),
+        Breaker {
+            name: "tower-resilience-circuitbreaker (time)",
+            build: tower_resilience_time::<P>,
+            // It keeps every call of the window, and scans all of them at each call.
+            cost: Cost::Grows,
+        },
+        Breaker::flat("seatbelt (tower)", seatbelt_tower::<P>),
+        Breaker::flat("seatbelt (native)", seatbelt_native::<P>),
+        Breaker::flat("failsafe", failsafe::<P>),
+        Breaker::flat("recloser", recloser::<P>),
+        Breaker::flat("circuitbreaker-rs", circuitbreaker_rs::<P>),
+    ]
+}
 
-pub(crate) const PEERS: [Breaker; 7] = [
-    flat(
-        "tower-resilience-circuitbreaker (count)",
-        tower_resilience_count,
-    ),
-    Breaker {
-        name: "tower-resilience-circuitbreaker (time)",
-        build: tower_resilience_time,
-        // Every call is kept, and all of them are gone through at each.
-        cost: Cost::Grows,
-    },
-    flat("seatbelt (tower)", seatbelt_tower),
-    flat("seatbelt (native)", seatbelt_native),
-    flat("failsafe", failsafe),
-    flat("recloser", recloser),
-    flat("circuitbreaker-rs", circuitbreaker_rs),
-];
-
-/// The same peers, with a cheaper and coarser clock where there is a choice.
-pub(crate) const COARSE_PEERS: [Breaker; 7] = [
-    PEERS[0],
-    PEERS[1],
-    flat("seatbelt (tower)", seatbelt_tower_coarse),
-    flat("seatbelt (native)", seatbelt_native_coarse),
-    PEERS[4],
-    PEERS[5],
-    PEERS[6],
-];
+/// The same peers. The two that let the user choose a cheaper and coarser clock have that one.
+pub(crate) const fn coarse_peers<P: Partner>() -> [Breaker; 7] {
+    let [count, time, _, _, failsafe, recloser, circuitbreaker_rs] = peers::<P>();
+    [
+        count,
+        time,
+        Breaker::flat("seatbelt (tower)", seatbelt_tower_coarse::<P>),
+        Breaker::flat("seatbelt (native)", seatbelt_native_coarse::<P>),
+        failsafe,
+        recloser,
+        circuitbreaker_rs,
+    ]
+}
 
 // ---- tower::load_shed ---------------------------------------------------------------------------
 
-fn load_shed(_: Duration) -> Box<dyn Subject> {
+fn shedding<P: Partner>(_: Duration) -> Box<dyn Subject> {
     let ready = Arc::new(AtomicBool::new(true));
-    let service = LoadShed::new(Gated(ready.clone()));
+    let service = LoadShed::new(Gated {
+        partner: P::NEW,
+        ready: ready.clone(),
+    });
     Box::new(Shedding {
-        service: Tower(service),
+        service: Tower::<_, P>::new(service),
         ready,
     })
 }
 
-/// The partner with a readiness that can be switched: one atomic load more.
+/// The partner with a readiness that can be switched. It costs one atomic load.
 #[derive(Debug, Clone)]
-struct Gated(Arc<AtomicBool>);
+struct Gated<P> {
+    partner: P,
+    ready: Arc<AtomicBool>,
+}
 
-impl Service<u64> for Gated {
+impl<P: Partner> Service<u64> for Gated<P> {
     type Response = u64;
     type Error = Failed;
-    type Future = <Partner as Service<u64>>::Future;
+    type Future = <P as Service<u64>>::Future;
 
     #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.ready.load(Ordering::Relaxed) {
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending
@@ -110,17 +120,17 @@ impl Service<u64> for Gated {
 
     #[inline]
     fn call(&mut self, request: u64) -> Self::Future {
-        Partner.call(request)
+        self.partner.call(request)
     }
 }
 
 #[derive(Debug, Clone)]
-struct Shedding {
-    service: Tower<LoadShed<Gated>>,
+struct Shedding<P> {
+    service: Tower<LoadShed<Gated<P>>, P>,
     ready: Arc<AtomicBool>,
 }
 
-impl Caller for Shedding {
+impl<P: Partner> Caller for Shedding<P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
         self.service.call(request)
@@ -139,8 +149,8 @@ impl MaybeRefusal for tower::BoxError {
 
 // ---- tower-resilience-circuitbreaker ------------------------------------------------------------
 
-// It boxes its futures, and clones its name for an event at each step, heard or not. It goes by a rate
-// or by failures in a row, not by both; the rate is the one with a window.
+// It boxes its futures, and clones its name for an event at each step, also without listeners. It
+// has a rule for a rate or one for failures in a row, not both. Only the rate has a window.
 
 fn tower_resilience(wait: Duration) -> CircuitBreakerConfigBuilder<DefaultClassifier> {
     CircuitBreakerLayer::builder()
@@ -150,32 +160,32 @@ fn tower_resilience(wait: Duration) -> CircuitBreakerConfigBuilder<DefaultClassi
         .wait_duration_in_open(wait)
 }
 
-/// "Count": no call ever leaves its window before the circuit opens.
-fn tower_resilience_count(wait: Duration) -> Box<dyn Subject> {
+/// No call leaves its count window before the circuit opens.
+fn tower_resilience_count<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let layer = tower_resilience(wait)
         .sliding_window_size(WINDOW_CALLS)
         .build()
         .expect("the numbers are in range");
-    OnRuntime::boxed(layer.layer(Partner))
+    OnRuntime::<_, P>::boxed(layer.layer(P::NEW))
 }
 
-fn tower_resilience_time(wait: Duration) -> Box<dyn Subject> {
+fn tower_resilience_time<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let layer = tower_resilience(wait)
         .sliding_window_type(SlidingWindowType::TimeBased)
         .sliding_window_duration(WINDOW)
         .build()
         .expect("the numbers are in range");
-    OnRuntime::boxed(layer.layer(Partner))
+    OnRuntime::<_, P>::boxed(layer.layer(P::NEW))
 }
 
-/// Held open by its handle: in manual mode no wait is pending, so that a refusal compares no times.
-pub(crate) fn tower_resilience_held() -> Box<dyn Subject> {
+/// Held open by its handle. In manual mode no wait is pending, so a refusal compares no times.
+pub(crate) fn tower_resilience_held<P: Partner>() -> Box<dyn Subject> {
     let (layer, handle) = tower_resilience(Duration::from_secs(1))
         .manual_mode()
         .build_with_handle()
         .expect("the numbers are in range");
-    finished(pin!(handle.force_open()));
-    OnRuntime::boxed(layer.layer(Partner))
+    finished::<P, _>(pin!(handle.force_open()));
+    OnRuntime::<_, P>::boxed(layer.layer(P::NEW))
 }
 
 impl MaybeRefusal for CircuitBreakerError<Failed> {
@@ -184,59 +194,68 @@ impl MaybeRefusal for CircuitBreakerError<Failed> {
     }
 }
 
-/// A tower service that needs a runtime where threads meet: its lock wakes whoever waits for it, and
-/// it sleeps on tokio's timer when a try of the lock fails. A thread that waits for the lock parks, which is
-/// dear; with other tasks at hand a runtime would not. By itself it is called as all others are.
+/// A tower service that needs a runtime where threads meet: its lock wakes the tasks that wait for
+/// it, and it sleeps on tokio's timer when a try of the lock fails. The thread that waits for the
+/// lock parks, which is expensive; a runtime with other tasks would run those instead. On one
+/// thread it is called as all others are.
 #[derive(Debug)]
-struct OnRuntime<S> {
-    service: Tower<S>,
+struct OnRuntime<S, P> {
+    tower: Tower<S, P>,
     runtime: Option<Runtime>,
 }
 
-impl<S> OnRuntime<S>
+impl<S, P: Partner> OnRuntime<S, P>
 where
     Self: Caller,
 {
     fn boxed(service: S) -> Box<dyn Subject> {
         Box::new(Self {
-            service: Tower(service),
+            tower: Tower::new(service),
             runtime: None,
         })
     }
 }
 
-impl<S: Clone> Clone for OnRuntime<S> {
+impl<S: Clone, P: Clone> Clone for OnRuntime<S, P> {
     fn clone(&self) -> Self {
         Self {
-            service: self.service.clone(),
+            tower: self.tower.clone(),
             runtime: None,
         }
     }
 }
 
-impl<S> Caller for OnRuntime<S>
+impl<S, P> Caller for OnRuntime<S, P>
 where
     S: Service<u64, Error: MaybeRefusal> + Clone + Send + 'static,
+    P: Partner,
 {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        self.service.call(request)
+        self.tower.call(request)
     }
 
     fn run_beside_others(&mut self, calls: u64) -> u64 {
-        let service = &mut self.service.0;
+        let service = &mut self.tower.service;
         let runtime = self.runtime.get_or_insert_with(|| {
             tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .build()
                 .expect("a runtime without I/O needs nothing of the system")
         });
-        // Without tokio's budget, which would send the task away from time to time.
+        // Without tokio's cooperative budget, which would suspend the task at intervals.
         runtime.block_on(tokio::task::unconstrained(async {
             let mut passed = 0;
             for _ in 0..calls {
                 let answer: Answer = match poll_fn(|cx| service.poll_ready(cx)).await {
-                    Ok(()) => service.call(black_box(GOOD)).await.into(),
+                    Ok(()) => {
+                        let mut future = pin!(service.call(black_box(GOOD)));
+                        // Polled again at once where the partner is pending, as all other peers
+                        // are. The runtime sees the waits for the lock.
+                        let answered =
+                            |cx: &mut Context<'_>| polled(future.as_mut(), cx, P::ANSWERS_AT_POLL);
+                        poll_fn(answered).await.into()
+                    }
                     Err(error) => Err::<(), _>(error).into(),
                 };
                 passed += u64::from(black_box(answer) == Answer::Passed);
@@ -248,11 +267,11 @@ where
 
 // ---- seatbelt -----------------------------------------------------------------------------------
 
-// It has no rule for failures in a row, and recovers by one probe at the least.
+// It has no rule for failures in a row, and needs one probe to recover.
 
 type SeatbeltContext = ResilienceContext<u64, Result<u64, Failed>>;
 
-/// A macro, not a function: the layer's type states are private.
+/// A macro, not a function, because the layer's type states are private.
 macro_rules! seatbelt_layer {
     ($wait:expr, $clock:expr) => {
         Seatbelt::layer("partner", &SeatbeltContext::new(&$clock))
@@ -269,57 +288,95 @@ macro_rules! seatbelt_layer {
     };
 }
 
-/// A clock without a driver: it drives timers, and a breaker has none.
+/// A clock without a driver. The driver is for timers, and a breaker has none.
 fn clock() -> Clock {
     InactiveClock::default().activate(Waker::noop().clone()).0
 }
 
 /// Its future is boxed.
-fn seatbelt_tower(wait: Duration) -> Box<dyn Subject> {
-    Box::new(Tower(seatbelt_layer!(wait, clock()).layer(Partner)))
+fn seatbelt_tower<P: Partner>(wait: Duration) -> Box<dyn Subject> {
+    Box::new(Tower::<_, P>::new(
+        seatbelt_layer!(wait, clock()).layer(P::NEW),
+    ))
 }
 
-fn seatbelt_tower_coarse(wait: Duration) -> Box<dyn Subject> {
+fn seatbelt_tower_coarse<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let clock = clock().with_fast_instant(true);
-    Box::new(Tower(seatbelt_layer!(wait, clock).layer(Partner)))
+    Box::new(Tower::<_, P>::new(
+        seatbelt_layer!(wait, clock).layer(P::NEW),
+    ))
 }
 
-fn seatbelt_native(wait: Duration) -> Box<dyn Subject> {
-    Box::new(Native(seatbelt_layer!(wait, clock()).layer(Partner)))
+fn seatbelt_native<P: Partner>(wait: Duration) -> Box<dyn Subject> {
+    Native::<_, P>::boxed(seatbelt_layer!(wait, clock()).layer(P::NEW))
 }
 
-fn seatbelt_native_coarse(wait: Duration) -> Box<dyn Subject> {
+fn seatbelt_native_coarse<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let clock = clock().with_fast_instant(true);
-    Box::new(Native(seatbelt_layer!(wait, clock).layer(Partner)))
+    Native::<_, P>::boxed(seatbelt_layer!(wait, clock).layer(P::NEW))
 }
 
+/// A service of the `layered` crate.
 #[derive(Debug, Clone)]
-struct Native<S>(S);
+struct Native<S, P> {
+    service: S,
+    partner: PhantomData<P>,
+}
 
-impl layered::Service<u64> for Partner {
-    type Out = Result<u64, Failed>;
-
-    #[inline]
-    fn execute(&self, request: u64) -> impl Future<Output = Self::Out> + Send {
-        std::future::ready(Self::answer(request))
+impl<S, P> Native<S, P>
+where
+    Self: Caller,
+{
+    fn boxed(service: S) -> Box<dyn Subject> {
+        let partner = PhantomData;
+        Box::new(Self { service, partner })
     }
 }
 
-impl<S> Caller for Native<S>
+impl<S, P> Caller for Native<S, P>
 where
     S: layered::Service<u64, Out = Result<u64, Failed>> + Clone + 'static,
+    P: Partner,
 {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        finished(pin!(self.0.execute(request))).into()
+        finished::<P, _>(pin!(self.service.execute(request))).into()
+    }
+}
+
+/// The variant of an error that is a refusal.
+macro_rules! refuses_with {
+    ($error:ty, $refusal:ident) => {
+        impl MaybeRefusal for $error {
+            fn is_refusal(&self) -> bool {
+                matches!(self, Self::$refusal)
+            }
+        }
+    };
+}
+
+/// A breaker that wraps a call's future, and the partner that makes it.
+#[derive(Clone)]
+struct Around<B, P> {
+    breaker: B,
+    partner: P,
+}
+
+impl<B, P: Partner> Around<B, P>
+where
+    Self: Caller,
+{
+    fn boxed(breaker: B) -> Box<dyn Subject> {
+        let partner = P::NEW;
+        Box::new(Self { breaker, partner })
     }
 }
 
 // ---- failsafe -----------------------------------------------------------------------------------
 
-/// It has both our rules. Its rate is of a moving average, and not judged before a whole window has
-/// passed; one success recovers; while half-open it lets everything through.
-fn failsafe(wait: Duration) -> Box<dyn Subject> {
+/// It has both our rules. Its rate is that of a moving average, and is not judged before a whole
+/// window has passed. One success recovers. While half-open it lets every call through.
+fn failsafe<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let wait = failsafe::backoff::constant(wait);
     let rate = failsafe::failure_policy::success_rate_over_time_window(
         1.0 - RATE,
@@ -331,64 +388,52 @@ fn failsafe(wait: Duration) -> Box<dyn Subject> {
     let breaker = failsafe::Config::new()
         .failure_policy(rate.or_else(in_a_row))
         .build();
-    Box::new(Failsafe(breaker))
+    Around::<_, P>::boxed(breaker)
 }
 
-struct Failsafe<P>(StateMachine<P, ()>);
-
-impl<P> Clone for Failsafe<P> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<P: FailurePolicy + Send + Sync + 'static> Caller for Failsafe<P> {
+impl<Policy, P> Caller for Around<StateMachine<Policy, ()>, P>
+where
+    Policy: FailurePolicy + Send + Sync + 'static,
+    P: Partner,
+{
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        // It takes a future: the partner's is made before it is asked, also when it refuses.
-        finished(pin!(self.0.call(Partner.call(request)))).into()
+        // The partner's future is an argument, so it is made for a refusal too.
+        finished::<P, _>(pin!(self.breaker.call(self.partner.call(request)))).into()
     }
 }
 
-impl MaybeRefusal for failsafe::Error<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Rejected)
-    }
-}
+refuses_with!(failsafe::Error<Failed>, Rejected);
 
 // ---- recloser -----------------------------------------------------------------------------------
 
-/// Its window is of calls only, and must be full before it is judged; while half-open it lets everything
-/// through. So it needs no clock while closed.
-fn recloser(wait: Duration) -> Box<dyn Subject> {
+/// Its window is of calls only, and must be full before it is judged, so it needs no clock while
+/// closed. While half-open it lets every call through.
+fn recloser<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let breaker = Recloser::custom()
         .error_rate(RATE as f32)
         .closed_len(WINDOW_CALLS)
         .half_open_len(SUCCESSES as usize)
         .open_wait(wait)
         .build();
-    Box::new(AsyncRecloser::from(breaker))
+    Around::<_, P>::boxed(AsyncRecloser::from(breaker))
 }
 
-impl Caller for AsyncRecloser {
+impl<P: Partner> Caller for Around<AsyncRecloser, P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        // As failsafe: the partner's future is made before it is asked.
-        finished(pin!(Self::call(self, Partner.call(request)))).into()
+        // As for failsafe, the partner's future is made for a refusal too.
+        finished::<P, _>(pin!(self.breaker.call(self.partner.call(request)))).into()
     }
 }
 
-impl MaybeRefusal for recloser::Error<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Rejected)
-    }
-}
+refuses_with!(recloser::Error<Failed>, Rejected);
 
 // ---- circuitbreaker-rs --------------------------------------------------------------------------
 
-/// Its default policy, which has both our rules, counts since the circuit last closed: there is no
-/// window. Its policy with a window in time never learns of a call, and cannot trip.
-fn circuitbreaker_rs(wait: Duration) -> Box<dyn Subject> {
+/// Its default policy has both our rules. It has no window: it counts since the circuit last
+/// closed. Its policy with a window of time is never told of a call, and cannot trip.
+fn circuitbreaker_rs<P: Partner>(wait: Duration) -> Box<dyn Subject> {
     let breaker = CircuitBreaker::<DefaultPolicy, Failed>::builder()
         .failure_threshold(RATE)
         .min_throughput(MIN_CALLS.into())
@@ -397,18 +442,15 @@ fn circuitbreaker_rs(wait: Duration) -> Box<dyn Subject> {
         .probe_interval(SUCCESSES)
         .cooldown(wait)
         .build();
-    Box::new(breaker)
+    Around::<_, P>::boxed(breaker)
 }
 
-impl Caller for CircuitBreaker<DefaultPolicy, Failed> {
+impl<P: Partner> Caller for Around<CircuitBreaker<DefaultPolicy, Failed>, P> {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        finished(pin!(self.call_async(|| Partner.call(request)))).into()
+        let mut partner = self.partner;
+        finished::<P, _>(pin!(self.breaker.call_async(|| partner.call(request)))).into()
     }
 }
 
-impl MaybeRefusal for BreakerError<Failed> {
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Open)
-    }
-}
+refuses_with!(BreakerError<Failed>, Open);

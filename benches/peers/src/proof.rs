@@ -1,19 +1,22 @@
-//! Nothing is measured that does not do its work: every subject is first shown to trip and to recover.
+//! The proof that a subject works: it is shown to trip and to recover before it is measured.
 
 use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use crate::subject::{Answer, BAD, Breaker, GOOD, Subject};
+use crate::{
+    partner::{BAD, GOOD},
+    subject::{Answer, Subject},
+};
 
-/// So many failing calls trip every configuration here: the largest window is of 100 calls.
+/// This number of failing calls trips every configuration here: the largest window is of 100 calls.
 const MOST_FAILURES: u32 = 200;
-/// Among them the probes: no configuration asks for more than 4.
+/// The probes are among them: no configuration asks for more than 4.
 const GOOD_IN_A_ROW: u32 = 20;
-/// Between the trip and the first probe, where recovery is shown.
+/// The time between the trip and the first probe, where recovery is shown.
 const WAIT: Duration = Duration::from_millis(200);
-/// Far longer than anything recovers that recovers.
+/// Far longer than any recovery takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Trips a subject, and shows that it then refuses what the partner would answer.
@@ -22,19 +25,23 @@ pub(crate) fn trip(name: &str, subject: &mut dyn Subject) -> Result<(), String> 
     let tripped = (0..MOST_FAILURES).any(|_| subject.answer(BAD) == Answer::Refused);
     if !tripped {
         return Err(format!(
-            "{name} is no breaker as configured: {MOST_FAILURES} failing calls in a row did not trip it"
+            "{name} does not trip: it let {MOST_FAILURES} failing calls in a row through"
         ));
     }
     match subject.answer(GOOD) {
         Answer::Refused => Ok(()),
         answer => Err(format!(
-            "{name} does not stay tripped: the call after a refusal {answer:?}, not Refused"
+            "{name} does not stay tripped: the call after a refusal is {answer:?}, not Refused"
         )),
     }
 }
 
-/// Waits until a tripped subject lets calls through again.
-fn recover(name: &str, subject: &mut dyn Subject, patience: Duration) -> Result<(), String> {
+/// Waits until a subject that was tripped lets calls through again.
+pub(crate) fn recover(name: &str, subject: &mut dyn Subject) -> Result<(), String> {
+    recover_within(PATIENCE, name, subject)
+}
+
+fn recover_within(patience: Duration, name: &str, subject: &mut dyn Subject) -> Result<(), String> {
     subject.partner_is_ready(true);
     let begin = Instant::now();
     while begin.elapsed() < patience {
@@ -48,33 +55,45 @@ fn recover(name: &str, subject: &mut dyn Subject, patience: Duration) -> Result<
     ))
 }
 
-/// The subject, having been shown to pass calls, to trip, to refuse and to recover.
-pub(crate) fn tripped_and_recovered(breaker: &Breaker) -> Result<Box<dyn Subject>, String> {
-    let name = breaker.name;
-    let mut subject = (breaker.build)(WAIT);
+/// Builds a subject and shows that it passes calls, trips and refuses; it recovers after a while.
+pub(crate) fn tripped(
+    name: &str,
+    build: impl Fn(Duration) -> Box<dyn Subject>,
+) -> Result<Box<dyn Subject>, String> {
+    let mut subject = build(WAIT);
     if subject.answer(GOOD) != Answer::Passed {
         return Err(format!("{name} does not let the first call through"));
     }
     trip(name, &mut *subject)?;
-    recover(name, &mut *subject, PATIENCE)?;
     Ok(subject)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        cases::breakers,
-        subject::{Caller, Cost},
-    };
+    use crate::{cases::breakers, cold::InTurn, subject::Caller};
+
+    /// All are tripped, and then all recover.
+    fn trip_and_recover(subjects: impl Iterator<Item = (&'static str, Box<dyn Subject>)>) {
+        for (name, mut subject) in subjects.collect::<Vec<_>>() {
+            recover(name, &mut *subject).expect(name);
+        }
+    }
 
     #[test]
     fn every_breaker_trips_and_recovers() {
-        for breaker in breakers() {
-            tripped_and_recovered(&breaker)
-                .map(drop)
-                .expect(breaker.name);
-        }
+        trip_and_recover(breakers().into_iter().map(|breaker| {
+            let subject = tripped(breaker.name, breaker.build);
+            (breaker.name, subject.expect(breaker.name))
+        }));
+    }
+
+    #[test]
+    fn breakers_in_turn_trip_and_recover_each() {
+        trip_and_recover(breakers().into_iter().map(|breaker| {
+            let subject = tripped(breaker.name, |wait| InTurn::boxed(|| (breaker.build)(wait)));
+            (breaker.name, subject.expect(breaker.name))
+        }));
     }
 
     /// Refuses from the call of this number on.
@@ -93,24 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn what_never_trips_is_not_measured() {
-        let never = Breaker {
-            name: "never",
-            build: |_| Box::new(RefusesFrom(u32::MAX)),
-            cost: Cost::Flat,
-        };
-        let error = tripped_and_recovered(&never).map(drop).unwrap_err();
+    fn a_subject_that_never_trips_is_not_measured() {
+        let never = tripped("never", |_| Box::new(RefusesFrom(u32::MAX)));
         assert_eq!(
-            error,
-            "never is no breaker as configured: 200 failing calls in a row did not trip it"
+            never.map(drop),
+            Err("never does not trip: it let 200 failing calls in a row through".into())
         );
     }
 
     #[test]
-    fn what_never_recovers_is_not_measured() {
+    fn a_subject_that_never_recovers_is_not_measured() {
         let mut subject = RefusesFrom(5);
         trip("for ever", &mut subject).expect("it trips");
-        let error = recover("for ever", &mut subject, Duration::from_millis(20)).unwrap_err();
+        let error = recover_within(Duration::from_millis(20), "for ever", &mut subject);
+        let error = error.expect_err("it refuses every call");
         assert!(
             error.starts_with("for ever does not recover: 20ms after its trip"),
             "{error}"

@@ -1,4 +1,5 @@
-//! An axum router with the layer before its routes, and without; and a request through it without a server.
+//! An axum router with the layer before its routes and without, and a request through it without a
+//! server.
 
 use std::{convert::Infallible, pin::pin};
 
@@ -8,15 +9,12 @@ use tower::{Layer, Service, ServiceExt, layer::util::Identity};
 use tower_maintenance::{Exemption, MaintenanceLayer};
 
 use crate::{
-    served,
+    partner::AtOnce,
+    served::{self, ANSWER, PATH},
     subject::{Answer, Caller, Subject, finished},
 };
 
-/// What is asked for, and what is answered.
-pub(crate) const PATH: &str = "/billing/prices";
-pub(crate) const ANSWER: &str = "12 EUR";
-
-/// As a server does with each request: a clone of the router answers one of them.
+/// A clone of the router answers one request, as in a server.
 #[derive(Debug, Clone)]
 struct Routed<S> {
     router: S,
@@ -32,13 +30,13 @@ where
     fn call(&mut self, _: u64) -> Answer {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.path.clone();
-        let Ok(response) = finished(pin!(self.router.clone().oneshot(request)));
+        let Ok(response) = finished::<AtOnce, _>(pin!(self.router.clone().oneshot(request)));
         assert!(response.status().is_success(), "{}", response.status());
         Answer::Passed
     }
 }
 
-/// By itself, as a server does with each request; or in one.
+/// Whether the router is called by itself or in a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Through {
     Oneshot,
@@ -47,7 +45,7 @@ pub(crate) enum Through {
 
 impl Through {
     fn router(self, dress: impl FnOnce(Router) -> Router) -> Box<dyn Subject> {
-        // With its state given, a router makes its routes once; a server does that by itself.
+        // A router with its state makes its routes once. A server does that by itself.
         let router: Router = dress(router()).with_state(());
         match self {
             Self::Oneshot => Box::new(Routed {
@@ -62,12 +60,12 @@ impl Through {
         self.router(|router| router)
     }
 
-    /// With a layer that does nothing: axum boxes the future of each layered route, whatever the layer is.
+    /// With a layer that does nothing: axum boxes the future of each layered route for any layer.
     pub(crate) fn identity(self) -> Box<dyn Subject> {
         self.router(|router| router.layer(Identity::new()))
     }
 
-    /// With the layer before the routes, serving, and an exemption that the request has not.
+    /// With the layer before the routes, serving, and an exemption that does not match the request.
     pub(crate) fn layer(self) -> Box<dyn Subject> {
         self.router(|router| router.layer(exempting().routes()))
     }
@@ -78,7 +76,7 @@ impl Through {
         self.router(|router| router.layer(layer.routes()))
     }
 
-    /// With the layer around the router, which axum boxes nothing for.
+    /// With the layer around the router, for which axum boxes no future.
     pub(crate) fn around(self) -> Box<dyn Subject> {
         let service = exempting().paths().layer(router().with_state(()));
         match self {

@@ -1,10 +1,12 @@
-//! A request through an axum router in a real server: HTTP/1.1 over loopback, on one connection that is kept.
+//! A request through an axum router in a real server: HTTP/1.1 over loopback, on one connection
+//! that is kept.
 //!
-//! The server runs in this process, on a runtime of one thread, and is what is measured. Its client is a process of its
-//! own, so that none of its instructions count. It goes in lock-step: it sends the next request when the server has
-//! answered the last one and is about to sleep. Else it would be chance whether the server finds that request at once
-//! or is woken for it, and with it how many instructions it takes. Both run on one core: on two, a request waits for a core to
-//! wake up, twice as long as for all else, and which it is would be chance too.
+//! The server is measured. It runs in this process, on a runtime of one thread. Its client is a
+//! process of its own, so that none of the client's instructions count. The client sends the next
+//! request when the server has answered the last one and is about to sleep. Without this lock-step
+//! the server would sometimes find the request at once and sometimes be woken for it, which takes
+//! other instructions. Both run on one core: on two, a request would wait for a core to wake up,
+//! which takes twice as long as all else.
 
 use std::{
     env,
@@ -29,21 +31,25 @@ use tokio::{
 };
 use tower::Service;
 
-use crate::{
-    router::{ANSWER, PATH},
-    subject::{Answer, Subject},
-};
+use crate::subject::{Answer, Subject};
 
-/// The hidden command that is the client.
+/// The path of the request.
+pub(crate) const PATH: &str = "/billing/prices";
+
+/// The body of the answer.
+pub(crate) const ANSWER: &str = "12 EUR";
+
+/// The hidden command that runs the client.
 pub(crate) const COMMAND: &str = "client";
 
-/// How long one side waits for one message of the other: far longer than any takes.
+/// The time for which one side waits for a message of the other: far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether a handler has answered since the server last slept. One for all servers: they run by turns.
+/// Whether a handler has answered since the server last slept. Servers share it, because they run
+/// in turn.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
 
-/// Said by a handler, so that it is the client's turn when the server sleeps next.
+/// Called by a handler, so that it is the client's turn when the server sleeps next.
 #[inline]
 pub(crate) fn answered() {
     ANSWERED.store(true, Ordering::Relaxed);
@@ -54,7 +60,7 @@ pub(crate) fn router(router: Router) -> Box<dyn Subject> {
     subject(|listener| axum::serve(listener, router).into_future())
 }
 
-/// A server of what was put around a router.
+/// A server of a service around a router.
 pub(crate) fn around<S>(service: S) -> Box<dyn Subject>
 where
     S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone,
@@ -76,7 +82,8 @@ where
 struct Served {
     runtime: Runtime,
     client: Child,
-    /// To the client: how many requests, and then each of its turns. From it: how many were answered well.
+    /// To the client: the number of requests, and then each of its turns. From the client: the
+    /// number of requests that were answered well.
     line: tokio::net::TcpStream,
 }
 
@@ -93,7 +100,7 @@ impl Served {
                 move || give_turn(turns.get())
             })
             .build()?;
-        // The client inherits it.
+        // The client inherits the core.
         let _here = OneCore::keep();
         let (client, line) = runtime.block_on(async {
             let loopback = (Ipv4Addr::LOCALHOST, 0);
@@ -122,7 +129,7 @@ impl Served {
     }
 
     fn requests(&mut self, requests: u64) -> io::Result<u64> {
-        // What was answered without a server, too.
+        // It may have been set by a handler without a server.
         ANSWERED.store(false, Ordering::Relaxed);
         let _here = OneCore::keep();
         let line = &mut self.line;
@@ -133,7 +140,7 @@ impl Served {
     }
 }
 
-/// Lets the client send its next request, if its last one was answered.
+/// Lets the client send its next request if the last one was answered.
 #[inline(never)]
 fn give_turn(line: Option<&TcpStream>) {
     if ANSWERED.load(Ordering::Relaxed)
@@ -175,7 +182,7 @@ impl Drop for Served {
     }
 }
 
-/// While it lives, this thread runs on one core only. Does nothing where cores cannot be chosen.
+/// Keeps this thread on one core until it is dropped. Does nothing where cores cannot be chosen.
 struct OneCore {
     #[cfg(target_os = "linux")]
     before: CpuSet,
@@ -224,7 +231,8 @@ fn requests(server: &str, line: &str) -> io::Result<()> {
     let request = format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\n\r\n");
     let mut number = [0; 8];
     loop {
-        // For ever: other servers have their turns meanwhile. When this one is gone, the line ends.
+        // Without a time-out, because other servers have their turns meanwhile. The line ends with
+        // this server.
         line.set_read_timeout(None)?;
         match line.read_exact(&mut number) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),

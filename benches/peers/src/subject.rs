@@ -1,10 +1,10 @@
-//! What is measured: one call from readiness to answer, the same way for every subject.
+//! A subject is what calls go through. A call goes from readiness to its answer in the same way for
+//! every subject.
 
 use std::{
-    error::Error,
-    fmt,
-    future::{Future, Ready, ready},
+    future::Future,
     hint::black_box,
+    marker::PhantomData,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -12,60 +12,7 @@ use std::{
 
 use tower::Service;
 
-/// A request that the partner answers.
-pub(crate) const GOOD: u64 = 7;
-/// A request that the partner fails.
-pub(crate) const BAD: u64 = u64::MAX;
-
-/// The partner in the shape that costs least: always ready, answers at once.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Partner;
-
-/// Why a call through a subject has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// The partner failed.
-    Down,
-    /// It was refused: for the peer that refuses with the partner's own error type.
-    Refused,
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Down => "down",
-            Self::Refused => "refused",
-        })
-    }
-}
-
-impl Error for Failed {}
-
-impl Partner {
-    #[inline]
-    pub(crate) fn answer(request: u64) -> Result<u64, Failed> {
-        match black_box(request) {
-            BAD => Err(Failed::Down),
-            request => Ok(request),
-        }
-    }
-}
-
-impl Service<u64> for Partner {
-    type Response = u64;
-    type Error = Failed;
-    type Future = Ready<Result<u64, Failed>>;
-
-    #[inline]
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline]
-    fn call(&mut self, request: u64) -> Self::Future {
-        ready(Self::answer(request))
-    }
-}
+use crate::partner::{Failed, GOOD, Partner};
 
 /// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,26 +50,61 @@ impl<T, E: MaybeRefusal> From<Result<T, E>> for Answer {
     }
 }
 
-/// Polls a call once, as an executor would. With a ready partner nothing else is needed.
+/// Polls a call until it is answered, at most `polls` times.
 #[inline]
-pub(crate) fn finished<F: Future>(future: Pin<&mut F>) -> F::Output {
-    match future.poll(&mut Context::from_waker(Waker::noop())) {
+pub(crate) fn polled<F: Future>(
+    mut future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+    polls: u32,
+) -> Poll<F::Output> {
+    for _ in 0..polls {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            return polled;
+        }
+    }
+    Poll::Pending
+}
+
+/// Polls a call until its partner answers, as an executor would that is woken at once.
+#[inline]
+pub(crate) fn finished<P: Partner, F: Future>(future: Pin<&mut F>) -> F::Output {
+    let mut cx = Context::from_waker(Waker::noop());
+    match polled(future, &mut cx, P::ANSWERS_AT_POLL) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("a call to a partner that answers at once is pending"),
+        Poll::Pending => panic!(
+            "a call is pending after poll {}, which its partner answers",
+            P::ANSWERS_AT_POLL
+        ),
     }
 }
 
-/// Something calls go through.
+/// Polls a service until it is ready, which is at once if its partner is ready.
+#[inline]
+pub(crate) fn ready<R, S: Service<R>>(service: &mut S) -> Result<(), S::Error> {
+    match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => ready,
+        Poll::Pending => panic!("a service is not ready although its partner is"),
+    }
+}
+
+/// A service that calls go through.
 pub(crate) trait Caller: Clone + Send + 'static {
-    /// One call, with [`GOOD`] or [`BAD`].
+    /// One call, with [`GOOD`] or [`BAD`](crate::partner::BAD).
     fn call(&mut self, request: u64) -> Answer;
 
-    /// Makes the partner ready or not, for what goes by readiness rather than by failures.
+    /// Makes the partner ready or not. Only a subject that goes by readiness rather than by
+    /// failures needs it.
     fn partner_is_ready(&mut self, ready: bool) {
         let _ = ready;
     }
 
-    /// [`Subject::run`] where other threads use the same layer.
+    /// [`Subject::run`].
+    fn run(&mut self, calls: u64) -> u64 {
+        run(self, calls)
+    }
+
+    /// [`Subject::run`] while other threads use the same layer.
     fn run_beside_others(&mut self, calls: u64) -> u64 {
         run(self, calls)
     }
@@ -134,8 +116,9 @@ fn one_call<C: Caller>(caller: &mut C, request: u64) -> Answer {
     caller.call(request)
 }
 
+/// Makes good calls and returns how many passed.
 #[inline(never)]
-fn run<C: Caller>(caller: &mut C, calls: u64) -> u64 {
+pub(crate) fn run<C: Caller>(caller: &mut C, calls: u64) -> u64 {
     let mut passed = 0;
     for _ in 0..calls {
         let answer = one_call(caller, black_box(GOOD));
@@ -144,13 +127,13 @@ fn run<C: Caller>(caller: &mut C, calls: u64) -> u64 {
     passed
 }
 
-/// A [`Caller`] behind a pointer: looked up once a batch, not once a call.
+/// A [`Caller`] behind a pointer. The pointer is followed once per batch, not once per call.
 pub(crate) trait Subject: Send {
     fn answer(&mut self, request: u64) -> Answer;
     fn partner_is_ready(&mut self, ready: bool);
-    /// So many good calls; returns how many passed.
+    /// Makes this number of good calls and returns how many passed.
     fn run(&mut self, calls: u64) -> u64;
-    /// The same where other threads use the same layer.
+    /// The same while other threads use the same layer.
     fn run_beside_others(&mut self, calls: u64) -> u64;
     /// Another service of the same layer.
     fn another(&self) -> Box<dyn Subject>;
@@ -166,7 +149,7 @@ impl<C: Caller> Subject for C {
     }
 
     fn run(&mut self, calls: u64) -> u64 {
-        run(self, calls)
+        Caller::run(self, calls)
     }
 
     fn run_beside_others(&mut self, calls: u64) -> u64 {
@@ -178,28 +161,38 @@ impl<C: Caller> Subject for C {
     }
 }
 
-/// Any tower service.
+/// Any tower service, around a partner `P`.
 #[derive(Debug, Clone)]
-pub(crate) struct Tower<S>(pub(crate) S);
+pub(crate) struct Tower<S, P> {
+    pub(crate) service: S,
+    partner: PhantomData<P>,
+}
 
-impl<S> Caller for Tower<S>
+impl<S, P: Partner> Tower<S, P> {
+    pub(crate) fn new(service: S) -> Self {
+        let partner = PhantomData;
+        Self { service, partner }
+    }
+}
+
+impl<S, P> Caller for Tower<S, P>
 where
     S: Service<u64, Error: MaybeRefusal> + Clone + Send + 'static,
+    P: Partner,
 {
     #[inline]
     fn call(&mut self, request: u64) -> Answer {
-        match self.0.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => finished(pin!(self.0.call(request))).into(),
-            Poll::Ready(Err(error)) => Err::<(), _>(error).into(),
-            Poll::Pending => panic!("a service of a partner that is ready is not"),
+        match ready(&mut self.service) {
+            Ok(()) => finished::<P, _>(pin!(self.service.call(request))).into(),
+            Err(error) => Err::<(), _>(error).into(),
         }
     }
 }
 
-/// How a breaker is made: the one thing that varies is how long it refuses before it lets a probe through.
+/// Builds a breaker that refuses for `wait` before it lets a probe through.
 pub(crate) type Build = fn(wait: Duration) -> Box<dyn Subject>;
 
-/// Something that refuses calls when the partner is down.
+/// A subject that refuses calls when the partner is down.
 #[derive(Clone, Copy)]
 pub(crate) struct Breaker {
     pub(crate) name: &'static str,
@@ -207,11 +200,19 @@ pub(crate) struct Breaker {
     pub(crate) cost: Cost,
 }
 
+impl Breaker {
+    pub(crate) const fn flat(name: &'static str, build: Build) -> Self {
+        let cost = Cost::Flat;
+        Self { name, build, cost }
+    }
+}
+
 /// How the cost of a call depends on the calls before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cost {
     /// Not at all.
     Flat,
-    /// It grows with every call in the window, so that few can be measured before the subject is another.
+    /// It grows with every call in the window, so only few calls can be measured before the
+    /// subject is another one.
     Grows,
 }

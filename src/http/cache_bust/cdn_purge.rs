@@ -1,6 +1,7 @@
-//! The requests that make a CDN forget what the recovery made stale.
+//! The requests by which a CDN drops what a recovery made stale.
 //!
-//! Requests, and no client: whoever runs a service has one, with its own time-outs, proxies and retries.
+//! This module builds requests and has no client: a service has its own client, with its own
+//! timeouts, proxies and retries.
 
 use std::fmt;
 
@@ -11,29 +12,13 @@ use http::{
 };
 use serde_json::json;
 
-use super::{CacheBustError, tags};
+use super::{error::CacheBustError, tags};
 use crate::facts::recovery::CacheBust;
 
 const FASTLY_KEY: HeaderName = HeaderName::from_static("fastly-key");
 const FASTLY_SOFT_PURGE: HeaderName = HeaderName::from_static("fastly-soft-purge");
 
-/// Purges a CDN by the tags of a recovery: builds the requests, for a client of yours to send.
-///
-/// | | Fastly | Cloudflare |
-/// |---|---|---|
-/// | request | `POST /service/{id}/purge`, `{"surrogate_keys": [...]}` | `POST /client/v4/zones/{id}/purge_cache`, `{"tags": [...]}` |
-/// | tags a request | 256 | 100 |
-/// | how often | see your contract | Free 5 a minute, Pro 5, Business 10, Enterprise 50 a second, in bursts of 25 and more |
-/// | a tag | case matters | case does not |
-/// | what bears it | `Surrogate-Key: a b` | `Cache-Tag: a,b` |
-///
-/// From their own documentation: Fastly's purge API and `Surrogate-Key` header, Cloudflare's "Purge cache by cache-tags" and "Purge
-/// limits". Tags are 1 to 1024 bytes of visible ASCII, without spaces and commas: what both take.
-///
-/// Answers that the CDN fetched before the recovery may reach its store after the purge. The salted `ETag` of [`CacheBustLayer`]
-/// corrects those once they expire; who keeps them long at the CDN purges once more after the longest time an answer takes.
-///
-/// Send each request again until its answer is a 2xx: purging twice harms nobody. `examples/purge.rs` does.
+/// Builds the requests that purge a CDN by the tags of a recovery. Your own client sends them.
 ///
 /// ```
 /// use tower_maintenance::{Hold, MaintenanceLayer, http::CdnPurge};
@@ -58,6 +43,29 @@ const FASTLY_SOFT_PURGE: HeaderName = HeaderName::from_static("fastly-soft-purge
 /// # }
 /// ```
 ///
+/// Send each request again until its answer is a 2xx; a second purge does no harm.
+/// `examples/purge.rs` does so.
+///
+/// | | Fastly | Cloudflare |
+/// |---|---|---|
+/// | path of the `POST` | `/service/{id}/purge` | `/client/v4/zones/{id}/purge_cache` |
+/// | body | `{"surrogate_keys": [...]}` | `{"tags": [...]}` |
+/// | tags per request | 256 | 100 |
+/// | purges | see your contract | see below |
+/// | a tag is | case-sensitive | case-insensitive |
+/// | header with tags | `Surrogate-Key: a b` | `Cache-Tag: a,b` |
+///
+/// Cloudflare allows 5 purges per minute on the Free plan. Per second it allows 5 on Pro, 10 on
+/// Business and 50 on Enterprise. Bursts of 25 and more are allowed.
+///
+/// The sources are the CDNs' own documentation: Fastly's purge API and `Surrogate-Key` header,
+/// Cloudflare's "Purge cache by cache-tags" and "Purge limits". A tag is 1 to 1024 bytes of visible
+/// ASCII without spaces and commas, which both CDNs accept.
+///
+/// An answer that the CDN fetched before the recovery may be stored after the purge. The salted
+/// `ETag` of [`CacheBustLayer`] corrects it once it expires. If the CDN stores answers for a long
+/// time, purge once more after the longest time that an answer takes.
+///
 /// [`CacheBustLayer`]: super::CacheBustLayer
 #[derive(Clone)]
 #[must_use = "it does nothing until its `requests` are sent"]
@@ -75,23 +83,27 @@ enum Cdn {
 }
 
 impl CdnPurge {
-    /// Purges a Fastly service, with a token that may `purge_select`.
+    /// Purges a Fastly service, with a token of the scope `purge_select`.
     ///
-    /// What is purged is gone: the next request waits for the origin, and nobody sees an old price.
+    /// A purged answer is dropped: the next request waits for the origin, and no customer sees an
+    /// old price.
     ///
     /// # Errors
     ///
-    /// If the id is not 1 to 64 letters and digits, or the token does not fit a header.
+    /// If the id is not 1 to 64 letters and digits, or if the token is not a valid header value.
     pub fn fastly(service_id: &str, token: &str) -> Result<Self, CacheBustError> {
         Self::fastly_with(service_id, token, false)
     }
 
-    /// Purges a Fastly service softly (`Fastly-Soft-Purge: 1`): what is purged becomes stale, and may still be served for as long as the
-    /// response's `stale-while-revalidate` and `stale-if-error` allow. It spares the origin; some see an old price once more.
+    /// Purges a Fastly service softly (`Fastly-Soft-Purge: 1`), which makes answers stale.
+    ///
+    /// A stale answer may still be served for as long as its `stale-while-revalidate` and
+    /// `stale-if-error` allow. That spares the origin, and some customers see an old price once
+    /// more.
     ///
     /// # Errors
     ///
-    /// As [`fastly`](Self::fastly).
+    /// The same as those of [`fastly`](Self::fastly).
     pub fn fastly_soft(service_id: &str, token: &str) -> Result<Self, CacheBustError> {
         Self::fastly_with(service_id, token, true)
     }
@@ -110,7 +122,7 @@ impl CdnPurge {
     ///
     /// # Errors
     ///
-    /// If the id is not 1 to 64 letters and digits, or the token does not fit a header.
+    /// If the id is not 1 to 64 letters and digits, or if the token is not a valid header value.
     pub fn cloudflare(zone_id: &str, token: &str) -> Result<Self, CacheBustError> {
         check_id("zone_id", zone_id)?;
         Ok(Self {
@@ -121,12 +133,12 @@ impl CdnPurge {
         })
     }
 
-    /// Sends to another host than the CDN's own: a proxy, or a stand-in for tests. Default: `https://api.fastly.com`,
+    /// Sets the host, for a proxy or a test server. Default: `https://api.fastly.com` or
     /// `https://api.cloudflare.com`.
     ///
     /// # Errors
     ///
-    /// If it is no http or https URL without a path.
+    /// If it is not an http or https URL without a path.
     pub fn at(self, base: &str) -> Result<Self, CacheBustError> {
         let uri: Option<Uri> = base.parse().ok();
         let is_base = uri.is_some_and(|uri| {
@@ -144,11 +156,13 @@ impl CdnPurge {
         Ok(Self { base, ..self })
     }
 
-    /// The requests that purge the signal's tags, as few as the CDN takes them. None if it has no tags.
+    /// Builds the requests that purge the signal's tags, as few as the CDN's limit allows. Without
+    /// tags there are none.
     ///
     /// # Errors
     ///
-    /// If a tag is none: the error names it. Then nothing is built, so that nothing is purged in part.
+    /// If a tag is invalid; the error names it. Then no request is built, so that no purge is
+    /// partial.
     pub fn requests(&self, bust: &CacheBust) -> Result<Vec<Request<Bytes>>, CacheBustError> {
         for tag in bust.tags.iter() {
             tags::check("cache_tags", tag)?;
@@ -191,7 +205,7 @@ impl CdnPurge {
 
 impl fmt::Debug for CdnPurge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the token.
+        // The token is secret.
         f.debug_struct("CdnPurge")
             .field("cdn", &self.cdn)
             .field("base", &self.base)
@@ -210,9 +224,9 @@ fn check_id(field: &'static str, id: &str) -> Result<(), CacheBustError> {
 fn secret(value: String) -> Result<HeaderValue, CacheBustError> {
     let is_token = !value.is_empty() && !value.ends_with(' ');
     let value = HeaderValue::try_from(value).ok().filter(|_| is_token);
-    // The error does not repeat it: errors go to logs.
-    let mut value = value
-        .ok_or_else(|| CacheBustError::new("token", "…", "the CDN's token, as it gave it out"))?;
+    // The error does not show the token, because errors go to logs.
+    let mut value =
+        value.ok_or_else(|| CacheBustError::new("token", "…", "a token as the CDN issued it"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,7 +1,8 @@
-//! `Clear-Site-Data`: what may be sent, to whom, over what, and how often.
+//! `Clear-Site-Data`: which directives are sent, to which clients, over which connections, how
+//! often.
 //!
-//! The header empties more than one's own pages, and takes the longer the more the browser has stored. So everything
-//! that is not certain is a no.
+//! The header empties more than the pages of this service, and takes longer the more the browser
+//! has stored. So it is not sent in any case of doubt.
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 use crate::base::{clock::Clock, moment::Moment};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -26,7 +27,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const ALLOWED: &str =
     "`cache`, or `cache` and `storage` where a service worker answers from its own store";
 
-/// The header's value for what a user asks for.
+/// Checks the directives, and builds the header's value.
 pub(super) fn directives(asked: &[String]) -> Result<HeaderValue, CacheBustError> {
     let bad = |value: &str, allowed: &str| CacheBustError::new("clear_site_data", value, allowed);
     for one in asked {
@@ -34,17 +35,14 @@ pub(super) fn directives(asked: &[String]) -> Result<HeaderValue, CacheBustError
         match one {
             "cache" | "storage" => {}
             "cookies" => {
-                return Err(bad(
-                    one,
-                    "never that, for it logs people out of every host of the domain, and erases cookies of the same \
-                     answer; name your own by `expire_cookie`",
-                ));
+                let allowed = format!(
+                    "{ALLOWED}: `cookies` logs people out of every host of the domain, and erases \
+                     the cookies of the same response; name your own cookies by `expire_cookie`"
+                );
+                return Err(bad(one, &allowed));
             }
             "*" => {
-                return Err(bad(
-                    one,
-                    &format!("never that, for it includes cookies; allowed is {ALLOWED}"),
-                ));
+                return Err(bad(one, &format!("{ALLOWED}: `*` includes cookies")));
             }
             _ => return Err(bad(one, ALLOWED)),
         }
@@ -58,19 +56,19 @@ pub(super) fn directives(asked: &[String]) -> Result<HeaderValue, CacheBustError
     }
 }
 
-/// Whether a request may be answered with the header.
+/// Whether the response to a request may have the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clearing {
     Now,
-    /// Not by this answer; perhaps by another one to the same client.
+    /// Not in this response, but perhaps in a later one to the same client.
     Later,
-    /// This client would not heed it.
+    /// This client would ignore the header.
     Never,
 }
 
 type SecureIf = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// How it is known that the client came over a connection that its browser takes for secure.
+/// How a request is recognised whose connection the browser considers secure.
 #[derive(Clone, Default)]
 pub(super) struct Secure {
     pub(super) trusts_forwarded_proto: bool,
@@ -81,7 +79,7 @@ impl Secure {
     fn is(&self, request: &Parts) -> bool {
         let forwarded = || {
             let mut lines = request.headers.get_all(X_FORWARDED_PROTO).iter().peekable();
-            // Of several hops every one.
+            // Every hop must have used https.
             let is_https = |line: &HeaderValue| {
                 let mut hops = line.as_bytes().split(|&byte| byte == b',');
                 hops.all(|hop| hop.trim_ascii().eq_ignore_ascii_case(b"https"))
@@ -101,7 +99,7 @@ impl Secure {
         match only(&request.headers, &SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
             Some(b"same-origin" | b"none") => Clearing::Now,
             Some(_) => Clearing::Later,
-            // No browser, or one that is older than the header that we would send.
+            // The client is not a browser, or older than `Clear-Site-Data`.
             None => Clearing::Never,
         }
     }
@@ -116,7 +114,7 @@ impl fmt::Debug for Secure {
     }
 }
 
-/// Whether the browser asked a host that it takes for secure without TLS (measured in Chromium).
+/// Whether the host is one that browsers consider secure without TLS (measured in Chromium).
 fn is_loopback(request: &Parts) -> bool {
     let by_header = || {
         let host = only(&request.headers, &HOST)?.to_str().ok()?;
@@ -129,18 +127,19 @@ fn is_loopback(request: &Parts) -> bool {
     })
 }
 
+/// Returns the value of a header that has exactly one line.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     values.next().is_none().then_some(first)
 }
 
-/// At most so many within a second.
+/// A limit on clients per second.
 #[derive(Debug)]
 pub(super) struct Limit {
     most: NonZeroU32,
     clock: Clock,
-    /// When the second began, and how many there were since.
+    /// The start of the current second, and the number of clients since then.
     second: Mutex<(Moment, u32)>,
 }
 
@@ -153,6 +152,7 @@ impl Limit {
         }
     }
 
+    /// Whether one more client is within the limit; if so it counts.
     pub(super) fn takes_one(&self) -> bool {
         let now = self.clock.now();
         let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sites_request_waits_and_a_client_that_does_not_say_gets_none() {
+    fn a_request_from_another_site_waits_and_a_client_without_sec_fetch_site_gets_none() {
         let host = ("host", "localhost");
         let by = Secure::default();
         let site = |site| clearing(&by, &[host, ("sec-fetch-site", site)]);

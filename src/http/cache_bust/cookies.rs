@@ -1,16 +1,14 @@
-//! Cookies by name: which generation a client has, and which of one's own cookies are to go.
+//! Cookies by name: the generation cookie of a client, and the cookies to expire.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 
-/// How long the generation cookie lives: 400 days, the most that browsers grant (draft-ietf-httpbis-rfc6265bis, 5.5).
-/// It must outlive what the browser has stored.
+/// The lifetime of the generation cookie: 400 days, the longest that browsers allow
+/// (draft-ietf-httpbis-rfc6265bis, 5.5). The cookie must outlive the browser's stored answers.
 const LIFETIME: &str = "34560000";
 
-/// A cookie by name, and where it holds: what the browser needs to know to tell it from others.
-///
-/// Path and domain must be those it was set with; a browser takes another path for another cookie.
+/// Identifies a cookie as browsers do: by name, path and domain.
 ///
 /// ```
 /// use tower_maintenance::http::NamedCookie;
@@ -18,6 +16,9 @@ const LIFETIME: &str = "34560000";
 /// let cookie = NamedCookie::new("__Secure-prices").path("/billing").secure();
 /// # let _ = cookie;
 /// ```
+///
+/// Path and domain must be those that the cookie was set with. For a browser, a cookie with another
+/// path is another cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a cookie does nothing until it is given to a builder"]
 pub struct NamedCookie {
@@ -29,7 +30,7 @@ pub struct NamedCookie {
 }
 
 impl NamedCookie {
-    /// The cookie with this name at path `/` of this host alone.
+    /// Names a cookie at path `/` of this host only.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -40,7 +41,7 @@ impl NamedCookie {
         }
     }
 
-    /// Its `Path`. Default: `/`.
+    /// Sets `Path`. Default: `/`.
     pub fn path(self, path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -48,7 +49,7 @@ impl NamedCookie {
         }
     }
 
-    /// Its `Domain`. Default: none, this host alone.
+    /// Sets `Domain`. Default: none, so that the cookie belongs to this host only.
     pub fn domain(self, domain: impl Into<String>) -> Self {
         Self {
             domain: Some(domain.into()),
@@ -56,7 +57,7 @@ impl NamedCookie {
         }
     }
 
-    /// Sets it as `Secure`, as the prefixes `__Secure-` and `__Host-` demand. Default: not.
+    /// Sets `Secure`, which the prefixes `__Secure-` and `__Host-` require. Default: off.
     pub fn secure(self) -> Self {
         Self {
             secure: true,
@@ -64,9 +65,11 @@ impl NamedCookie {
         }
     }
 
-    /// Sets it as `Partitioned`, with `SameSite=None`: the one that your page has within another site's page. Default: not.
+    /// Sets `Partitioned` and `SameSite=None`, for a page that is embedded in another site's page.
+    /// Default: off.
     ///
-    /// A browser takes it for another cookie than the one without. It must be [`secure`](Self::secure), as browsers demand (CHIPS,
+    /// For a browser, a partitioned cookie is another cookie than the one without. It must be
+    /// [`secure`](Self::secure), as browsers require (CHIPS,
     /// draft-cutler-httpbis-partitioned-cookies).
     pub fn partitioned(self) -> Self {
         Self {
@@ -79,14 +82,15 @@ impl NamedCookie {
         &self.name
     }
 
-    /// RFC 6265, 4.1.1, and the prefixes of its successor (draft-ietf-httpbis-rfc6265bis, 4.1.3).
+    /// Checks the cookie by RFC 6265, 4.1.1, and the name prefixes of its successor
+    /// (draft-ietf-httpbis-rfc6265bis, 4.1.3).
     pub(super) fn check(&self, field: &'static str) -> Result<(), CacheBustError> {
         let bad = |value: &str, allowed: &str| Err(CacheBustError::new(field, value, allowed));
         let is_name = (1..=256).contains(&self.name.len()) && self.name.bytes().all(is_tchar);
         if !is_name {
             return bad(
                 &self.name,
-                "a cookie's name: 1 to 256 letters, digits and of !#$%&'*+-.^_`|~",
+                "a cookie name of 1 to 256 letters, digits and characters of !#$%&'*+-.^_`|~",
             );
         }
         let in_path = |byte| matches!(byte, 0x21..=0x7e) && byte != b';';
@@ -94,7 +98,7 @@ impl NamedCookie {
         {
             return bad(
                 &self.path,
-                "a path of at most 1024 bytes that begins with `/`, without spaces and `;`",
+                "a path of at most 1024 bytes of visible ASCII that begins with `/` and has no `;`",
             );
         }
         if let Some(domain) = &self.domain {
@@ -103,34 +107,34 @@ impl NamedCookie {
                 (1..=63).contains(&label.len()) && label.bytes().all(in_label)
             };
             if domain.len() > 253 || !domain.split('.').all(is_label) {
-                return bad(domain, "a host's name such as `example.com`");
+                return bad(domain, "a host name such as `example.com`");
             }
         }
         if self.partitioned && !self.secure {
             return bad(
                 &self.name,
-                "a partitioned cookie only if it is `secure`: browsers refuse it otherwise",
+                "a partitioned cookie that is `secure`: browsers reject others",
             );
         }
-        // Browsers heed the prefixes in any case of letters.
+        // Browsers compare the prefixes without regard to case.
         let name = self.name.to_ascii_lowercase();
         let is_host = name.starts_with("__host-");
         if (is_host || name.starts_with("__secure-")) && !self.secure {
             return bad(
                 &self.name,
-                "a cookie with this prefix only if it is `secure`: browsers refuse it otherwise",
+                "a cookie with this prefix that is `secure`: browsers reject others",
             );
         }
         if is_host && (self.path != "/" || self.domain.is_some()) {
             return bad(
                 &self.name,
-                "a cookie with this prefix only at path `/` and without a domain: browsers refuse it otherwise",
+                "a cookie with this prefix at path `/` without a domain: browsers reject others",
             );
         }
         Ok(())
     }
 
-    /// What makes the browser forget it.
+    /// Returns the header that makes the browser drop the cookie.
     pub(super) fn expired(&self) -> Result<HeaderValue, CacheBustError> {
         let same_site = if self.partitioned {
             "; SameSite=None"
@@ -140,9 +144,12 @@ impl NamedCookie {
         self.set("", "0", same_site)
     }
 
-    /// What makes the browser remember a generation. Not for scripts, and not sent along from other sites' pages but for links.
+    /// Returns the header that makes the browser store a generation.
+    ///
+    /// Scripts cannot read the cookie. From other sites browsers send it with top-level navigation
+    /// only.
     pub(super) fn of_generation(&self, generation: u64) -> Result<HeaderValue, CacheBustError> {
-        // A page within another site's is never sent a `Lax` one.
+        // Browsers never send a `Lax` cookie from a page that is embedded in another site's page.
         let attributes = if self.partitioned {
             "; HttpOnly; SameSite=None"
         } else {
@@ -166,8 +173,9 @@ impl NamedCookie {
         let line = format!(
             "{name}={value}; Max-Age={max_age}; Path={path}{domain}{secure}{more}{partitioned}"
         );
-        HeaderValue::try_from(line)
-            .map_err(|_| CacheBustError::new("cookie", name, "what fits a header"))
+        HeaderValue::try_from(line).map_err(|_| {
+            CacheBustError::new("cookie", name, "a cookie that is a valid header value")
+        })
     }
 }
 
@@ -175,17 +183,19 @@ fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What a client's cookies say of the generation it was last told of.
+/// The generation that a client was last told, by its cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// It has no such cookie: a first visit, or a client without cookies.
+    /// The client has no such cookie: it is a first visit, or a client without cookies.
     Never,
-    /// Of one before this, and that one.
+    /// An earlier generation than the present one.
     Before(u64),
-    /// Of this one; or of a later one (another replica's), or of something that is no generation: to be ignored.
+    /// The present generation, a later one (of another replica), or no generation: nothing is to be
+    /// done.
     Enough,
 }
 
+/// Reads what the client was last told.
 pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
     // HTTP/2 may split cookies over several lines.
     let lines = headers.get_all(COOKIE).iter();
@@ -197,7 +207,7 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
     });
     let mut told = Told::Never;
     for value in values {
-        // The same name may stand there for several paths and domains: the newest counts.
+        // The same name may occur for several paths and domains. The newest generation counts.
         match parsed(value) {
             Some(said) if said < generation => {
                 told = match told {
@@ -213,7 +223,7 @@ pub(super) fn told(headers: &HeaderMap, name: &str, generation: u64) -> Told {
     told
 }
 
-/// A generation as this crate writes it, and nothing else.
+/// Parses a generation in the form that this crate writes, and in no other.
 pub(super) fn parsed(value: &[u8]) -> Option<u64> {
     let canonical =
         value.iter().all(u8::is_ascii_digit) && (value == b"0" || value.first() != Some(&b'0'));

@@ -1,10 +1,11 @@
 //! Entity-tags that bear a generation, and the lists of them that clients send back.
 //!
-//! The salt stands in front, `"abc"` becomes `"g1722457620000-abc"`, because proxies write behind (`"abc-gzip"`, `"abc;br"`) or
-//! before the quotes (`W/`): whatever they add survives both ways, as if there were no salt.
+//! The salt is a prefix inside the quotes: `"abc"` becomes `"g1722457620000-abc"`. Proxies append
+//! to the tag (`"abc-gzip"`, `"abc;br"`) or put `W/` before the quotes. Their additions survive the
+//! salt in both directions.
 //!
-//! Lists come from strangers. They are read by the grammar of RFC 9110, 8.8.3 and 5.6.1, in one pass, and what is
-//! written is never longer than what was read.
+//! Lists come from untrusted clients. They are read by the grammar of RFC 9110, 8.8.3 and 5.6.1, in
+//! one pass. The output is never longer than the input.
 
 use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
 
@@ -18,7 +19,7 @@ struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Reads one at the beginning of `text`; also returns what follows it.
+    /// Reads a tag at the beginning of `text`, and returns it with the rest of the text.
     fn read(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let after_weak = text.strip_prefix(b"W/");
         let quoted = after_weak.unwrap_or(text).strip_prefix(b"\"")?;
@@ -39,19 +40,20 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// What may stand between the quotes.
+/// Whether the byte may stand between the quotes.
 fn is_etagc(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
 }
 
-/// The entity-tags of a list; `None` where it is none, and then nothing more.
+/// Iterates over the entity-tags of a list. At a malformed tag it yields `None` as an item, and
+/// ends.
 struct Tags<'a>(&'a [u8]);
 
 impl<'a> Iterator for Tags<'a> {
     type Item = Option<Tag<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Empty elements are allowed.
+        // The grammar allows empty elements.
         let begin = self
             .0
             .iter()
@@ -65,20 +67,20 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// What a client's list of entity-tags means to the inner service.
+/// A client's list of entity-tags, as the inner service is to see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum List {
     /// `*`.
     Any,
-    /// Those that are kept, without their salt, in their order.
+    /// The tags that are kept, without their salt and in their order.
     Ours(HeaderValue),
-    /// A list, but nothing in it is of this generation.
+    /// A list without a tag of this generation.
     NoneOfOurs,
-    /// No list of entity-tags.
+    /// Not a list of entity-tags.
     Malformed,
 }
 
-/// What makes the entity-tags of one generation differ from those of all others.
+/// The prefix by which entity-tags of one generation differ from those of all others.
 #[derive(Debug, Clone)]
 pub(super) struct Salt(Vec<u8>);
 
@@ -87,7 +89,7 @@ impl Salt {
         Self(format!("g{generation}-").into_bytes())
     }
 
-    /// `value` with the salt; `None` if it is no entity-tag.
+    /// Adds the salt to an entity-tag; `None` if `value` is not one.
     pub(super) fn salted(&self, value: &HeaderValue) -> Option<HeaderValue> {
         let (tag, rest) = Tag::read(value.as_bytes().trim_ascii())?;
         if !rest.is_empty() {
@@ -98,13 +100,14 @@ impl Salt {
         HeaderValue::from_bytes(&salted).ok()
     }
 
-    /// Reads the lines of an `If-Match` or `If-None-Match`: what is of this generation.
+    /// Reads the lines of an `If-Match` or `If-None-Match`, and keeps the tags of this generation.
     pub(super) fn unsalted<'v>(&self, lines: impl Iterator<Item = &'v HeaderValue>) -> List {
         read(lines, |opaque| opaque.strip_prefix(&self.0[..]))
     }
 }
 
-/// Reads the lines of an `If-Match` or `If-None-Match`: every tag, without the salt of whatever generation.
+/// Reads the lines of an `If-Match` or `If-None-Match`, and keeps every tag, without the salt of
+/// any generation.
 pub(super) fn without_any_salt<'v>(lines: impl Iterator<Item = &'v HeaderValue>) -> List {
     let after_salt = |opaque: &'v [u8]| {
         let salted = opaque.strip_prefix(b"g")?;
@@ -115,7 +118,8 @@ pub(super) fn without_any_salt<'v>(lines: impl Iterator<Item = &'v HeaderValue>)
     read(lines, |opaque| Some(after_salt(opaque).unwrap_or(opaque)))
 }
 
-/// Whether the request's `If-None-Match` names what has the entity-tag `tag` (weak comparison, RFC 9110, 13.1.2).
+/// Whether the request's `If-None-Match` names the entity-tag `tag` (weak comparison, RFC 9110,
+/// 13.1.2).
 pub(in crate::http) fn is_known(request: &HeaderMap, tag: &str) -> bool {
     let opaque = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
     let same = |known: &[u8]| known == opaque.as_bytes();
@@ -126,7 +130,7 @@ pub(in crate::http) fn is_known(request: &HeaderMap, tag: &str) -> bool {
     }
 }
 
-/// Reads lines of entity-tags; `kept` is what becomes of what stands between the quotes.
+/// Reads lines of entity-tags. `kept` maps the text between the quotes, or drops the tag.
 fn read<'v>(
     lines: impl Iterator<Item = &'v HeaderValue>,
     kept: impl Fn(&'v [u8]) -> Option<&'v [u8]>,
@@ -159,7 +163,7 @@ fn read<'v>(
         (true, false, _) => List::Any,
         (false, true, true) => List::NoneOfOurs,
         (false, true, false) => HeaderValue::from_bytes(&ours).map_or(List::Malformed, List::Ours),
-        // A list of nothing, or `*` beside entity-tags.
+        // An empty list, or `*` beside entity-tags.
         (false, false, _) | (true, true, _) => List::Malformed,
     }
 }
@@ -292,7 +296,7 @@ mod tests {
             let salt = Salt::new(generation);
             let salted = salt.salted(&value(&tag)).unwrap();
             prop_assert_eq!(salt.unsalted([&salted].into_iter()), List::Ours(value(&tag)));
-            // It is an entity-tag again, so layers may stand around each other.
+            // The result is an entity-tag again, so that layers can be nested.
             prop_assert!(salt.salted(&salted).is_some());
         }
 

@@ -1,15 +1,17 @@
-//! Cache tags (surrogate keys), as far as CDNs agree on them.
+//! Cache tags (surrogate keys) that both supported CDNs accept.
 
 use http::HeaderValue;
 
-use super::CacheBustError;
+use super::error::CacheBustError;
 
-/// Fastly ignores what lies behind 16,384 bytes of a `Surrogate-Key`, Cloudflare what lies behind 16 KB of a `Cache-Tag`.
+/// Fastly ignores the rest of a `Surrogate-Key` beyond 16,384 bytes, and Cloudflare that of a
+/// `Cache-Tag` beyond 16 KB.
 const LONGEST_HEADER: usize = 16 * 1024;
-/// Fastly's longest key, and the longest tag in Cloudflare's purge.
+/// The longest key at Fastly, and the longest tag in a purge at Cloudflare.
 const LONGEST_TAG: usize = 1024;
 
-/// Whether the tag is one for both: 1 to 1024 bytes of visible ASCII, without the comma, which parts tags at Cloudflare.
+/// Checks that both CDNs accept the tag: 1 to 1024 bytes of visible ASCII without commas, which
+/// separate tags at Cloudflare.
 pub(super) fn check(field: &'static str, tag: &str) -> Result<(), CacheBustError> {
     let in_tag = |byte| matches!(byte, 0x21..=0x7e) && byte != b',';
     if (1..=LONGEST_TAG).contains(&tag.len()) && tag.bytes().all(in_tag) {
@@ -23,7 +25,7 @@ pub(super) fn check(field: &'static str, tag: &str) -> Result<(), CacheBustError
     ))
 }
 
-/// All of them as a header's value.
+/// Checks the tags, and joins them to a header's value.
 pub(super) fn joined(
     field: &'static str,
     tags: &[String],

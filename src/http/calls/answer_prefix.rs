@@ -1,20 +1,24 @@
-//! The first bytes of a body, copied while they pass on to the reader, for a judge to look at.
+//! The first bytes of a body, copied for a judge while the frames pass to the reader.
 //!
-//! A copy, because a body is read once, and by its reader: holding frames back until the judge has
-//! spoken would make every answer as slow as its slowest part. Bounded, because a body is not.
+//! It is a copy, because only the reader may consume a body. Holding frames back until the judge
+//! has run would make every answer as slow as its slowest part. The copy is bounded, because a body
+//! is not.
 
 use std::{fmt, io::IoSlice, sync::Arc};
 
 use bytes::Buf;
 use http::{HeaderMap, StatusCode};
 
-use super::HttpCalls;
-use crate::facts::outcome::{Outcome, Verdict};
+use super::retry_after;
+use crate::{
+    base::clock::Clock,
+    facts::outcome::{Outcome, Verdict},
+};
 
-/// How much of a body a judge is shown at most, and by default: 64 KiB.
+/// The largest number of bytes that a judge sees of a body, and the default: 64 KiB.
 pub(in crate::http) const MOST: usize = 64 * 1024;
 
-/// What a judge of bodies is shown of an answer: its head, and the beginning of its body.
+/// The head of an answer and the beginning of its body, as a judge of bodies sees them.
 #[derive(Clone, Copy)]
 pub struct AnswerPrefix<'a> {
     status: StatusCode,
@@ -24,7 +28,7 @@ pub struct AnswerPrefix<'a> {
 }
 
 impl<'a> AnswerPrefix<'a> {
-    /// An answer with all of its body.
+    /// Returns an answer with its whole body.
     #[must_use]
     pub const fn whole(status: StatusCode, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
         Self {
@@ -35,7 +39,7 @@ impl<'a> AnswerPrefix<'a> {
         }
     }
 
-    /// An answer whose body may go on after these bytes.
+    /// Returns an answer whose body may continue after these bytes.
     #[must_use]
     pub const fn cut(status: StatusCode, headers: &'a HeaderMap, bytes: &'a [u8]) -> Self {
         Self {
@@ -46,25 +50,25 @@ impl<'a> AnswerPrefix<'a> {
         }
     }
 
-    /// The status.
+    /// Returns the status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The headers.
+    /// Returns the headers.
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// The body's first bytes, as they came: a `Content-Encoding` is still on them.
+    /// Returns the first bytes of the body, as they came: a `Content-Encoding` is not decoded.
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Whether the bytes are known to be the whole body.
+    /// Returns whether the bytes are known to be the whole body.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.whole
@@ -73,7 +77,7 @@ impl<'a> AnswerPrefix<'a> {
 
 impl fmt::Debug for AnswerPrefix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither headers nor body: they may bear secrets, and debug output goes to logs.
+        // Without headers and body: they may hold secrets, and debug output goes to logs.
         f.debug_struct("AnswerPrefix")
             .field("status", &self.status)
             .field("len", &self.bytes.len())
@@ -82,22 +86,22 @@ impl fmt::Debug for AnswerPrefix<'_> {
     }
 }
 
-/// What judges the beginning of a body.
+/// A judge of the beginning of a body.
 pub(in crate::http) type JudgePrefix = dyn Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync;
 
-/// A prefix being gathered for its judge.
+/// A prefix that is being collected for its judge.
 pub(in crate::http) struct Gathering {
     judge: Arc<JudgePrefix>,
     status: StatusCode,
     headers: HeaderMap,
     limit: usize,
     bytes: Vec<u8>,
-    /// Whether something is missing behind `bytes`, so that nothing can be added.
+    /// Whether data is missing after `bytes`, so that no more can be added.
     torn: bool,
 }
 
 impl Gathering {
-    /// `hint` is how long the body will be, as far as it tells.
+    /// Starts with no bytes. `hint` is the length of the body, if the body tells it.
     pub(in crate::http) fn new(
         judge: Arc<JudgePrefix>,
         status: StatusCode,
@@ -116,12 +120,12 @@ impl Gathering {
         }
     }
 
-    /// Copies what there is still room for; the frame itself is left as it is.
+    /// Copies as much of `data` as there is room for. The frame is not consumed.
     pub(in crate::http) fn copy(&mut self, data: &impl Buf) {
         if self.torn {
             return;
         }
-        // More than one slice only where a frame is put together of several buffers.
+        // A frame has more than one slice only if it consists of several buffers.
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = data.chunks_vectored(&mut slices);
         let mut copied = 0;
@@ -131,11 +135,11 @@ impl Gathering {
             self.bytes.extend_from_slice(part);
             copied += part.len();
         }
-        // Some of it did not fit, or is not to be seen without taking it from the reader.
+        // Some of the data did not fit, or cannot be seen without consuming it.
         self.torn = copied < data.remaining();
     }
 
-    /// Grows as a vector does, but never beyond the limit.
+    /// Grows as a `Vec` does, but never beyond the limit.
     fn make_room(&mut self, more: usize) {
         let needed = self.bytes.len() + more;
         let capacity = self.bytes.capacity();
@@ -149,7 +153,7 @@ impl Gathering {
         self.torn || self.bytes.len() >= self.limit
     }
 
-    /// Asks the judge, at the body's end or before it.
+    /// Runs the judge. `ended` says whether the body has come to its end.
     pub(in crate::http) fn verdict(self, ended: bool) -> Option<Verdict> {
         let Self {
             judge,
@@ -169,16 +173,16 @@ impl Gathering {
     }
 }
 
-/// What a judge says, with what the head adds to it.
+/// Runs a judge, and adds the status and the wait of the head to its verdict.
 pub(in crate::http) fn ask(judge: &JudgePrefix, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
     let verdict = judge(answer)?;
-    // As beside a 503: whoever says "too many requests" with a 200 may say until when in the same header.
-    let asked = HttpCalls::by_status(StatusCode::SERVICE_UNAVAILABLE, answer.headers).retry_after;
+    // As for a 503: a partner that says "too many requests" in a 200 may send the same header.
+    let asked = || retry_after::asked(answer.headers, Clock::wall);
     Some(Verdict {
         code: verdict.code.or(Some(answer.status.as_u16())),
         retry_after: match verdict.outcome {
             Outcome::Success => verdict.retry_after,
-            Outcome::Failure | Outcome::Neutral => verdict.retry_after.or(asked),
+            Outcome::Failure | Outcome::Neutral => verdict.retry_after.or_else(asked),
         },
         ..verdict
     })
@@ -190,7 +194,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Shows its bytes one by one, to whoever takes them.
+    /// A buffer that shows one byte at a time.
     pub(crate) struct Shy(pub(crate) &'static [u8]);
 
     impl Buf for Shy {
@@ -220,7 +224,7 @@ pub(crate) mod tests {
             let mut gathering = gathering(limit, hint);
             let mut body = Vec::new();
             for (one, other) in frames {
-                // Numbered, so that a byte too many or too few shows; in two pieces, so that all are seen.
+                // Numbered bytes show one byte too many or too few. Two pieces test several slices.
                 let bytes: Vec<u8> = (0..one + other).map(|n| (body.len() + n) as u8).collect();
                 body.extend_from_slice(&bytes);
                 gathering.copy(&bytes[..one].chain(&bytes[one..]));

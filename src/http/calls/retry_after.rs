@@ -1,7 +1,7 @@
-//! How long a partner asks to be left alone, read from the headers of an answer.
+//! The wait that a partner asks for in the headers of an answer.
 //!
-//! Whatever stands there was written by somebody else, perhaps while falling over. So everything is
-//! read by its grammar and nothing is guessed: what cannot be read asks for nothing.
+//! The headers come from another system, perhaps from one that is failing. Each is read strictly by
+//! its grammar, without guesses. An invalid header asks for nothing.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,31 +11,34 @@ use http::{
 };
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 
-/// The longest span that is read, 68 years: what RFC 9111, 1.2.2, takes a number for that is too large.
+/// The longest span, 2³¹ s or 68 years. RFC 9111, 1.2.2, gives this value to a number that is too
+/// large.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// How long the partner asks to be left alone, by the headers of an answer; `None` if it does not ask.
+/// Returns the wait that the partner asks for in the headers of an answer, or `None`.
 ///
-/// | header | asks for |
-/// |---|---|
-/// | `Retry-After: 120` | 120 s |
-/// | `Retry-After: Wed, 31 Jul 2024 20:57:00 GMT` | the time until then, by the answer's own `Date`; by `now` only where there is none |
-/// | `RateLimit: "default";r=0;t=30` | 30 s, as nothing remains; also in the older form `limit=100, remaining=0, reset=30` |
-/// | `RateLimit-Remaining: 0` and `RateLimit-Reset: 30` | 30 s, as nothing remains |
+/// These headers are read:
 ///
-/// The first kind that stands there and can be read decides, in this order: `Retry-After` goes before the
-/// rest even where it asks for nothing. Of several values of one kind the longest counts. Zero and a
-/// date in the past ask for nothing. A number too large, or a date too far, is 2³¹ s (68 years); the
-/// layer waits no longer than the policy's longest wait anyway.
+/// - `Retry-After: 120` asks for 120 s.
+/// - `Retry-After: Wed, 31 Jul 2024 20:57:00 GMT` asks for the time until then. The current time is
+///   the answer's `Date`, and `now` only if there is no `Date`.
+/// - `RateLimit: "default";r=0;t=30` asks for 30 s, because nothing remains. The older form
+///   `limit=100, remaining=0, reset=30` is read too.
+/// - `RateLimit-Remaining: 0` with `RateLimit-Reset: 30` asks for 30 s, because nothing remains.
 ///
-/// `X-RateLimit-Reset` is not read: some mean seconds by it, some an instant.
+/// The first kind in this list that is present and valid decides. `Retry-After` therefore hides the
+/// others even if it asks for nothing. Of several values of one kind the longest counts. Zero and a
+/// date in the past ask for nothing. A number that is too large, or a date that is too far, is 2³¹
+/// s (68 years). In any case the layer waits no longer than the longest wait of the policy.
 ///
-/// [`HttpCalls::by_status`](super::HttpCalls::by_status) uses it for every answer that is no success. It is
-/// public for those who judge by [their own rules](super::HttpCalls::judged_by).
+/// `X-RateLimit-Reset` is not read: some partners send seconds in it, others an instant.
+///
+/// [`HttpCalls::by_status`](super::HttpCalls::by_status) uses this function for every answer that
+/// is no success. It is public for [rules of your own](super::HttpCalls::judged_by).
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -45,8 +48,9 @@ const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 /// let mut headers = HeaderMap::new();
 /// headers.insert(DATE, "Wed, 31 Jul 2024 20:05:00 GMT".parse()?);
 /// headers.insert(RETRY_AFTER, "Wed, 31 Jul 2024 20:57:00 GMT".parse()?);
-/// // Whatever our own clock says.
-/// assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH), Some(Duration::from_secs(52 * 60)));
+/// // Our own clock does not matter, because the answer has a `Date`.
+/// let asked = retry_after(&headers, SystemTime::UNIX_EPOCH);
+/// assert_eq!(asked, Some(Duration::from_secs(52 * 60)));
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
 /// ```
 #[must_use]
@@ -54,7 +58,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     asked(headers, || now)
 }
 
-/// [`retry_after`], for which the wall clock is read only if a date needs it.
+/// The same as [`retry_after`], but reads the clock only if a date needs it.
 pub(in crate::http) fn asked(
     headers: &HeaderMap,
     now: impl Fn() -> SystemTime,
@@ -73,12 +77,12 @@ fn one_retry_after(value: &HeaderValue, now: impl Fn() -> SystemTime) -> Option<
     let text = text(value)?;
     digits(text).or_else(|| {
         let until = httpdate::parse_http_date(text).ok()?;
-        // A date in the past asks for nothing, which is still an answer.
+        // A date in the past is valid and asks for no wait.
         Some(until.duration_since(now()).unwrap_or_default())
     })
 }
 
-/// When the answer was made, by the clock of whoever made it.
+/// Returns the time at which the answer was made, by the clock of its sender.
 fn date_of(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(text(headers.get(DATE)?)?).ok()
 }
@@ -87,15 +91,18 @@ fn text(value: &HeaderValue) -> Option<&str> {
     Some(value.to_str().ok()?.trim_matches([' ', '\t']))
 }
 
-/// Digits and nothing else; more of them than a number holds are the longest span.
+/// Reads a number that consists of digits alone. One that overflows is the longest span.
 fn digits(text: &str) -> Option<Duration> {
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     let only_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     only_digits.then(|| text.parse().map_or(LONGEST, Duration::from_secs))
 }
 
-/// The structured field of the IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers):
-/// from its version 08 on a list of policies with parameters; in 07, which is still sent, a dictionary.
+/// Reads the structured field `RateLimit` of the IETF draft "RateLimit header fields for HTTP"
+/// (draft-ietf-httpapi-ratelimit-headers).
+///
+/// Since version 08 it is a list of policies with parameters. In version 07, which is still sent,
+/// it is a dictionary.
 fn by_rate_limit(headers: &HeaderMap) -> Option<Duration> {
     let mut lines = headers.get_all(RATE_LIMIT).iter();
     let mut field = lines.next()?.as_bytes().to_vec();
@@ -124,7 +131,7 @@ fn bare(entry: &ListEntry) -> Option<&BareItem> {
     }
 }
 
-/// Only a quota of which nothing remains asks to be left alone.
+/// Returns the time until a quota is reset, if nothing remains of the quota.
 fn until_reset(remaining: Option<&BareItem>, reset: Option<&BareItem>) -> Option<Duration> {
     let integer = |item: Option<&BareItem>| match item? {
         BareItem::Integer(number) => Some(i64::from(*number)),
@@ -134,7 +141,9 @@ fn until_reset(remaining: Option<&BareItem>, reset: Option<&BareItem>) -> Option
     (integer(remaining)? == 0).then(|| Duration::from_secs(reset))
 }
 
-/// The separate fields of the draft's versions up to 06, which Zuora sends; `RateLimit-Reset` is seconds from now, not an instant.
+/// Reads the separate fields of the draft's versions up to 06, which Zuora sends.
+///
+/// `RateLimit-Reset` is a number of seconds from now, not an instant.
 fn by_rate_limit_fields(headers: &HeaderMap) -> Option<Duration> {
     let longest = |name| {
         let values = headers.get_all(name).iter();
@@ -154,7 +163,7 @@ mod tests {
 
     const NOON: &str = "Wed, 31 Jul 2024 12:00:00 GMT";
 
-    /// What the headers ask for, while our own clock says that it is noon.
+    /// Returns the wait that the headers ask for, while our own clock shows noon.
     fn asks(headers: &[(&str, &[u8])]) -> Option<u64> {
         let headers = headers.iter().map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -208,7 +217,7 @@ mod tests {
         ] {
             assert_eq!(retry_after_asks(value.as_bytes()), seconds, "{value:?}");
         }
-        // Digits of other scripts, and bytes that are no text at all.
+        // Digits of other scripts, and bytes that are no text.
         for value in [
             "١٢٠".as_bytes(),
             "１２０".as_bytes(),
@@ -224,16 +233,16 @@ mod tests {
     fn a_date_is_the_time_until_then() {
         for (value, seconds) in [
             ("Wed, 31 Jul 2024 12:00:30 GMT", Some(30)),
-            // The two obsolete forms that RFC 9110, 5.6.7, wants read.
+            // The two obsolete forms that a recipient must accept (RFC 9110, 5.6.7).
             ("Wednesday, 31-Jul-24 12:00:30 GMT", Some(30)),
             ("Wed Jul 31 12:00:30 2024", Some(30)),
-            // Now, and past.
+            // Now, and in the past.
             (NOON, None),
             ("Wed, 31 Jul 2024 11:59:59 GMT", None),
             ("Thu, 01 Jan 1970 00:00:00 GMT", None),
-            // Far away.
+            // In the far future.
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(1 << 31)),
-            // Not the grammar.
+            // Invalid dates.
             ("Wed, 31 Jul 2024 12:00:30 UTC", None),
             ("Wed, 31 Jul 2024 12:00:30 +0000", None),
             ("Wed, 31 Jul 2024 14:00:30 CEST", None),
@@ -255,7 +264,7 @@ mod tests {
         let by = |date: &[u8]| asks(&[("retry-after", until), ("date", date)]);
         assert_eq!(by(b"Wed, 31 Jul 2024 20:56:00 GMT"), Some(60));
         assert_eq!(by(b"Wed, 31 Jul 2024 20:58:00 GMT"), None);
-        // A `Date` that cannot be read is none.
+        // An invalid `Date` counts as absent.
         let from_noon = Some((8 * 60 + 57) * 60);
         for date in [&b"today"[..], b"", b"\xff", b"Wed, 31 Jul 2024 20:56:00"] {
             assert_eq!(by(date), from_noon, "{date:?}");
@@ -308,16 +317,16 @@ mod tests {
             (r#""default";r=0;t=30.5"#, None),
             (r#""default";r=0;t="30""#, None),
             (r#""default";r=?0;t=30"#, None),
-            // Several policies: those of which nothing remains, and of them the longest.
+            // Several policies: the longest of those of which nothing remains.
             (r#""minute";r=0;t=30, "day";r=7;t=9000"#, Some(30)),
             (r#""minute";r=0;t=30, "day";r=0;t=9000"#, Some(9000)),
             (r#"("a" "b");r=0;t=30"#, None),
-            // As it was in version 07.
+            // The form of version 07.
             ("limit=100, remaining=0, reset=30", Some(30)),
             ("limit=100, remaining=1, reset=30", None),
             ("remaining=0", None),
             ("remaining=0, reset=(30)", None),
-            // Numbers beyond the grammar's 15 digits spoil the whole field.
+            // A number with more than the 15 digits of the grammar makes the whole field invalid.
             (r#""default";r=0;t=999999999999999"#, Some(1 << 31)),
             (r#""default";r=0;t=9999999999999999"#, None),
             (r#""default";r=0;t=30,"#, None),
@@ -328,7 +337,7 @@ mod tests {
         ] {
             assert_eq!(asks(&[("ratelimit", value.as_bytes())]), seconds, "{value}");
         }
-        // One field over several lines.
+        // One field in several lines.
         let lines = [&br#""minute";r=0;t=30"#[..], br#""hour";r=0;t=1800"#];
         let lines = lines.map(|line| ("ratelimit", line));
         assert_eq!(asks(&lines), Some(1800));
@@ -387,7 +396,7 @@ mod tests {
         assert_eq!(asks(&fields), Some(31));
     }
 
-    /// Bytes as they come, and bytes that nearly are what is read.
+    /// Random bytes, and bytes that are almost a valid header.
     fn value() -> impl Strategy<Value = Vec<u8>> {
         let near = prop_oneof![
             "[-+]?[0-9]{0,40}(\\.[0-9]+)?(e[0-9]+)?",

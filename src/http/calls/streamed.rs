@@ -1,50 +1,51 @@
-//! What every streamed answer has in common: its call is in flight until the body ends, breaks off, or hangs.
+//! A streamed answer: its call is in flight until the body ends, breaks off, or hangs.
 //!
-//! Protocols differ in what a frame says, and in nothing else; so that is all a protocol gives ([`Reading`]), and
-//! the rest (when a call is settled, and by whom its reader is made to wait) stands here once.
+//! Protocols differ only in how they read a frame. A protocol therefore implements [`Reading`], and
+//! everything else is written here once: when the call is settled, and how long its reader waits.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Buf;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::{
-    runtime::Handle,
-    time::{Sleep, sleep},
-};
 
+use super::reader_wait::Wait;
 use crate::{
-    call::protocol::{Holder, Ticket},
+    call::ticket::{Holder, Ticket},
     facts::outcome::{Outcome, Verdict},
 };
 
-/// What a protocol makes of a body. A judge of the user's may panic in any of it: the call is neutral then.
+/// How a protocol reads a body. A judge of the user's may panic in every method: the call is
+/// neutral then.
 pub(crate) trait Reading {
     /// Looks at a piece of the body on its way to the reader.
     fn saw(&mut self, data: &impl Buf);
 
-    /// Says what the call is, if nothing that may follow has a part in it. Asked after each piece but the last.
+    /// Returns the verdict, if nothing that may follow can change it. Called after each piece but
+    /// the last.
     fn early(&mut self) -> Option<Verdict>;
 
-    /// Says what the call is now that the body has come to its end.
+    /// Returns the verdict when the body has come to its end.
     fn ended(self, trailers: Option<&HeaderMap>) -> Verdict;
 
-    /// The code that goes with a hang: what the head said, as a rule.
+    /// Returns the code for a hang, which is usually that of the head.
     fn code(&self) -> Option<u16>;
 
-    /// Says whether a partner who is silent hangs. If not, its silence says nothing, and a drop is neutral however long that was.
+    /// Returns whether a silent partner hangs.
+    ///
+    /// If not, silence says nothing, and a dropped body is neutral after any time.
     fn hangs(&self) -> bool {
         true
     }
 
-    /// Says whether trailers that may still come would change what the call is. Then a body that says that it is at its end is not believed
-    /// before its reader has asked once more: one that decodes another may say so with trailers left to give.
+    /// Returns whether trailers that may still come can change the verdict.
+    ///
+    /// If so, `is_end_stream` of the body does not end the call; the next poll of the reader does.
+    /// A body that decodes another body may report its end while it still has trailers to give.
     fn may_still_speak(&self) -> bool {
         false
     }
@@ -66,90 +67,31 @@ struct Open<R> {
     wait: Wait,
 }
 
-/// What the reader's wait for the next frame is measured by.
-enum Wait {
-    /// Nobody waits; the timer of the last wait, to be used again.
-    Not(Option<Timer>),
-    Since(Timer),
-    /// Here is no timer.
-    Unknown,
-}
-
-/// Boxed rather than pinned in the body, so that `Measured` is `Unpin` where its body is: readers who
-/// ask for frames one by one need that. Made by the first wait, so most bodies never have one.
-type Timer = Pin<Box<Sleep>>;
-
-impl Wait {
-    /// Notes that the reader waits; says whether it has waited for too long.
-    fn goes_on(&mut self, ticket: &Ticket, cx: &mut Context<'_>) -> bool {
-        if let Self::Not(used) = self {
-            let timer = ticket
-                .hang_limit()
-                .and_then(|limit| timer(limit, used.take()));
-            *self = timer.map_or(Self::Unknown, Self::Since);
-        }
-        let Self::Since(timer) = self else {
-            return false;
-        };
-        // Asked for its time, a timer panics if its runtime has ended meanwhile: no matter of the reader's.
-        let polled = catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx)));
-        match polled {
-            Ok(polled) => polled.is_ready(),
-            Err(_panic) => {
-                *self = Self::Unknown;
-                false
-            }
-        }
-    }
-
-    fn is_over(&mut self) {
-        *self = match std::mem::replace(self, Self::Unknown) {
-            Self::Since(timer) => Self::Not(Some(timer)),
-            as_it_was => as_it_was,
-        };
-    }
-}
-
-/// A timer that begins now, if there can be one here.
-fn timer(limit: Duration, used: Option<Timer>) -> Option<Timer> {
-    // Not even asked for where it is known to panic: nobody wants the panic hook's message.
-    Handle::try_current().ok()?;
-    // Whether a runtime's time is enabled can only be found out by trying.
-    let fresh = catch_unwind(|| sleep(limit)).ok()?;
-    Some(match used {
-        Some(mut timer) => {
-            timer.set(fresh);
-            timer
-        }
-        None => Box::pin(fresh),
-    })
-}
-
 impl<R: Reading> Open<R> {
-    /// Something came, but not the end.
-    fn goes_on(mut self) -> Option<Self> {
-        self.wait.is_over();
+    /// Handles a frame that is not the last. Returns `None` if the call is settled.
+    fn after_frame(mut self) -> Option<Self> {
+        self.wait.stop();
         if let Some(verdict) = self.reading.early() {
             self.ticket.settle(verdict);
             return None;
         }
         self.ticket.progress();
-        self.is_waited_for();
+        self.note_holder();
         Some(self)
     }
 
-    /// Holds the ticket as it is to be dropped, if it is dropped now.
-    fn is_waited_for(&mut self) {
+    /// Notes in the ticket how a drop is judged from here on.
+    fn note_holder(&mut self) {
         if !self.reading.hangs() {
-            // As with a judge: whatever becomes of it, the partner had no part in that.
+            // From here on a drop is neutral, as while a judge runs.
             self.ticket.held_by(Holder::Classifier);
         }
     }
 
-    /// Nothing came; says whether the partner hangs.
-    fn is_pending(&mut self, cx: &mut Context<'_>) -> bool {
-        self.is_waited_for();
-        self.reading.hangs() && self.wait.goes_on(&self.ticket, cx)
+    /// Handles a poll that found no frame. Returns whether the partner hangs.
+    fn poll_hang(&mut self, cx: &mut Context<'_>) -> bool {
+        self.note_holder();
+        self.reading.hangs() && self.wait.poll_expired(&self.ticket, cx)
     }
 
     fn ended(self, trailers: Option<&HeaderMap>) {
@@ -174,9 +116,9 @@ impl<B, R> Measuring<B, R> {
         let mut open = Open {
             ticket,
             reading,
-            wait: Wait::Not(None),
+            wait: Wait::Idle(None),
         };
-        open.is_waited_for();
+        open.note_holder();
         Self {
             inner,
             open: Some(open),
@@ -215,10 +157,11 @@ impl<B: Body, R: Reading> Body for Measuring<B, R> {
         let polled = open
             .ticket
             .while_polling(|| this.inner.as_mut().poll_frame(cx));
-        if polled.is_pending() && !open.is_pending(cx) {
+        if polled.is_pending() && !open.poll_hang(cx) {
             return Poll::Pending;
         }
-        // Taken out first: what is not put back is dropped, also if a judge panics; and then as it is held here.
+        // Taken out first: if a judge panics, the open call is dropped, and the ticket is judged by
+        // the holder that is set here.
         let Some(mut open) = this.open.take() else {
             return polled;
         };
@@ -230,12 +173,12 @@ impl<B: Body, R: Reading> Body for Measuring<B, R> {
                     open.reading.saw(data);
                 }
                 let trailers = frame.trailers_ref();
-                // A last frame is the end: many readers do not ask once more.
+                // The last frame is the end: many readers do not poll again.
                 let is_last = this.inner.is_end_stream() && !open.reading.may_still_speak();
                 if trailers.is_some() || is_last {
                     open.ended(trailers);
                 } else {
-                    *this.open = open.goes_on();
+                    *this.open = open.after_frame();
                 }
             }
             Poll::Ready(None) => open.ended(None),

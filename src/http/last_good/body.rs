@@ -1,4 +1,4 @@
-//! The body of an answer: the partner's as it comes, copied meanwhile if it may be kept; or one that was kept.
+//! The body of an answer: the inner body, which may be copied as it streams, or a stored one.
 
 use std::{
     fmt,
@@ -11,17 +11,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{
-    request_key::Asked,
-    store::{Head, Store},
-};
+use super::{head::Head, request_key::Asked, store::Store};
 
 pin_project! {
-    /// The body of an answer that came through a [`LastGood`](super::LastGood). Frames pass as they come; nothing is held back.
+    /// The body of an answer that passed a [`LastGood`](super::LastGood). Frames pass at once.
     ///
     /// # Panics
     ///
-    /// If the inner body panics, or the predicate given to [`good_if`](super::LastGoodBuilder::good_if).
+    /// If the inner body panics, or the predicate of [`good_if`](super::LastGoodBuilder::good_if).
     pub struct LastGoodBody<B> {
         #[pin]
         source: Source<B>,
@@ -34,20 +31,20 @@ pin_project! {
         Inner {
             #[pin]
             body: B,
-            // Boxed: most bodies are not copied.
+            // Boxed, because most bodies are not copied.
             copy: Option<Box<Copying>>,
         },
         Kept { bytes: Bytes },
     }
 }
 
-/// A body on its way into the store.
+/// The copy of a body that is to be stored.
 pub(super) struct Copying {
     pub(super) store: Arc<Store>,
     pub(super) asked: Box<Asked>,
     pub(super) head: Head,
     pub(super) bytes: Vec<u8>,
-    /// How much of it there may be.
+    /// How many bytes the body may have.
     pub(super) room: usize,
 }
 
@@ -105,7 +102,7 @@ impl<B: Body<Data = Bytes>> Body for LastGoodBody<B> {
         if polled.is_pending() {
             return polled;
         }
-        // Taken out first: what is not put back is not kept.
+        // Taken out first: a copy that is not put back is not stored.
         let Some(mut copying) = copy.take() else {
             return polled;
         };
@@ -113,12 +110,13 @@ impl<B: Body<Data = Bytes>> Body for LastGoodBody<B> {
             Poll::Pending | Poll::Ready(Some(Err(_))) => {}
             Poll::Ready(None) => copying.keep(),
             Poll::Ready(Some(Ok(frame))) => {
-                // Trailers come after the head is out, and are not kept: nor is what they belong to.
+                // An answer with trailers is not stored: the trailers would be missing when it is
+                // served.
                 if let Some(data) = frame.data_ref()
                     && data.len() <= copying.room - copying.bytes.len()
                 {
                     copying.bytes.extend_from_slice(data);
-                    // Many readers do not ask once more after the last frame.
+                    // Many readers do not poll again after the last frame.
                     if body.is_end_stream() {
                         copying.keep();
                     } else {
@@ -153,7 +151,7 @@ impl<B: Default> Default for LastGoodBody<B> {
 
 impl<B> fmt::Debug for LastGoodBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No bytes: they may bear secrets, and debug output goes to logs.
+        // Without the bytes, which may be secret: debug output goes to logs.
         let (kept, copied) = match &self.source {
             Source::Inner { copy, .. } => (false, copy.is_some()),
             Source::Kept { .. } => (true, false),

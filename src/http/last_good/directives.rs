@@ -1,7 +1,9 @@
-//! `Cache-Control` as a cache must read it: without regard to case, quotes honoured, and nothing guessed.
+//! `Cache-Control` as a cache must read it: names without regard to case, quoted values, no
+//! guesses.
 //!
-//! The crate for caching semantics reads names as they are written, and leaves out a value that is not ASCII; for it
-//! `Private` would be public. So it is shown what was read here, and what cannot be read is not cached.
+//! `http-cache-semantics` compares names with their case, and skips a value that is not ASCII. It
+//! would take `Private` for public. So it gets the directives that are read here, and an answer
+//! with a malformed header is not stored.
 
 use std::time::Duration;
 
@@ -10,16 +12,16 @@ use http::{
     header::{CACHE_CONTROL, PRAGMA},
 };
 
-/// What RFC 9111, 1.2.2, takes a number for that is too large: 68 years.
+/// The value of a number that is too large, by RFC 9111, 1.2.2: 68 years in seconds.
 const LONGEST: u64 = 1 << 31;
-/// More than this many directives are nobody's honest header.
+/// A header with more directives than this is not genuine.
 const MOST: usize = 32;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Directives(Vec<(String, Option<String>)>);
 
 impl Directives {
-    /// `None` if it cannot be read, or says two things at once.
+    /// Reads the directives; `None` if they are malformed or contradict each other.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let mut all = Self::default();
         for value in headers.get_all(CACHE_CONTROL) {
@@ -46,7 +48,7 @@ impl Directives {
                 }
             }
         }
-        // Where there is no Cache-Control (RFC 9111, 5.4).
+        // `Pragma` counts only without `Cache-Control` (RFC 9111, 5.4).
         if !headers.contains_key(CACHE_CONTROL) {
             for value in headers.get_all(PRAGMA) {
                 if value
@@ -66,21 +68,21 @@ impl Directives {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// The seconds a directive gives; 0 if it is there and gives none that can be read.
+    /// Returns the seconds of a directive; 0 if its argument is missing or malformed.
     pub(super) fn seconds(&self, name: &str) -> Option<Duration> {
         let (_, argument) = self.0.iter().find(|(known, _)| known == name)?;
         let seconds = argument.as_deref().map_or(0, seconds);
         Some(Duration::from_secs(seconds))
     }
 
-    /// Whether it stands there without an argument.
+    /// Whether the directive exists without an argument.
     pub(super) fn is_bare(&self, name: &str) -> bool {
         self.0
             .iter()
             .any(|(known, argument)| known == name && argument.is_none())
     }
 
-    /// Those of `names` that are there, as a header with plain numbers; for readers that are less careful.
+    /// Returns those of `names` that exist as a header with plain numbers, for a simpler parser.
     pub(super) fn plain(&self, names: &[&str]) -> Option<HeaderValue> {
         let known = self.0.iter().filter(|(name, _)| names.contains(&&**name));
         let plain: Vec<String> = known
@@ -95,7 +97,8 @@ impl Directives {
     }
 }
 
-/// Delta-seconds (RFC 9111, 1.2.2); what is none counts as 0, for "caches are encouraged to consider it stale".
+/// Parses delta-seconds (RFC 9111, 1.2.2). Malformed text counts as 0, so that the answer is stale,
+/// as RFC 9111, 4.2.1, encourages.
 pub(super) fn seconds(text: &str) -> u64 {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return 0;
@@ -103,7 +106,7 @@ pub(super) fn seconds(text: &str) -> u64 {
     text.parse().unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// What stands before the next comma that no quotes enclose, and what follows it; `None` if quotes are left open.
+/// Splits the text at the next comma outside quotes; `None` if a quote is not closed.
 fn split_at_comma(text: &str) -> Option<(&str, &str)> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -118,7 +121,7 @@ fn split_at_comma(text: &str) -> Option<(&str, &str)> {
     (!quoted).then(|| (text.trim(), ""))
 }
 
-/// A token, or what stands in quotes; some write a number in them.
+/// Returns a token, or the text inside quotes: some servers quote numbers.
 fn unquoted(argument: &str) -> Option<String> {
     if is_token(argument) {
         return Some(argument.to_owned());
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_contradicts_itself_is_nothing() {
+    fn malformed_and_contradictory_directives_are_rejected() {
         for values in [
             &[&b"public, x=\xff"[..]][..],
             &[b"max-age=\"5"],
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_too_large_is_68_years_and_a_bad_one_nothing() {
+    fn a_number_that_is_too_large_is_68_years_and_a_malformed_one_is_0() {
         let age = |text: &str| {
             let read = read(&[format!("max-age={text}").as_bytes()]).unwrap();
             read.seconds("max-age").unwrap().as_secs()

@@ -1,4 +1,4 @@
-//! What of a request decides which stored answer it may be given.
+//! The parts of a request that select the stored answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,20 +12,23 @@ use http::{
 use super::directives::Directives;
 use crate::base::moment::Moment;
 
-/// Whose answer, of which resource. Compared field by field: nothing is joined, so nothing can be mistaken.
-// No `Debug`, here and below: it would show who asks, and by which credentials.
+/// The user and the resource of an answer.
+///
+/// The fields are compared one by one. A joined string could be equal for different fields.
+// Without `Debug`, here and below: it would show users and credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     user: Option<Box<str>>,
     uri: Box<str>,
-    /// The URI as it came, where a router has since stripped the prefix of a `nest`: two nests may both have `/prices`,
-    /// and one nest has as many as its prefix has values.
+    /// The original URI, if a router has cut the prefix of a `nest`. Two nests may both have
+    /// `/prices`, and a nest whose prefix has a parameter has one for each of its values.
     original: Option<Box<str>>,
-    /// Those of the headers that a key has: an answer may show any of them without naming it in `Vary`.
+    /// The values of the key headers. An answer may show any of them without naming it in `Vary`.
     headers: Vec<(HeaderName, Box<[u8]>)>,
 }
 
-/// The headers by which proxies and frameworks say what the request was for before they changed it, or what it is for instead.
+/// The headers by which proxies and frameworks pass on the original target of a request, or replace
+/// it.
 pub(super) const KEYED: [HeaderName; 6] = [
     HOST,
     FORWARDED,
@@ -67,16 +70,16 @@ fn original(parts: &request::Parts) -> Option<Box<str>> {
     Some(uri.to_string().into())
 }
 
-/// A request that was opted in, as far as it is needed once it is gone.
+/// The parts of a request that are needed after the request is consumed.
 pub(super) struct Asked {
     pub(super) key: Arc<Key>,
     pub(super) method: Method,
-    /// Before the partner was asked: an answer is never younger than this makes it.
+    /// The time before the partner was asked. An answer is at least as old as the time since then.
     pub(super) at: Moment,
-    /// How often was dropped what is kept, when this began.
+    /// The count of drops when the request began.
     pub(super) epoch: u64,
     headers: HeaderMap,
-    /// `None` if they cannot be read.
+    /// The `Cache-Control` of the request; `None` if it is malformed.
     directives: Option<Directives>,
 }
 
@@ -97,18 +100,18 @@ impl Asked {
         }
     }
 
-    /// The directives, unless the request is to have nothing to do with a cache.
+    /// Returns the directives; `None` if they are malformed or forbid storing.
     pub(super) fn directives(&self) -> Option<&Directives> {
         let given = self.directives.as_ref()?;
         (!given.has("no-store")).then_some(given)
     }
 
-    /// Whether it says who asks, and nobody has said whom that names.
+    /// Whether the request has credentials, and no user is named for it.
     pub(super) fn is_authorized_unkeyed(&self) -> bool {
         !self.key.is_a_users() && self.headers.contains_key(AUTHORIZATION)
     }
 
-    /// Whether it may say who asks.
+    /// Whether the request has cookies, and no user is named for it.
     pub(super) fn bears_cookies_unkeyed(&self) -> bool {
         !self.key.is_a_users() && self.headers.contains_key(COOKIE)
     }
@@ -117,14 +120,14 @@ impl Asked {
         self.headers.get_all(name).iter()
     }
 
-    /// Whether it takes an answer of this age, which is past its freshness by so much.
+    /// Whether the request's directives accept an answer of this age and freshness lifetime.
     pub(super) fn takes(&self, age: Duration, lifetime: Duration) -> bool {
         let Some(wants) = self.directives() else {
             return false;
         };
         let stale = age.saturating_sub(lifetime);
         let within = |limit: &str, value| wants.seconds(limit).is_none_or(|limit| value <= limit);
-        // `max-age=0` is what browsers send with every reload: see `LastGoodLayer`.
+        // Browsers send `max-age=0` with every reload: see `LastGoodLayer`.
         let reloads = wants.seconds("max-age") == Some(Duration::ZERO);
         let any_staleness = wants.is_bare("max-stale");
         let fresh_for = lifetime.saturating_sub(age);

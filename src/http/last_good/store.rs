@@ -1,4 +1,4 @@
-//! What is kept, of whom, and for how long.
+//! The store of the answers.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -6,29 +6,24 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, ETAG, EXPIRES, PRAGMA, SET_COOKIE,
-        TRANSFER_ENCODING, VARY,
-    },
+    HeaderName, Response, StatusCode,
+    header::{ETAG, VARY},
     request, response,
 };
-use http_cache_semantics::{CacheOptions, CachePolicy};
 use moka::{
-    Expiry,
     ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
     sync::Cache,
 };
 
 use super::{
-    LastGoodCounts,
-    directives::{Directives, seconds},
+    entry::{Entry, Kept, Resource, Slot, WhileServable, values, varied_bytes},
+    head::{Head, OVERHEAD, names},
     request_key::{Asked, Key},
 };
 use crate::{
@@ -36,21 +31,16 @@ use crate::{
     http::calls::answer_prefix::AnswerPrefix,
 };
 
-/// How many sets of names a resource's answers may have in `Vary`: with `Origin` and without it, of an old release and a new one.
+/// How many sets of names the answers of a resource may have in `Vary`: with and without `Origin`,
+/// of an old release and of a new one.
 const MOST_SETS: usize = 4;
-/// More names than this in `Vary` are nobody's honest header.
-const MOST_VARY: usize = 16;
-/// What an entry costs beside what it says: the maps, the counters, moka's own. Generous.
-const OVERHEAD: usize = 384;
-/// How many counters tell what was begun before a write. Two resources that share one lose a copy under way at worst.
+/// The number of drop counters. If two resources share one, a drop of one loses at worst a copy of
+/// the other that is on its way.
 const EPOCHS: usize = 256;
-
-/// No freshness is longer: 68 years, as for numbers that are too large (RFC 9111, 1.2.2).
-const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 pub(super) type Good = dyn Fn(&AnswerPrefix<'_>) -> bool + Send + Sync;
 
-/// What was built: how much is kept, by what it is found, and what is good.
+/// The settings of the store.
 pub(super) struct Limits {
     pub(super) keyed: Box<[HeaderName]>,
     pub(super) max_stale: Duration,
@@ -63,9 +53,9 @@ pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Slot, Entry>,
-    /// How many resources were given a number.
+    /// How many resources have a number.
     numbered: AtomicU64,
-    /// How often was dropped what is kept; by a hash of its key.
+    /// How often stored answers were dropped, by a hash of their key.
     epochs: Box<[AtomicU64]>,
     hasher: RandomState,
     stored: AtomicU64,
@@ -73,154 +63,23 @@ pub(super) struct Store {
     missed: AtomicU64,
 }
 
-/// Where something is kept. Each answer is an entry of its own, so that what is asked for stays: who sends made-up values of
-/// what `Vary` names puts out no answer that others ask for meanwhile.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Slot {
-    Resource(Arc<Key>),
-    /// By the resource's number, and what the request said of the headers that `Vary` names.
-    Answer(u64, Varied),
-}
-
-/// Sorted by name, and each once.
-type Varied = Vec<(HeaderName, Vec<HeaderValue>)>;
-
-#[derive(Clone)]
-enum Entry {
-    Resource(Resource),
-    Answer(Arc<Kept>),
-}
-
-/// How the answers to one resource of one user are found.
-#[derive(Clone)]
-struct Resource {
-    /// Never given twice: who takes the resource away takes all its answers.
-    number: u64,
-    /// What the answers name in `Vary`, the set that was seen last first.
-    sets: Arc<[Box<[HeaderName]>]>,
-    /// Until when one of the answers may be served.
-    until: Moment,
-}
-
-impl Slot {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Resource(key) => key.bytes(),
-            Self::Answer(_, varied) => varied_bytes(varied),
-        }
-    }
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Resource(resource) => {
-                let names = resource.sets.iter().flatten();
-                let names: usize = names.map(|name| name.as_str().len() + 64).sum();
-                OVERHEAD + names
-            }
-            Self::Answer(kept) => kept.head.bytes() + kept.body.len(),
-        }
-    }
-}
-
-fn varied_bytes(varied: &Varied) -> usize {
-    let each = varied.iter().map(|(name, values)| {
-        let values: usize = values.iter().map(|value| value.len() + 64).sum();
-        name.as_str().len() + 64 + values
-    });
-    each.sum()
-}
-
-/// What a request says of some headers.
-fn values(asked: &Asked, names: &[HeaderName]) -> Varied {
-    let of = |name: &HeaderName| (name.clone(), asked.values(name).map(own).collect());
-    names.iter().map(of).collect()
-}
-
-/// An answer that is kept.
-pub(super) struct Kept {
-    pub(super) head: Head,
-    pub(super) body: Bytes,
-}
-
-/// An answer's head, once it is known that it may be kept. Its bytes are its own: a slice of the connection's buffer would
-/// keep the whole buffer.
-pub(super) struct Head {
-    pub(super) headers: HeaderMap,
-    /// What is not served, and told what the others mean: for a 304 that says no more than that all is as it was.
-    aside: HeaderMap,
-    /// What its `Vary` names: sorted, and each once.
-    names: Box<[HeaderName]>,
-    asked_at: Moment,
-    arrived_at: Moment,
-    age_on_arrival: Duration,
-    lifetime: Duration,
-    /// How long past its lifetime it may be served.
-    max_stale: Duration,
-    for_everybody: bool,
-}
-
-impl Head {
-    pub(super) fn age(&self, now: Moment) -> Duration {
-        self.age_on_arrival
-            .saturating_add(now.since(self.arrived_at))
-    }
-
-    pub(super) fn lifetime(&self) -> Duration {
-        self.lifetime
-    }
-
-    /// How long it may still be served.
-    fn left(&self, now: Moment) -> Duration {
-        let longest = self.lifetime.saturating_add(self.max_stale);
-        longest.saturating_sub(self.age(now))
-    }
-
-    fn may_be_served(&self, asked: &Asked, now: Moment) -> bool {
-        let age = self.age(now);
-        !self.left(now).is_zero()
-            && !asked.is_authorized_unkeyed()
-            && (self.for_everybody || !asked.bears_cookies_unkeyed())
-            && asked.takes(age, self.lifetime)
-    }
-
-    fn bytes(&self) -> usize {
-        // 64 for what the map takes for each.
-        let of = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len() + 64;
-        let headers = self.headers.iter().chain(&self.aside);
-        let headers = headers.map(|(name, value)| of(name, value));
-        let names = self.names.iter().map(|name| name.as_str().len() + 64);
-        OVERHEAD + headers.sum::<usize>() + names.sum::<usize>()
-    }
-}
-
-struct WhileServable(Clock);
-
-impl WhileServable {
-    fn left(&self, entry: &Entry) -> Option<Duration> {
-        let now = self.0.now();
-        Some(match entry {
-            Entry::Resource(resource) => resource.until.since(now),
-            Entry::Answer(kept) => kept.head.left(now),
-        })
-    }
-}
-
-impl Expiry<Slot, Entry> for WhileServable {
-    fn expire_after_create(&self, _: &Slot, new: &Entry, _: Instant) -> Option<Duration> {
-        self.left(new)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Slot,
-        new: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.left(new)
-    }
+/// Counts of stored and served answers. [`LastGoodLayer::counts`](super::LastGoodLayer::counts)
+/// returns them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastGoodCounts {
+    /// The answers that were stored since the layer was built, including those that replaced an
+    /// older one and those that a 304 confirmed.
+    pub stored: u64,
+    /// The requests that were answered from the store.
+    pub served: u64,
+    /// The opted-in requests that found no answer in the store.
+    pub missed: u64,
+    /// The resources that are stored now, counted per user and not per variant. Counting iterates
+    /// over the whole store.
+    pub resources: u64,
+    /// The bytes that they take: bodies, headers, keys, and an estimate of the rest.
+    pub bytes: u64,
 }
 
 impl Store {
@@ -232,8 +91,9 @@ impl Store {
         let cache = Cache::builder()
             .weigher(weigh)
             .max_capacity(limits.max_total)
-            // Not moka's own choice, which turns away what is new until it was asked for more often than all that would have to go:
-            // for a large answer among small ones never, as its counters end at 15. The last good answer is the one that came last.
+            // Not moka's default policy. It rejects a new entry until it was asked for more often
+            // than all entries that it would evict. A large answer among small ones would never be
+            // stored, because the counters end at 15.
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(WhileServable(clock))
             .build();
@@ -255,62 +115,25 @@ impl Store {
     }
 
     fn epoch(&self, key: &Key) -> &AtomicU64 {
-        // Both numbers are small: 256 fits any.
+        // The remainder is below 256, so both casts keep its value.
         &self.epochs[(self.hasher.hash_one(key) % EPOCHS as u64) as usize]
     }
 
-    /// A request that is opted in, as it begins.
+    /// Returns an opted-in request as the store needs it, with the time and the drop counter.
     pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
         let mut asked = Asked::new(parts, user, &self.limits.keyed, self.now());
         asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
         asked
     }
 
-    /// The head of an answer as it would be kept; `None` if it must not be.
+    /// Returns the head as it is to be stored; `None` if the answer must not be stored.
     pub(super) fn head(&self, asked: &Asked, answer: &response::Parts) -> Option<Head> {
-        let said = Directives::read(&answer.headers)?;
-        let wants = asked.directives()?;
-        let headers = &answer.headers;
-        let keyed = asked.key.is_a_users();
-        let for_everybody = said.has("public") || said.has("s-maxage");
-        let of_one_user = said.has("private") || headers.contains_key(SET_COOKIE);
-        let refused = asked.method != Method::GET
-            || answer.status != StatusCode::OK
-            || headers.contains_key(CONTENT_RANGE)
-            || said.has("no-store")
-            || said.has("no-cache")
-            || asked.is_authorized_unkeyed()
-            || (of_one_user && !keyed)
-            || (asked.bears_cookies_unkeyed() && !for_everybody);
-        if refused {
-            return None;
-        }
-        let names = names(headers)?;
-        let lifetime = lifetime(&said, wants, headers)?;
-        // RFC 9111, 4.2.4. What the answer itself says of errors is the more explicit (RFC 5861, 4).
-        let must_be_fresh = said.has("must-revalidate") || said.has("proxy-revalidate");
-        let max_stale = match said.seconds("stale-if-error") {
-            _ if must_be_fresh => Duration::ZERO,
-            Some(explicit) => explicit.min(self.limits.max_stale),
-            None if said.has("s-maxage") => Duration::ZERO,
-            None => self.limits.max_stale,
-        };
-        let now = self.now();
-        let head = Head {
-            headers: kept_headers(headers),
-            aside: only(headers, &ASIDE),
-            names,
-            asked_at: asked.at,
-            arrived_at: now,
-            age_on_arrival: age(headers, now.since(asked.at)),
-            lifetime,
-            max_stale,
-            for_everybody,
-        };
+        let head = Head::of(asked, answer, self.limits.max_stale, self.now())?;
         (self.room(asked, &head).is_some() && !head.left(self.now()).is_zero()).then_some(head)
     }
 
-    /// How large the body may be, for the answer to take no more than one may.
+    /// Returns how large the body may be within the limit per answer; `None` if the head exceeds
+    /// it.
     pub(super) fn room(&self, asked: &Asked, head: &Head) -> Option<usize> {
         let names: usize = head.names.iter().map(|name| name.as_str().len() + 64).sum();
         let resource = OVERHEAD + asked.key.bytes() + names;
@@ -318,7 +141,7 @@ impl Store {
         self.limits.max_entry.checked_sub(resource + answer)
     }
 
-    /// The number of a resource, whose answers may also have these names in `Vary` from now on.
+    /// Returns the number of a resource, and adds a set of names to those of its answers' `Vary`.
     fn number(&self, key: &Arc<Key>, names: &[HeaderName], until: Moment) -> u64 {
         let slot = Slot::Resource(key.clone());
         let entry = self.cache.entry(slot).and_upsert_with(|known| {
@@ -347,7 +170,7 @@ impl Store {
         }
     }
 
-    /// What is kept for this request counts as of now if the partner says so by a 304 with its `ETag` (RFC 9111, 4.3.4).
+    /// Renews the stored answer that a 304 confirms by its `ETag` (RFC 9111, 4.3.4).
     pub(super) fn confirm(&self, asked: &Asked, answer: &response::Parts) {
         let Some(tag) = answer.headers.get(ETAG) else {
             return;
@@ -358,26 +181,13 @@ impl Store {
         let Some(kept) = same.max_by_key(|kept| kept.head.asked_at) else {
             return;
         };
-        // Found by fewer headers than before, it would be shown to others.
+        // With fewer names in `Vary` the answer would match requests of other clients.
         let varies = answer.headers.contains_key(VARY);
         if varies && names(&answer.headers).as_ref() != Some(&kept.head.names) {
             return;
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in kept.head.headers.iter().chain(&kept.head.aside) {
-            // A date says when it was sent, not when it was found to be true still.
-            let is_said_anew = *name == DATE || answer.headers.contains_key(name);
-            if is_of_the_body(name) || !is_said_anew {
-                headers.append(name, value.clone());
-            }
-        }
-        for (name, value) in &answer.headers {
-            if !is_of_the_body(name) {
-                headers.append(name, value.clone());
-            }
-        }
         let mut whole = Response::new(()).into_parts().0;
-        whole.headers = headers;
+        whole.headers = kept.head.confirmed_by(&answer.headers);
         if let Some(head) = self.head(asked, &whole)
             && self
                 .room(asked, &head)
@@ -387,7 +197,8 @@ impl Store {
         }
     }
 
-    /// Keeps an answer whose body has come to its end, unless what is kept was asked for later: whoever reads slowly ends last.
+    /// Stores an answer whose body has come to its end, unless the stored one was asked for later:
+    /// a slow reader ends late.
     pub(super) fn keep(&self, asked: &Asked, head: Head, body: Vec<u8>) {
         self.put(asked, head, body.into_boxed_slice().into());
     }
@@ -412,19 +223,20 @@ impl Store {
             Some(Entry::Answer(known)) if known.head.asked_at > asked.at => Op::Nop,
             _ => Op::Put(Entry::Answer(new)),
         });
-        // Once more: who dropped what is kept between the first look and the put may have been too early to find it.
-        // Whoever counts after this look drops it.
+        // The counter is read again. A drop between the first read and the put may have come too
+        // early to find the entry. A drop that counts after this read finds it.
         if is_dropped() {
             self.cache.invalidate(&Slot::Resource(key.clone()));
             self.cache.invalidate(&slot);
         } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
             self.stored.fetch_add(1, Ordering::Relaxed);
         }
-        // Now rather than some writes later: moka would hold hundreds of entries beyond its bound until then.
+        // Evicts now. Otherwise moka would hold hundreds of entries beyond its bound for some
+        // writes.
         self.cache.run_pending_tasks();
     }
 
-    /// What may be served for this request, and when that was found.
+    /// Returns the answer that may be served for this request, and the present time.
     pub(super) fn find(&self, asked: &Asked) -> Option<(Arc<Kept>, Moment)> {
         let now = self.now();
         let found = self
@@ -440,7 +252,7 @@ impl Store {
         found.map(|kept| (kept, now))
     }
 
-    /// What is kept for all that this request says: one answer for each set of names at most.
+    /// Returns the stored answers that match this request: at most one per set of names in `Vary`.
     fn answers(&self, asked: &Asked) -> impl Iterator<Item = Arc<Kept>> {
         let resource = match self.cache.get(&Slot::Resource(asked.key.clone())) {
             Some(Entry::Resource(resource)) => Some(resource),
@@ -457,12 +269,15 @@ impl Store {
         })
     }
 
+    /// Drops the answers to a resource, and those that are on their way.
     pub(super) fn forget(&self, key: &Arc<Key>) {
-        // First: what is put in from here on either sees it, or was there to be dropped.
+        // Counted first: a concurrent `put` either sees the new count, or its entry is dropped
+        // here.
         self.epoch(key).fetch_add(1, Ordering::SeqCst);
         self.cache.invalidate(&Slot::Resource(key.clone()));
     }
 
+    /// Drops all answers, and those that are on their way.
     pub(super) fn clear(&self) {
         for epoch in &self.epochs {
             epoch.fetch_add(1, Ordering::SeqCst);
@@ -483,152 +298,4 @@ impl Store {
             bytes: self.cache.weighted_size(),
         }
     }
-}
-
-/// How long the answer is fresh, as the crate for it says; `None` if it says that a shared cache may not store it.
-fn lifetime(said: &Directives, wants: &Directives, headers: &HeaderMap) -> Option<Duration> {
-    let mut answer = Response::new(());
-    let shown = answer.headers_mut();
-    // Whose it is has been decided by now: a user's own key lets in what is `private`.
-    if let Some(plain) = said.plain(&["max-age", "s-maxage", "public", "no-store", "no-cache"]) {
-        shown.insert(CACHE_CONTROL, plain);
-    }
-    for name in [EXPIRES, DATE] {
-        if let Some(value) = headers.get(&name) {
-            shown.insert(name, value.clone());
-        }
-    }
-    let mut request = Request::new(());
-    if let Some(plain) = wants.plain(&["no-store"]) {
-        request.headers_mut().insert(CACHE_CONTROL, plain);
-    }
-    let arrived = Clock::wall();
-    let options = CacheOptions {
-        // Freshness is what somebody said, not a guess by how long ago the resource was changed: staleness has a bound here.
-        cache_heuristic: 0.0,
-        immutable_min_time_to_live: Duration::ZERO,
-        ..CacheOptions::default()
-    };
-    let policy = CachePolicy::new_options(&request, &answer, arrived, options);
-    // `Expires` may name the year 9999.
-    policy
-        .is_storable()
-        .then(|| policy.time_to_live(arrived).min(LONGEST))
-}
-
-/// How old the answer was when it came (RFC 9111, 4.2.3): by its `Date`, or by what caches between say, whichever is more.
-fn age(headers: &HeaderMap, delay: Duration) -> Duration {
-    let said = headers.get_all(AGE).iter();
-    let seconds = said.map(|age| age.to_str().map_or(0, |age| seconds(age.trim())));
-    let by_caches = Duration::from_secs(seconds.max().unwrap_or(0)).saturating_add(delay);
-    // A date from the future says nothing, and neither does one that cannot be read.
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let by_date = date.and_then(|date| Clock::wall().duration_since(date).ok());
-    by_caches.max(by_date.unwrap_or_default())
-}
-
-/// What `Vary` names; `None` where no request could match, or too many are named.
-fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
-    let mut names: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(VARY) {
-        for name in value.to_str().ok()?.split(',').map(str::trim) {
-            if name.is_empty() {
-                continue;
-            }
-            // `*` is a token, and so a name to the parser.
-            if name == "*" {
-                return None;
-            }
-            let name: HeaderName = name.parse().ok()?;
-            if names.contains(&name) {
-                continue;
-            }
-            if names.len() == MOST_VARY {
-                return None;
-            }
-            names.push(name);
-        }
-    }
-    // However they are ordered, they tell the same apart.
-    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-    Some(names.into())
-}
-
-/// The headers that a later reader may be given.
-fn kept_headers(headers: &HeaderMap) -> HeaderMap {
-    let of_this_connection: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|names| names.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers {
-        if !is_left_out(name) && !of_this_connection.contains(name) {
-            kept.append(name.clone(), own(value));
-        }
-    }
-    kept
-}
-
-/// What the headers that are not served meant for how long an answer is kept, and which body it has.
-const ASIDE: [HeaderName; 4] = [CACHE_CONTROL, ETAG, EXPIRES, PRAGMA];
-
-fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut only = HeaderMap::new();
-    for name in names {
-        for value in headers.get_all(name) {
-            only.append(name, own(value));
-        }
-    }
-    only
-}
-
-/// What a 304 cannot change: it has no body (RFC 9111, 3.2).
-fn is_of_the_body(name: &HeaderName) -> bool {
-    name.as_str().starts_with("content-")
-}
-
-/// What belongs to one connection, to one reader, or to a life in caches that a stored answer no longer has.
-fn is_left_out(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == SET_COOKIE
-        // `CDN-Cache-Control` and its kin (RFC 9213) would let a CDN keep it.
-        || text.ends_with("cache-control")
-        || text.starts_with("proxy-")
-        // Of a time before the recovery that this answer may outlive.
-        || text == crate::http::cache_bust::HEADER
-        || matches!(
-            text,
-            "age"
-                | "authentication-info"
-                | "cache-tag"
-                | "clear-site-data"
-                | "content-length"
-                | "etag"
-                | "expires"
-                | "keep-alive"
-                | "last-modified"
-                | "pragma"
-                | "retry-after"
-                | "set-cookie2"
-                | "surrogate-control"
-                | "surrogate-key"
-                | "te"
-                | "trailer"
-                | "upgrade"
-                | "warning"
-                | "www-authenticate"
-        )
-}
-
-fn own(value: &HeaderValue) -> HeaderValue {
-    let copied = HeaderValue::from_bytes(value.as_bytes());
-    let mut own = copied.unwrap_or_else(|_| unreachable!("it is a header's value already"));
-    own.set_sensitive(value.is_sensitive());
-    own
 }

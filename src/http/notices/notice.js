@@ -10,7 +10,7 @@
   let banner;
   let shown = "";
   let state = "";
-  // What was hidden, for this tab; where it may not be kept, for this page.
+  // The notice that was hidden. It is kept per tab, or per page if storage is not allowed.
   let kept;
   const hidden = (key) => {
     try {
@@ -30,7 +30,7 @@
     made.textContent = text;
     return made;
   };
-  // "Nov 21, 8:56 – 9:26 AM UTC": in the reader's own zone, and the zone is named.
+  // "Nov 21, 8:56 – 9:26 AM UTC": in the reader's own time zone, with the name of the zone.
   const times = ({ starts, ends }) => {
     if (!starts && !ends) return "";
     const form = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
@@ -38,7 +38,7 @@
     try {
       format = new Intl.DateTimeFormat(document.documentElement.lang || undefined, form);
     } catch {
-      // `en_US`, say: no tag of a language.
+      // The document's `lang` is no language tag, for example `en_US`.
       format = new Intl.DateTimeFormat(undefined, form);
     }
     if (starts && ends) return ` (${format.formatRange(new Date(starts), new Date(ends))})`;
@@ -75,7 +75,7 @@
     });
     banner.append(hide);
     document.body.prepend(banner);
-    // After it is there: a screen reader tells what changes in what it knows.
+    // Set after the element exists: a screen reader announces changes to an element that it knows.
     setTimeout(() => {
       text.textContent = notice.text + times(notice);
     });
@@ -95,7 +95,7 @@
         }
       }
     } catch {
-      // The server is away: what is shown stays, and is asked for again.
+      // The server cannot be reached. The banner stays, and the script polls again.
     }
     setTimeout(next, wait * 1000);
   };

@@ -3,24 +3,24 @@
   const { dataset, src } = document.currentScript;
   const url = dataset.url ? new URL(dataset.url, location) : new URL("events", src);
   const key = `maintenance ${url}`;
-  // A page may have it twice, or run it again with a new body: once will do.
+  // A page may include this script twice, or run it again when it replaces its body.
   if (window[key]) return;
   window[key] = true;
   let channel;
   try {
     channel = new BroadcastChannel(key);
   } catch {
-    // Some browsers refuse where they block storage: each tab for itself then.
+    // Some browsers refuse the channel where they block storage. Each tab then works alone.
   }
   const say = (data) => channel?.postMessage(data);
-  // The generation that this page shows; 0 while nobody has said.
+  // The generation that this page shows; 0 until it is known.
   let known = +dataset.generation || 0;
   let newest, missed, healing, healed, source, stop, timer, heard, beat, again;
   let tries = 0;
   const hears = () => (heard = Date.now());
   const nap = (most) => new Promise((done) => setTimeout(done, Math.random() * most));
 
-  // The generation for which this browser has fetched, whichever tab did.
+  // The newest generation that this browser has fetched, in any of its tabs.
   const fetched = (generation) => {
     if (generation) healed = generation;
     try {
@@ -30,11 +30,11 @@
       return healed;
     }
   };
-  // A page is no newer than what the browser has cached for it.
+  // A page is not newer than the data that the browser has cached for it.
   if (fetched() && !(known < fetched() && known)) known = fetched();
   const redraw = (detail) => {
     const { generation, failed } = detail;
-    // Once more if not all could be fetched then.
+    // A generation is handled twice only if some URLs could not be fetched the first time.
     if (!(generation > known || (missed && generation === known))) return;
     const learnt = !known && !detail.healed;
     known = generation;
@@ -43,13 +43,14 @@
     const event = new CustomEvent("maintenance:recovered", { detail, cancelable: true });
     if (!document.dispatchEvent(event) || dataset.reload === undefined) return;
     try {
-      // Once: what is loaded may itself come from a cache. And once before that, if not all could be fetched.
+      // Once per generation, for the reloaded page may itself come from a cache. If some URLs
+      // could not be fetched, one reload more, which has a mark of its own.
       const mark = missed ? -generation : generation;
       if ([generation, mark].includes(+sessionStorage.getItem(key))) return;
       sessionStorage.setItem(key, mark);
       location.reload();
     } catch {
-      // Without storage it might reload for ever.
+      // Without storage there is no mark, and the page might reload for ever.
     }
   };
   const refetch = async (each, most) => {
@@ -57,28 +58,29 @@
       try {
         const to = new URL(each, location);
         if (to.origin !== location.origin) return;
-        // `AbortSignal.timeout` is younger than some browsers.
+        // Some browsers do not have `AbortSignal.timeout`.
         const cut = new AbortController();
         setTimeout(() => cut.abort(), +dataset.timeout || 3e4);
         const answer = await fetch(to, { cache: "reload", signal: cut.signal });
-        // To its end, or it is not stored.
+        // The browser stores only a body that is read to its end.
         await answer.blob();
         if (answer.ok) return;
       } catch {
-        // As an answer that is not ok.
+        // The same as a response that is not ok.
       }
       if (n === 3) throw each;
       await nap(most);
     }
   };
   const heal = async () => {
-    // Nothing while only other tabs have spoken: the `hello` that comes will say.
+    // `newest` is missing while only other tabs have sent something. The `hello` that follows
+    // then has the data.
     const { generation, urls, spread_ms: most } = newest ?? {};
     if (healing === generation) return;
     healing = generation;
     const failed = [];
     if (fetched() !== generation) await nap(most);
-    // Meanwhile another tab may have done it, or a newer one begun.
+    // Meanwhile another tab may have fetched this generation, or a newer one may have come.
     if (healing !== generation) return;
     if (fetched() !== generation) {
       await Promise.all(urls.map((each) => refetch(each, most).catch(() => failed.push(each))));
@@ -114,23 +116,25 @@
     source.addEventListener("beat", ({ data }) => {
       hears();
       beat = +data;
-      // The replica that answers may be back later than the one that told: at the 1st, 2nd, 4th, 8th and 16th.
+      // The replica that answers may recover later than the replica that sent the event. So the
+      // 1st, 2nd, 4th, 8th and 16th beat try again.
       if (missed && ++again < 17 && !(again & (again - 1))) heal();
     });
     source.onopen = () => {
       hears();
       tries = 0;
-      // The network is back, and who knows all gets no event.
+      // The network is back, and a browser that knows the generation gets no event for it.
       if (missed) heal();
     };
     source.onerror = () => {
       hears();
-      // Unless it is closed (2), the browser tries again by itself.
+      // Unless the source is closed (2), the browser reconnects by itself.
       if (source.readyState < 2) return;
       timer = setTimeout(connect, Math.min(60, 2 ** tries++) * (500 + Math.random() * 1e3));
     };
   };
-  // What is open (1), or connects (0), and says nothing is dead: after sleep, or in another network.
+  // A source that is open (1) or connecting (0) and silent is dead: the machine has slept, or is
+  // in another network.
   const check = () => {
     if (source?.readyState < 2 && Date.now() - heard > 3 * (beat || 2e4)) connect();
   };
@@ -138,13 +142,13 @@
     say({ ask: known });
     if (source) return;
     clearTimeout(timer);
-    // The tab with the connection may be frozen: who is looked at does not wait for it.
+    // The tab with the connection may be frozen. A visible tab does not wait for it.
     timer = setTimeout(() => document.hidden || start(true), 5e3);
   };
   const start = (steal) => {
     if (!navigator.locks || !channel) return connect();
     stop?.();
-    // One tab holds the lock and the connection; when it leaves, the next one does.
+    // One tab holds the lock and the connection. When it is closed, the next tab gets both.
     const cut = new AbortController();
     const { signal } = cut;
     stop = () => cut.abort();
@@ -155,7 +159,7 @@
     navigator.locks.request(key, steal ? { steal } : { signal }, lead).catch((error) => {
       if (signal.aborted) return;
       close();
-      // Another tab has taken it, or there are no locks here.
+      // Another tab has taken the lock, or locks do not work here.
       error.name === "AbortError" ? start() : connect();
     });
     ask();
@@ -169,7 +173,8 @@
       return;
     }
     check();
-    // A tab that is frozen hears, and cannot heal: then its timers stand still, and it does not answer.
+    // A frozen tab may receive a message, but its timers do not run, so that it neither fetches nor
+    // answers. The answer is sent from a timer for that reason.
     if (source) setTimeout(() => {
       const behind = data.ask && data.ask < newest?.generation;
       say((!behind && newest) || {});
@@ -177,7 +182,7 @@
     });
   };
   document.addEventListener("visibilitychange", () => document.hidden || (source ? check() : ask()));
-  // A page with a connection is not kept for the way back.
+  // Browsers do not keep a page with a connection in the back/forward cache.
   addEventListener("pagehide", () => {
     stop?.();
     close();

@@ -12,16 +12,19 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::subscribers::Subscription;
 
-/// The body of a subscriber's answer: events as they come; made by [`PushEvents`](super::PushEvents).
+/// The body of a response that streams events. [`PushEvents`](super::PushEvents) makes it.
 ///
-/// It holds no queue, only which generation it has told. Dropping it frees the subscriber's place, and its share of the bound.
+/// It has no queue: it remembers only the generation of the last event. Dropping it frees the
+/// subscriber's place and its share of the bounds.
 ///
-/// It ends when the layer is gone, when its reader was stuck for too long ([`Push`](super::Push), *Slow readers*), or when the
-/// runtime ends on which the subscribers' watcher runs; browsers then come back by themselves.
+/// It ends when the layer is gone, when its reader was stuck for three heartbeats
+/// ([`Push`](super::Push#slow-readers)), or when the runtime ends on which the watcher of the
+/// subscribers runs. Browsers then reconnect by themselves.
 ///
 /// # Panics
 ///
-/// Polled outside a tokio runtime, if no watcher runs yet; polled within one later, it goes on. Asking for it within one starts the watcher.
+/// If it is polled outside a tokio runtime while no watcher runs. It can be polled again within a
+/// runtime. A request that is answered within a runtime starts the watcher.
 pub struct EventStream(Option<Subscription>);
 
 impl EventStream {

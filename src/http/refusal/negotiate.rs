@@ -1,4 +1,4 @@
-//! What a client accepts: which form of a refusal, in which language.
+//! The form and the language of a refusal that a client accepts.
 
 use headers_accept::Accept;
 use http::{
@@ -7,7 +7,7 @@ use http::{
 };
 use mediatype::{MediaType, Name, names};
 
-/// The forms a refusal has.
+/// The form of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Problem,
@@ -25,8 +25,10 @@ const HTML: MediaType<'_> = MediaType::new(names::TEXT, names::HTML);
 const OFFERED: &[MediaType<'_>] = &[PROBLEM, JSON, HTML];
 
 impl Form {
-    /// The form that `Accept` prefers. Whoever says nothing, anything (`*/*`), or what makes no sense is a
-    /// program and gets the problem document; a browser names `text/html`.
+    /// Returns the form that `Accept` prefers.
+    ///
+    /// A client whose `Accept` is absent, `*/*` or invalid is taken for a program and gets the
+    /// problem document. A browser names `text/html`.
     pub(super) fn preferred(headers: &HeaderMap) -> Self {
         let accept = joined(headers, ACCEPT).and_then(|accept| accept.parse::<Accept>().ok());
         match accept.and_then(|accept| accept.negotiate(OFFERED)) {
@@ -36,11 +38,15 @@ impl Form {
     }
 }
 
-/// Chooses among `offered` languages by `Accept-Language`: the number of the one that is wanted most, by the
-/// lookup of RFC 4647, 3.4 (`de-AT` is served by `de`), and where that finds nothing by the nearest relative: `pt-PT` and `pt` are better
-/// served by `pt-BR` than by English. The first is the default.
+/// Chooses among the `offered` languages by `Accept-Language`, and returns the index of the choice.
 ///
-/// By hand: the crates at hand either ignore weights or compare them as floats that may be NaN.
+/// A range finds a language by the lookup of RFC 4647, 3.4: `de` serves `de-AT`. If that finds
+/// none, it finds the nearest relative: `pt-BR` serves `pt-PT` and `pt` better than English does.
+/// Of the languages found, the one with the largest weight is chosen. The default is the first
+/// offered language.
+///
+/// The parser is written here, because the available crates either ignore weights or compare them
+/// as floats that may be NaN.
 pub(crate) fn language<'l>(
     headers: &HeaderMap,
     offered: impl Iterator<Item = &'l str> + Clone,
@@ -56,11 +62,12 @@ pub(crate) fn language<'l>(
                 None => (range.trim(), 1000),
             };
             let found = lookup(tag, offered.clone());
-            // What says nothing is not kept: a field may be thousands of commas.
+            // A range that finds nothing is not kept: a field may have thousands of commas.
             (found.is_some() || tag == "*").then_some((tag, weight, found))
         })
         .collect();
-    // Of each language, whether a range names it, and whether one says that it shall not be.
+    // For each language: whether a range finds it, and whether a range excludes it with a weight of
+    // 0.
     let mut named = vec![(false, false); offered.clone().count()];
     for (tag, weight, found) in &ranges {
         if let Some(number) = *found {
@@ -73,12 +80,12 @@ pub(crate) fn language<'l>(
     let unnamed = named.iter().position(|(is_named, _)| !is_named);
     let mut best = None;
     for (tag, weight, found) in ranges {
-        // An asterisk is whatever nobody named (RFC 9110, 12.5.4).
+        // An asterisk matches every language that no other range finds (RFC 9110, 12.5.4).
         let found = if tag == "*" { unnamed } else { found };
         let Some(number) = found.filter(|number| weight > 0 && !named[*number].1) else {
             continue;
         };
-        // Of equals the first.
+        // Of equal weights the first wins.
         if best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, number));
         }
@@ -86,7 +93,7 @@ pub(crate) fn language<'l>(
     best.map_or(0, |(_, number)| number)
 }
 
-/// `q=0.25` in thousandths.
+/// Reads a weight such as `q=0.25`, in thousandths.
 fn weight(parameter: &str) -> Option<u32> {
     let (name, value) = parameter.trim().split_once('=')?;
     if !name.eq_ignore_ascii_case("q") {
@@ -119,7 +126,7 @@ fn lookup<'l>(range: &str, offered: impl Iterator<Item = &'l str> + Clone) -> Op
     }
 }
 
-/// Several fields of one name are one list (RFC 9110, 5.3).
+/// Joins the fields of one name into one list (RFC 9110, 5.3).
 fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let values: Result<Vec<&str>, _> = headers
         .get_all(name)
@@ -191,7 +198,7 @@ mod tests {
             ("en;q=0.2, de;q=0.25", "de"),
             ("de;q=0.2, en;q=0.25", "en"),
             ("pt-br", "pt-BR"),
-            // Of a relative rather than not at all; but a language that is there goes before.
+            // A relative is better than the default, but a language that is offered goes before it.
             ("pt", "pt-BR"),
             ("pt-PT", "pt-BR"),
             ("pt-PT,pt;q=0.9,en;q=0.8", "pt-BR"),
@@ -199,12 +206,12 @@ mod tests {
             ("p", "en"),
             ("pt-B", "pt-BR"),
             ("ptx", "en"),
-            // All but those that are named.
+            // An asterisk matches the languages that no range names.
             ("*", "en"),
             ("en;q=0, *", "de"),
             ("*;q=0.5, en;q=0.1", "de"),
             ("en;q=0, de;q=0, pt;q=0, *", "en"),
-            // A relative is not better than what shall not be.
+            // A relative does not serve a range if it is excluded itself.
             ("PT-br;q=0, pt, de;q=0.5", "de"),
             ("pt, pt-BR;q=0", "en"),
             ("fr", "en"),

@@ -9,7 +9,7 @@
         year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
       });
     } catch {
-      // A language that this browser does not know: it stays as it was written.
+      // This browser does not know the language. The text from the server stays.
     }
   }
   if (!check) return;
@@ -38,11 +38,11 @@
       const { state } = await answer.json();
       return state === "serving" || state === "announced" || (returns === "true" && state === "read_only");
     }
-    // To a login, for instance, maybe elsewhere: the browser will follow when the page is loaded anew.
+    // A redirect, for example to a login on another host. The browser follows it when the page reloads.
     if (answer.type === "opaqueredirect") return true;
     return answer.status < 500 && answer.status !== 408 && answer.status !== 425 && answer.status !== 429;
   };
-  // Between half and one and a half of the interval: the open pages do not all ask in the same second.
+  // From half of the interval to one and a half, so that open pages do not poll in the same second.
   const later = () => setTimeout(ask, Number(every) * (0.5 + Math.random()));
   const ask = async () => {
     if (document.hidden) {
@@ -52,7 +52,7 @@
     try {
       if (await healthy()) return worksAgain();
     } catch {
-      // The server itself is away: ask again.
+      // The server cannot be reached. Poll again later.
     }
     later();
   };

@@ -1,16 +1,17 @@
-//! What the page and the notice say, in one language.
+//! The words of the page and of the notice, in one language.
 
-/// The words of the page and of the in-product notice in one language; `{component}` stands for the component's name.
+/// The words of the page and of the in-product notice, in one language.
 ///
-/// English is built in ([`PageTexts::english`]); another language begins as a copy of it:
+/// `{component}` stands for the name of the component. English is built in
+/// ([`PageTexts::english`]). Another language starts as a copy of it:
 ///
 /// ```
 /// use tower_maintenance::http::{PageTexts, Refusals};
 ///
 /// let mut german = PageTexts::english();
 /// german.title = "{component} wird gewartet".into();
-/// german.lead = "Ihre Anfrage wurde nicht bearbeitet; Sie können sie später gefahrlos wiederholen.".into();
-/// // ... and so on
+/// german.lead = "Ihre Anfrage wurde nicht bearbeitet. Wiederholen ist gefahrlos.".into();
+/// // and so on for each field
 /// let refusals = Refusals::new().language("de", german)?;
 /// # let _ = refusals;
 /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
@@ -18,60 +19,62 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageTexts {
-    /// The heading in maintenance.
+    /// The heading during maintenance.
     pub title: String,
     /// The heading under a read-only hold.
     pub title_read_only: String,
-    /// What happened to the request. It must say that nothing was processed.
+    /// The outcome of the request. It must say that the request was not processed.
     pub lead: String,
-    /// Before the time at which it began.
+    /// The label of the time at which maintenance began.
     pub since: String,
-    /// Before the time at which a hold is expected to end.
+    /// The label of the time at which a hold is expected to end.
     pub until: String,
-    /// Before the time at which the partner is tried again, where nobody knows the end.
+    /// The label of the time at which the partner is tried again, if the end is unknown.
     pub next_try: String,
-    /// Where nobody knows when it ends.
+    /// The sentence that is shown if neither time is known.
     pub unknown_end: String,
-    /// Above the list of what still works.
+    /// The heading above the list of what still works.
     pub still_works: String,
-    /// Before the support's contact.
+    /// The heading above the support contact.
     pub support: String,
-    /// Before the support's hours.
+    /// The label of the support hours.
     pub hours: String,
-    /// The link to the status page.
+    /// The text of the link to the status page.
     pub status_page: String,
-    /// That the page returns by itself.
+    /// The sentence that the page polls, and repeats the request by itself.
     pub returns: String,
-    /// That the page tells when it works again, where what was sent must be sent once more.
+    /// The sentence that the page polls, and that the customer must send the request again.
     pub tells: String,
-    /// That it works again, and what to do.
+    /// The sentence that requests are served again. [`back`](Self::back) follows it.
     pub works_again: String,
-    /// The link back to what was left.
+    /// The text of the link to the previous page.
     pub back: String,
-    /// The notice before maintenance that was announced; the announcement's own text follows.
+    /// The notice before announced maintenance. The text of the announcement follows it.
     pub notice_announced: String,
     /// The notice under a read-only hold.
     pub notice_read_only: String,
-    /// The notice in maintenance.
+    /// The notice during maintenance.
     pub notice_maintenance: String,
-    /// The button that hides the notice.
+    /// The label of the button that hides the notice.
     pub hide: String,
-    /// What still works, in this language. `None`: as given to [`Refusals::still_works`](super::Refusals::still_works).
+    /// What still works, in this language. `None` stands for the list that
+    /// [`Refusals::still_works`](super::Refusals::still_works) was given.
     pub what_works: Option<Vec<String>>,
-    /// The support's hours, in this language. `None`: as given to [`Refusals::support`](super::Refusals::support).
+    /// The support hours, in this language. `None` stands for the hours that came with the contact,
+    /// such as those of [`Refusals::support_email`](super::Refusals::support_email).
     pub support_hours: Option<String>,
     /// Whether the language is written from right to left.
     pub right_to_left: bool,
 }
 
 impl PageTexts {
-    /// The built-in texts.
+    /// Returns the built-in English texts.
     #[must_use]
     pub fn english() -> Self {
         let text = String::from;
         Self {
-            title: text("{component} is down for maintenance"),
-            title_read_only: text("{component} can be read, but not changed for now"),
+            title: text("{component} is temporarily unavailable for maintenance"),
+            title_read_only: text("{component} can be viewed but not changed during maintenance"),
             lead: text(
                 "Your request was not processed, so nothing was changed or charged. It is safe to repeat it.",
             ),
@@ -84,16 +87,16 @@ impl PageTexts {
             hours: text("Hours"),
             status_page: text("Status page"),
             returns: text(
-                "This page checks by itself, and returns to what you asked for as soon as it works again.",
+                "This page checks automatically. It opens what you asked for as soon as {component} is available again.",
             ),
             tells: text(
-                "This page checks by itself, and tells you as soon as it works again. Then go back and send it once more.",
+                "This page checks automatically. It tells you as soon as {component} is available again. Then go back and send your request once more.",
             ),
-            works_again: text("It works again."),
+            works_again: text("{component} is available again."),
             back: text("Go back"),
             notice_announced: text("Maintenance of {component} is planned."),
-            notice_read_only: text("{component} can be read, but not changed for now."),
-            notice_maintenance: text("{component} is down for maintenance."),
+            notice_read_only: text("{component} can be viewed but not changed during maintenance."),
+            notice_maintenance: text("{component} is temporarily unavailable for maintenance."),
             hide: text("Hide"),
             what_works: None,
             support_hours: None,

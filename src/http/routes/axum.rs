@@ -1,4 +1,4 @@
-//! axum: exempt by the router's own decision, refusals as responses.
+//! The view before an axum router: exemption by the router's own decision, refusals as responses.
 
 use axum::{
     extract::{MatchedPath, OriginalUri},
@@ -6,24 +6,24 @@ use axum::{
 };
 use http::Request;
 
+use super::route_gate::{Find, Found, RouteGate};
 use crate::{
     exemptions::Exemption,
     facts::{
         endpoint::Placement,
         refused::{Error, Refused},
     },
-    http::{
-        BeforeRoutes, refusal,
-        routes::{Find, Found},
-    },
+    http::refusal::refusal,
     layer::MaintenanceLayer,
 };
 
-/// Before the routes of an `axum::Router`: gates only, exempt by [`MatchedPath`], refused with a 503.
-/// See [`MaintenanceLayer::routes`].
-pub type Routes = BeforeRoutes<ByMatchedPath>;
+/// The protocol before the routes of an `axum::Router`: exempt by [`MatchedPath`], refused with a
+/// 503.
+///
+/// [`MaintenanceLayer::routes`] makes it.
+pub type Routes = RouteGate<ByMatchedPath>;
 
-/// Finds an endpoint by the router's own decision.
+/// Finds the endpoint of a request by the router's own decision.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct ByMatchedPath {}
@@ -36,7 +36,7 @@ impl Find for ByMatchedPath {
         }
     }
 
-    /// Inside `nest` the request's own path lacks what was stripped.
+    /// Returns the original path: inside `nest` the request's own path lacks the stripped prefix.
     fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
         let original = request.extensions().get::<OriginalUri>();
         original
@@ -46,17 +46,20 @@ impl Find for ByMatchedPath {
 }
 
 impl<P> MaintenanceLayer<P> {
-    /// A view before the routes of an `axum::Router`, which takes it as it is.
+    /// Returns a view before the routes of an `axum::Router`.
     ///
-    /// Which endpoint a request is for is the router's own decision, its [`MatchedPath`]: nobody
-    /// sneaks past as an exempt endpoint by spelling a path in a way that only the router
-    /// understands. Inside `nest` it is the whole pattern. What falls to a fallback is never exempt.
+    /// The endpoint of a request is the router's own decision, its [`MatchedPath`]. No spelling of
+    /// a path can therefore make the gate see another endpoint than the router does. Inside `nest`
+    /// the endpoint is the whole pattern. A request that a fallback serves is never exempt.
     ///
-    /// [`refusing`](MaintenanceLayer::refusing) says how refusals look,
-    /// [`classed`](MaintenanceLayer::classed) which routes read and which write.
+    /// [`with_refusals`](MaintenanceLayer::with_refusals) sets how refusals look, and
+    /// [`with_route_classes`](MaintenanceLayer::with_route_classes) sets which routes read and
+    /// which write. Before a service that is not an axum router, use
+    /// [`paths`](MaintenanceLayer::paths), which matches the path itself.
     ///
-    /// Put it on the routes with [`Router::layer`](axum::Router::layer), *after* the layer that authenticates:
-    /// axum runs the layer that was added last first, and a client should get a 503, not a 401.
+    /// Add it to the routes with [`Router::layer`](axum::Router::layer), *after* the layer that
+    /// authenticates. axum runs the layer that was added last first, and a client should get a 503,
+    /// not a 401.
     ///
     /// ```
     /// use axum::{Router, body::Body, routing::get};
@@ -67,7 +70,7 @@ impl<P> MaintenanceLayer<P> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = MaintenanceLayer::builder("zuora")
-    ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may always see what they owe"))
+    ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
     ///     .build()?;
     /// let app: Router = Router::new()
     ///     .route("/billing/prices", get(async || "12 EUR"))
@@ -75,7 +78,10 @@ impl<P> MaintenanceLayer<P> {
     ///     .layer(layer.routes());
     ///
     /// layer.handle().engage(Hold::new("on-call", "drill"))?;
-    /// let get = |path: &str| app.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+    /// let get = |path: &str| {
+    ///     let request = Request::get(path).body(Body::empty()).unwrap();
+    ///     app.clone().oneshot(request)
+    /// };
     /// assert_eq!(get("/billing/prices").await?.status(), 503);
     /// assert_eq!(get("/billing/invoices/INV%2F2024").await?.status(), 200);
     /// # Ok(())
@@ -83,14 +89,16 @@ impl<P> MaintenanceLayer<P> {
     /// ```
     #[must_use]
     pub fn routes(&self) -> MaintenanceLayer<Routes> {
-        self.view(BeforeRoutes::new(ByMatchedPath::default()))
+        self.view(RouteGate::new(ByMatchedPath::default()))
     }
 }
 
 impl MaintenanceLayer<Routes> {
-    /// The routes of `router` that nobody gave a class, nor made exempt: they follow their method. For a test
-    /// that keeps it so that somebody has thought about every route. One that was given a class for some of its methods
-    /// counts as thought about. What `nest_service` stands for is told as `/legacy/{*rest}`.
+    /// Returns the routes of `router` that have no class and are not exempt: they follow their
+    /// method.
+    ///
+    /// A test with it ensures that each route has been considered. A class for some methods of a
+    /// route is enough. A service under `nest_service` is listed as `/legacy/{*rest}`.
     ///
     /// ```
     /// use axum::{Router, routing::{get, post}};
@@ -102,18 +110,18 @@ impl MaintenanceLayer<Routes> {
     ///     .nest("/oauth", Router::new().route("/callback", get(async || "linked")))
     ///     .route("/billing/search", post(async || "found"));
     /// let layer = MaintenanceLayer::builder("zuora")
-    ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may always see what they owe"))
+    ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
     ///     .build()?;
     /// let classes = RouteClasses::new().read("/billing/prices").read("/billing/search");
-    /// let view = layer.routes().classed(classes)?;
+    /// let view = layer.routes().with_route_classes(classes)?;
     /// assert_eq!(view.unclassified(&router), ["/oauth/callback"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Panics
     ///
-    /// If the router does not show its routes: axum tells them in its `Debug` alone, which another version may
-    /// write in another way.
+    /// If the router does not show its routes. axum shows them only in its `Debug` output, which
+    /// another version of axum may change.
     #[must_use]
     pub fn unclassified<S>(&self, router: &axum::Router<S>) -> Vec<String> {
         let exempt = self.handle().exemptions();
@@ -131,10 +139,10 @@ impl MaintenanceLayer<Routes> {
     }
 }
 
-/// The patterns of a router's routes, in order.
+/// Returns the patterns of a router's routes, sorted.
 fn routes_of<S>(router: &axum::Router<S>) -> Vec<String> {
     let shown = format!("{router:?}");
-    // The first are the router's own; a second list is that of its fallback.
+    // The first list has the router's own routes, a second one those of its fallback.
     let paths = shown.split_once("Node { paths: {").map(|(_, paths)| paths);
     let paths = paths.expect("axum's `Debug` shows a router's paths");
     let mut routes = Vec::new();
@@ -144,7 +152,7 @@ fn routes_of<S>(router: &axum::Router<S>) -> Vec<String> {
         let (_, from) = entry.split_once(": \"").expect("a route has a path");
         let (route, after) = from.split_once('"').expect("a path ends");
         rest = after;
-        // What axum adds by itself for `nest_service`; the fallback's is none.
+        // axum adds such a pattern for `nest_service`. The pattern of the fallback is not a route.
         match route.split_once("{*__private__axum_nest") {
             Some((prefix, _)) => routes.push(format!("{prefix}{{*rest}}")),
             None if route.contains("{*__private") => {}
@@ -159,15 +167,16 @@ fn routes_of<S>(router: &axum::Router<S>) -> Vec<String> {
     routes
 }
 
-/// The same 503 as before routes, as a problem document: for a call to the partner that was refused inside a
-/// handler. [`Refusals::respond`](crate::http::Refusals::respond) makes a page too.
+/// Makes the same 503 as before routes, as a problem document, for a call to the partner that was
+/// refused inside a handler. [`Refusals::respond`](crate::http::Refusals::respond) can make a page
+/// too.
 impl IntoResponse for Refused {
     fn into_response(self) -> AxumResponse {
         refusal(&self)
     }
 }
 
-/// A refusal as its 503, the inner error as it likes.
+/// Makes the 503 of a refusal, and the response of any other error.
 impl<E: IntoResponse> IntoResponse for Error<E> {
     fn into_response(self) -> AxumResponse {
         match self {

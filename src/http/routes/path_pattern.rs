@@ -1,16 +1,20 @@
-//! Path patterns in the router's own syntax.
+//! Path patterns in the syntax of the router, and exemption by them.
 
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
-use crate::exemptions::{self, ExemptionError};
+use super::path_ambiguity::is_ambiguous;
+use crate::{
+    exemptions::{self, Exemption, ExemptionError},
+    facts::endpoint::Placement,
+};
 
-/// Finds the pattern a path matches.
+/// Finds the pattern that a path matches.
 #[derive(Debug)]
 pub(in crate::http) struct Matcher(matchit::Router<usize>);
 
-/// A pattern that the router would not take, and why.
+/// A pattern that the router would reject, with its reason.
 #[derive(Debug)]
 pub(in crate::http) struct BadPattern {
     pub(in crate::http) pattern: String,
@@ -44,11 +48,11 @@ impl Matcher {
         Ok(Self(router))
     }
 
-    /// The number of the pattern that `path` matches; none if it is ambiguous.
+    /// Returns the number of the pattern that `path` matches. An ambiguous path matches none.
     #[inline]
     pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let found = self.0.at(path).ok()?;
-        // Asked only then: most paths match nothing.
+        // Checked last: most paths match no pattern.
         (!is_ambiguous(path)).then_some(*found.value)
     }
 }
@@ -60,14 +64,30 @@ pub(in crate::http) fn compile(
     Ok(Box::new(Matcher::new(patterns.iter().copied())?))
 }
 
-/// Numbered patterns, for who must know which one is meant whoever reads the path.
+impl Exemption {
+    /// Exempts a route of your own, in the syntax of the router: `/billing/invoices/{id}`.
+    #[must_use]
+    pub fn route(pattern: &str, why: &str) -> Self {
+        Self::pattern(Placement::BeforeRoutes, pattern, why, compile)
+    }
+
+    /// Exempts calls to paths of the partner, in the syntax of the router: `/v1/invoices/{id}`.
+    #[must_use]
+    pub fn http_call(pattern: &str, why: &str) -> Self {
+        Self::pattern(Placement::AroundCalls, pattern, why, compile)
+    }
+}
+
+/// Numbered patterns that are matched both strictly and leniently.
+///
+/// A path matches only if both readings choose the same pattern.
 #[derive(Debug)]
 pub(in crate::http) struct Readings {
-    /// By the number of a pattern.
+    /// The patterns as they are, by their numbers.
     strict: Matcher,
-    /// As [`fold`] leaves them, by their place in `spellings`.
+    /// The folded patterns (see [`fold`]), by their index in `spellings`.
     lenient: Matcher,
-    /// The numbers of the patterns that are alike: `/a` and `/A/` are two, and one for who reads leniently.
+    /// The numbers of the patterns that fold to the same one, such as `/a` and `/A/`.
     spellings: Vec<Vec<usize>>,
 }
 
@@ -96,7 +116,9 @@ impl Readings {
         })
     }
 
-    /// The number of the pattern that `path` matches; none if it is ambiguous, or who reads leniently would choose another.
+    /// Returns the number of the pattern that `path` matches.
+    ///
+    /// It is `None` if the path is ambiguous, or if a lenient reader would choose another pattern.
     pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
         let number = self.strict.find(path)?;
         let alike = &self.spellings[self.lenient.find(&fold(path))?];
@@ -104,9 +126,9 @@ impl Readings {
     }
 }
 
-/// A pattern without the names of its parameters, which tell none from another.
+/// Returns a pattern without the names of its parameters, which do not distinguish patterns.
 fn unnamed(pattern: &str) -> String {
-    // Two braces are one that stands for itself.
+    // Two braces are an escaped brace.
     let pattern = pattern.replace("{{", "\0").replace("}}", "\u{1}");
     let mut unnamed = String::with_capacity(pattern.len());
     let mut within = false;
@@ -120,7 +142,8 @@ fn unnamed(pattern: &str) -> String {
     unnamed
 }
 
-/// A path, or a pattern, as one who reads leniently takes it.
+/// Returns a path or a pattern as a lenient reader takes it: decoded, in lower case, without a
+/// slash or white space at the end.
 pub(in crate::http) fn fold(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
@@ -137,120 +160,9 @@ impl exemptions::Paths for Matcher {
     }
 }
 
-/// Whether two parts of a stack might read the path differently. What is ambiguous is not exempt.
-#[inline]
-pub(in crate::http) fn is_ambiguous(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    if bytes.first() != Some(&b'/') {
-        return true; // `*`, or the authority of a CONNECT
-    }
-    // Nearly every path is plain, and every call with an exemption by path comes through here.
-    !is_plain(bytes) && is_ambiguous_somewhere(path)
-}
-
-/// The same, of every byte.
-#[inline(never)]
-fn is_ambiguous_somewhere(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let mut has_escapes = false;
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b';' | b'\\' | b'\0' => return true,
-            b'%' => has_escapes = true,
-            b'/' => match &bytes[at + 1..] {
-                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => {
-                    return true;
-                }
-                _ => {}
-            },
-            _ => {}
-        }
-    }
-    has_escapes && has_odd_escape(path)
-}
-
-/// As many bytes as processors compare at once.
-const AT_ONCE: usize = 16;
-
-/// Whether nothing in the path could make it ambiguous: no byte that has a meaning but `/`, and no two of those together.
-#[inline]
-fn is_plain(path: &[u8]) -> bool {
-    let mut padded = [b'a'; AT_ONCE + 1];
-    let path = if path.len() < padded.len() {
-        padded[..path.len()].copy_from_slice(path);
-        &padded
-    } else {
-        path
-    };
-    let [first, after @ ..] = path else {
-        return true;
-    };
-    // Each byte with the one before it.
-    let before = &path[..after.len()];
-    let mut odd = [is_odd(*first); AT_ONCE];
-    let mut look = |after: &[u8; AT_ONCE], before: &[u8; AT_ONCE]| {
-        for (odd, (byte, before)) in odd.iter_mut().zip(after.iter().zip(before)) {
-            *odd |= is_odd_after(*byte, *before);
-        }
-    };
-    for (after, before) in after.as_chunks().0.iter().zip(before.as_chunks().0) {
-        look(after, before);
-    }
-    // The last ones overlap with what they follow.
-    if let (Some(after), Some(before)) = (after.last_chunk(), before.last_chunk()) {
-        look(after, before);
-    }
-    !odd.into_iter().fold(false, |any, odd| any | odd)
-}
-
-/// Whether a byte might make a path ambiguous by itself.
-#[inline]
-fn is_odd(byte: u8) -> bool {
-    // Without a branch in it.
-    (byte == b';') | (byte == b'\\') | (byte == 0) | (byte == b'%') | (byte == b'.')
-}
-
-/// The same, after this one: two slashes together do it as well.
-#[inline]
-fn is_odd_after(byte: u8, before: u8) -> bool {
-    is_odd(byte) | ((byte == b'/') & (before == b'/'))
-}
-
-/// Whether something stands percent-encoded that another part of a stack might act upon once it has
-/// decoded it: a separator, another `%`, a control character, an overlong form of such a one; or
-/// whether a `%` begins no escape, which each part mends in its own way.
-fn has_odd_escape(path: &str) -> bool {
-    let mut before = None;
-    path.split('%').skip(1).any(|after| {
-        let Some(byte) = after.as_bytes().get(..2).and_then(from_hex) else {
-            return true;
-        };
-        let odd = match byte {
-            b'.' | b'/' | b'\\' | b';' | b'%' | b'?' | b'#' => true,
-            // UTF-8 never has these two; lenient decoders take %c0%af for a slash.
-            0xc0 | 0xc1 => true,
-            0x80..0xa0 if before == Some(0xe0) => true,
-            0x80..0x90 if before == Some(0xf0) => true,
-            _ => byte.is_ascii_control(),
-        };
-        before = (after.len() == 2).then_some(byte);
-        odd
-    })
-}
-
-fn from_hex(digits: &[u8]) -> Option<u8> {
-    digits.iter().try_fold(0, |byte, digit| {
-        let digit = char::from(*digit).to_digit(16)?;
-        Some(byte << 4 | digit as u8)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::base::property_cases::cases;
 
     fn find(path: &str) -> Option<usize> {
         compile(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])
@@ -288,13 +200,13 @@ mod tests {
             "/health/x%23",
             "/health/x%0d%0a",
             "/health/%7f",
-            // No escapes, and what becomes of them after two rounds of decoding.
+            // Invalid escapes, and escapes that are decoded twice.
             "/health/%",
             "/health/%2",
             "/health/%+f",
             "/health/%u002f",
             "/health/%%32%65",
-            // Overlong UTF-8: `.` and `/` for a decoder that does not mind.
+            // Overlong UTF-8: `.` and `/` for a lenient decoder.
             "/health/%c0%ae",
             "/health/x%C1%9Cy",
             "/health/%e0%80%af",
@@ -311,38 +223,6 @@ mod tests {
         ] {
             let path = format!("/billing/invoices/{fine}");
             assert_eq!(find(&path), Some(0), "{path}: nobody's separator");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(2_000))]
-
-        /// What the quick look lets pass, the thorough one lets pass.
-        #[test]
-        fn a_plain_path_is_not_ambiguous(path in "/([a-z/.;%\\\\\\x00]|/[a-z]{1,9}|%2[eEfF])*") {
-            if is_plain(path.as_bytes()) {
-                prop_assert!(!is_ambiguous_somewhere(&path), "{path}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_may_be_ambiguous_is_not_plain() {
-        for plain in ["/", "/v1/invoices/7", "/a/"] {
-            assert!(is_plain(plain.as_bytes()), "{plain}");
-        }
-        for odd in ["/a.b", "//", "/a//b", "/%41", "/;", "/\\", "/\0"] {
-            assert!(!is_plain(odd.as_bytes()), "{odd}");
-            // Wherever it stands, however long the path is.
-            for (before, after) in
-                (0..40).flat_map(|before| (0..40).map(move |after| (before, after)))
-            {
-                let path = format!("{}{odd}{}", "a".repeat(before), "a".repeat(after));
-                assert!(!is_plain(path.as_bytes()), "{path}");
-            }
-        }
-        for length in 0..80 {
-            assert!(is_plain("a".repeat(length).as_bytes()), "{length}");
         }
     }
 

@@ -1,20 +1,25 @@
-//! Which of our own routes read and which write, where the method misleads.
+//! The classes of routes whose method misleads.
 //!
-//! An OAuth callback is a GET that writes, a search may be a POST that reads: who goes by the method alone
-//! lets the one pass under a read-only hold and refuses the other. What is not listed here follows its method.
+//! An OAuth callback is a GET that writes, and a search may be a POST that reads. By the method
+//! alone, a read-only hold would let the first pass and refuse the second. A route that is not
+//! listed follows its method.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use http::Method;
 
-use super::path_pattern::{BadPattern, Matcher, Readings, fold, is_ambiguous};
-use crate::{base::one_line::OneLine, facts::endpoint::Class};
+use super::{
+    path_ambiguity::is_ambiguous,
+    path_pattern::{BadPattern, Matcher, Readings, fold},
+};
+use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class::by_method};
 
-/// The classes of one's own routes, given to a view by [`classed`](crate::MaintenanceLayer::classed).
+/// The classes of your own routes. A view takes them by
+/// [`with_route_classes`](crate::MaintenanceLayer::with_route_classes).
 ///
-/// Patterns are written as the router writes them. A route that is not listed follows its method: GET, HEAD,
-/// OPTIONS and TRACE read, all others write. The fourth class, *always*, is
-/// [`Exemption::route`](crate::Exemption::route); what is exempt passes whatever is said here.
+/// Patterns are in the syntax of the router. A route that is not listed follows its method: GET,
+/// HEAD, OPTIONS and TRACE read, all others write. A route that must always pass is an
+/// [`Exemption::route`](crate::Exemption::route), which goes before any class.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -35,10 +40,12 @@ use crate::{base::one_line::OneLine, facts::endpoint::Class};
 ///     .route("/billing/prices", get(async || "12 EUR"))
 ///     .route("/billing/search", post(async || "found"))
 ///     .route("/oauth/callback", get(async || "linked"))
-///     .layer(layer.routes().classed(classes)?);
+///     .layer(layer.routes().with_route_classes(classes)?);
 ///
 /// layer.handle().engage(Hold::new("on-call", "the ledger moves").read_only())?;
-/// let ask = |request: http::request::Builder| app.clone().oneshot(request.body(Body::empty()).unwrap());
+/// let ask = |request: http::request::Builder| {
+///     app.clone().oneshot(request.body(Body::empty()).unwrap())
+/// };
 /// assert_eq!(ask(Request::get("/billing/prices")).await?.status(), 200);
 /// assert_eq!(ask(Request::post("/billing/search")).await?.status(), 200);
 /// assert_eq!(ask(Request::get("/oauth/callback")).await?.status(), 503);
@@ -46,34 +53,34 @@ use crate::{base::one_line::OneLine, facts::endpoint::Class};
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "classes do nothing until a view is `classed`"]
+#[must_use = "classes do nothing until `with_route_classes` gives them to a view"]
 pub struct RouteClasses {
     entries: Vec<(String, Option<Method>, Class)>,
 }
 
 impl RouteClasses {
-    /// Every route follows its method.
+    /// Returns no classes: every route follows its method.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The route reads, whatever the method.
+    /// Sets that the route reads, for every method.
     pub fn read(self, pattern: &str) -> Self {
         self.put(None, pattern, Class::Read)
     }
 
-    /// The route writes, whatever the method.
+    /// Sets that the route writes, for every method.
     pub fn write(self, pattern: &str) -> Self {
         self.put(None, pattern, Class::Write)
     }
 
-    /// The route passes in `Serving` alone, whatever the method.
+    /// Sets that the route passes only in `Serving`, for every method.
     pub fn never(self, pattern: &str) -> Self {
         self.put(None, pattern, Class::Never)
     }
 
-    /// One method of the route is of this class; it goes before what is said of the whole route. What is
-    /// said of GET holds for HEAD too.
+    /// Sets the class of one method of the route. It goes before the class of the whole route. A
+    /// class for GET also applies to HEAD.
     pub fn method(self, method: Method, pattern: &str, class: Class) -> Self {
         self.put(Some(method), pattern, class)
     }
@@ -84,39 +91,40 @@ impl RouteClasses {
     }
 }
 
-/// Route classes, or [known routes](crate::MaintenanceLayer::knowing), that make no sense.
+/// Route classes, or [known routes](crate::MaintenanceLayer::with_known_routes), are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassError {
-    /// The same route, and the same method of it, twice.
+    /// The same route and the same method have two classes.
     #[error("`{}` has two classes, {first} and {second}: give it one", OneLine(.route))]
     #[non_exhaustive]
     Twice {
-        /// The route, with its method if one was named.
+        /// The route, with the method if it was set for one method.
         route: String,
-        /// The class it was given first.
+        /// The class that was set first.
         first: Class,
-        /// The class it was given then.
+        /// The class that was set second.
         second: Class,
     },
-    /// A pattern that the router would not take.
+    /// The router would reject a pattern.
     #[error("the pattern `{}` is not valid: {}", OneLine(.pattern), OneLine(.why))]
     #[non_exhaustive]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What the router says.
+        /// The router's reason.
         why: String,
     },
 }
 
-/// The classes, ready to be looked up.
+/// The classes, compiled for lookup.
 #[derive(Debug)]
 pub(crate) struct Classes {
     by_pattern: HashMap<Arc<str>, usize>,
     routes: Vec<OfRoute>,
     paths: Readings,
-    /// Each pattern by itself, as [`fold`] leaves it: two that differ in case alone may both be meant.
+    /// Each folded pattern (see [`fold`]) by itself: two patterns that differ only in case may both
+    /// match.
     folded: Vec<(usize, Matcher)>,
 }
 
@@ -137,7 +145,7 @@ impl OfRoute {
     }
 }
 
-/// The one of the two that lets less pass.
+/// Returns the class under which fewer requests pass.
 pub(in crate::http) fn stricter(one: Class, other: Class) -> Class {
     if strictness(other) > strictness(one) {
         other
@@ -151,15 +159,6 @@ fn strictness(class: Class) -> u8 {
         Class::Read => 0,
         Class::Write => 1,
         Class::Never => 2,
-    }
-}
-
-/// What a method says by itself: only the safe ones read (RFC 9110, 9.2.1).
-pub(crate) fn by_method(method: &Method) -> Class {
-    if method.is_safe() {
-        Class::Read
-    } else {
-        Class::Write
     }
 }
 
@@ -210,17 +209,18 @@ impl Classes {
         })
     }
 
-    /// The class of a request for the route that the router calls `pattern`.
+    /// Returns the class of a request for the route with this pattern.
     pub(crate) fn of_route(&self, pattern: &str, method: &Method) -> Class {
         self.listed(pattern)
             .and_then(|route| route.of(method))
             .unwrap_or_else(|| by_method(method))
     }
 
-    /// The class of a request for `path`, where no router says which route it is.
+    /// Returns the class of a request for `path`, where no router tells the route.
     ///
-    /// Whoever stands behind may take a path for a listed route that is spelled in another way: percent-encoded, in
-    /// other case, with a slash at its end. Then it is at least what that route is; where nobody can tell, it writes.
+    /// The service behind the gate may take another spelling of a path for a listed route:
+    /// percent-encoded, in another case, or with a slash at the end. Then the request is at least
+    /// as strict as that route. A request with an ambiguous path writes.
     pub(crate) fn of_path(&self, path: &str, method: &Method) -> Class {
         if let Some(class) = self
             .paths
@@ -241,7 +241,7 @@ impl Classes {
         classes.fold(by_method(method), stricter)
     }
 
-    /// Whether anything was said of the route.
+    /// Returns whether the route has a class.
     pub(crate) fn lists(&self, pattern: &str) -> bool {
         self.listed(pattern).is_some()
     }
@@ -342,11 +342,22 @@ mod tests {
         ] {
             assert_eq!(of(path, Method::GET), Class::Never, "{path}");
         }
-        // Nor of another route's, where routes overlap.
+        // A POST in another spelling does not read because a listed route does.
+        assert_eq!(of("/search", Method::POST), Class::Read);
+        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
+        // A path that resembles no listed route follows its method, with or without escapes.
+        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
+            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
+            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_turns_a_route_into_another_that_overlaps_with_it() {
         let given = RouteClasses::new()
             .read("/search/{what}")
             .never("/search/purge");
-        let overlapping = self::classes(given);
+        let overlapping = classes(given);
         for path in ["/search/purge", "/search/%70urge", "/search/Purge"] {
             assert_eq!(
                 overlapping.of_path(path, &Method::POST),
@@ -358,21 +369,16 @@ mod tests {
             overlapping.of_path("/search/prices", &Method::POST),
             Class::Read
         );
-        // Two that differ in case alone are two.
+    }
+
+    #[test]
+    fn two_patterns_that_differ_only_in_case_are_two_routes() {
         let given = RouteClasses::new()
             .never("/rest/{*path}")
             .read("/rest/Prices");
-        let apart = self::classes(given);
+        let apart = classes(given);
         assert_eq!(apart.of_path("/rest/Prices", &Method::POST), Class::Read);
         assert_eq!(apart.of_path("/rest/prices", &Method::POST), Class::Never);
-        // Nor does one make a read of what only its class calls so.
-        assert_eq!(of("/search", Method::POST), Class::Read);
-        assert_eq!(of("/SEARCH", Method::POST), Class::Write);
-        // What has nothing to do with any of them follows its method, escapes or not.
-        for path in ["/prices", "/prices/", "/invoices/INV%202024", "/caf%C3%A9"] {
-            assert_eq!(of(path, Method::GET), Class::Read, "{path}");
-            assert_eq!(of(path, Method::POST), Class::Write, "{path}");
-        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::{
     time::Duration,
 };
 
-use super::*;
-use crate::{Hold, call::plain::Calls};
+use super::{usage::Usage, *};
+use crate::{Hold, base::moment::Moment, call::plain::Calls, facts::mode::Mode};
 
-/// Lets go of keys as soon as two sweeps have come by: what takes minutes outside happens all the time.
+/// Returns a registry that drops keys after two sweeps: a drop that takes minutes in production
+/// happens all the time.
 fn hasty(max_keys: usize, made: Arc<AtomicU64>) -> Registry<u32, Calls> {
     let make = move |key: &u32| {
         made.fetch_add(1, Ordering::Relaxed);
@@ -28,84 +29,108 @@ impl Drop for AtTheEnd<'_> {
 const KEYS: u32 = 24;
 const PLACES: usize = 16;
 
-/// Callers, sweepers and operators at once, with more keys than places: places are never overdrawn and none
-/// leaks, no hold is lost, and no generation goes back.
+/// Threads that call, sweep and operate at once, with more keys than places.
+struct Storm {
+    registry: Registry<u32, Calls>,
+    done: AtomicBool,
+    /// How many holds were engaged and found again.
+    holds: AtomicU64,
+}
+
+impl Storm {
+    fn until_done(&self, mut turn: impl FnMut(u32)) {
+        // Set also when this thread panics: the other threads would go on for ever.
+        let _done = AtTheEnd(&self.done);
+        for number in (0_u32..).take_while(|_| !self.done.load(Ordering::Relaxed)) {
+            turn(number);
+        }
+    }
+
+    /// Calls all keys but those of the operators.
+    fn call(&self, thread: u32) {
+        self.until_done(|turn| {
+            let key = turn.wrapping_mul(2_654_435_761).wrapping_add(thread) % (KEYS - 2);
+            let has = self.registry.with(key, |_, has| has);
+            if has == Has::AState {
+                self.registry.take_turn();
+            }
+        });
+    }
+
+    fn count_places(&self) {
+        self.until_done(|_| {
+            assert!(self.registry.len() <= PLACES);
+            assert!(self.registry.taken.load(Ordering::Relaxed) <= PLACES);
+        });
+    }
+
+    /// Engages a hold, and finds it again after sweeps.
+    fn operate(&self, key: u32) {
+        let mut generation = 0;
+        self.until_done(|_| {
+            let Some(handle) = self.registry.handle(&key) else {
+                return;
+            };
+            assert!(generation <= handle.generation(), "it went back");
+            handle.engage(Hold::new("me", "drill")).expect("engaged");
+            drop(handle);
+            for _ in 0..20 {
+                self.registry.with(key, |layer, has| {
+                    assert_eq!(has, Has::AState, "the hold is lost");
+                    let mode = layer.borrowed_handle().mode();
+                    assert_eq!(mode, Mode::Maintenance, "the hold is lost");
+                });
+                self.registry.sweep_some(1);
+            }
+            let handle = self.registry.get(&key).expect("the hold is lost");
+            handle.release("me", "drill").expect("released");
+            generation = handle.generation();
+            self.holds.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    fn is_enough(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) >= 300 && self.registry.evicted() >= 1_000
+    }
+}
+
+/// Places are never overdrawn and none leaks, no hold is lost, and no generation goes back.
 #[test]
 fn nothing_is_lost_among_threads_while_keys_come_and_go() {
     let made = Arc::new(AtomicU64::new(0));
-    let registry = hasty(PLACES, made.clone());
-    let (done, holds) = (AtomicBool::new(false), AtomicU64::new(0));
-    let until_done = |f: &dyn Fn(u32)| {
-        // Also when this thread panics: the others would go on for ever.
-        let _done = AtTheEnd(&done);
-        for turn in (0_u32..).take_while(|_| !done.load(Ordering::Relaxed)) {
-            f(turn);
-        }
+    let storm = Storm {
+        registry: hasty(PLACES, made.clone()),
+        done: AtomicBool::new(false),
+        holds: AtomicU64::new(0),
     };
     thread::scope(|scope| {
         for thread in 0..2 {
-            let (until_done, registry) = (&until_done, &registry);
-            scope.spawn(move || {
-                until_done(&|turn| {
-                    let key = turn.wrapping_mul(2_654_435_761).wrapping_add(thread) % (KEYS - 2);
-                    let has = registry.with(key, |_, has| has);
-                    if has == Has::AState {
-                        registry.take_turn();
-                    }
-                });
-            });
+            let storm = &storm;
+            scope.spawn(move || storm.call(thread));
         }
-        scope.spawn(|| {
-            until_done(&|_| {
-                assert!(registry.len() <= PLACES);
-                assert!(registry.taken.load(Ordering::Relaxed) <= PLACES);
-            });
-        });
-        // Two operators, each with a key of their own: what they engage is there when they come back.
+        scope.spawn(|| storm.count_places());
+        // Two operators, each with a key of its own.
         for key in [KEYS - 2, KEYS - 1] {
-            let (until_done, registry, holds) = (&until_done, &registry, &holds);
-            scope.spawn(move || {
-                let generation = AtomicU64::new(0);
-                until_done(&|_| {
-                    let Some(handle) = registry.handle(&key) else {
-                        return;
-                    };
-                    let before = generation.swap(handle.generation(), Ordering::Relaxed);
-                    assert!(before <= handle.generation(), "it went back");
-                    handle.engage(Hold::new("me", "drill")).expect("engaged");
-                    drop(handle);
-                    // Sweeps come by meanwhile.
-                    for _ in 0..20 {
-                        registry.with(key, |layer, has| {
-                            assert_eq!(has, Has::AState, "the hold is lost");
-                            assert!(!layer.root().is_serving(), "the hold is lost");
-                        });
-                        registry.sweep_some(1);
-                    }
-                    let handle = registry.get(&key).expect("the hold is lost");
-                    handle.release("me", "drill").expect("released");
-                    generation.store(handle.generation(), Ordering::Relaxed);
-                    holds.fetch_add(1, Ordering::Relaxed);
-                });
-            });
+            let storm = &storm;
+            scope.spawn(move || storm.operate(key));
         }
-        // On until enough of everything has happened, however late the threads begin.
-        let enough = || holds.load(Ordering::Relaxed) >= 300 && registry.evicted() >= 1_000;
-        while !enough() && !done.load(Ordering::Relaxed) {
+        // Runs until enough has happened, however late the threads begin.
+        while !storm.is_enough() && !storm.done.load(Ordering::Relaxed) {
             thread::yield_now();
         }
-        done.store(true, Ordering::Relaxed);
+        storm.done.store(true, Ordering::Relaxed);
     });
+    let registry = &storm.registry;
     let entries = registry.entries();
     assert_eq!(entries.len(), registry.taken.load(Ordering::Relaxed));
     let mut keys: Vec<_> = entries.iter().map(|entry| *entry.key()).collect();
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!(keys.len(), entries.len(), "a key stands once");
+    assert_eq!(keys.len(), entries.len(), "each key is there once");
     assert!(made.load(Ordering::Relaxed) >= registry.evicted());
 }
 
-/// A key that is called between a sweep's look and its word stays.
+/// A key that is called between a sweep's look and its retirement stays.
 #[test]
 fn a_use_between_the_look_and_the_word_keeps_the_key() {
     let usage = Usage::new();
@@ -116,7 +141,7 @@ fn a_use_between_the_look_and_the_word_keeps_the_key() {
     assert!(!usage.retire(then));
     assert_eq!(usage.unused_since(now), None);
     assert!(usage.retire(now));
-    assert!(!usage.note(), "it has gone");
+    assert!(!usage.note(), "it is retired");
     assert_eq!(usage.unused_since(Moment(99)), None);
 }
 

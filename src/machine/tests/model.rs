@@ -1,7 +1,7 @@
-//! The state model of the design once more, as naively as it can be written.
+//! A second, naive implementation of the state model.
 //!
-//! Causes are `Option`s, timers are numbers, windows are lists that forget nothing. Nothing here is
-//! shared with the machine but the names of things; where the two differ one of them is wrong.
+//! Causes are `Option`s, timers are numbers, and windows are lists that keep every outcome. The
+//! model shares no logic with the machine. Where the two differ, one of them is wrong.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
     counting::{
-        window::{Counts, Landing},
+        counts::{Counts, Landing},
         window_naive::{Naive, all_abandoned},
     },
     error::CommandError,
@@ -23,7 +23,7 @@ use crate::{
     policy::{Policy, rate::Rate, rules::Rules, window::Window},
 };
 
-/// Later than everything.
+/// Later than every other time.
 pub(super) const NEVER: u64 = u64::MAX;
 pub(super) const SECOND: u64 = 1_000_000_000;
 const MILLION: u128 = 1_000_000;
@@ -81,7 +81,7 @@ impl Numbers {
         policy.rules().expect("generated to be valid")
     }
 
-    /// The rules that fire on `held`, of those that `landed` has judged; all of them without one.
+    /// Returns the rules that fire on `held`: those that `landed` is judged by, or all for `None`.
     fn fires(&self, held: Counts, landed: Option<Landing>) -> Vec<Fired> {
         let bad = |failed, slow, dropped| match landed {
             None => true,
@@ -115,7 +115,7 @@ impl Numbers {
     }
 }
 
-/// What a trip was decided on.
+/// The rule behind a trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fired {
     Rate,
@@ -143,11 +143,11 @@ impl From<Rule> for Fired {
     }
 }
 
-/// What is expected to be told.
+/// An expected event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Told {
     Mode(Mode, Mode),
-    /// On one of these rules: the design does not say which is named when several fire.
+    /// A trip by one of these rules: the design does not say which rule is named if several fire.
     Tripped(Vec<Fired>, u64),
     HoldEngaged(Option<SystemTime>),
     HoldEnded {
@@ -168,7 +168,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    /// Whether `event` is what was expected.
+    /// Whether `event` is the expected one.
     pub(super) fn is(&self, event: &Event) -> bool {
         let nanos = |span: &Duration| crate::base::moment::nanos(*span);
         match (self, &event.kind) {
@@ -225,7 +225,7 @@ pub(super) struct Trials {
     pub(super) needed: u32,
     lease: u64,
     ramp: Option<(u64, u32)>,
-    /// When the leases end of the probes under way, by the number of the call.
+    /// The number of each call that probes, and the end of its lease.
     pub(super) leases: Vec<(usize, u64)>,
     pub(super) successes: u32,
     landed: Counts,
@@ -245,7 +245,7 @@ pub(super) struct Ramp {
 }
 
 impl Ramp {
-    /// The share at `now`: part and whole.
+    /// Returns the share at `now` as part and whole.
     pub(super) fn share(&self, now: u64) -> (u128, u128) {
         let (start, whole) = (u128::from(self.start), u128::from(self.duration));
         let gone = u128::from(now - self.since).min(whole);
@@ -253,7 +253,7 @@ impl Ramp {
     }
 }
 
-/// What one mode needs.
+/// The mode, with the data that only this mode needs.
 #[derive(Debug, Clone)]
 pub(super) enum Stretch {
     Serving {
@@ -267,7 +267,7 @@ pub(super) enum Stretch {
     Ramp(Ramp),
 }
 
-/// What an admitted call is.
+/// How an admitted call is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Plain,
@@ -285,19 +285,19 @@ pub(super) struct Call {
 
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a switch of its own, kept apart as naively as can be"
+    reason = "each is an independent switch of the design"
 )]
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) numbers: Numbers,
     pub(super) now: u64,
-    /// What the wall clock read, or would have read, at the origin: nanoseconds since the epoch.
+    /// What the wall clock reads minus `now`, in nanoseconds since the epoch.
     anchor: i128,
-    /// Until when an operator holds it.
+    /// When the operator's hold expires; `None` without a hold.
     pub(super) hold: Option<u64>,
-    /// Whether that hold lets reads pass.
+    /// Whether the hold lets reads pass.
     hold_reads: bool,
-    /// Whether reads pass the shut gate.
+    /// Whether reads pass while the gate is shut.
     pub(super) reads_pass: bool,
     pub(super) trip: Option<Trip>,
     pub(super) dry_run: bool,
@@ -306,9 +306,9 @@ pub(super) struct Model {
     pub(super) since: u64,
     pub(super) era: u64,
     pub(super) generation: u64,
-    /// Trips since the waits began anew.
+    /// The number of trips since the last return to the base wait.
     trips: u32,
-    /// Before this the partner does not want to be asked.
+    /// The partner asked not to be called before this time.
     not_before: u64,
     pub(super) episode: Option<u64>,
     episodes: u64,
@@ -365,7 +365,7 @@ impl Model {
         }
     }
 
-    /// The table of the state model.
+    /// Returns the mode by the table of the state model.
     fn derived(&self) -> Mode {
         match (&self.hold, &self.trip) {
             _ if self.bypass => Mode::Serving,
@@ -385,7 +385,7 @@ impl Model {
         }
     }
 
-    // ---- time ------------------------------------------------------------------------------------
+    // ---- time -------------------------------------------------------------------------------
 
     pub(super) fn next_due(&self) -> u64 {
         let hold = self.hold.unwrap_or(NEVER);
@@ -398,7 +398,7 @@ impl Model {
                 if self.now < shadow.until {
                     shadow.until
                 } else {
-                    // A rule would trip: nothing changes before the window lets something go.
+                    // A rule would trip: nothing changes before an outcome leaves the window.
                     let leaves = window.next_departure(Moment(self.now));
                     leaves.map_or(NEVER, |at| u64::try_from(at).unwrap_or(NEVER))
                 }
@@ -433,7 +433,7 @@ impl Model {
             self.hold = None;
             self.tell(Told::HoldEnded { expired: true });
             self.settle_mode();
-            // Under bypass the hold may end at the very instant at which the shadow is looked at.
+            // Under bypass the hold may expire at the same time at which the shadow is due.
             self.end_shadow_if_over();
             return;
         }
@@ -480,7 +480,7 @@ impl Model {
         }
     }
 
-    // ---- modes -----------------------------------------------------------------------------------
+    // ---- modes ------------------------------------------------------------------------------
 
     fn settle_mode(&mut self) {
         let (from, to) = (self.mode(), self.derived());
@@ -493,19 +493,7 @@ impl Model {
         }
         let frozen = self.counts();
         if from == Mode::Serving {
-            if self.hold.is_some() {
-                // A trip beneath the hold finds the `Serving` that was.
-                self.trips = self.trips_so_far();
-            }
-            self.end_shadow();
-            self.episodes += 1;
-            self.episode = Some(self.episodes);
-            let cause = if self.hold.is_some() {
-                Cause::Operator
-            } else {
-                Cause::Tripped
-            };
-            self.tell(Told::EpisodeBegan(self.episodes, cause));
+            self.leave_serving();
         }
         self.stretch = match to {
             Mode::Serving => Stretch::serving(self.numbers.window),
@@ -534,6 +522,22 @@ impl Model {
         }
     }
 
+    fn leave_serving(&mut self) {
+        if self.hold.is_some() {
+            // A trip beneath the hold follows the `Serving` that ends here.
+            self.trips = self.trips_so_far();
+        }
+        self.end_shadow();
+        self.episodes += 1;
+        self.episode = Some(self.episodes);
+        let cause = if self.hold.is_some() {
+            Cause::Operator
+        } else {
+            Cause::Tripped
+        };
+        self.tell(Told::EpisodeBegan(self.episodes, cause));
+    }
+
     fn trip(&mut self, fired: Vec<Fired>, wait: u64) {
         let until = self.now.saturating_add(wait);
         self.trip = Some(Trip { until, wait });
@@ -541,7 +545,7 @@ impl Model {
         self.settle_mode();
     }
 
-    /// The trips that a trip now would find: none if `Serving` is a base wait old.
+    /// Returns the number of trips before one at `now`: 0 if `Serving` has lasted one base wait.
     fn trips_so_far(&self) -> u32 {
         let is_old = self.now - self.since >= self.numbers.wait;
         if self.mode() == Mode::Serving && is_old {
@@ -563,9 +567,9 @@ impl Model {
         self.wait_after(self.trips)
     }
 
-    // ---- calls -----------------------------------------------------------------------------------
+    // ---- calls ------------------------------------------------------------------------------
 
-    /// Whether the gate before routes lets a request through.
+    /// Whether a view before routes lets a request pass.
     pub(super) fn lets_through(&self, asker: Asker) -> bool {
         match self.stretch {
             Stretch::Serving { .. } => true,
@@ -729,7 +733,7 @@ impl Model {
         }
     }
 
-    /// The partner has proven that it is back.
+    /// Ends the trials after the last needed success.
     fn proven(&mut self) {
         self.not_before = 0;
         let Stretch::Trials(trials) = &self.stretch else {
@@ -769,7 +773,7 @@ impl Model {
         }
     }
 
-    // ---- commands --------------------------------------------------------------------------------
+    // ---- commands ---------------------------------------------------------------------------
 
     pub(super) fn engage(
         &mut self,
@@ -899,9 +903,9 @@ impl Model {
         self.told.push((at, told));
     }
 
-    // ---- what is shown ---------------------------------------------------------------------------
+    // ---- shown values ----------------------------------------------------------------------
 
-    /// How long until it is worth trying again.
+    /// Returns how long until a request may pass again, if that is known.
     pub(super) fn retry_after(&self) -> Option<u64> {
         if self.mode() != Mode::Maintenance {
             return None;

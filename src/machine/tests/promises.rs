@@ -1,7 +1,10 @@
-//! One promise of the machine a test; what the model found once is among them.
+//! One test per promise of the machine. Some tests keep a fault that the model found.
 
-use super::{episodes::TIMELINE_ROWS, *};
-use crate::policy::{Policy, rate::Rate};
+use super::{super::episodes::TIMELINE_ROWS, *};
+use crate::{
+    facts::evidence::Rule,
+    policy::{Policy, rate::Rate},
+};
 
 fn policy() -> Policy {
     Policy::new(Window::calls(10), Rate::HALF)
@@ -84,8 +87,7 @@ impl Told {
     }
 
     fn command(&mut self, command: Command) -> Result<bool, CommandError> {
-        self.machine
-            .command(command, &"on-call".into(), &"ticket 4711".into())
+        self.machine.command(command, &signature())
     }
 
     fn ok(&mut self, command: Command) {
@@ -96,7 +98,7 @@ impl Told {
         self.ok(super::engage(None, false));
     }
 
-    /// The names of what happened, and when by the wall clock.
+    /// Returns the names of the events and their times by the wall clock.
     fn events(&mut self) -> Vec<(Duration, String)> {
         let events = self.machine.take_events();
         events
@@ -119,7 +121,7 @@ impl Told {
     }
 }
 
-// ---- entering -------------------------------------------------------------------------------------
+// ---- entering -------------------------------------------------------------------------------
 
 #[test]
 fn a_good_answer_is_never_judged() {
@@ -127,7 +129,7 @@ fn a_good_answer_is_never_judged() {
     told.call(Outcome::Failure);
     told.call(Outcome::Failure);
     told.call(Outcome::Success);
-    // The fourth call completes `min_calls`, and half of them failed; but it is a good one.
+    // The fourth call completes `min_calls`, and half of the calls failed. But it is a success.
     told.call(Outcome::Success);
     assert_eq!(told.machine.mode(), Mode::Serving);
     told.call(Outcome::Failure);
@@ -144,7 +146,7 @@ fn a_drop_that_hung_is_a_drop_all_the_same() {
         told.drop_call(Duration::ZERO);
     }
     assert_eq!(told.machine.mode(), Mode::Serving);
-    // As a failure it once spoke against the drops, as if the call had come to its end.
+    // A fault of the past: the hung call counted as completed, so that this rule did not fire.
     told.drop_call(seconds(5));
     assert_eq!(told.machine.mode(), Mode::Maintenance);
     let evidence = told.machine.status().evidence.expect("tripped");
@@ -165,7 +167,7 @@ fn the_last_code_is_that_of_the_last_failure() {
     assert_eq!((evidence.total, evidence.failed), (2, 2));
 }
 
-// ---- waiting --------------------------------------------------------------------------------------
+// ---- waiting --------------------------------------------------------------------------------
 
 #[test]
 fn a_wait_is_over_when_it_has_elapsed() {
@@ -206,7 +208,7 @@ fn waits_grow_to_the_cap_and_start_anew_after_a_base_wait_of_serving() {
     assert_eq!(told.look(at(now + 40)), Mode::Probing);
     told.prove();
     now += 40;
-    // Nine seconds of serving prove nothing.
+    // Nine seconds of `Serving` are less than one base wait: the waits do not start again.
     told.look(at(now + 9));
     told.fail();
     assert_eq!(told.wait(), seconds(40));
@@ -216,7 +218,7 @@ fn waits_grow_to_the_cap_and_start_anew_after_a_base_wait_of_serving() {
     told.look(at(now + 10));
     told.fail();
     assert_eq!(told.wait(), seconds(10));
-    // And this trip was a step: it once was forgotten along with those before it.
+    // That trip counts. A fault of the past: it was forgotten with the trips before it.
     told.look(at(now + 20));
     told.call(Outcome::Failure);
     assert_eq!(told.wait(), seconds(20));
@@ -230,10 +232,10 @@ fn a_trip_beneath_a_hold_finds_the_serving_that_was() {
         told.look(at(10));
         told.prove();
         if beneath_bypass {
-            told.ok(Command::Bypass(true));
+            told.ok(Command::Bypass);
             told.engage();
             told.look(at(20));
-            told.ok(Command::Bypass(false));
+            told.ok(Command::EndBypass);
         } else {
             told.look(at(20));
             told.engage();
@@ -295,7 +297,7 @@ fn retry_after_is_capped_at_the_longest_wait() {
 fn an_operator_who_releases_does_not_take_the_partner_s_wish_back() {
     let mut told = Told::new(&policy());
     told.call(Verdict::from(Outcome::Neutral).with_retry_after(seconds(30)));
-    // The end of any episode once did.
+    // A fault of the past: the end of every episode forgot what the partner asked for.
     told.engage();
     told.ok(Command::Release);
     told.fail();
@@ -314,7 +316,7 @@ fn a_partner_that_proved_itself_is_not_spared_for_an_old_wish() {
     assert_eq!(told.machine.next_deadline(), at(20));
 }
 
-// ---- probing --------------------------------------------------------------------------------------
+// ---- probing --------------------------------------------------------------------------------
 
 #[test]
 fn a_hung_probe_fails_when_its_lease_ends_however_late_somebody_looks() {
@@ -323,7 +325,7 @@ fn a_hung_probe_fails_when_its_lease_ends_however_late_somebody_looks() {
     told.look(at(10));
     let hung = told.begin();
     told.events();
-    // The lease ends at 40 s, the next wait at 60 s, and then nobody comes for 20 s.
+    // The lease ends at 40 s and the next wait at 60 s. Then no call comes for 20 s.
     assert_eq!(told.look(at(1000)), Mode::Probing);
     let events = told.events();
     let events: Vec<_> = events
@@ -380,7 +382,7 @@ fn a_ramp_lets_in_exactly_its_share() {
         let admitted = (0..calls).filter(|_| told.machine.admit(Asker::Ineligible).is_some());
         admitted.count()
     };
-    // A tenth is not 0.0999: the tenth call is the one.
+    // Exactly a tenth: only the tenth call is let in.
     assert_eq!(let_in(&mut told, 9), 0);
     assert_eq!(let_in(&mut told, 1), 1);
     assert_eq!(let_in(&mut told, 990), 99);
@@ -390,7 +392,7 @@ fn a_ramp_lets_in_exactly_its_share() {
     assert_eq!(told.look(at(110)), Mode::Serving);
 }
 
-// ---- switches -------------------------------------------------------------------------------------
+// ---- switches -------------------------------------------------------------------------------
 
 #[test]
 fn the_shadow_of_a_trip_out_of_a_long_serving_waits_the_base_wait() {
@@ -398,10 +400,10 @@ fn the_shadow_of_a_trip_out_of_a_long_serving_waits_the_base_wait() {
     told.fail();
     told.look(at(10));
     told.prove();
-    told.ok(Command::DryRun(true));
+    told.ok(Command::DryRun);
     told.look(at(20));
     told.fail();
-    // The trips of long ago once showed in it.
+    // A fault of the past: the trips before that `Serving` lengthened the wait of the shadow.
     assert_eq!(told.shadow(), Some(seconds(10)));
 }
 
@@ -413,13 +415,13 @@ fn a_shadow_ends_when_a_new_policy_would_not_trip() {
         .with_min_calls(10);
     for replacement in [retuned, policy().with_window(Window::calls(20))] {
         let mut told = Told::new(&policy());
-        told.ok(Command::DryRun(true));
+        told.ok(Command::DryRun);
         told.fail();
         told.look(at(10));
         assert!(told.shadow().is_some(), "a rule would still trip");
         told.events();
         let rules = Box::new(replacement.rules().unwrap());
-        // It once stayed open until somebody called.
+        // A fault of the past: the shadow stayed open until the next call.
         told.ok(Command::ReplacePolicy(rules));
         assert_eq!(told.shadow(), None);
         let names: Vec<_> = told.events().into_iter().map(|(_, name)| name).collect();
@@ -430,7 +432,7 @@ fn a_shadow_ends_when_a_new_policy_would_not_trip() {
 #[test]
 fn a_shadow_ends_before_a_real_episode_begins() {
     let mut told = Told::new(&policy());
-    told.ok(Command::DryRun(true));
+    told.ok(Command::DryRun);
     told.fail();
     told.events();
     told.engage();
@@ -441,7 +443,7 @@ fn a_shadow_ends_before_a_real_episode_begins() {
     );
 }
 
-// ---- time, eras, generations ----------------------------------------------------------------------
+// ---- time, eras, generations ----------------------------------------------------------------
 
 #[test]
 fn time_never_goes_back() {
@@ -472,9 +474,8 @@ fn the_generation_is_the_wall_clock_s_or_one_more() {
 #[test]
 fn the_largest_generation_stays() {
     let mut machine = birth_at(MAX_GENERATION);
-    let (actor, reason) = ("on-call".into(), "drill".into());
     for command in [super::engage(None, false), Command::Release] {
-        machine.command(command, &actor, &reason).unwrap();
+        machine.command(command, &signature()).unwrap();
     }
     assert_eq!(machine.generation(), MAX_GENERATION);
 }

@@ -1,0 +1,264 @@
+//! The ticket of an admitted call: the call ends when its ticket does.
+
+use std::{fmt, mem, num::NonZeroU64, sync::Arc, time::Duration};
+
+use crate::{
+    base::clock::Reading,
+    facts::outcome::{Outcome, Verdict},
+    machine::{Ending, Role, Slot, word::era_bits},
+    state::root::{Local, Root},
+};
+
+/// An admitted call. It is settled exactly once: by [`settle`](Self::settle), or by its drop.
+///
+/// A ticket that is dropped unsettled is judged by which code held it. The call failed if the inner
+/// service panicked. It is neutral if the judge panicked. Otherwise it failed if nothing had come
+/// from the partner for at least the policy's `hang_limit`, and is neutral if something had. That
+/// time begins with the first poll that finds no answer: a call that is answered at its first poll
+/// reads no clock for it.
+///
+/// A ticket of a call that is not measured (exempt, before routes) accepts everything and counts
+/// nothing.
+#[must_use = "a ticket that is dropped counts as given up"]
+pub struct Ticket {
+    /// `None` if the call is not measured, or has ended.
+    local: Option<Arc<Local>>,
+    terms: Terms,
+    /// When something last came from the partner; at first, when the first poll found no answer.
+    /// `None` before that.
+    heard: Option<Reading>,
+    /// How long the call had been waited for when something last came, in nanoseconds.
+    waited: u64,
+}
+
+/// Era, role and holder in one word: three fields cost 9 instructions more per call
+/// (`cargo run --release -p peers`, `waiting`).
+///
+/// Never zero, so that an optional ticket is as small as a ticket.
+#[derive(Debug, Clone, Copy)]
+struct Terms(NonZeroU64);
+
+impl Terms {
+    const HOLDER: u32 = 20;
+    const ROLE: u32 = 22;
+    const SLOT: u32 = 32;
+    const NEVER_ZERO: NonZeroU64 = NonZeroU64::new(1 << 24).unwrap();
+
+    #[inline]
+    fn new(role: Role, era: u32) -> Self {
+        let (role, slot) = match role {
+            Role::Plain => (0, 0),
+            Role::Ramp => (1, 0),
+            Role::Probe(slot) => (2, slot.number()),
+        };
+        // An era has 20 bits.
+        let bits = u64::from(era) | role << Self::ROLE | u64::from(slot) << Self::SLOT;
+        Self(Self::NEVER_ZERO | bits)
+    }
+
+    #[inline]
+    fn role(self) -> Role {
+        match self.0.get() >> Self::ROLE & 3 {
+            0 => Role::Plain,
+            1 => Role::Ramp,
+            _ => Role::Probe(Slot::numbered((self.0.get() >> Self::SLOT) as u32)),
+        }
+    }
+
+    #[inline]
+    fn era(self) -> u32 {
+        era_bits(self.0.get())
+    }
+
+    #[inline]
+    fn holder(self) -> Holder {
+        match self.0.get() >> Self::HOLDER & 3 {
+            0 => Holder::Waiting,
+            1 => Holder::Inner,
+            _ => Holder::Classifier,
+        }
+    }
+
+    #[inline]
+    fn held_by(&mut self, holder: Holder) {
+        let others = self.0.get() & !(3 << Self::HOLDER);
+        self.0 = Self::NEVER_ZERO | others | (holder as u64) << Self::HOLDER;
+    }
+}
+
+/// Which code has the call in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// None: the call waits for the partner, or for its reader.
+    Waiting,
+    /// The inner service, called or polled.
+    Inner,
+    /// The protocol, judging.
+    Classifier,
+}
+
+impl Holder {
+    /// Returns how an unsettled call ends (R5, R6). It is never judged by `thread::panicking()`: a
+    /// drop may run while an unrelated panic unwinds.
+    pub(crate) fn unsettled(self, took: Duration, quiet: Duration) -> Ending {
+        match self {
+            Self::Inner => Ending::Judged {
+                verdict: Outcome::Failure.into(),
+                took,
+            },
+            Self::Classifier => Ending::Judged {
+                verdict: Outcome::Neutral.into(),
+                took,
+            },
+            Self::Waiting => Ending::Dropped { quiet },
+        }
+    }
+}
+
+impl Ticket {
+    /// Makes the ticket of a call that the gate lets through in this era of `Serving`.
+    #[inline(always)]
+    pub(crate) fn begin(root: &Root, era: u32) -> Self {
+        root.count_admitted();
+        Self::new(root.local(), Role::Plain, era)
+    }
+
+    #[inline]
+    pub(crate) fn new(local: Arc<Local>, role: Role, era: u32) -> Self {
+        Self {
+            local: Some(local),
+            terms: Terms::new(role, era),
+            heard: None,
+            waited: 0,
+        }
+    }
+
+    /// Makes a ticket that counts nothing.
+    #[inline]
+    pub(crate) fn uncounted() -> Self {
+        Self {
+            local: None,
+            terms: Terms::new(Role::Plain, 0),
+            heard: None,
+            waited: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn held_by(&mut self, holder: Holder) {
+        self.terms.held_by(holder);
+    }
+
+    /// Notes that a poll found no answer.
+    #[inline]
+    pub(crate) fn is_pending(&mut self) {
+        if let (Some(local), None) = (&self.local, self.heard) {
+            self.heard = Some(local.read_clock());
+        }
+    }
+
+    /// Whether the call is measured: an exempt one is not, nor is any before one's own routes.
+    #[must_use]
+    #[inline]
+    pub fn is_measured(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Returns the policy's present `hang_limit`: how long the partner may be silent while a caller
+    /// waits for it. `None` if the call is not measured.
+    ///
+    /// For a streaming protocol of your own: read it when a wait for the partner begins, and
+    /// [settle](Self::settle) as a failure if so much time passes and nothing comes. A ticket runs
+    /// no timer of its own, and is judged by this number only when it is dropped. Reading it takes
+    /// no lock.
+    #[must_use]
+    pub fn hang_limit(&self) -> Option<Duration> {
+        Some(self.local.as_ref()?.hang_limit())
+    }
+
+    /// Ends the call with a verdict.
+    #[inline(always)]
+    pub fn settle(mut self, verdict: impl Into<Verdict>) {
+        // Before `local` is taken: the conversion is the user's and may panic, and then the ticket
+        // drops unsettled.
+        let verdict = verdict.into();
+        if let Some(local) = self.local.take() {
+            local.judged(
+                self.terms.role(),
+                self.terms.era(),
+                verdict,
+                self.heard,
+                self.waited,
+            );
+            Local::leave(local);
+        }
+    }
+
+    /// Notes that something came from the partner (headers, a frame) while the call goes on.
+    ///
+    /// From here on a drop is judged by how long ago that was: call it when the ticket moves into a
+    /// response that is still streaming, and at each frame.
+    pub fn progress(&mut self) {
+        if let Some(local) = &self.local {
+            let now = local.read_clock();
+            self.waited += self.heard.map_or(0, |heard| now.nanos_since(heard));
+            self.heard = Some(now);
+            self.held_by(Holder::Waiting);
+        }
+    }
+
+    /// Runs `poll`, which polls what the partner sends: a panic in it is the inner service's
+    /// failure.
+    #[inline]
+    pub fn while_polling<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        let guard = FailsOnPanic(self);
+        let polled = poll();
+        mem::forget(guard);
+        polled
+    }
+}
+
+/// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the
+/// normal path writes nothing for it.
+struct FailsOnPanic<'t>(&'t mut Ticket);
+
+impl Drop for FailsOnPanic<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.held_by(Holder::Inner);
+        drop(mem::replace(self.0, Ticket::uncounted()));
+    }
+}
+
+impl Drop for Ticket {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(local) = self.local.take() {
+            unsettled(local, self.terms, self.heard, self.waited);
+        }
+    }
+}
+
+/// Ends the call by its holder.
+#[cold]
+#[inline(never)]
+fn unsettled(local: Arc<Local>, terms: Terms, heard: Option<Reading>, waited: u64) {
+    let now = local.read_clock();
+    let quiet = heard.map_or(0, |heard| now.nanos_since(heard));
+    let took = Duration::from_nanos(waited + quiet);
+    let ending = terms.holder().unsettled(took, Duration::from_nanos(quiet));
+    local.settle(terms.role(), terms.era(), ending, local.moment(now));
+    Local::leave(local);
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Ticket");
+        if self.is_measured() {
+            out.field("role", &self.terms.role())
+                .field("era", &self.terms.era())
+                .field("holder", &self.terms.holder());
+        }
+        out.finish_non_exhaustive()
+    }
+}

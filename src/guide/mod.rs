@@ -1,0 +1,18 @@
+//! The user's guide, one page per question.
+//!
+//! - [`stack`]: where the layer belongs among timeout, retry, buffer and limits.
+//! - [`rollout`]: how to introduce the layer: watch, read, arm.
+//! - [`at_3_am`]: what happens in an outage, and what an operator can do.
+//! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
+//! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
+//! - [`costs`]: what a call costs, and how exact the counts are.
+//!
+//! The pages define no items. Each example is compiled and asserts what the text says. The recipes
+//! of [`watching`] are compiled and tested in `crates/observability`, with the crates they use.
+
+pub mod at_3_am;
+pub mod coming_from;
+pub mod costs;
+pub mod rollout;
+pub mod stack;
+pub mod watching;

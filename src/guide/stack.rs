@@ -1,0 +1,136 @@
+//! Where the layer belongs in the stack, and why.
+//!
+//! Around calls, from the outside in:
+//!
+//! ```text
+//! your handler
+//!   retry               each attempt passes the gate, each attempt counts
+//!     timeout           drops a call that hangs
+//!       MAINTENANCE     sees every attempt and every drop
+//!         concurrency limit, rate limit
+//!           the client
+//! ```
+//!
+//! *Outside the limits.* A refusal then takes no permit and does not queue. A refused call returns
+//! a permit that was reserved for it. A caller that waits for a permit is woken and refused when
+//! the gate shuts.
+//!
+//! *Inside the timeout.* The layer then recognizes a hang. The timeout drops the call, and the
+//! layer counts the drop as a failure if the partner has sent nothing for at least `hang_limit`
+//! (default 5 s). **`hang_limit` must be at most the timeout**, or a hanging partner does not trip
+//! this rule:
+//!
+//! ```
+//! use std::{future::pending, time::Duration};
+//! use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_maintenance::{MaintenanceLayer, Mode, Policy};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let layer = MaintenanceLayer::builder("zuora")
+//!     .policy(Policy::default().with_hang_limit(Duration::from_secs(2)))
+//!     .build()?;
+//! let mut hanging = ServiceBuilder::new()
+//!     .timeout(Duration::from_secs(2))
+//!     .layer(layer.clone())
+//!     .service(service_fn(async |()| pending::<Result<(), std::io::Error>>().await));
+//!
+//! for _ in 0..5 {
+//!     assert!(hanging.ready().await?.call(()).await.is_err());
+//! }
+//! assert_eq!(layer.handle().mode(), Mode::Maintenance);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A timeout *inside* the layer works too: its error counts like any other error. The errors of
+//! such a stack are `BoxError`, and its view is [`boxed`](crate::MaintenanceLayer::boxed).
+//!
+//! *Bodies.* A tower timeout ends when the headers arrive. The layer watches the body after that
+//! (feature `http`): headers are provisional. When the reader of a body has waited `hang_limit` for
+//! the next frame, the call fails at that moment, whether or not the reader gives up. The body
+//! continues to stream. Giving up on it is up to the reader, or to a timeout that also covers the
+//! reading.
+//!
+//! Some answers stream without end and may be silent: server-sent events, long polling. For these
+//! there is `HttpCalls::judged_at_headers`. Over gRPC (feature `grpc`), list streaming methods with
+//! `GrpcCalls::streams`: they are judged at their first message. List methods that may be silent
+//! from their start with `GrpcCalls::subscriptions`.
+//!
+//! # Inside or outside retry
+//!
+//! Inside retry, as drawn above, each attempt counts, and a retry that meets a shut gate ends at
+//! once. This suits a partner that fails now and then. It has one trap: **a poisonous request**. If
+//! the partner always answers one customer's request with an error, and the client retries it five
+//! times, these are five failures in a row, and the layer trips. The cure is to judge such an
+//! answer as no failure of the partner:
+//!
+//! ```
+//! use tower::{Service, ServiceBuilder, ServiceExt, retry::Policy as Retry, service_fn};
+//! use tower_maintenance::{Error, MaintenanceLayer, Mode, Outcome};
+//! # use std::future::{Ready, ready};
+//!
+//! #[derive(Debug, Clone, PartialEq)]
+//! enum Failed { Unprocessable, Down }
+//!
+//! # #[derive(Clone)]
+//! # struct Attempts(u32);
+//! # impl Retry<u32, u32, Error<Failed>> for Attempts {
+//! #     type Future = Ready<()>;
+//! #     fn retry(
+//! #         &mut self,
+//! #         _: &mut u32,
+//! #         result: &mut Result<u32, Error<Failed>>,
+//! #     ) -> Option<Ready<()>> {
+//! #         if result.is_ok() || self.0 == 1 { return None }
+//! #         self.0 -= 1;
+//! #         Some(ready(()))
+//! #     }
+//! #     fn clone_request(&mut self, request: &u32) -> Option<u32> { Some(*request) }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let poison = service_fn(async |_: u32| Err::<u32, _>(Failed::Unprocessable));
+//!
+//! // Any error is a failure: five attempts trip.
+//! let layer = MaintenanceLayer::new("zuora");
+//! let mut stack = ServiceBuilder::new().retry(Attempts(5)).layer(layer.clone()).service(poison);
+//! let _ = stack.ready().await.unwrap().call(7).await;
+//! assert_eq!(layer.handle().mode(), Mode::Maintenance);
+//!
+//! // The partner answered: the request is invalid, not the partner.
+//! let judge = |result: Result<&u32, &Failed>| match result {
+//!     Ok(_) | Err(Failed::Unprocessable) => Outcome::Success,
+//!     Err(Failed::Down) => Outcome::Failure,
+//! };
+//! let layer = MaintenanceLayer::new("zuora").judged_by(judge);
+//! let mut stack = ServiceBuilder::new().retry(Attempts(5)).layer(layer.clone()).service(poison);
+//! let _ = stack.ready().await.unwrap().call(7).await;
+//! assert_eq!(layer.handle().mode(), Mode::Serving);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Around HTTP calls this is the default: a 422 is an answer. If a verdict cannot tell the two
+//! apart, put the layer outside retry. A retried call then counts once, and the partner gets up to
+//! five times as many attempts before the gate shuts.
+//!
+//! A retry policy should not repeat a refused call at once.
+//! [`Refused::retry_after`](crate::Refused::retry_after) says how long to wait.
+//!
+//! # Inside or outside buffer and load shed
+//!
+//! *Buffer.* With the layer outside the buffer, a refusal skips the queue. With the layer inside, a
+//! queued request meets the gate when its turn comes. A service that is not `Clone` needs a buffer:
+//! the layer clones the service for calls that it admits while the gate is shut.
+//!
+//! *Load shed.* With load shed inside the layer, its `Overloaded` error counts as a failure, unless
+//! the judge returns `Neutral` for it because the error is our own. With load shed outside, the
+//! shed requests do not reach the layer.
+//!
+//! # Before routes
+//!
+//! `Router::layer(layer.routes())` (feature `axum`) refuses requests before authentication and
+//! parsing. It measures nothing and takes no probe slot. Both placements share one state. Each
+//! placement has its own exemptions: our `/billing/invoices/{id}` and the partner's
+//! `/v1/invoices/{id}` are different names.

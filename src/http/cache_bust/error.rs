@@ -1,0 +1,11 @@
+//! The error of an invalid setting.
+
+use crate::http::setting_error::setting_error;
+
+setting_error! {
+    /// A setting of a [`CacheBustBuilder`](super::CacheBustBuilder) or of a
+    /// [`CdnPurge`](super::CdnPurge) is invalid.
+    CacheBustError,
+    "Returns the value of the setting; a token is not shown.",
+    "{} is `{}`: allowed is {}"
+}

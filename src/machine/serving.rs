@@ -1,0 +1,96 @@
+//! The data of `Serving`: the window, and the shadow episode under dry run or bypass.
+
+use std::time::Duration;
+
+use super::trip_rules::{judge, would_trip};
+use crate::{
+    base::moment::Moment,
+    counting::{counts::Landing, window::Tally},
+    facts::evidence::Evidence,
+    policy::rules::Rules,
+};
+
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) window: Tally,
+    /// The code of the last failure.
+    pub(super) last_code: Option<u16>,
+    pub(super) shadow: Option<Shadow>,
+}
+
+/// A shadow episode: a trip that dry run or bypass kept from taking effect.
+#[derive(Debug)]
+pub(super) struct Shadow {
+    pub(super) since: Moment,
+    pub(super) evidence: Evidence,
+    pub(super) wait: Duration,
+    until: Moment,
+    /// When time alone may end it: at the end of its wait, and then whenever outcomes leave the
+    /// window.
+    look_at: Moment,
+}
+
+impl Serving {
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self {
+            window: Tally::new(rules.window),
+            last_code: None,
+            shadow: None,
+        }
+    }
+
+    /// Returns when time alone changes something.
+    pub(super) fn next_deadline(&self) -> Moment {
+        let shadow = self.shadow.as_ref();
+        shadow.map_or(Moment::NEVER, |shadow| shadow.look_at)
+    }
+
+    /// Records an outcome. Returns the evidence if a rule fires on it.
+    pub(super) fn record(
+        &mut self,
+        landing: Landing,
+        code: Option<u16>,
+        rules: &Rules,
+        at: Moment,
+    ) -> Option<Evidence> {
+        if let Landing::Failure { .. } | Landing::Hung { .. } = landing {
+            self.last_code = code;
+        }
+        self.window.record(landing, at);
+        judge(rules, &self.window, landing, self.last_code, at)
+    }
+
+    /// Forgets all outcomes. The shadow episode stays.
+    pub(super) fn clear(&mut self) {
+        self.window.clear();
+        self.last_code = None;
+    }
+
+    pub(super) fn begin_shadow(&mut self, evidence: Evidence, wait: Duration, at: Moment) {
+        let until = at.after(wait);
+        self.shadow = Some(Shadow {
+            since: at,
+            evidence,
+            wait,
+            until,
+            look_at: until,
+        });
+    }
+
+    /// Ends the shadow episode if its wait is over and no rule would trip. Returns whether it
+    /// ended.
+    pub(super) fn end_shadow_if_over(&mut self, rules: &Rules, at: Moment) -> bool {
+        let Some(shadow) = &mut self.shadow else {
+            return false;
+        };
+        if at < shadow.until {
+            return false;
+        }
+        if would_trip(rules, &self.window, at) {
+            shadow.look_at = self.window.next_departure(at).unwrap_or(Moment::NEVER);
+            return false;
+        }
+        self.shadow = None;
+        true
+    }
+}

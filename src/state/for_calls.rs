@@ -1,0 +1,290 @@
+//! What a call does with the state.
+//!
+//! While the gate serves or refuses, a call goes on by the published word and takes no lock. It
+//! needs the machine near a deadline, for a slot, and to land an outcome that may change more than
+//! a number.
+
+use std::{
+    sync::{Arc, TryLockError, atomic::Ordering},
+    time::Duration,
+};
+
+use super::Shared;
+use crate::{
+    base::{clock::Reading, moment::Moment},
+    counting::lanes::Counter,
+    facts::{
+        outcome::{Outcome, Verdict},
+        refused::{Notice, Refused},
+    },
+    machine::{
+        Asker, Ending, Machine, Role,
+        word::{Op, Word, era_bits},
+    },
+};
+
+/// In which role and which era an admitted call lands.
+pub(crate) type Admitted = (Role, u32);
+
+/// What the machine said to a call that only tried its lock.
+enum Answer {
+    /// Another caller holds the lock, and is moving the state.
+    Busy,
+    /// `None` is a no.
+    Is(Option<Admitted>),
+}
+
+impl Shared {
+    /// Reads the gate.
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        self.gate.read()
+    }
+
+    #[inline]
+    pub(crate) fn read_clock(&self) -> Reading {
+        self.clock.read()
+    }
+
+    pub(crate) fn moment(&self, reading: Reading) -> Moment {
+        self.clock.moment(reading)
+    }
+
+    #[inline]
+    pub(crate) fn count_admitted(&self) {
+        self.lanes.count(Counter::Admitted);
+    }
+
+    pub(crate) fn count_exempt(&self) {
+        self.lanes.count(Counter::Exempt);
+    }
+
+    // ---- admission ----------------------------------------------------------------------------
+
+    /// Asks to be let through to the partner.
+    pub(crate) fn admit(&self, asker: Asker) -> Result<Admitted, Refused> {
+        let admitted = self.ask_gate(|machine| machine.admit(asker))?;
+        self.count_admitted();
+        Ok(admitted)
+    }
+
+    /// Asks to be let through before one's own routes, where nothing is measured and no slot is
+    /// taken; returns the era.
+    pub(crate) fn pass(&self, asker: Asker) -> Result<u32, Refused> {
+        let (_, era) =
+            self.ask_gate(|machine| machine.lets_through(asker).then_some(Role::Plain))?;
+        Ok(era)
+    }
+
+    /// Asks the gate, and puts `question` to the machine where the word alone does not answer.
+    fn ask_gate(
+        &self,
+        question: impl FnOnce(&mut Machine) -> Option<Role>,
+    ) -> Result<Admitted, Refused> {
+        let word = self.gate.read();
+        let served = (Role::Plain, word.era());
+        let answer = match word.op() {
+            Op::Serve => return Ok(served),
+            Op::ServeUntil => {
+                let now = self.now();
+                if now < self.gate.deadline() {
+                    return Ok(served);
+                }
+                match self.try_ask(now, question) {
+                    // While serving, no call is refused because of a lock.
+                    Answer::Busy => return Ok(served),
+                    answered @ Answer::Is(_) => answered,
+                }
+            }
+            Op::Refuse => match self.refuse_by_word() {
+                Some(refused) => return Err(refused),
+                None => self.try_ask(self.now(), question),
+            },
+            Op::Ask => self.try_ask(self.now(), question),
+        };
+        match answer {
+            Answer::Is(Some(admitted)) => Ok(admitted),
+            Answer::Is(None) | Answer::Busy => Err(self.refuse()),
+        }
+    }
+
+    /// Asks the machine if its lock is free: a refusal never waits (R3).
+    fn try_ask(&self, now: Moment, question: impl FnOnce(&mut Machine) -> Option<Role>) -> Answer {
+        let machine = match self.machine.try_lock() {
+            Ok(machine) => machine,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Answer::Busy,
+        };
+        Answer::Is(self.moved(machine, now, |machine| {
+            let role = question(machine)?;
+            Some((role, era_bits(machine.era())))
+        }))
+    }
+
+    /// Returns the era in which a read-only hold lets a read pass now, and counts it as passed.
+    pub(crate) fn read_only(&self) -> Option<u32> {
+        let word = self.gate.read();
+        // Written before the word, and only ever too new: then the machine has decided so.
+        if word.op() != Op::Refuse || !self.reads_pass.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Time may have ended the hold; a call that asks in the ordinary way applies that.
+        let deadline = self.gate.deadline().known();
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            return None;
+        }
+        self.lanes.count(Counter::Reads);
+        Some(word.era())
+    }
+
+    /// Admits a call that is counted without being gated (an exempt call whose exemption asks for
+    /// it); only in `Serving`.
+    pub(crate) fn admit_counted(&self) -> Option<Admitted> {
+        let word = self.gate.read();
+        matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
+            self.count_admitted();
+            (Role::Plain, word.era())
+        })
+    }
+
+    /// Takes a slot for a synthetic ping. It may wait for the lock: a ping refuses no customer.
+    pub(crate) fn admit_ping(&self) -> Option<(Role, u32, Moment)> {
+        let now = self.now();
+        let admitted = self.locked(|machine| {
+            let role = machine.admit(Asker::Ping)?;
+            Some((role, era_bits(machine.era()), now))
+        })?;
+        self.count_admitted();
+        Some(admitted)
+    }
+
+    // ---- while a call waits -------------------------------------------------------------------
+
+    /// Tells whether the gate neither refuses nor asks.
+    #[inline]
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.gate.read().op(), Op::Serve | Op::ServeUntil)
+    }
+
+    /// Tells whether the era of an admission is still the present one.
+    pub(crate) fn is_current(&self, era: u32) -> bool {
+        self.gate.read().era() == era
+    }
+
+    /// Tells whether the era of an admission is the present one once what fell due is applied: a
+    /// call that waits looks too (R11), or a probe whose lease is over would reach the partner.
+    pub(crate) fn lasts(&self, era: u32) -> bool {
+        if !self.is_current(era) {
+            return false;
+        }
+        if let Some(deadline) = self.gate.deadline().known() {
+            let now = self.now();
+            // Tries the lock only (R3). A failed try is a no where the gate is not open: the lock
+            // holder may be ending this very era.
+            if deadline <= now
+                && matches!(self.try_ask(now, |_| None), Answer::Busy)
+                && !self.is_serving()
+            {
+                return false;
+            }
+        }
+        self.is_current(era)
+    }
+
+    /// Resolves when the present era ends.
+    pub(crate) fn era_ends(&self) -> tokio::sync::futures::OwnedNotified {
+        self.parked.clone().notified_owned()
+    }
+
+    // ---- refusals -----------------------------------------------------------------------------
+
+    /// Refuses by a word that says so; `None` if something has fallen due that the machine must
+    /// apply first. It reads the clock only where a deadline is pending.
+    #[inline(always)]
+    pub(crate) fn refuse_by_word(&self) -> Option<Refused> {
+        let notice = self.spare_notice();
+        if let Some(deadline) = notice.deadline
+            && !self.clock.read().is_before(deadline)
+        {
+            Notice::leave(notice);
+            return None;
+        }
+        self.lanes.count(Counter::Refused);
+        Some(Refused::new(notice))
+    }
+
+    /// Refuses, and counts it.
+    pub(crate) fn refuse(&self) -> Refused {
+        self.lanes.count(Counter::Refused);
+        Refused::new(self.spare_notice())
+    }
+
+    #[inline(always)]
+    fn spare_notice(&self) -> Arc<Notice> {
+        self.notice.get(Notice::spare())
+    }
+
+    // ---- the end of a call --------------------------------------------------------------------
+
+    /// Lands a failed call of the present era: the inner service failed before it took a call (R7).
+    pub(crate) fn unready(&self) {
+        if let Some((role, era)) = self.admit_counted() {
+            self.judged(role, era, Outcome::Failure.into(), None, 0);
+        }
+    }
+
+    /// Lands the verdict on an admitted call. It was waited for since `since`, and `waited`
+    /// nanoseconds before.
+    #[inline(always)]
+    pub(crate) fn judged(
+        &self,
+        role: Role,
+        era: u32,
+        verdict: Verdict,
+        since: Option<Reading>,
+        waited: u64,
+    ) {
+        let now = self.clock.read();
+        let took = || waited + since.map_or(0, |since| now.nanos_since(since));
+        // A plain success changes nothing but a number.
+        let is_plain = role == Role::Plain
+            && verdict.outcome == Outcome::Success
+            && verdict.retry_after.is_none();
+        if !(is_plain && self.lanes.land(era, now, &self.clock, took)) {
+            self.judged_locked(role, era, verdict, Duration::from_nanos(took()), now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judged_locked(&self, role: Role, era: u32, verdict: Verdict, took: Duration, now: Reading) {
+        let now = self.clock.moment(now);
+        self.settle(role, era, Ending::Judged { verdict, took }, now);
+    }
+
+    /// Lands the end of an admitted call.
+    #[cold]
+    pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
+        self.locked_at(now, |machine| machine.settle(role, era, ending));
+    }
+
+    // ---- generations --------------------------------------------------------------------------
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.gate.read().generation()
+    }
+
+    /// Returns the generation once what fell due is applied. Without a passed deadline it takes no
+    /// lock, and otherwise only tries it (R3): another lock holder is moving the state at this
+    /// moment, and no order of the two is wrong.
+    #[cfg(feature = "http")]
+    pub(crate) fn generation_now(&self) -> u64 {
+        if let Some(deadline) = self.gate.deadline().known() {
+            let now = self.now();
+            if deadline <= now {
+                self.try_ask(now, |_| None);
+            }
+        }
+        self.generation()
+    }
+}

@@ -1,0 +1,121 @@
+//! What operators and listeners do with the state.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{Shared, harmless, journal::Journal, trace::TARGET};
+use crate::{
+    base::{moment::Moment, one_line::OneLine},
+    error::CommandError,
+    exemptions::{CallNames, Table},
+    facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
+    machine::{Command, Signature},
+};
+
+impl Shared {
+    /// Carries out a command; `table` are the exemptions that it puts in force.
+    pub(crate) fn command(
+        &self,
+        command: Command,
+        table: Option<Table>,
+        by: Signature,
+    ) -> Result<(bool, Status), CommandError> {
+        let now = self.now();
+        let action = command.action();
+        let (changed, status) = self.locked_at(now, |machine| {
+            let changed = machine.command(command, &by)?;
+            // Under the lock, so that the last in the audit trail is the one in force.
+            if let Some(table) = table {
+                self.exemptions.publish(Arc::new(table));
+            }
+            let entry = AuditEntry {
+                number: 0,
+                at: machine.wall_now(),
+                actor: by.actor,
+                reason: by.reason,
+                action,
+                changed,
+            };
+            // Under both locks, so that commands and events stand in one order.
+            self.journal().write_command(entry);
+            Ok::<_, CommandError>((changed, machine.status()))
+        })?;
+        Ok((changed, self.with_partners_word(status, now)))
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let now = self.now();
+        let status = self.locked_at(now, |machine| machine.status());
+        self.with_partners_word(status, now)
+    }
+
+    fn with_partners_word(&self, mut status: Status, now: Moment) -> Status {
+        status.add_partners_word(&self.heard.load(), now);
+        status
+    }
+
+    /// Notes what the partner says of itself; traced when it says something else.
+    pub(crate) fn report_partner_status(&self, says: PartnerStatus) {
+        let now = self.now();
+        let before = self
+            .heard
+            .rcu(|heard| Arc::new(heard.with_word(says.clone(), now)));
+        if !before.is_same_word(&says) {
+            let indicator = says.indicator().as_str();
+            let description = says.description();
+            harmless(|| {
+                tracing::info!(target: TARGET, partner = %OneLine(&self.partner),
+                    indicator,
+                    description,
+                    "the partner says"
+                );
+            });
+        }
+    }
+
+    /// Notes that the partner's word could not be read; traced when it is for another reason.
+    pub(crate) fn partner_unreadable(&self, error: Arc<str>) {
+        let now = self.now();
+        let before = self
+            .heard
+            .rcu(|heard| Arc::new(heard.with_error(error.clone(), now)));
+        if !before.is_same_error(&error) {
+            let error = &*error;
+            harmless(|| {
+                tracing::warn!(target: TARGET, partner = %OneLine(&self.partner),
+                    error,
+                    "the partner's word cannot be read"
+                );
+            });
+        }
+    }
+
+    /// Moves time; returns the next deadline.
+    pub(crate) fn look(&self) -> Moment {
+        self.locked(|machine| machine.next_deadline())
+    }
+
+    /// Reads the journal under the machine's lock, as writers do. So a call that got that lock by
+    /// trying finds the journal's lock free, and does not wait (R3).
+    pub(crate) fn read_journal<T>(&self, f: impl FnOnce(&Journal) -> T) -> T {
+        self.locked(|_| f(&self.journal()))
+    }
+
+    /// Looks at the exemptions in force.
+    #[inline]
+    pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        Table::look(&self.exemptions, look)
+    }
+
+    pub(crate) fn calls_have_names(&self) {
+        // Relaxed: guards nothing but a helpful error.
+        self.named.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_names(&self) -> CallNames {
+        if self.named.load(Ordering::Relaxed) {
+            CallNames::Given
+        } else {
+            CallNames::Unknown
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One tracing event per event of the machine.
+
+use crate::{
+    base::one_line::OneLine,
+    facts::{
+        event::{Event, EventKind},
+        mode::Mode,
+    },
+};
+
+/// The target of every tracing event of the layer, whichever file emits it: operators filter by it.
+pub(super) const TARGET: &str = "tower_maintenance";
+
+/// Emits the tracing event for what happened. A warning is what an operator should look at.
+pub(super) fn trace(partner: &str, event: &Event) {
+    let (partner, number) = (OneLine(partner), event.number);
+    match &event.kind {
+        EventKind::ModeChanged {
+            from,
+            to: Mode::Serving,
+        } => tracing::info!(target: TARGET, %partner, number, %from, "serving again"),
+        EventKind::ModeChanged { from, to } => {
+            tracing::warn!(target: TARGET, %partner, number, %from, %to, "mode changed")
+        }
+        EventKind::Tripped { evidence, wait } => {
+            tracing::warn!(target: TARGET, %partner, number, %evidence, ?wait, "tripped")
+        }
+        EventKind::WouldHaveTripped { evidence, wait } => {
+            tracing::warn!(target: TARGET, %partner, number, %evidence, ?wait, "would have entered maintenance")
+        }
+        EventKind::WaitingForProbe => tracing::warn!(target: TARGET, %partner,
+            number,
+            "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
+        ),
+        EventKind::EpisodeBegan { episode, cause } => {
+            tracing::warn!(target: TARGET, %partner, number, episode, %cause, "episode began")
+        }
+        EventKind::Recovered {
+            episode,
+            generation,
+        } => tracing::info!(target: TARGET, %partner,
+            number,
+            episode,
+            generation,
+            "recovered: caches are told"
+        ),
+        EventKind::RampBegan { duration } => {
+            tracing::info!(target: TARGET, %partner, number, ?duration, "traffic grows")
+        }
+        EventKind::ShadowEnded => {
+            tracing::info!(target: TARGET, %partner, number, "would be serving again")
+        }
+        EventKind::HoldEngaged { .. }
+        | EventKind::HoldEnded { .. }
+        | EventKind::Switched { .. }
+        | EventKind::PolicyReplaced
+        | EventKind::ExemptionsReplaced
+        | EventKind::WindowReset => trace_command(partner, event),
+    }
+}
+
+/// Emits the tracing event for what an operator did, or for a hold that expired.
+fn trace_command(partner: OneLine<'_>, event: &Event) {
+    let number = event.number;
+    match &event.kind {
+        EventKind::HoldEngaged {
+            actor,
+            reason,
+            read_only,
+            ..
+        } => {
+            tracing::warn!(target: TARGET, %partner, number, actor = %OneLine(actor), reason = %OneLine(reason), read_only, "held by an operator")
+        }
+        EventKind::HoldEnded { expired } => {
+            tracing::warn!(target: TARGET, %partner, number, expired, "the operator's hold ended")
+        }
+        EventKind::Switched { switches } => tracing::warn!(target: TARGET, %partner,
+            number,
+            dry_run = switches.dry_run,
+            bypass = switches.bypass,
+            "switched"
+        ),
+        EventKind::PolicyReplaced => {
+            tracing::info!(target: TARGET, %partner, number, "policy replaced")
+        }
+        EventKind::ExemptionsReplaced => {
+            tracing::info!(target: TARGET, %partner, number, "exemptions replaced")
+        }
+        EventKind::WindowReset => tracing::info!(target: TARGET, %partner, number, "window reset"),
+        _ => {}
+    }
+}
