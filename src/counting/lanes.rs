@@ -202,6 +202,7 @@ impl Lanes {
     }
 
     /// Lands by the numbers of the opening, and makes the next memo.
+    #[cold]
     #[inline(never)]
     fn land_without_memo(
         &self,
