@@ -28,7 +28,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the call: as a failure if nothing had come from the partner for at least
+    /// Dropping it ends the call: as a failure if it had waited for the partner for at least
     /// `hang_limit`, otherwise as neutral. A probe gives its slot back in either case.
     ///
     /// # Panics
@@ -168,7 +168,7 @@ where
             }
             match self.ticket.while_polling(|| self.inner.poll_ready(cx)) {
                 Poll::Ready(Ok(())) => {
-                    let future = self.ticket.while_polling(|| self.inner.call(self.request));
+                    let future = self.ticket.while_calling(|| self.inner.call(self.request));
                     return Waited::Began {
                         future,
                         ticket: self.ticket,
@@ -179,7 +179,7 @@ where
                     self.ticket.settle(Outcome::Failure);
                     return Waited::Ended(Err(self.protocol.unready(error)));
                 }
-                Poll::Pending => self.ticket.is_pending(),
+                Poll::Pending => {}
             }
             let waits = match &self.stay {
                 Some((stay, shared)) => self

@@ -237,7 +237,7 @@ pub use crate::{
         event::{Event, EventKind},
         evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
-        outcome::{Outcome, Verdict},
+        outcome::{Origin, Outcome, Verdict},
         partner_word::{Contradiction, Indicator, PartnerReport, PartnerStatus, PartnerUnreadable},
         recovery::CacheBust,
         refused::{Error, Refused},

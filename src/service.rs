@@ -147,7 +147,7 @@ where
         };
         let protocol = self.protocol.for_call(&request);
         self.readiness = Readiness::Idle;
-        let future = ticket.while_polling(|| self.inner.call(request));
+        let future = ticket.while_calling(|| self.inner.call(request));
         ResponseFuture::running(future, ticket, protocol)
     }
 }

@@ -1,6 +1,6 @@
 //! The ticket of an admitted call: the call ends when its ticket does.
 
-use std::{fmt, mem, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{fmt, mem, num::NonZeroU64, sync::Arc, task::Poll, time::Duration};
 
 use crate::{
     base::clock::Reading,
@@ -12,10 +12,12 @@ use crate::{
 /// An admitted call. It is settled exactly once: by [`settle`](Self::settle), or by its drop.
 ///
 /// A ticket that is dropped unsettled is judged by which code held it. The call failed if the inner
-/// service panicked. It is neutral if the judge panicked. Otherwise it failed if nothing had come
-/// from the partner for at least the policy's `hang_limit`, and is neutral if something had. That
-/// time begins with the first poll that finds no answer: a call that is answered at its first poll
-/// reads no clock for it.
+/// service panicked. It is neutral if the judge panicked. Otherwise it failed if its caller had
+/// waited for the partner for at least the policy's `hang_limit`, and is neutral if not.
+///
+/// A wait begins with the first poll that finds nothing, and ends when something comes from the
+/// partner. A caller that does not poll after that does not wait: what the partner sent is there
+/// for it.
 ///
 /// A ticket of a call that is not measured (exempt, before routes) accepts everything and counts
 /// nothing.
@@ -24,10 +26,9 @@ pub struct Ticket {
     /// `None` if the call is not measured, or has ended.
     local: Option<Arc<Local>>,
     terms: Terms,
-    /// When something last came from the partner; at first, when the first poll found no answer.
-    /// `None` before that.
-    heard: Option<Reading>,
-    /// How long the call had been waited for when something last came, in nanoseconds.
+    /// Since when the caller waits for the partner; `None` if it does not.
+    since: Option<Reading>,
+    /// How long the caller had waited for what came before, in nanoseconds.
     waited: u64,
 }
 
@@ -100,17 +101,14 @@ pub(crate) enum Holder {
 impl Holder {
     /// Returns how an unsettled call ends (R5, R6). It is never judged by `thread::panicking()`: a
     /// drop may run while an unrelated panic unwinds.
-    pub(crate) fn unsettled(self, took: Duration, quiet: Duration) -> Ending {
+    pub(crate) fn unsettled(self, took: Duration, wait: Duration) -> Ending {
         match self {
             Self::Inner => Ending::Judged {
                 verdict: Outcome::Failure.into(),
                 took,
             },
-            Self::Classifier => Ending::Judged {
-                verdict: Outcome::Neutral.into(),
-                took,
-            },
-            Self::Waiting => Ending::Dropped { quiet },
+            Self::Classifier => Ending::Unjudged,
+            Self::Waiting => Ending::Dropped { wait, took },
         }
     }
 }
@@ -128,7 +126,7 @@ impl Ticket {
         Self {
             local: Some(local),
             terms: Terms::new(role, era),
-            heard: None,
+            since: None,
             waited: 0,
         }
     }
@@ -139,7 +137,7 @@ impl Ticket {
         Self {
             local: None,
             terms: Terms::new(Role::Plain, 0),
-            heard: None,
+            since: None,
             waited: 0,
         }
     }
@@ -149,11 +147,15 @@ impl Ticket {
         self.terms.held_by(holder);
     }
 
-    /// Notes that a poll found no answer.
+    /// Notes that a poll found nothing: the caller waits for the partner.
     #[inline]
     pub(crate) fn is_pending(&mut self) {
-        if let (Some(local), None) = (&self.local, self.heard) {
-            self.heard = Some(local.read_clock());
+        if let (Some(local), None) = (&self.local, self.since) {
+            let now = local.read_clock();
+            self.since = Some(now);
+            if let Role::Probe(slot) = self.terms.role() {
+                local.probe_waits(self.terms.era(), slot, now);
+            }
         }
     }
 
@@ -187,34 +189,52 @@ impl Ticket {
                 self.terms.role(),
                 self.terms.era(),
                 verdict,
-                self.heard,
+                self.since,
                 self.waited,
             );
             Local::leave(local);
         }
     }
 
-    /// Notes that something came from the partner (headers, a frame) while the call goes on.
+    /// Notes that something came from the partner (headers, a frame) while the call goes on: the
+    /// caller does not wait any more, until a poll finds nothing.
     ///
-    /// From here on a drop is judged by how long ago that was: call it when the ticket moves into a
-    /// response that is still streaming, and at each frame.
+    /// Call it when the ticket moves into a response that is still streaming, and at each frame.
     pub fn progress(&mut self) {
         if let Some(local) = &self.local {
             let now = local.read_clock();
-            self.waited += self.heard.map_or(0, |heard| now.nanos_since(heard));
-            self.heard = Some(now);
+            if let Some(since) = self.since.take() {
+                self.waited += now.nanos_since(since);
+                if let Role::Probe(slot) = self.terms.role() {
+                    local.probe_is_answered(self.terms.era(), slot, now);
+                }
+            }
+            local.hear(self.terms.era(), now);
             self.held_by(Holder::Waiting);
         }
     }
 
-    /// Runs `poll`, which polls what the partner sends: a panic in it is the inner service's
-    /// failure.
+    /// Runs `poll`, which polls what the partner sends, and notes that the caller waits if it found
+    /// nothing. A panic in it is the inner service's failure.
+    ///
+    /// For a streaming protocol of your own: without it a drop does not know that the caller waited
+    /// for the next frame.
     #[inline]
-    pub fn while_polling<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        let guard = FailsOnPanic(self);
-        let polled = poll();
-        mem::forget(guard);
+    pub fn while_polling<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let polled = self.while_calling(poll);
+        if polled.is_pending() {
+            self.is_pending();
+        }
         polled
+    }
+
+    /// Runs `call`, which calls the inner service: a panic in it is the inner service's failure.
+    #[inline]
+    pub(crate) fn while_calling<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let guard = FailsOnPanic(self);
+        let returned = call();
+        mem::forget(guard);
+        returned
     }
 }
 
@@ -234,7 +254,7 @@ impl Drop for Ticket {
     #[inline]
     fn drop(&mut self) {
         if let Some(local) = self.local.take() {
-            unsettled(local, self.terms, self.heard, self.waited);
+            unsettled(local, self.terms, self.since, self.waited);
         }
     }
 }
@@ -242,11 +262,11 @@ impl Drop for Ticket {
 /// Ends the call by its holder.
 #[cold]
 #[inline(never)]
-fn unsettled(local: Arc<Local>, terms: Terms, heard: Option<Reading>, waited: u64) {
+fn unsettled(local: Arc<Local>, terms: Terms, since: Option<Reading>, waited: u64) {
     let now = local.read_clock();
-    let quiet = heard.map_or(0, |heard| now.nanos_since(heard));
-    let took = Duration::from_nanos(waited + quiet);
-    let ending = terms.holder().unsettled(took, Duration::from_nanos(quiet));
+    let wait = since.map_or(0, |since| now.nanos_since(since));
+    let took = Duration::from_nanos(waited + wait);
+    let ending = terms.holder().unsettled(took, Duration::from_nanos(wait));
     local.settle(terms.role(), terms.era(), ending, local.moment(now));
     Local::leave(local);
 }

@@ -4,6 +4,7 @@ mod call_ring;
 pub(crate) mod counts;
 pub(crate) mod landed;
 pub(crate) mod lanes;
+pub(crate) mod pulse;
 mod slot;
 mod time_ring;
 pub(crate) mod window;

@@ -50,8 +50,8 @@ impl TimeRing {
         // Unless a later bucket has taken its place: then it has left the window.
         if self.ring[self.slot(index)].index <= index {
             let counts = &mut self.bucket(index).counts;
-            counts.total += successes;
-            counts.completed += successes;
+            counts.successes += successes;
+            counts.answered |= successes > 0;
         }
     }
 
@@ -68,22 +68,30 @@ impl TimeRing {
         bucket
     }
 
+    /// Notes that something came from the partner in the bucket with this number.
+    pub(super) fn hear(&mut self, index: u64) {
+        if self.ring[self.slot(index)].index <= index {
+            self.bucket(index).counts.answered = true;
+        }
+    }
+
     pub(super) fn counts(&self, at: Moment) -> Counts {
         let mut counts = Counts::default();
         let mut unbroken = true;
         for Bucket { counts: bucket, .. } in self.live(at) {
-            counts.total += bucket.total;
-            counts.failed += bucket.failed;
-            counts.slow += bucket.slow;
-            counts.abandoned += bucket.abandoned;
-            counts.completed += bucket.completed;
-            // The run goes on into the bucket before, if nothing in this one broke it.
+            counts.add_all_but_run(bucket);
+            // The run goes on into the bucket before, if no success in this one broke it.
             if unbroken {
-                counts.run += bucket.run;
-                unbroken = bucket.run == bucket.total;
+                counts.run = counts.run.saturating_add(bucket.run);
+                unbroken = bucket.successes == 0;
             }
         }
         counts
+    }
+
+    /// How wide a bucket is, in nanoseconds.
+    pub(super) fn width(&self) -> u64 {
+        self.width
     }
 
     /// How wide a bucket is, in nanoseconds, if successes may be added to one by its number.

@@ -4,7 +4,7 @@
 //! it to forget; no other module knows how the counts are kept. Successes come in two ways: one by
 //! one, under the lock, and by the bucket from the [`lanes`](super::lanes), where they were counted
 //! without it. Cost and memory are flat in traffic: a time window is a ring of buckets, a count
-//! window two bits a call.
+//! window three bits a call.
 //!
 //! Both windows really slide. A bucket leaves when its *start* is a whole window old, so that
 //! nothing older than the window is ever counted; what is counted is at most one bucket short of
@@ -48,6 +48,22 @@ impl Tally {
     pub(crate) fn add_successes(&mut self, index: u64, successes: u64) {
         if let Self::Time(ring) = self {
             ring.add_successes(index, successes);
+        }
+    }
+
+    /// Notes that something came from the partner, at the latest in the bucket with this number.
+    pub(crate) fn hear(&mut self, index: u64) {
+        match self {
+            Self::Calls(ring) => ring.hear(),
+            Self::Time(ring) => ring.hear(index),
+        }
+    }
+
+    /// How wide a bucket is, in nanoseconds; `None` for a window of calls.
+    pub(crate) fn bucket_width(&self) -> Option<u64> {
+        match self {
+            Self::Calls(_) => None,
+            Self::Time(ring) => Some(ring.width()),
         }
     }
 

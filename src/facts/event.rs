@@ -79,8 +79,28 @@ pub enum EventKind {
         /// The generation that begins.
         generation: u64,
     },
+    /// Callers gave up and nothing came from the partner, but not enough of them waited long enough
+    /// for a rule to fire. There is one such event an era.
+    #[non_exhaustive]
+    CallersGaveUp {
+        /// The number of calls in the window that were given up after any wait.
+        calls: u64,
+        /// The longest wait among them, in whole milliseconds.
+        longest_wait: Duration,
+        /// The policy's `hang_limit`: a call that is given up after so long a wait has failed.
+        hang_limit: Duration,
+    },
     /// A whole wait passed in `Probing` without a request that may probe.
     WaitingForProbe,
+    /// A whole wait passed in `Probing` in which probes ended and none gave evidence. There is one
+    /// such event a wait.
+    #[non_exhaustive]
+    ProbingWithoutEvidence {
+        /// The number of probes that ended in that wait.
+        ended: u64,
+        /// The code of the partner's last answer that proved nothing.
+        last_code: Option<u16>,
+    },
     /// The probes succeeded, and a ramp began: the share of calls that pass grows until all do.
     #[non_exhaustive]
     RampBegan {

@@ -51,11 +51,13 @@ pub enum Rule {
         /// The threshold.
         threshold: Rate,
     },
-    /// Every call in the window was abandoned by its caller, and none completed.
+    /// Callers gave up after a long wait, and nothing came from the partner in the whole window.
     #[non_exhaustive]
-    AbandonedAll {
-        /// The number of abandoned calls.
-        abandoned: u64,
+    GivenUp {
+        /// The number of calls that were given up.
+        calls: u64,
+        /// The longest wait among them, in whole milliseconds.
+        longest_wait: Duration,
     },
     /// A probe failed.
     ProbeFailed,
@@ -70,6 +72,12 @@ pub enum Rule {
     PartnerAsked {
         /// How long the partner asked not to be called.
         retry_after: Duration,
+    },
+    /// The partner answered a probe with 429 and did not say for how long.
+    #[non_exhaustive]
+    PartnerLimits {
+        /// The wait, which is that of the trip before: it does not grow.
+        wait: Duration,
     },
     /// An operator called [`trip`](crate::MaintenanceHandle::trip) or
     /// [`release_verified`](crate::MaintenanceHandle::release_verified).
@@ -104,16 +112,23 @@ impl fmt::Display for Evidence {
                     Span(longer_than)
                 )?;
             }
-            Rule::AbandonedAll { abandoned } => {
+            Rule::GivenUp {
+                calls,
+                longest_wait,
+            } => {
                 return write!(
                     f,
-                    "{abandoned} calls were abandoned by their callers and none completed"
+                    "{calls} calls were given up after up to {}, and nothing came from the partner",
+                    Span(longest_wait)
                 );
             }
             Rule::ProbeFailed => f.write_str("a probe failed")?,
             Rule::ProbeHung { lease } => return write!(f, "a probe hung for {}", Span(lease)),
             Rule::PartnerAsked { retry_after } => {
                 write!(f, "the partner asked for a pause of {}", Span(retry_after))?
+            }
+            Rule::PartnerLimits { wait } => {
+                write!(f, "the partner limits calls, again after {}", Span(wait))?
             }
             Rule::Command => return f.write_str("by an operator's command"),
         }

@@ -15,6 +15,21 @@ pub enum Outcome {
     Neutral,
 }
 
+/// Whose doing the end of a call was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The partner's, or the network's on the way to it.
+    #[default]
+    Partner,
+    /// This process's own: the call was never sent, met a limit of ours, or broke off by a body,
+    /// file descriptor or resolver of ours. It says nothing about the partner.
+    #[doc(alias = "local")]
+    Ourselves,
+    /// A layer of this crate further in refused the call. It says nothing about the partner.
+    RefusedWithin,
+}
+
 /// An [`Outcome`], with the code and the `Retry-After` of the answer.
 ///
 /// ```
@@ -41,9 +56,42 @@ pub struct Verdict {
     pub retry_after: Option<Duration>,
     /// The code of the protocol, an HTTP status for instance. It is shown to operators.
     pub code: Option<u16>,
+    /// Whose doing it was. Anything but [`Origin::Partner`] gives no evidence: whatever the
+    /// `outcome` says, the call counts as [`Neutral`](Outcome::Neutral), in a number of its own.
+    pub origin: Origin,
 }
 
 impl Verdict {
+    /// The verdict on an error of this process: neutral, and counted in
+    /// [`CallCounts::ours`](crate::CallCounts::ours).
+    ///
+    /// ```
+    /// use tower_maintenance::{Origin, Outcome, Verdict};
+    ///
+    /// let verdict = Verdict::ours();
+    /// assert_eq!((verdict.outcome, verdict.origin), (Outcome::Neutral, Origin::Ourselves));
+    /// ```
+    #[must_use]
+    pub fn ours() -> Self {
+        Self {
+            origin: Origin::Ourselves,
+            ..Outcome::Neutral.into()
+        }
+    }
+
+    /// The verdict on a call that a layer of this crate further in refused: neutral, and counted in
+    /// [`CallCounts::refused_within`](crate::CallCounts::refused_within).
+    ///
+    /// For a [`Protocol`](crate::Protocol) of your own: give it where
+    /// [`Refused::find`](crate::Refused::find) finds a refusal in the inner service's error.
+    #[must_use]
+    pub fn refused_within() -> Self {
+        Self {
+            origin: Origin::RefusedWithin,
+            ..Outcome::Neutral.into()
+        }
+    }
+
     /// Sets the code of the protocol.
     ///
     /// Default: `None`.
@@ -73,6 +121,7 @@ impl From<Outcome> for Verdict {
             outcome,
             retry_after: None,
             code: None,
+            origin: Origin::Partner,
         }
     }
 }

@@ -119,6 +119,19 @@ pub struct WindowReport {
     pub slow: u64,
     /// The number of failures in a row, up to now.
     pub consecutive_failures: u64,
+    /// The number of calls that were given up while their callers waited for the partner, those
+    /// that hung included.
+    pub given_up: u64,
+    /// The longest wait among them, in whole milliseconds; zero if there is none.
+    pub longest_wait: Duration,
+    /// The number of answers that gave no evidence.
+    pub neutral: u64,
+    /// The code of the last of them.
+    pub last_neutral_code: Option<u16>,
+    /// The number of calls that ended by an error of this process.
+    pub ours: u64,
+    /// The number of calls that a layer of this crate further in refused.
+    pub refused_within: u64,
     /// The share of failures, 0 to 1; `None` below the policy's `min_calls`.
     pub failure_rate: Option<f64>,
     /// The share of slow calls, 0 to 1; `None` below the policy's `min_calls`.
@@ -139,9 +152,15 @@ pub struct ProbingReport {
     pub needed: u32,
     /// The number of probes that could begin now.
     pub free: u32,
+    /// The number of slots that rest because the partner's answers prove nothing.
+    pub resting: u32,
     /// Whether a whole wait has passed without a request that may probe. There are two remedies: a
     /// [synthetic ping](crate::MaintenanceHandle::ping), or a wider `may_probe`.
     pub waiting_for_probe: bool,
+    /// Whether a whole wait has passed in which probes ended and none gave evidence.
+    pub without_evidence: bool,
+    /// The code of the partner's last answer that proved nothing, since the last success.
+    pub last_code: Option<u16>,
     /// The share of calls that the ramp lets pass, 0 to 1; `None` if no ramp is under way.
     pub ramp_share: Option<f64>,
 }
@@ -160,8 +179,8 @@ pub struct ShadowReport {
 
 /// The calls since the layer was built.
 ///
-/// `admitted` is the sum of `succeeded`, `failed`, `neutral`, `abandoned` and
-/// [`in_flight`](Self::in_flight).
+/// `admitted` is the sum of `succeeded`, `failed`, `neutral`, `ours`, `refused_within`, `abandoned`
+/// and [`in_flight`](Self::in_flight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CallCounts {
@@ -175,8 +194,12 @@ pub struct CallCounts {
     pub succeeded: u64,
     /// Calls that ended in failure.
     pub failed: u64,
-    /// Calls that ended without evidence.
+    /// Calls that the partner answered without evidence, and calls whose judge panicked.
     pub neutral: u64,
+    /// Calls that ended by an error of this process: see [`Origin::Ourselves`](crate::Origin).
+    pub ours: u64,
+    /// Calls that a layer of this crate further in refused.
+    pub refused_within: u64,
     /// Calls that their callers dropped before there was evidence.
     pub abandoned: u64,
     /// Calls that ended after the era in which they began. Each is also counted by its outcome, but
@@ -194,7 +217,8 @@ impl CallCounts {
     /// Returns the number of admitted calls that have not ended.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let ended = self.succeeded + self.failed + self.neutral + self.abandoned;
+        let without_evidence = self.neutral + self.ours + self.refused_within + self.abandoned;
+        let ended = self.succeeded + self.failed + without_evidence;
         self.admitted.saturating_sub(ended)
     }
 }
@@ -276,6 +300,12 @@ impl Status {
         if probing.waiting_for_probe {
             f.write_str("; no request that may probe has come for a whole wait: run a ping, or widen may_probe")?;
         }
+        if probing.without_evidence {
+            f.write_str("; a whole wait of probes proved nothing")?;
+            if let Some(code) = probing.last_code {
+                write!(f, ", last: {code}")?;
+            }
+        }
         Ok(())
     }
 
@@ -326,9 +356,28 @@ impl fmt::Display for WindowReport {
             window,
             ..
         } = self;
-        match (total, failed) {
-            (0, _) => write!(f, "no calls in {window}"),
-            _ => write!(f, "{failed} of {total} calls failed in {window}"),
+        let others = [self.given_up, self.neutral, self.ours, self.refused_within];
+        match (total, others) {
+            (0, [0, 0, 0, 0]) => return write!(f, "no calls in {window}"),
+            (0, _) => write!(f, "no call in {window} gave evidence")?,
+            _ => write!(f, "{failed} of {total} calls failed in {window}")?,
         }
+        if self.given_up > 0 {
+            let longest = Span(self.longest_wait);
+            write!(f, ", {} given up after up to {longest}", self.given_up)?;
+        }
+        if self.neutral > 0 {
+            write!(f, ", {} neutral", self.neutral)?;
+            if let Some(code) = self.last_neutral_code {
+                write!(f, " (last: {code})")?;
+            }
+        }
+        if self.ours > 0 {
+            write!(f, ", {} ended by our own errors", self.ours)?;
+        }
+        if self.refused_within > 0 {
+            write!(f, ", {} refused by ourselves", self.refused_within)?;
+        }
+        Ok(())
     }
 }

@@ -141,7 +141,7 @@ where
                     }
                     Decision::Now(mut ticket) => {
                         let protocol = protocol.for_call(&request);
-                        let future = ticket.while_polling(|| inner.call(request));
+                        let future = ticket.while_calling(|| inner.call(request));
                         (ResponseFuture::running(future, ticket, protocol), true)
                     }
                     Decision::Wait(ticket, stay) => {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
-    counting::counts::Landing,
+    counting::counts::{Landing, Wait, WaitLength},
     facts::{
         event::EventKind,
         evidence::Rule,
-        outcome::{Outcome, Verdict},
+        outcome::{Origin, Outcome, Verdict},
     },
 };
 
@@ -37,13 +37,20 @@ pub(crate) enum Role {
     Ramp,
 }
 
+/// Tells whether the caller of the probe in this era's slot waited for the partner at a moment. The
+/// machine does not hold the call, so that the caller of `tick` answers.
+pub(crate) type Waits<'w> = &'w dyn Fn(u32, Slot, Moment) -> bool;
+
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
-    /// The call got a verdict. `took` is how long it took.
+    /// The call got a verdict. `took` is how long its caller had waited for the partner.
     Judged { verdict: Verdict, took: Duration },
-    /// The call was dropped. `quiet` is how long nothing had come from the partner (R6).
-    Dropped { quiet: Duration },
+    /// The call got no verdict, and its drop says nothing: its judge panicked.
+    Unjudged,
+    /// The call was dropped. `wait` is how long its caller had waited for the partner by then since
+    /// something last came, and `took` is the sum of its waits (R6).
+    Dropped { wait: Duration, took: Duration },
 }
 
 impl Machine {
@@ -96,8 +103,10 @@ impl Machine {
         match landing {
             Landing::Success { .. } => self.calls.succeeded += 1,
             Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
-            Landing::Neutral => self.calls.neutral += 1,
-            Landing::Abandoned => self.calls.abandoned += 1,
+            Landing::Neutral { .. } => self.calls.neutral += 1,
+            Landing::Ours => self.calls.ours += 1,
+            Landing::RefusedWithin => self.calls.refused_within += 1,
+            Landing::Abandoned { .. } => self.calls.abandoned += 1,
         }
         // A late answer is no evidence about a later era (R8).
         if era != era_bits(self.era) {
@@ -105,8 +114,8 @@ impl Machine {
             return;
         }
         let verdict = match ending {
-            Ending::Judged { verdict, .. } => verdict,
-            Ending::Dropped { .. } => Outcome::Neutral.into(),
+            Ending::Judged { verdict, .. } if verdict.origin == Origin::Partner => Some(verdict),
+            Ending::Judged { .. } | Ending::Unjudged | Ending::Dropped { .. } => None,
         };
         match role {
             Role::Plain => self.settle_plain(landing, verdict, at),
@@ -122,61 +131,144 @@ impl Machine {
                 .is_some_and(|slow| took > slow.longer_than)
         };
         match ending {
-            Ending::Judged { verdict, took } => match verdict.outcome {
-                Outcome::Success => Landing::Success { slow: slow(took) },
-                Outcome::Failure => Landing::Failure { slow: slow(took) },
-                Outcome::Neutral => Landing::Neutral,
+            Ending::Judged { verdict, took } => match (verdict.origin, verdict.outcome) {
+                (Origin::Ourselves, _) => Landing::Ours,
+                (Origin::RefusedWithin, _) => Landing::RefusedWithin,
+                (Origin::Partner, Outcome::Success) => Landing::Success { slow: slow(took) },
+                (Origin::Partner, Outcome::Failure) => Landing::Failure { slow: slow(took) },
+                (Origin::Partner, Outcome::Neutral) => Landing::Neutral {
+                    code: verdict.code.unwrap_or(0),
+                },
             },
-            Ending::Dropped { quiet } if quiet >= self.rules.hang_limit => {
-                Landing::Hung { slow: slow(quiet) }
+            Ending::Unjudged => Landing::Neutral { code: 0 },
+            Ending::Dropped { wait, took } => {
+                let slow = slow(took);
+                let hung = wait >= self.rules.hang_limit;
+                let wait = self.given_up(wait);
+                if hung {
+                    Landing::Hung { slow, wait }
+                } else {
+                    Landing::Abandoned { slow, wait }
+                }
             }
-            Ending::Dropped { .. } => Landing::Abandoned,
         }
     }
 
-    fn settle_plain(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
+    /// Tells what the rule of calls given up makes of a wait.
+    fn given_up(&self, wait: Duration) -> Wait {
+        let after = self.rules.given_up.map_or(Duration::MAX, |rule| rule.after);
+        let length = if wait.is_zero() {
+            WaitLength::None
+        } else if wait > after {
+            WaitLength::Long
+        } else {
+            WaitLength::Short
+        };
+        Wait {
+            length,
+            millis: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn settle_plain(&mut self, landing: Landing, verdict: Option<Verdict>, at: Moment) {
         self.heed_retry_after(verdict, at);
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        match serving.record(landing, verdict.code, &self.rules, at) {
+        let code = verdict.and_then(|verdict| verdict.code);
+        match serving.record(landing, code, &self.rules, at) {
             Some(evidence) if self.switches.armed() => self.trip(evidence, None, at),
             Some(evidence) if serving.shadow.is_none() => self.begin_shadow(evidence, at),
-            Some(_) | None => self.end_shadow_if_over(at),
+            Some(_) => self.end_shadow_if_over(at),
+            None => {
+                self.warn_of_calls_given_up(landing, at);
+                self.end_shadow_if_over(at);
+            }
         }
     }
 
-    fn settle_probe(&mut self, slot: Slot, landing: Landing, verdict: Verdict, at: Moment) {
+    /// Warns once an era if callers give up and nothing comes from the partner, but no rule fires
+    /// (R6).
+    fn warn_of_calls_given_up(&mut self, landing: Landing, at: Moment) {
+        let rules = &self.rules;
+        if let State::Serving(serving) = &mut self.state
+            && let Some((calls, longest_wait)) = serving.new_worry(landing, rules, at)
+        {
+            let hang_limit = rules.hang_limit;
+            self.tell(
+                at,
+                EventKind::CallersGaveUp {
+                    calls,
+                    longest_wait,
+                    hang_limit,
+                },
+            );
+        }
+    }
+
+    fn settle_probe(&mut self, slot: Slot, landing: Landing, verdict: Option<Verdict>, at: Moment) {
         let State::Probing(probing) = &mut self.state else {
             return;
         };
         let Stage::Trials(slots) = &mut probing.stage else {
             return;
         };
-        // A probe whose lease ended no longer holds its slot. The end of the lease also ended the
-        // era, so the era check in `settle` has already sorted that probe out.
+        // A probe whose lease ended no longer holds its slot, and its end proves nothing any more.
         if !slots.give_back(slot, at) {
             return;
         }
         if let Landing::Success { .. } = landing {
-            slots.successes += 1;
+            slots.succeeded(at);
         }
         let proven = slots.successes >= probing.trials.needed;
         probing.record(landing, at);
-        if let Some(retry_after) = pause_asked(verdict) {
-            let evidence = self.evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
-            let wait = retry_after.min(self.rules.longest_wait);
-            self.trip(evidence, Some(wait), at);
+        if let Some(verdict) = verdict
+            && self.pauses(verdict, at)
+        {
             return;
         }
         match landing {
             Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
-                let evidence = self.evidence(Rule::ProbeFailed, verdict.code, at);
+                let code = verdict.and_then(|verdict| verdict.code);
+                let evidence = self.evidence(Rule::ProbeFailed, code, at);
                 self.trip(evidence, None, at);
             }
             Landing::Success { .. } if proven => self.proven(at),
-            Landing::Success { .. } | Landing::Neutral | Landing::Abandoned => {}
+            Landing::Success { .. } => {}
+            Landing::Neutral { .. }
+            | Landing::Ours
+            | Landing::RefusedWithin
+            | Landing::Abandoned { .. } => self.proved_nothing(verdict, at),
+        }
+    }
+
+    /// Returns to `Maintenance` if the partner asked a probe for a pause (R14).
+    fn pauses(&mut self, verdict: Verdict, at: Moment) -> bool {
+        if verdict.outcome == Outcome::Success {
+            return false;
+        }
+        let asked = verdict.retry_after.filter(|span| !span.is_zero());
+        let (rule, wait) = match (asked, verdict.code) {
+            (Some(retry_after), None | Some(429 | 503)) => {
+                let wait = retry_after.min(self.rules.longest_wait);
+                (Rule::PartnerAsked { retry_after }, wait)
+            }
+            (None, Some(429)) if verdict.outcome == Outcome::Neutral => {
+                let wait = self.present_wait();
+                (Rule::PartnerLimits { wait }, wait)
+            }
+            _ => return false,
+        };
+        let evidence = self.evidence(rule, verdict.code, at);
+        self.trip(evidence, Some(wait), at);
+        true
+    }
+
+    /// Notes a probe that ended and proved nothing. `answer` is the partner's, if it was one.
+    fn proved_nothing(&mut self, answer: Option<Verdict>, at: Moment) {
+        if let State::Probing(probing) = &mut self.state {
+            probing.proved_nothing(answer, at);
         }
     }
 
@@ -200,21 +292,20 @@ impl Machine {
         self.reconcile(at);
     }
 
-    /// Applies a deadline of `Probing`: a lease, the warning, or the end of the ramp.
-    pub(super) fn probing_falls_due(&mut self, at: Moment) {
+    /// Applies a deadline of `Probing`: a lease, a warning, or the end of the ramp.
+    pub(super) fn probing_falls_due(&mut self, at: Moment, waits: Waits<'_>) {
         let State::Probing(probing) = &mut self.state else {
             return;
         };
         match &mut probing.stage {
-            Stage::Trials(slots) if slots.lease_end() <= at => {
-                let lease = probing.trials.lease;
-                probing.record(Landing::Failure { slow: false }, at);
-                let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);
-                self.trip(evidence, None, at);
-            }
-            Stage::Trials(slots) => {
+            Stage::Trials(slots) if slots.lease_end() <= at => self.lease_ends(at, waits),
+            Stage::Trials(slots) if slots.patience_end() <= at => {
                 slots.warned = true;
                 self.tell(at, EventKind::WaitingForProbe);
+            }
+            Stage::Trials(slots) => {
+                let (ended, last_code) = slots.tell_without_evidence(at);
+                self.tell(at, EventKind::ProbingWithoutEvidence { ended, last_code });
             }
             Stage::Ramp(_) => {
                 self.causes.tripped = None;
@@ -223,7 +314,31 @@ impl Machine {
         }
     }
 
-    fn settle_ramp(&mut self, landing: Landing, verdict: Verdict, at: Moment) {
+    /// Ends the first lease. A probe whose caller waits for the partner failed. Any other gives its
+    /// slot back, neutral (R14).
+    fn lease_ends(&mut self, at: Moment, waits: Waits<'_>) {
+        let era = era_bits(self.era);
+        let State::Probing(probing) = &mut self.state else {
+            return;
+        };
+        let Stage::Trials(slots) = &mut probing.stage else {
+            return;
+        };
+        let Some(slot) = slots.first_lease() else {
+            return;
+        };
+        if !waits(era, slot, at) {
+            slots.give_back(slot, at);
+            self.proved_nothing(None, at);
+            return;
+        }
+        let lease = probing.trials.lease;
+        probing.record(Landing::Failure { slow: false }, at);
+        let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);
+        self.trip(evidence, None, at);
+    }
+
+    fn settle_ramp(&mut self, landing: Landing, verdict: Option<Verdict>, at: Moment) {
         self.heed_retry_after(verdict, at);
         let State::Probing(probing) = &mut self.state else {
             return;
@@ -232,21 +347,15 @@ impl Machine {
         let Stage::Ramp(climb) = &probing.stage else {
             return;
         };
-        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, verdict.code, at) {
+        let code = verdict.and_then(|verdict| verdict.code);
+        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, code, at) {
             self.trip(evidence, None, at);
         }
     }
 
-    fn heed_retry_after(&mut self, verdict: Verdict, at: Moment) {
-        if let Some(span) = verdict.retry_after {
+    fn heed_retry_after(&mut self, verdict: Option<Verdict>, at: Moment) {
+        if let Some(span) = verdict.and_then(|verdict| verdict.retry_after) {
             self.backoff.partner_asked(span, &self.rules, at);
         }
     }
-}
-
-/// Returns how long the partner asked not to be called, if the verdict on a probe says so (R14).
-fn pause_asked(verdict: Verdict) -> Option<Duration> {
-    let asks =
-        verdict.outcome != Outcome::Success && matches!(verdict.code, None | Some(429 | 503));
-    verdict.retry_after.filter(|span| asks && !span.is_zero())
 }

@@ -30,12 +30,12 @@ use self::{
     backoff::Backoff,
     causes::Causes,
     episodes::Episodes,
-    probing::Probing,
+    probing::{Probing, Stage},
     serving::Serving,
     word::{MAX_GENERATION, era_bits},
 };
 pub(crate) use self::{
-    calls::{Asker, Ending, Role},
+    calls::{Asker, Ending, Role, Waits},
     causes::Passing,
     commands::{Command, Engagement},
     episodes::Traffic,
@@ -50,6 +50,7 @@ use crate::{
     counting::{
         counts::Counts,
         landed::{Landed, Open as OpenLanes},
+        window::Tally,
     },
     facts::{
         event::{Event, EventKind},
@@ -146,7 +147,7 @@ impl Machine {
     // ---- time -------------------------------------------------------------------------------
 
     /// Notes the traffic, and applies all deadlines up to `now` in order (R11).
-    pub(crate) fn tick(&mut self, now: Moment, traffic: Traffic) {
+    pub(crate) fn tick(&mut self, now: Moment, traffic: Traffic, waits: Waits<'_>) {
         self.traffic = traffic;
         let now = now.max(self.now);
         loop {
@@ -155,7 +156,7 @@ impl Machine {
                 break;
             }
             self.now = due;
-            self.fall_due(due);
+            self.fall_due(due, waits);
         }
         self.now = now;
     }
@@ -174,7 +175,7 @@ impl Machine {
         held.map_or(Moment::NEVER, |held| held.until).min(state)
     }
 
-    fn fall_due(&mut self, at: Moment) {
+    fn fall_due(&mut self, at: Moment, waits: Waits<'_>) {
         let held = self.causes.operator.as_ref();
         if held.is_some_and(|held| held.until <= at) {
             self.causes.operator = None;
@@ -185,7 +186,7 @@ impl Machine {
         match self.state {
             State::Serving(_) => self.end_shadow_if_over(at),
             State::Maintenance { .. } => self.reconcile(at),
-            State::Probing(_) => self.probing_falls_due(at),
+            State::Probing(_) => self.probing_falls_due(at, waits),
         }
     }
 
@@ -219,6 +220,35 @@ impl Machine {
         {
             let index = landed.index(now.0 / landed.width);
             serving.window.add_successes(index, landed.successes);
+        }
+    }
+
+    /// Returns how wide the buckets are in which signs of life count; `None` for a window of calls.
+    pub(crate) fn bucket_width(&self) -> Option<u64> {
+        self.window()?.bucket_width()
+    }
+
+    /// Notes that something came from the partner, in the bucket with this number.
+    pub(crate) fn heard(&mut self, index: u64) {
+        match &mut self.state {
+            State::Serving(serving) => serving.window.hear(index),
+            State::Probing(Probing {
+                stage: Stage::Ramp(climb),
+                ..
+            }) => climb.tally.hear(index),
+            State::Maintenance { .. } | State::Probing(_) => {}
+        }
+    }
+
+    /// Returns the window that calls land in; `None` in `Maintenance` and during trials.
+    fn window(&self) -> Option<&Tally> {
+        match &self.state {
+            State::Serving(serving) => Some(&serving.window),
+            State::Probing(Probing {
+                stage: Stage::Ramp(climb),
+                ..
+            }) => Some(&climb.tally),
+            State::Maintenance { .. } | State::Probing(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
         counts::{Counts, Landing},
         window::Tally,
     },
+    facts::outcome::Verdict,
     policy::{
         rules::{Ramp, Trials},
         window::Window,
@@ -59,6 +60,35 @@ pub(crate) struct Slots {
     /// How long `Probing` may go without a probe before the warning: the wait of the trip.
     patience: Duration,
     pub(crate) warned: bool,
+    /// The answers of the partner in a row that proved nothing.
+    proofless: u32,
+    /// When the slots that rest are free again.
+    resting: Vec<Moment>,
+    proof: Proof,
+}
+
+/// What the probes since the last success proved: nothing.
+#[derive(Debug)]
+struct Proof {
+    /// When a whole wait without evidence is over.
+    due: Moment,
+    /// How many probes ended in that wait.
+    ended: u64,
+    /// The code of the partner's last answer that proved nothing.
+    last_code: Option<u16>,
+    /// Whether a whole wait has passed.
+    is_missing: bool,
+}
+
+impl Proof {
+    fn wanted_by(due: Moment) -> Self {
+        Self {
+            due,
+            ended: 0,
+            last_code: None,
+            is_missing: false,
+        }
+    }
 }
 
 /// A ramp under way.
@@ -73,15 +103,19 @@ pub(crate) struct Climb {
 
 impl Probing {
     pub(crate) fn begin(trials: Trials, patience: Duration, at: Moment) -> Self {
+        let at_once = trials.probes.min(trials.needed) as usize;
         let slots = Slots {
             // The full capacity, so that admitting a probe allocates nothing.
-            in_flight: Vec::with_capacity(trials.probes.min(trials.needed) as usize),
+            in_flight: Vec::with_capacity(at_once),
             successes: 0,
             counts: Counts::default(),
             admitted: 0,
             idle_since: at,
             patience,
             warned: false,
+            proofless: 0,
+            resting: Vec::with_capacity(at_once),
+            proof: Proof::wanted_by(at.after(patience)),
         };
         Self {
             trials,
@@ -91,25 +125,36 @@ impl Probing {
 
     /// Takes a slot if one is free (R12).
     pub(crate) fn take_slot(&mut self, at: Moment) -> Option<Slot> {
-        let free = self.free_slots();
+        let free = self.free_slots(at);
         let Stage::Trials(slots) = &mut self.stage else {
             return None;
         };
         if free == 0 {
             return None;
         }
+        slots.resting.retain(|end| *end > at);
         let slot = Slot(slots.admitted);
         slots.admitted = slots.admitted.wrapping_add(1);
         slots.in_flight.push((slot, at.after(self.trials.lease)));
         Some(slot)
     }
 
-    pub(crate) fn free_slots(&self) -> u32 {
+    /// Notes a probe that ended and proved nothing. `answer` is the partner's, if it was one: after
+    /// the second in a row the slot rests.
+    pub(crate) fn proved_nothing(&mut self, answer: Option<Verdict>, at: Moment) {
+        let rest = self.trials.rest;
+        if let Stage::Trials(slots) = &mut self.stage {
+            slots.proved_nothing(answer, rest, at);
+        }
+    }
+
+    pub(crate) fn free_slots(&self, at: Moment) -> u32 {
         let Stage::Trials(slots) = &self.stage else {
             return 0;
         };
         let in_flight = slots.in_flight();
-        let by_probes = self.trials.probes.saturating_sub(in_flight);
+        let taken = in_flight + slots.resting_at(at);
+        let by_probes = self.trials.probes.saturating_sub(taken);
         by_probes.min(
             self.trials
                 .needed
@@ -130,7 +175,10 @@ impl Probing {
     /// Returns when time alone changes something.
     pub(crate) fn next_deadline(&self) -> Moment {
         match &self.stage {
-            Stage::Trials(slots) => slots.lease_end().min(slots.patience_end()),
+            Stage::Trials(slots) => slots
+                .lease_end()
+                .min(slots.patience_end())
+                .min(slots.proof_end()),
             Stage::Ramp(climb) => climb.since.after(climb.ramp.duration),
         }
     }
@@ -156,6 +204,66 @@ impl Slots {
         u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
     }
 
+    /// Returns how many slots rest.
+    pub(crate) fn resting_at(&self, at: Moment) -> u32 {
+        let resting = self.resting.iter().filter(|end| **end > at).count();
+        u32::try_from(resting).unwrap_or(u32::MAX)
+    }
+
+    /// Counts a success, which is evidence.
+    pub(crate) fn succeeded(&mut self, at: Moment) {
+        self.successes += 1;
+        self.proofless = 0;
+        self.proof = Proof::wanted_by(at.after(self.patience));
+    }
+
+    fn proved_nothing(&mut self, answer: Option<Verdict>, rest: Duration, at: Moment) {
+        if self.proof.ended == 0 && self.proof.due <= at {
+            self.proof.due = at.after(self.patience);
+        }
+        self.proof.ended += 1;
+        let Some(answer) = answer else {
+            return;
+        };
+        self.proof.last_code = answer.code;
+        self.proofless = self.proofless.saturating_add(1);
+        if self.proofless >= 2 {
+            self.resting.push(at.after(rest));
+        }
+    }
+
+    /// Returns when a whole wait is over in which probes ended and none gave evidence.
+    fn proof_end(&self) -> Moment {
+        if self.proof.ended == 0 {
+            return Moment::NEVER;
+        }
+        self.proof.due
+    }
+
+    /// Notes that a whole wait is over without evidence. Returns how many probes ended in it, and
+    /// the partner's last code.
+    pub(crate) fn tell_without_evidence(&mut self, at: Moment) -> (u64, Option<u16>) {
+        let ended = std::mem::take(&mut self.proof.ended);
+        self.proof.due = at.after(self.patience);
+        self.proof.is_missing = true;
+        (ended, self.proof.last_code)
+    }
+
+    /// Whether a whole wait has passed without evidence since the last success.
+    pub(crate) fn is_without_evidence(&self) -> bool {
+        self.proof.is_missing
+    }
+
+    /// Returns the code of the partner's last answer that proved nothing.
+    pub(crate) fn last_code(&self) -> Option<u16> {
+        self.proof.last_code
+    }
+
+    /// Returns the probe whose lease ends first.
+    pub(crate) fn first_lease(&self) -> Option<Slot> {
+        self.in_flight.first().map(|(slot, _)| *slot)
+    }
+
     /// Gives the slot back. Returns `false` if no probe holds it.
     pub(crate) fn give_back(&mut self, slot: Slot, at: Moment) -> bool {
         let Some(index) = self.in_flight.iter().position(|(taken, _)| *taken == slot) else {
@@ -178,8 +286,9 @@ impl Slots {
         self.in_flight.is_empty() && self.idle_since.after(self.patience) <= at
     }
 
-    /// Returns when the warning is due. There is one in each period of `Probing`.
-    fn patience_end(&self) -> Moment {
+    /// Returns when the warning is due that no request may probe. There is one in each period of
+    /// `Probing`.
+    pub(crate) fn patience_end(&self) -> Moment {
         if self.warned || !self.in_flight.is_empty() {
             return Moment::NEVER;
         }

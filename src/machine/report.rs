@@ -1,6 +1,6 @@
 //! What the gate, the notice and the status read from a machine.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Machine, Passing, State, causes::Held, probing::Stage, word::Op};
 use crate::{
@@ -173,35 +173,51 @@ impl Machine {
         let State::Probing(probing) = &self.state else {
             return None;
         };
-        let (in_flight, successes, waiting) = match &probing.stage {
-            Stage::Trials(slots) => (slots.in_flight(), slots.successes, slots.is_waiting(at)),
-            Stage::Ramp(_) => (0, probing.trials.needed, false),
-        };
-        let share = match &probing.stage {
-            Stage::Trials(_) => None,
-            Stage::Ramp(climb) => Some(climb.share_as_ratio(at)),
-        };
-        Some(ProbingReport {
-            in_flight,
-            successes,
-            needed: probing.trials.needed,
-            free: probing.free_slots(),
-            waiting_for_probe: waiting,
-            ramp_share: share,
+        let needed = probing.trials.needed;
+        Some(match &probing.stage {
+            Stage::Trials(slots) => ProbingReport {
+                in_flight: slots.in_flight(),
+                successes: slots.successes,
+                needed,
+                free: probing.free_slots(at),
+                resting: slots.resting_at(at),
+                waiting_for_probe: slots.is_waiting(at),
+                without_evidence: slots.is_without_evidence(),
+                last_code: slots.last_code(),
+                ramp_share: None,
+            },
+            Stage::Ramp(climb) => ProbingReport {
+                in_flight: 0,
+                successes: needed,
+                needed,
+                free: 0,
+                resting: 0,
+                waiting_for_probe: false,
+                without_evidence: false,
+                last_code: None,
+                ramp_share: Some(climb.share_as_ratio(at)),
+            },
         })
     }
 }
 
 impl WindowReport {
     pub(crate) fn new(counts: Counts, rules: &Rules) -> Self {
-        let enough = counts.total >= rules.min_calls;
-        let rate = |part: u64| enough.then(|| part as f64 / counts.total as f64);
+        let total = counts.total();
+        let enough = total >= rules.min_calls;
+        let rate = |part: u32| enough.then(|| f64::from(part) / total as f64);
         Self {
-            total: counts.total,
-            succeeded: counts.total - counts.failed,
-            failed: counts.failed,
-            slow: counts.slow,
-            consecutive_failures: counts.run,
+            total,
+            succeeded: counts.successes,
+            failed: counts.failed.into(),
+            slow: counts.slow.into(),
+            consecutive_failures: counts.run.into(),
+            given_up: u64::from(counts.given_up) + u64::from(counts.left_early),
+            longest_wait: Duration::from_millis(counts.longest_wait.into()),
+            neutral: counts.neutral.into(),
+            last_neutral_code: Some(counts.neutral_code).filter(|code| *code != 0),
+            ours: counts.ours.into(),
+            refused_within: counts.refused_within.into(),
             failure_rate: rate(counts.failed),
             slow_rate: rate(counts.slow),
             window: rules.window,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::trip_rules::{judge, would_trip};
 use crate::{
     base::moment::Moment,
-    counting::{counts::Landing, window::Tally},
+    counting::{
+        counts::{Landing, WaitLength},
+        window::Tally,
+    },
     facts::evidence::Evidence,
     policy::rules::Rules,
 };
@@ -16,6 +19,8 @@ pub(super) struct Serving {
     /// The code of the last failure.
     pub(super) last_code: Option<u16>,
     pub(super) shadow: Option<Shadow>,
+    /// Whether the warning of calls given up was given. There is one an era.
+    warned: bool,
 }
 
 /// A shadow episode: a trip that dry run or bypass kept from taking effect.
@@ -36,6 +41,7 @@ impl Serving {
             window: Tally::new(rules.window),
             last_code: None,
             shadow: None,
+            warned: false,
         }
     }
 
@@ -64,6 +70,34 @@ impl Serving {
     pub(super) fn clear(&mut self) {
         self.window.clear();
         self.last_code = None;
+        self.warned = false;
+    }
+
+    /// Returns how many calls were given up and the longest wait among them, if callers give up,
+    /// nothing comes from the partner, and that was not yet said in this era.
+    pub(super) fn new_worry(
+        &mut self,
+        landing: Landing,
+        rules: &Rules,
+        at: Moment,
+    ) -> Option<(u64, Duration)> {
+        let is_wait = match landing {
+            Landing::Hung { wait, .. } | Landing::Abandoned { wait, .. } => {
+                wait.length != WaitLength::None
+            }
+            _ => false,
+        };
+        if self.warned || !is_wait {
+            return None;
+        }
+        let counts = self.window.counts(at);
+        let calls = u64::from(counts.given_up) + u64::from(counts.left_early);
+        if counts.answered || calls < worrying(rules) {
+            return None;
+        }
+        self.warned = true;
+        let longest_wait = Duration::from_millis(counts.longest_wait.into());
+        Some((calls, longest_wait))
     }
 
     pub(super) fn begin_shadow(&mut self, evidence: Evidence, wait: Duration, at: Moment) {
@@ -93,4 +127,11 @@ impl Serving {
         self.shadow = None;
         true
     }
+}
+
+/// Returns from how many calls given up on there is a warning: a run as long as that of failures
+/// that trips, or as many as the rule of calls given up wants.
+fn worrying(rules: &Rules) -> u64 {
+    let by_rule = rules.given_up.map_or(rules.min_calls, |rule| rule.calls);
+    rules.consecutive.map_or(by_rule, |run| run.min(by_rule))
 }

@@ -1,5 +1,7 @@
 //! The rules that trip: which one fires on the contents of a window (R9).
 
+use std::time::Duration;
+
 use crate::{
     base::moment::Moment,
     counting::{
@@ -15,14 +17,14 @@ use crate::{
 struct Kinds {
     failures: bool,
     slow: bool,
-    abandoned: bool,
+    given_up: bool,
 }
 
 impl Kinds {
     const ALL: Self = Self {
         failures: true,
         slow: true,
-        abandoned: true,
+        given_up: true,
     };
 
     /// The kinds that `landed` can make fire. A good answer makes none fire, so that a success
@@ -31,19 +33,23 @@ impl Kinds {
         let none = Self {
             failures: false,
             slow: false,
-            abandoned: false,
+            given_up: false,
         };
         match landed {
-            Landing::Success { slow: false } | Landing::Neutral => None,
+            Landing::Success { slow: false }
+            | Landing::Neutral { .. }
+            | Landing::Ours
+            | Landing::RefusedWithin => None,
             Landing::Success { slow: true } => Some(Self { slow: true, ..none }),
             Landing::Failure { .. } => Some(Self {
-                abandoned: false,
+                given_up: false,
                 ..Self::ALL
             }),
-            // A call that hung was dropped as well: it may complete `min_calls` abandoned calls.
+            // A call that hung was given up as well.
             Landing::Hung { .. } => Some(Self::ALL),
-            Landing::Abandoned => Some(Self {
-                abandoned: true,
+            Landing::Abandoned { slow, .. } => Some(Self {
+                slow,
+                given_up: true,
                 ..none
             }),
         }
@@ -68,8 +74,8 @@ pub(super) fn judge(
 pub(super) fn evidence(rule: Rule, counts: Counts, last_code: Option<u16>) -> Evidence {
     Evidence {
         rule,
-        total: counts.total,
-        failed: counts.failed,
+        total: counts.total(),
+        failed: counts.failed.into(),
         last_code,
     }
 }
@@ -81,35 +87,46 @@ pub(super) fn would_trip(rules: &Rules, window: &Tally, at: Moment) -> bool {
 
 /// Returns the first rule of these kinds that fires on `counts`.
 fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
-    let enough = counts.total >= rules.min_calls;
+    let enough = counts.total() >= rules.min_calls;
     if kinds.failures {
         if let Some(threshold) = rules.failure_rate
             && enough
-            && threshold.is_reached(counts.failed, counts.total)
+            && threshold.is_reached(counts.failed.into(), counts.total())
         {
             return Some(Rule::FailureRate {
                 threshold,
                 window: rules.window,
             });
         }
-        if rules.consecutive.is_some_and(|run| counts.run >= run) {
-            return Some(Rule::ConsecutiveFailures { run: counts.run });
+        if rules
+            .consecutive
+            .is_some_and(|run| u64::from(counts.run) >= run)
+        {
+            return Some(Rule::ConsecutiveFailures {
+                run: counts.run.into(),
+            });
         }
     }
     if kinds.slow
         && let Some(limit) = rules.slow_calls
         && enough
-        && limit.rate.is_reached(counts.slow, counts.total)
+        && limit.rate.is_reached(counts.slow.into(), counts.total())
     {
         return Some(Rule::SlowCalls {
-            slow: counts.slow,
+            slow: counts.slow.into(),
             longer_than: limit.longer_than,
             threshold: limit.rate,
         });
     }
-    let all_left =
-        rules.abandoned_all && counts.abandoned >= rules.min_calls && counts.completed == 0;
-    (kinds.abandoned && all_left).then_some(Rule::AbandonedAll {
-        abandoned: counts.abandoned,
-    })
+    if kinds.given_up
+        && let Some(rule) = rules.given_up
+        && !counts.answered
+        && u64::from(counts.given_up) >= rule.calls
+    {
+        return Some(Rule::GivenUp {
+            calls: counts.given_up.into(),
+            longest_wait: Duration::from_millis(counts.longest_wait.into()),
+        });
+    }
+    None
 }

@@ -38,6 +38,12 @@ impl Machine {
         self.reconcile(at);
     }
 
+    /// Returns the wait of the trip in force: a probe that the partner limits repeats it.
+    pub(super) fn present_wait(&self) -> Duration {
+        let tripped = self.causes.tripped.as_ref();
+        tripped.map_or(self.rules.wait, |trip| trip.wait)
+    }
+
     /// Returns the number of trips that a trip at `at` follows. It is 0 if `Serving` has lasted one
     /// base wait (R10).
     pub(super) fn trips_before(&self, at: Moment) -> u32 {

@@ -235,6 +235,9 @@ struct Trial {
 impl Trial {
     fn begin(layer: &Weak<Root>, shared: &Root) -> Option<Self> {
         let admission = shared.admit_ping()?;
+        if let (Role::Probe(slot), era, began) = admission {
+            shared.ping_waits(era, slot, began);
+        }
         Some(Self {
             layer: layer.clone(),
             admission: Some(admission),

@@ -147,6 +147,12 @@ serialize! {
         "failed": it.failed,
         "slow": it.slow,
         "consecutive_failures": it.consecutive_failures,
+        "given_up": it.given_up,
+        "longest_wait_seconds": seconds(it.longest_wait),
+        "neutral": it.neutral,
+        "last_neutral_code": it.last_neutral_code,
+        "ours": it.ours,
+        "refused_within": it.refused_within,
         "failure_rate": it.failure_rate,
         "slow_rate": it.slow_rate,
         "window": it.window.to_string(),
@@ -156,7 +162,10 @@ serialize! {
         "successes": it.successes,
         "needed": it.needed,
         "free": it.free,
+        "resting": it.resting,
         "waiting_for_probe": it.waiting_for_probe,
+        "without_evidence": it.without_evidence,
+        "last_code": it.last_code,
         "ramp_share": it.ramp_share,
     });
     ShadowReport: |it| json!({ "since": time(it.since), "evidence": it.evidence, "wait_seconds": seconds(it.wait) });
@@ -165,6 +174,8 @@ serialize! {
         "succeeded": it.succeeded,
         "failed": it.failed,
         "neutral": it.neutral,
+        "ours": it.ours,
+        "refused_within": it.refused_within,
         "abandoned": it.abandoned,
         "late": it.late,
         "refused": it.refused,
@@ -223,11 +234,19 @@ fn rule(rule: Rule) -> Value {
         } => {
             json!({ "slow_calls": { "slow": slow, "longer_than_seconds": seconds(longer_than), "threshold": threshold } })
         }
-        Rule::AbandonedAll { abandoned } => json!({ "abandoned_all": { "abandoned": abandoned } }),
+        Rule::GivenUp {
+            calls,
+            longest_wait,
+        } => {
+            json!({ "given_up": { "calls": calls, "longest_wait_seconds": seconds(longest_wait) } })
+        }
         Rule::ProbeFailed => json!("probe_failed"),
         Rule::ProbeHung { lease } => json!({ "probe_hung": { "lease_seconds": seconds(lease) } }),
         Rule::PartnerAsked { retry_after } => {
             json!({ "partner_asked": { "retry_after_seconds": seconds(retry_after) } })
+        }
+        Rule::PartnerLimits { wait } => {
+            json!({ "partner_limits": { "wait_seconds": seconds(wait) } })
         }
         Rule::Command => json!("command"),
     }
@@ -261,6 +280,18 @@ fn event(kind: &EventKind) -> Value {
             generation,
         } => json!({ "recovered": { "episode": episode, "generation": generation } }),
         EventKind::WaitingForProbe => json!("waiting_for_probe"),
+        EventKind::CallersGaveUp {
+            calls,
+            longest_wait,
+            hang_limit,
+        } => json!({ "callers_gave_up": {
+            "calls": calls,
+            "longest_wait_seconds": seconds(*longest_wait),
+            "hang_limit_seconds": seconds(*hang_limit),
+        } }),
+        EventKind::ProbingWithoutEvidence { ended, last_code } => {
+            json!({ "probing_without_evidence": { "ended": ended, "last_code": last_code } })
+        }
         EventKind::RampBegan { duration } => {
             json!({ "ramp_began": { "duration_seconds": seconds(*duration) } })
         }

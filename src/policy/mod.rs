@@ -17,7 +17,7 @@ use crate::{
     policy::{
         error::PolicyError,
         rate::Rate,
-        rules::{Ramp, Rules, SlowCalls, Trials},
+        rules::{GivenUp, Ramp, Rules, SlowCalls, Trials},
         window::Window,
     },
 };
@@ -30,6 +30,7 @@ use crate::{
 /// | failure rate | 50 % of at least 10 calls | two failures of three calls are no outage |
 /// | consecutive failures | 5 | at night, too few calls come for a rate |
 /// | slow calls | off | the limit differs from partner to partner |
+/// | calls given up | 10 after more than 1 s each, and nothing came | a short time-out must not hide a hang |
 /// | hang limit | 5 s | a caller that leaves earlier may only be impatient |
 /// | wait | 30 s, doubling to 5 min | gives the partner time to recover |
 /// | jitter | 20 % | replicas do not all probe at the same time |
@@ -62,7 +63,7 @@ pub struct Policy {
     failure_rate: Option<Rate>,
     consecutive: Option<u32>,
     slow_calls: Option<SlowCalls>,
-    abandoned_all: bool,
+    given_up: GivenUpSetting,
     hang_limit: Duration,
     wait: Duration,
     wait_factor: f64,
@@ -92,7 +93,7 @@ impl Policy {
             failure_rate: Some(failure_rate),
             consecutive: Some(5),
             slow_calls: None,
-            abandoned_all: false,
+            given_up: GivenUpSetting::ByDefault,
             hang_limit: Duration::from_secs(5),
             wait: Duration::from_secs(30),
             wait_factor: 2.0,
@@ -180,24 +181,49 @@ impl Policy {
         }
     }
 
-    /// Trips when at least `min_calls` calls in the window were abandoned by their callers and none
-    /// completed.
+    /// Trips when at least `calls` calls in the window were given up by their callers, each after
+    /// it had waited longer than `after` for the partner, and nothing came from the partner: no
+    /// headers, no frame of a body, no answer of any verdict.
     ///
-    /// Default: off, because callers also leave for reasons of their own.
+    /// Errors of this process and refusals further in neither count nor speak for the partner. In a
+    /// window of calls the calls are counted since something last came.
+    ///
+    /// Default: the larger of `min_calls` and 10, after 1 s. A time-out around the layer that is
+    /// shorter than the [`hang_limit`](Self::with_hang_limit) would hide a hanging partner
+    /// otherwise. A second is longer than most callers need to change their minds, and a partner
+    /// that answers a single one of them does not trip. `after` may be 0: then every caller that
+    /// waited at all counts.
+    #[doc(alias = "with_abandoned_all")]
     #[must_use]
-    pub fn with_abandoned_all(self) -> Self {
+    pub fn with_given_up(self, calls: u32, after: Duration) -> Self {
         Self {
-            abandoned_all: true,
+            given_up: GivenUpSetting::On { calls, after },
+            ..self
+        }
+    }
+
+    /// Turns the rule of calls given up off.
+    ///
+    /// Another rule must be on. A warning still names the calls that were given up.
+    #[must_use]
+    pub fn without_given_up(self) -> Self {
+        Self {
+            given_up: GivenUpSetting::Off,
             ..self
         }
     }
 
     /// Sets how long the partner must be silent for a dropped call to count as a failure.
     ///
+    /// The time counts while the caller waits: from the first poll that found nothing since the
+    /// call began, or since its headers or its last frame came. A reader that does not ask for the
+    /// next frame does not wait.
+    ///
     /// Default: 5 s, because a caller that leaves earlier may only be impatient.
     ///
-    /// **The hang limit must be at most the timeout around the layer.** A timeout drops the call.
-    /// The layer notices a hanging partner only if it was silent for the hang limit by then.
+    /// **The hang limit should be at most the timeout around the layer.** A timeout drops the call.
+    /// Below the hang limit a call that was given up is no failure: then only the rule of
+    /// [calls given up](Self::with_given_up) notices a hanging partner, and a warning names both.
     ///
     /// The limit also applies to the body of an HTTP answer (feature `http`): the call fails when
     /// its reader has waited this long for the next frame, even if it is not dropped.
@@ -297,6 +323,9 @@ impl Policy {
 
     /// Sets the time between two checks of a synthetic ping in `Probing`.
     ///
+    /// It is also how long a probe's slot rests after the partner's second answer in a row that
+    /// proves nothing, a 401 for instance: customers then probe no faster than pings.
+    ///
     /// Default: 1 s, so that three pings prove a recovery within three seconds.
     #[must_use]
     pub fn with_ping_every(self, every: Duration) -> Self {
@@ -329,7 +358,7 @@ impl Policy {
             failure_rate: self.failure_rate,
             consecutive: self.consecutive.map(u64::from),
             slow_calls: self.slow_calls,
-            abandoned_all: self.abandoned_all,
+            given_up: self.given_up.rule(self.min_calls),
             hang_limit: self.hang_limit,
             wait: self.wait,
             wait_factor: self.wait_factor,
@@ -347,6 +376,7 @@ impl Policy {
                 within("window", size, 1..=10_000_000, " calls")?;
                 let of = ", the size of the window";
                 within("min_calls", self.min_calls, 1..=size, of)?;
+                within_if("given_up", self.given_up.calls(), 1..=u32::MAX, " calls")?;
                 within_if("consecutive_failures", self.consecutive, 1..=size, of)
             }
             Window::Time { length, buckets } => {
@@ -360,6 +390,7 @@ impl Policy {
                     ));
                 }
                 within("min_calls", self.min_calls, 1..=u32::MAX, " calls")?;
+                within_if("given_up", self.given_up.calls(), 1..=u32::MAX, " calls")?;
                 within_if(
                     "consecutive_failures",
                     self.consecutive,
@@ -375,14 +406,14 @@ impl Policy {
         if self.failure_rate.is_some()
             || self.consecutive.is_some()
             || self.slow_calls.is_some()
-            || self.abandoned_all
+            || self.given_up != GivenUpSetting::Off
         {
             return Ok(());
         }
         Err(PolicyError::new(
             "rules",
             "all off".into(),
-            "at least one of failure_rate, consecutive_failures, slow_calls, abandoned_all on",
+            "at least one of failure_rate, consecutive_failures, slow_calls, given_up on",
         ))
     }
 
@@ -439,11 +470,45 @@ impl Policy {
             probes: self.probes,
             needed: self.successes_needed,
             lease: self.lease,
+            rest: self.ping_every,
             ramp: self.ramp.map(|duration| Ramp {
                 duration,
                 start: self.ramp_start,
             }),
         })
+    }
+}
+
+/// The rule of calls given up, as it is set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum GivenUpSetting {
+    ByDefault,
+    On { calls: u32, after: Duration },
+    Off,
+}
+
+impl GivenUpSetting {
+    /// The least number of calls by default: fewer may be customers that changed their minds.
+    const CALLS: u32 = 10;
+    const AFTER: Duration = Duration::from_secs(1);
+
+    fn rule(self, min_calls: u32) -> Option<GivenUp> {
+        let (calls, after) = match self {
+            Self::ByDefault => (min_calls.max(Self::CALLS), Self::AFTER),
+            Self::On { calls, after } => (calls, after),
+            Self::Off => return None,
+        };
+        Some(GivenUp {
+            calls: calls.into(),
+            after,
+        })
+    }
+
+    fn calls(self) -> Option<u32> {
+        match self {
+            Self::On { calls, .. } => Some(calls),
+            Self::ByDefault | Self::Off => None,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Rules {
     pub(crate) failure_rate: Option<Rate>,
     pub(crate) consecutive: Option<u64>,
     pub(crate) slow_calls: Option<SlowCalls>,
-    pub(crate) abandoned_all: bool,
+    pub(crate) given_up: Option<GivenUp>,
     pub(crate) hang_limit: Duration,
     pub(crate) wait: Duration,
     pub(crate) wait_factor: f64,
@@ -29,6 +29,14 @@ pub(crate) struct SlowCalls {
     pub(crate) rate: Rate,
 }
 
+/// The rule of calls given up: at least `calls` callers left, each having waited longer than
+/// `after`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct GivenUp {
+    pub(crate) calls: u64,
+    pub(crate) after: Duration,
+}
+
 /// The numbers of one period of `Probing`. A policy that is replaced meanwhile does not change them
 /// (R20).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +44,8 @@ pub(crate) struct Trials {
     pub(crate) probes: u32,
     pub(crate) needed: u32,
     pub(crate) lease: Duration,
+    /// How long a slot rests after the partner's second answer in a row that proves nothing.
+    pub(crate) rest: Duration,
     pub(crate) ramp: Option<Ramp>,
 }
 

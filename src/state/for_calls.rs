@@ -14,11 +14,11 @@ use crate::{
     base::{clock::Reading, moment::Moment},
     counting::lanes::Counter,
     facts::{
-        outcome::{Outcome, Verdict},
+        outcome::{Origin, Outcome, Verdict},
         refused::{Notice, Refused},
     },
     machine::{
-        Asker, Ending, Machine, Role,
+        Asker, Ending, Machine, Role, Slot,
         word::{Op, Word, era_bits},
     },
 };
@@ -119,6 +119,38 @@ impl Shared {
             let role = question(machine)?;
             Some((role, era_bits(machine.era())))
         }))
+    }
+
+    // ---- while a caller waits for the partner -------------------------------------------------
+
+    /// Notes that the caller of a probe waits for the partner since `now`.
+    #[cold]
+    pub(crate) fn probe_waits(&self, era: u32, slot: Slot, now: Reading) {
+        self.ping_waits(era, slot, self.moment(now));
+    }
+
+    /// Notes that a ping waits for the partner since `now`.
+    pub(crate) fn ping_waits(&self, era: u32, slot: Slot, now: Moment) {
+        self.waiting_probes.waits(era, slot, now);
+    }
+
+    /// Notes that something came from the partner, and its caller does not wait any more. A lease
+    /// that ended meanwhile ends first.
+    #[cold]
+    pub(crate) fn probe_is_answered(&self, era: u32, slot: Slot, now: Reading) {
+        let now = self.moment(now);
+        if self.gate.deadline().known().is_some_and(|at| at <= now) {
+            self.locked_at(now, |_| ());
+        }
+        self.waiting_probes.ends(era, slot);
+    }
+
+    /// Notes a sign of life of the partner: something came on a call that goes on.
+    pub(crate) fn hear(&self, era: u32, now: Reading) {
+        // Another era's call says nothing about this one (R8).
+        if self.gate.read().era() == era {
+            self.pulse.hear(self.moment(now));
+        }
     }
 
     /// Returns the era in which a read-only hold lets a read pass now, and counts it as passed.
@@ -249,6 +281,7 @@ impl Shared {
         // A plain success changes nothing but a number.
         let is_plain = role == Role::Plain
             && verdict.outcome == Outcome::Success
+            && verdict.origin == Origin::Partner
             && verdict.retry_after.is_none();
         if !(is_plain && self.lanes.land(era, now, &self.clock, took)) {
             self.judged_locked(role, era, verdict, Duration::from_nanos(took()), now);
@@ -266,6 +299,9 @@ impl Shared {
     #[cold]
     pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
         self.locked_at(now, |machine| machine.settle(role, era, ending));
+        if let Role::Probe(slot) = role {
+            self.waiting_probes.ends(era, slot);
+        }
     }
 
     // ---- generations --------------------------------------------------------------------------

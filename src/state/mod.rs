@@ -14,6 +14,7 @@ pub(crate) mod gate;
 pub(crate) mod journal;
 pub(crate) mod root;
 mod trace;
+mod waiting_probes;
 
 use std::{
     panic::{RefUnwindSafe, UnwindSafe},
@@ -35,7 +36,10 @@ use crate::{
         moment::{Moment, nanos},
         published::Published,
     },
-    counting::lanes::{Counter, Lanes},
+    counting::{
+        lanes::{Counter, Lanes},
+        pulse::Pulse,
+    },
     exemptions::{CallNames, Table},
     facts::{
         event::{Event, EventKind},
@@ -48,7 +52,7 @@ use crate::{
         Birth, Machine, Traffic,
         word::{Op, Word},
     },
-    state::{gate::Gate, journal::Journal, trace::trace},
+    state::{gate::Gate, journal::Journal, trace::trace, waiting_probes::WaitingProbes},
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.
@@ -70,6 +74,10 @@ pub(crate) struct Shared {
     heard: ArcSwap<Heard>,
     /// What is counted without the lock.
     lanes: Lanes,
+    /// When something last came from the partner on a call that goes on.
+    pulse: Pulse,
+    /// The probes whose callers wait for the partner.
+    waiting_probes: WaitingProbes,
     journal: std::sync::Mutex<Journal>,
     /// Gone when the last view, service and handle are.
     bulletin: Weak<watch::Sender<Bulletin>>,
@@ -119,6 +127,7 @@ impl Shared {
         if let Some(open) = machine.lanes() {
             lanes.open_while_locked(open);
         }
+        let machine_width = machine.bucket_width();
         let notice = Arc::new(notice(&partner, &machine, &clock));
         Self {
             own_start: (!was_given).then(|| machine.generation()),
@@ -133,6 +142,8 @@ impl Shared {
             named: (names == CallNames::Given).into(),
             heard: ArcSwap::default(),
             lanes,
+            pulse: Pulse::new(machine_width),
+            waiting_probes: WaitingProbes::default(),
             journal: std::sync::Mutex::default(),
             bulletin,
             parked: Arc::default(),
@@ -197,7 +208,12 @@ impl Shared {
         // First what has landed: before anything is judged, or shown.
         self.lanes
             .drain_while_locked(|landed| machine.landed(landed));
-        machine.tick(now, self.traffic());
+        if let Some(index) = self.pulse.take_while_locked() {
+            machine.heard(index);
+        }
+        machine.tick(now, self.traffic(), &|era, slot, at| {
+            self.waiting_probes.waited_at(era, slot, at)
+        });
         let answer = f(&mut machine);
         let news = self.publish(&mut machine);
         drop(machine);
@@ -253,6 +269,10 @@ impl Shared {
                 .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
         }
         self.gate.publish_while_locked(word, deadline);
+        let width = machine.bucket_width();
+        if word.era() != before.era() || !self.pulse.is_for(width) {
+            self.pulse.restart_while_locked(width);
+        }
         open();
         let recovery = events.iter().rev().find_map(|event| self.recovery(event));
         self.journal().write(&events, machine.take_ended());

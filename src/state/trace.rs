@@ -32,6 +32,20 @@ pub(super) fn trace(partner: &str, event: &Event) {
             number,
             "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
         ),
+        EventKind::CallersGaveUp {
+            calls,
+            longest_wait,
+            hang_limit,
+        } => tracing::warn!(target: TARGET, %partner,
+            number,
+            calls,
+            ?longest_wait,
+            ?hang_limit,
+            "callers give up and nothing comes from the partner: a time-out around the layer that is shorter than `hang_limit` hides a hanging partner"
+        ),
+        EventKind::ProbingWithoutEvidence { ended, last_code } => {
+            tracing::warn!(target: TARGET, %partner, number, ended, ?last_code, "a whole wait of probes proved nothing: the partner may refuse the credentials, redirect, or limit the probes")
+        }
         EventKind::EpisodeBegan { episode, cause } => {
             tracing::warn!(target: TARGET, %partner, number, episode, %cause, "episode began")
         }

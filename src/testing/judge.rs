@@ -47,9 +47,9 @@ impl<Req> Judge<Req, Answer, PartnerError> for ByAnswer {
             Some(500..) | None => Outcome::Failure,
         };
         Verdict {
-            outcome,
             retry_after,
             code: status,
+            ..outcome.into()
         }
     }
 }
