@@ -199,7 +199,7 @@ where
         let Some((stay, shared)) = &mut self.stay else {
             return Ok(());
         };
-        if shared.lasts(stay.era) {
+        if shared.lasts(stay.era, self.ticket.role()) {
             return Ok(());
         }
         let (ticket, again) = admit(shared, P::PLACEMENT, stay.request)?;

@@ -101,7 +101,7 @@ pub(crate) enum Holder {
 impl Holder {
     /// Returns how an unsettled call ends (R5, R6). It is never judged by `thread::panicking()`: a
     /// drop may run while an unrelated panic unwinds.
-    pub(crate) fn unsettled(self, took: Duration, wait: Duration) -> Ending {
+    pub(crate) fn unsettled(self, took: Duration, wait: Option<Duration>) -> Ending {
         match self {
             Self::Inner => Ending::Judged {
                 verdict: Outcome::Failure.into(),
@@ -140,6 +140,10 @@ impl Ticket {
             since: None,
             waited: 0,
         }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.terms.role()
     }
 
     #[inline]
@@ -264,9 +268,9 @@ impl Drop for Ticket {
 #[inline(never)]
 fn unsettled(local: Arc<Local>, terms: Terms, since: Option<Reading>, waited: u64) {
     let now = local.read_clock();
-    let wait = since.map_or(0, |since| now.nanos_since(since));
-    let took = Duration::from_nanos(waited + wait);
-    let ending = terms.holder().unsettled(took, Duration::from_nanos(wait));
+    let wait = since.map(|since| Duration::from_nanos(now.nanos_since(since)));
+    let took = Duration::from_nanos(waited) + wait.unwrap_or_default();
+    let ending = terms.holder().unsettled(took, wait);
     local.settle(terms.role(), terms.era(), ending, local.moment(now));
     Local::leave(local);
 }

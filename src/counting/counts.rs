@@ -27,6 +27,13 @@ pub(crate) struct Wait {
     pub(crate) millis: u32,
 }
 
+impl Wait {
+    pub(crate) const NONE: Self = Self {
+        length: WaitLength::None,
+        millis: 0,
+    };
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitLength {
     /// The caller did not wait for the partner.

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
+use super::{
+    Machine, Slot, State,
+    probing::{Probing, Stage},
+    trip_rules::judge,
+    word::era_bits,
+};
 use crate::{
     base::moment::Moment,
     counting::counts::{Landing, Wait, WaitLength},
@@ -49,8 +54,11 @@ pub(crate) enum Ending {
     /// The call got no verdict, and its drop says nothing: its judge panicked.
     Unjudged,
     /// The call was dropped. `wait` is how long its caller had waited for the partner by then since
-    /// something last came, and `took` is the sum of its waits (R6).
-    Dropped { wait: Duration, took: Duration },
+    /// something last came, `None` if it did not wait; `took` is the sum of its waits (R6).
+    Dropped {
+        wait: Option<Duration>,
+        took: Duration,
+    },
 }
 
 impl Machine {
@@ -92,6 +100,17 @@ impl Machine {
                 Stage::Ramp(_) => asker != Asker::Barred,
                 Stage::Trials(_) => asker == Asker::Eligible && self.pings == 0,
             },
+        }
+    }
+
+    /// Whether a probe still holds this slot.
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        match &self.state {
+            State::Probing(Probing {
+                stage: Stage::Trials(slots),
+                ..
+            }) => slots.holds(slot),
+            State::Serving(_) | State::Maintenance { .. } | State::Probing(_) => false,
         }
     }
 
@@ -143,7 +162,7 @@ impl Machine {
             Ending::Unjudged => Landing::Neutral { code: 0 },
             Ending::Dropped { wait, took } => {
                 let slow = slow(took);
-                let hung = wait >= self.rules.hang_limit;
+                let hung = wait.is_some_and(|wait| wait >= self.rules.hang_limit);
                 let wait = self.given_up(wait);
                 if hung {
                     Landing::Hung { slow, wait }
@@ -155,17 +174,19 @@ impl Machine {
     }
 
     /// Tells what the rule of calls given up makes of a wait.
-    fn given_up(&self, wait: Duration) -> Wait {
-        let after = self.rules.given_up.map_or(Duration::MAX, |rule| rule.after);
-        let length = if wait.is_zero() {
-            WaitLength::None
-        } else if wait > after {
-            WaitLength::Long
-        } else {
-            WaitLength::Short
+    fn given_up(&self, wait: Option<Duration>) -> Wait {
+        let Some(wait) = wait else {
+            return Wait::NONE;
         };
+        let rule = self.rules.given_up;
+        // After 0, a wait of no measurable time counts too.
+        let is_long = rule.is_some_and(|rule| wait > rule.after || rule.after.is_zero());
         Wait {
-            length,
+            length: if is_long {
+                WaitLength::Long
+            } else {
+                WaitLength::Short
+            },
             millis: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         }
     }

@@ -259,6 +259,11 @@ impl Slots {
         self.proof.last_code
     }
 
+    /// Whether a probe holds this slot.
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        self.in_flight.iter().any(|(taken, _)| *taken == slot)
+    }
+
     /// Returns the probe whose lease ends first.
     pub(crate) fn first_lease(&self) -> Option<Slot> {
         self.in_flight.first().map(|(slot, _)| *slot)

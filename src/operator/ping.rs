@@ -280,6 +280,6 @@ impl Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         let holder = self.holder;
-        self.end(|took| holder.unsettled(took, took));
+        self.end(|took| holder.unsettled(took, Some(took)));
     }
 }

@@ -203,9 +203,24 @@ impl Shared {
         self.gate.read().era() == era
     }
 
-    /// Tells whether the era of an admission is the present one once what fell due is applied: a
-    /// call that waits looks too (R11), or a probe whose lease is over would reach the partner.
-    pub(crate) fn lasts(&self, era: u32) -> bool {
+    /// Tells whether an admission still holds once what fell due is applied: a call that waits
+    /// looks too (R11), or a probe whose lease is over would reach the partner.
+    pub(crate) fn lasts(&self, era: u32, role: Role) -> bool {
+        self.era_lasts(era) && self.holds_its_slot(role)
+    }
+
+    /// Tells whether a call is no probe, or a probe that still holds its slot: a lease may end
+    /// while the era goes on.
+    fn holds_its_slot(&self, role: Role) -> bool {
+        let Role::Probe(slot) = role else {
+            return true;
+        };
+        // Tries the lock only (R3). A failed try is a no: then the call asks anew.
+        let answer = self.try_ask(self.now(), |machine| machine.holds(slot).then_some(role));
+        matches!(answer, Answer::Is(Some(_)))
+    }
+
+    fn era_lasts(&self, era: u32) -> bool {
         if !self.is_current(era) {
             return false;
         }

@@ -273,6 +273,7 @@ impl Config {
         let mut policy = Policy::new(window, Rate::HALF)
             .without_failure_rate()
             .without_consecutive_failures()
+            .without_given_up()
             .with_min_calls(min_calls)
             .with_jitter(0.0)
             .with_probes(probes)
@@ -304,7 +305,8 @@ impl Config {
             (None, None) => policy,
         };
         if abandoned_all == Some(true) {
-            policy = policy.with_abandoned_all();
+            // Every caller that left counts, however short its wait.
+            policy = policy.with_given_up(min_calls, Duration::ZERO);
         }
         let rules = [
             failure_rate.is_some(),

@@ -114,11 +114,11 @@ impl Judge<Request, (), Trouble> for Judged {
     }
 
     fn verdict(&self, result: Result<&(), &Trouble>) -> Verdict {
-        use tower_maintenance::Outcome::{Failure, Neutral, Success};
+        use tower_maintenance::Outcome::{Failure, Success};
         match result {
             Ok(()) => Success.into(),
             Err(Trouble::Down) => Failure.into(),
-            Err(Trouble::OurOwn) => Neutral.into(),
+            Err(Trouble::OurOwn) => Verdict::ours(),
         }
     }
 }

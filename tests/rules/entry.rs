@@ -189,12 +189,13 @@ async fn r09_each_rule_can_be_off() {
 async fn r09_one_rule_must_be_on() {
     let all_off = policy()
         .without_failure_rate()
-        .without_consecutive_failures();
+        .without_consecutive_failures()
+        .without_given_up();
     let error = builder(all_off).build().unwrap_err();
     assert_eq!(
         error.to_string(),
         "policy: rules is all off: allowed is at least one of failure_rate, \
-         consecutive_failures, slow_calls, abandoned_all on"
+         consecutive_failures, slow_calls, given_up on"
     );
 }
 

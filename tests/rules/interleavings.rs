@@ -718,7 +718,7 @@ struct Setup {
     needed: u32,
     ramp: Option<u64>,
     by_time: bool,
-    abandoned_all: bool,
+    given_up: bool,
     listens: Listens,
 }
 
@@ -741,19 +741,18 @@ fn setup() -> impl Strategy<Value = Setup> {
         any::<bool>(),
         prop::sample::select(&[Listens::Nobody, Listens::Subscriber, Listens::Witness]),
     )
-        .prop_map(
-            |(probes, needed, ramp, by_time, abandoned_all, listens)| Setup {
-                probes,
-                needed,
-                ramp,
-                by_time,
-                abandoned_all,
-                listens,
-            },
-        )
+        .prop_map(|(probes, needed, ramp, by_time, given_up, listens)| Setup {
+            probes,
+            needed,
+            ramp,
+            by_time,
+            given_up,
+            listens,
+        })
 }
 
 const HANG_LIMIT: Duration = secs(5);
+const LEASE: Duration = secs(7);
 
 impl Setup {
     fn policy(&self, min_calls: u32) -> Policy {
@@ -771,12 +770,12 @@ impl Setup {
             .with_jitter(0.0)
             .with_probes(self.probes)
             .with_successes_needed(self.needed)
-            .with_lease(secs(7));
+            .with_lease(LEASE);
         if let Some(ramp) = self.ramp {
             policy = policy.with_ramp(secs(ramp)).with_ramp_start(Rate::HALF);
         }
-        if self.abandoned_all {
-            policy = policy.with_abandoned_all();
+        if self.given_up {
+            policy = policy.with_given_up(min_calls, Duration::ZERO);
         }
         policy
     }
@@ -833,8 +832,10 @@ struct Live {
 #[derive(Debug, Clone, Copy)]
 struct Admission {
     era: u64,
-    /// Since when the partner is silent: since the first wait for it, or since it was last heard.
-    heard: Option<Instant>,
+    /// Since when the caller waits for the partner.
+    waits: Option<Instant>,
+    /// When the call was let in.
+    at: Instant,
 }
 
 struct Body {
@@ -1018,7 +1019,7 @@ impl World {
                     let body = &mut self.bodies[index];
                     body.ticket.progress();
                     if let Some(admission) = &mut body.admission {
-                        admission.heard = Some(now());
+                        admission.waits = None;
                     }
                 }
             }
@@ -1199,7 +1200,8 @@ impl World {
             polled: false,
             admission: admitted.then_some(Admission {
                 era: status.era,
-                heard: None,
+                waits: None,
+                at: now(),
             }),
         });
         Ok(())
@@ -1239,7 +1241,8 @@ impl World {
             self.gave_up(admission);
             admission = Some(Admission {
                 era: self.handle.status().era,
-                heard: None,
+                waits: None,
+                at: now(),
             });
         }
         if refused || (refused_within && !polled) {
@@ -1252,7 +1255,7 @@ impl World {
         match end {
             Ok(Poll::Pending) => {
                 if let Some(admission) = &mut admission {
-                    admission.heard.get_or_insert_with(now);
+                    admission.waits.get_or_insert_with(now);
                 }
                 let live = Live {
                     call,
@@ -1279,7 +1282,7 @@ impl World {
             Ok(Poll::Ready(End::Body(ticket))) => {
                 prop_assert_eq!(ticket.is_measured(), admission.is_some());
                 if let Some(admission) = &mut admission {
-                    admission.heard = Some(now());
+                    admission.waits = None;
                 }
                 self.bodies.push(Body { ticket, admission });
             }
@@ -1293,8 +1296,8 @@ impl World {
     /// A call, or its body, is dropped before its end.
     fn gave_up(&mut self, admission: Option<Admission>) {
         if let Some(admission) = admission {
-            let quiet = admission.heard.map(|heard| now() - heard);
-            self.ended.drop_after(quiet.unwrap_or_default());
+            let wait = admission.waits.map(|since| now() - since);
+            self.ended.drop_after(wait.unwrap_or_default());
         }
     }
 
@@ -1322,9 +1325,13 @@ impl World {
     fn stop_ping(&mut self) {
         let running = self.checks.running.borrow().clone();
         self.ping = None;
-        if let Some((_, era, heard)) = running {
-            let heard = Some(heard);
-            self.gave_up(Some(Admission { era, heard }));
+        if let Some((_, era, since)) = running {
+            let waits = Some(since);
+            self.gave_up(Some(Admission {
+                era,
+                waits,
+                at: since,
+            }));
         }
     }
 
@@ -1439,14 +1446,15 @@ impl World {
     }
 
     /// The eras of the calls that were admitted and have not ended, by the world's own books.
-    fn in_flight(&self) -> impl Iterator<Item = u64> {
+    /// The era in which each call under way was let in, and when.
+    fn in_flight(&self) -> impl Iterator<Item = (u64, Instant)> {
         let running = self.checks.running.borrow();
-        let ping = running.as_ref().map(|(_, era, _)| *era);
+        let ping = running.as_ref().map(|(_, era, at)| (*era, *at));
         let calls = self.calls.iter().filter_map(|call| call.admission);
         let bodies = self.bodies.iter().filter_map(|body| body.admission);
         calls
             .chain(bodies)
-            .map(|admission| admission.era)
+            .map(|admission| (admission.era, admission.at))
             .chain(ping)
     }
 
@@ -1462,10 +1470,14 @@ impl World {
         let Setup { probes, needed, .. } = self.setup;
         prop_assert!(probing.in_flight <= probes);
         prop_assert!(probing.in_flight + probing.successes <= needed);
-        let held = self.in_flight().filter(|era| *era == status.era).count();
+        // At the end of its lease a probe whose caller waits ends the era, and any other gives its
+        // slot back.
+        let holds = |(era, at): &(u64, Instant)| *era == status.era && now() < *at + LEASE;
+        let held = self.in_flight().filter(holds).count();
         prop_assert_eq!(probing.in_flight as usize, held, "slots and their holders");
         let left = needed - probing.in_flight - probing.successes;
-        prop_assert_eq!(probing.free, left.min(probes - probing.in_flight));
+        let taken = probing.in_flight + probing.resting;
+        prop_assert_eq!(probing.free, left.min(probes - taken));
         Ok(())
     }
 
@@ -1654,7 +1666,33 @@ async fn a_probe_whose_lease_is_over_does_not_reach_the_partner() -> Checked {
         needed: 1,
         ramp: None,
         by_time: false,
-        abandoned_all: false,
+        given_up: false,
+        listens: Listens::Nobody,
+    });
+    world.command(&Step::Trip)?;
+    tokio::time::advance(secs(4)).await;
+    world.take(&Step::SetReady(Ready::NotYet)).await?;
+    world.call(0, Kind::Read)?;
+    world.poll_call(0)?;
+    prop_assert!(is_at(&*world.calls[0].call, "Waiting"));
+    tokio::time::advance(secs(7)).await;
+    world.take(&Step::SetReady(Ready::Yes)).await?;
+    world.poll_call(0)?;
+    prop_assert!(world.calls.is_empty(), "it is refused");
+    world.look()?;
+    world.leave()
+}
+
+/// A probe that was not polled in its lease gave its slot back, and takes the next one: it reaches
+/// the partner in a slot that counts.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_lost_its_slot_before_it_was_polled_takes_another() -> Checked {
+    let mut world = World::new(Setup {
+        probes: 1,
+        needed: 1,
+        ramp: None,
+        by_time: false,
+        given_up: false,
         listens: Listens::Nobody,
     });
     world.command(&Step::Trip)?;
@@ -1663,7 +1701,7 @@ async fn a_probe_whose_lease_is_over_does_not_reach_the_partner() -> Checked {
     prop_assert!(is_at(&*world.calls[0].call, "Waiting"));
     tokio::time::advance(secs(7)).await;
     world.poll_call(0)?;
-    prop_assert!(world.calls.is_empty(), "it is refused");
+    prop_assert_eq!(world.calls.len(), 1, "it is under way");
     world.look()?;
     world.leave()
 }

@@ -11,7 +11,8 @@ use std::{
 use tokio::{runtime::Handle, time::advance};
 use tower::{Layer, ServiceExt};
 use tower_maintenance::{
-    Error, EventKind, MaintenanceHandle, MaintenanceLayer, Mode, Policy, ProbingReport, Rule,
+    Error, Event, EventKind, Events, MaintenanceHandle, MaintenanceLayer, Mode, Policy,
+    ProbingReport, Rule,
 };
 use tracing::Level;
 
@@ -448,15 +449,177 @@ async fn r14_a_hung_ping_is_bounded_by_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r14_a_neutral_probe_gives_its_slot_back() {
+async fn r14_a_neutral_probe_gives_its_slot_back_and_after_the_second_in_a_row_it_rests() {
     let rig = Rig::new(policy());
     rig.trip_and_wait().await;
     rig.calls(1, Say::Ok).await;
-    rig.calls(5, Say::OurFault).await;
+    rig.calls(1, Say::OurFault).await;
     let report = probing(&rig);
-    assert_eq!((report.free, report.successes), (1, 1));
+    assert_eq!((report.free, report.resting, report.successes), (1, 0, 1));
+    for _ in 0..4 {
+        rig.calls(1, Say::OurFault).await;
+        let report = probing(&rig);
+        assert_eq!((report.free, report.resting), (0, 1));
+        assert!(is_refused(&rig.call(read()).await));
+        advance(secs(1) - NANO).await;
+        assert!(is_refused(&rig.call(read()).await));
+        advance(NANO).await;
+        assert_eq!(probing(&rig).free, 1);
+    }
     rig.calls(2, Say::Ok).await;
     assert_eq!(rig.mode(), Mode::Serving, "it breaks no row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_the_slot_rests_as_long_as_pings_are_apart() {
+    let rig = Rig::new(policy().with_ping_every(secs(7)));
+    rig.trip_and_wait().await;
+    rig.calls(2, Say::OurFault).await;
+    advance(secs(7) - NANO).await;
+    assert!(is_refused(&rig.call(read()).await));
+    advance(NANO).await;
+    rig.calls(1, Say::Ok).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_only_answers_of_the_partner_make_a_slot_rest() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    for _ in 0..3 {
+        // A customer that hangs up, an error of ours, and a judge that panics.
+        rig.partner.next_says([Say::Hang]);
+        drop(rig.begin(read()));
+        rig.calls(1, Say::NeverSent).await;
+        rig.partner.next_says([Say::Unjudgeable]);
+        let mut probe = Box::pin(rig.call(read()));
+        assert!(panics(|| poll_once(probe.as_mut())));
+        assert_eq!(probing(&rig).free, 1);
+    }
+    rig.prove().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_success_between_answers_that_prove_nothing_spares_the_slot_its_rest() {
+    let rig = Rig::new(policy().with_successes_needed(9));
+    rig.trip_and_wait().await;
+    for _ in 0..8 {
+        rig.calls(1, Say::OurFault).await;
+        rig.calls(1, Say::Ok).await;
+        assert_eq!(probing(&rig).resting, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_at_the_leases_end_a_probe_whose_caller_waits_failed() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    rig.partner.next_says([Say::Hang]);
+    let probe = rig.begin(read());
+    advance(secs(30)).await;
+    assert_eq!(rig.mode(), Mode::Maintenance);
+    let evidence = rig.handle.status().evidence.unwrap();
+    assert_eq!(evidence.to_string(), "a probe hung for 30 s");
+    drop(probe);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_at_the_leases_end_a_probe_whose_reader_does_not_ask_gives_its_slot_back() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    let body = rig.stream().await;
+    advance(secs(30) - NANO).await;
+    assert_eq!(probing(&rig).free, 0);
+    advance(NANO).await;
+    let report = probing(&rig);
+    assert_eq!((report.free, report.resting, report.in_flight), (1, 0, 0));
+    // Its end comes too late to prove anything.
+    body.end();
+    assert_eq!(probing(&rig).successes, 0);
+    rig.prove().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_frame_that_comes_after_the_leases_end_does_not_undo_the_hang() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    let mut body = rig.stream().await;
+    advance(secs(29)).await;
+    body.asks();
+    // No other call looks at the layer meanwhile.
+    advance(secs(2)).await;
+    body.frame();
+    assert_eq!(rig.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_frame_in_time_ends_the_wait_of_a_probe() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    let mut body = rig.stream().await;
+    body.asks();
+    advance(secs(29)).await;
+    body.frame();
+    advance(secs(1)).await;
+    assert_eq!((rig.mode(), probing(&rig).free), (Mode::Probing, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_probe_that_the_partner_limits_goes_back_for_the_present_wait() {
+    let rig = Rig::new(policy());
+    rig.trip_and_wait().await;
+    for _ in 0..4 {
+        rig.calls(1, Say::Busy(429, secs(0))).await;
+        assert_eq!(rig.mode(), Mode::Maintenance);
+        let status = rig.handle.status();
+        assert_eq!(status.retry_after, Some(secs(30)), "it does not grow");
+        let evidence = status.evidence.unwrap().to_string();
+        assert_eq!(
+            evidence,
+            "the partner limits calls, again after 30 s, last: 429"
+        );
+        rig.wait_out().await;
+    }
+    rig.calls(1, Say::Down).await;
+    let left = rig.handle.status().retry_after;
+    assert_eq!(left, Some(secs(60)), "the second trip of the rules");
+}
+
+/// The events of probing without evidence since the last look.
+fn without_evidence(events: &mut Events) -> Vec<(u64, Option<u16>)> {
+    let told = |event: Event| match event.kind {
+        EventKind::ProbingWithoutEvidence {
+            ended, last_code, ..
+        } => Some((ended, last_code)),
+        _ => None,
+    };
+    drain(events).into_iter().filter_map(told).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_whole_wait_without_evidence_is_told_once_a_wait_with_the_last_code() {
+    let rig = Rig::new(policy());
+    let mut events = rig.handle.events();
+    rig.trip_and_wait().await;
+    for wait in 0..3 {
+        for _ in 0..29 {
+            rig.calls(1, Say::Busy(401, secs(0))).await;
+            advance(secs(1)).await;
+        }
+        assert_eq!(without_evidence(&mut events), []);
+        assert_eq!(probing(&rig).without_evidence, wait > 0);
+        advance(secs(1)).await;
+        assert_eq!(rig.mode(), Mode::Probing);
+        assert_eq!(without_evidence(&mut events), [(29, Some(401))]);
+        let status = rig.handle.status();
+        assert!(status.probing.unwrap().without_evidence);
+        assert_eq!(
+            status.to_string(),
+            "zuora is probing: 0 of 3 probes succeeded, 0 in flight; \
+             a whole wait of probes proved nothing, last: 401"
+        );
+    }
+    rig.calls(1, Say::Ok).await;
+    assert!(!probing(&rig).without_evidence);
 }
 
 #[tokio::test(start_paused = true)]

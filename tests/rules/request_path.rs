@@ -1,11 +1,15 @@
 //! R1 to R8: what becomes of a request.
 
-use std::task::{Context, Waker};
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use tokio::time::{advance, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_maintenance::{
-    BoxedCalls, Cause, Error, Exemption, Maintenance, Mode, Policy, Refused, Window,
+    BoxedCalls, Cause, Error, EventKind, Exemption, Maintenance, Mode, Policy, Rate, Refused,
+    Window,
 };
 
 use crate::support::*;
@@ -677,52 +681,262 @@ async fn r06_customers_who_hang_up_early_do_not_trip_a_healthy_partner() {
     assert_eq!(rig.handle.status().calls.abandoned, 100);
 }
 
-#[tokio::test(start_paused = true)]
-async fn r06_quiet_counts_from_the_headers() {
-    let rig = Rig::new(policy());
+/// A call whose headers come after `late`, and whose body goes on.
+async fn stream_after(rig: &Rig, late: Duration) -> Body {
     let answer = rig.partner.next_waits();
     let service = rig
         .layer
         .with_protocol(Streaming)
         .layer(rig.partner.clone());
     let call = InFlight::begin(service.oneshot(read()));
-    advance(secs(60)).await;
+    advance(late).await;
     answer.say(Say::Ok);
-    let body = call.ended().unwrap();
+    call.ended().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_wait_counts_from_the_first_poll_that_found_nothing_after_the_headers() {
+    let rig = Rig::new(policy());
+    let mut body = stream_after(&rig, secs(60)).await;
+    advance(secs(60)).await;
+    body.asks();
     advance(secs(5) - NANO).await;
     drop(body);
     assert_eq!(rig.failed(), 0);
 
-    let body = rig.stream().await;
+    let mut body = rig.stream().await;
+    body.asks();
     advance(secs(5)).await;
     drop(body);
     assert_eq!(rig.failed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn r06_quiet_counts_from_the_last_body_frame() {
+async fn r06_a_wait_begins_anew_after_each_frame() {
     let rig = Rig::new(policy());
-    // The headers come late, so that a wait counted from the call's begin would show.
-    let answer = rig.partner.next_waits();
-    let service = rig
-        .layer
-        .with_protocol(Streaming)
-        .layer(rig.partner.clone());
-    let call = InFlight::begin(service.oneshot(read()));
-    advance(secs(1)).await;
-    answer.say(Say::Ok);
-    let mut body = call.ended().unwrap();
+    let mut body = stream_after(&rig, secs(1)).await;
     for _ in 0..10 {
+        body.asks();
         advance(secs(4)).await;
         body.frame();
     }
+    body.asks();
     advance(secs(5) - NANO).await;
     drop(body);
     assert_eq!(rig.failed(), 0);
 }
 
-fn abandoned_all() -> Policy {
-    policy().with_abandoned_all().with_min_calls(3)
+#[tokio::test(start_paused = true)]
+async fn r06_a_reader_that_does_not_ask_does_not_wait() {
+    let rig = Rig::new(policy());
+    for _ in 0..10 {
+        let mut body = rig.stream().await;
+        advance(secs(60)).await;
+        body.frame();
+        advance(secs(60)).await;
+        drop(body);
+    }
+    assert_eq!((rig.failed(), rig.mode()), (0, Mode::Serving));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_reader_that_asked_once_and_never_again_waits() {
+    let rig = Rig::new(policy());
+    let mut body = rig.stream().await;
+    body.asks();
+    body.asks();
+    advance(secs(5)).await;
+    drop(body);
+    assert_eq!(rig.failed(), 1);
+}
+
+fn slow_beyond(limit: Duration) -> Policy {
+    policy()
+        .without_failure_rate()
+        .without_consecutive_failures()
+        .with_slow_calls(limit, Rate::HALF)
+        .with_min_calls(4)
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_call_given_up_beyond_the_slow_limit_is_slow_and_neither_failed_nor_in_the_run() {
+    let rig = Rig::new(slow_beyond(secs(10)));
+    for round in 1..=4 {
+        let mut body = rig.stream().await;
+        // Four waits of three seconds each, and none of them is a hang.
+        for _ in 0..4 {
+            body.asks();
+            advance(secs(3)).await;
+            body.frame();
+        }
+        assert_eq!(rig.mode(), Mode::Serving);
+        drop(body);
+        let window = rig.handle.status().window;
+        let numbers = (window.total, window.slow, window.failed);
+        assert_eq!(numbers, (round, round, 0));
+        assert_eq!(window.consecutive_failures, 0);
+    }
+    assert_eq!(rig.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_time_in_which_no_reader_waits_does_not_make_a_call_slow() {
+    let rig = Rig::new(slow_beyond(secs(10)));
+    for _ in 0..8 {
+        let mut body = rig.stream().await;
+        advance(secs(20)).await;
+        body.frame();
+        body.asks();
+        advance(secs(4)).await;
+        drop(body);
+    }
+    let window = rig.handle.status().window;
+    assert_eq!((window.total, window.slow), (0, 0));
+}
+
+/// A call that hangs and is given up after `wait`.
+async fn give_up_after(rig: &Rig, wait: Duration) {
+    rig.partner.next_says([Say::Hang]);
+    let call = rig.begin(read());
+    advance(wait).await;
+    drop(call);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_hang_under_a_short_time_out_trips_by_default() {
+    for time_out in [2, 3] {
+        let rig = Rig::new(policy());
+        let mut calls = 0;
+        while rig.mode() == Mode::Serving && calls < 200 {
+            give_up_after(&rig, secs(time_out)).await;
+            calls += 1;
+        }
+        assert_eq!(calls, 10, "under {time_out} s");
+        let evidence = rig.handle.status().evidence.unwrap();
+        assert_eq!(
+            evidence.to_string(),
+            format!(
+                "10 calls were given up after up to {time_out} s, and nothing came from the partner"
+            )
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_calls_given_up_within_a_second_do_not_trip() {
+    let rig = Rig::new(policy());
+    for _ in 0..100 {
+        give_up_after(&rig, secs(1)).await;
+    }
+    assert_eq!(rig.mode(), Mode::Serving);
+    let eager = Rig::new(policy());
+    for _ in 0..10 {
+        give_up_after(&eager, secs(1) + NANO).await;
+    }
+    assert_eq!(eager.mode(), Mode::Maintenance, "more than a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_at_least_ten_calls_are_given_up_whatever_min_calls_is() {
+    let rig = Rig::new(policy().with_min_calls(2));
+    for _ in 0..9 {
+        give_up_after(&rig, secs(2)).await;
+    }
+    assert_eq!(rig.mode(), Mode::Serving);
+    give_up_after(&rig, secs(2)).await;
+    assert_eq!(rig.mode(), Mode::Maintenance);
+
+    let many = Rig::new(policy().with_min_calls(12));
+    for _ in 0..11 {
+        give_up_after(&many, secs(2)).await;
+    }
+    assert_eq!(many.mode(), Mode::Serving);
+    give_up_after(&many, secs(2)).await;
+    assert_eq!(many.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_anything_from_the_partner_speaks_against_calls_given_up() {
+    for say in [Say::Ok, Say::OurFault, Say::Down] {
+        let rig = Rig::new(policy());
+        rig.calls(1, say).await;
+        for _ in 0..20 {
+            give_up_after(&rig, secs(2)).await;
+        }
+        assert_eq!(rig.mode(), Mode::Serving, "{say:?}");
+        // 40 s have passed; the answer leaves the window of 60 s.
+        for _ in 0..10 {
+            give_up_after(&rig, secs(2)).await;
+        }
+        assert_eq!(rig.mode(), Mode::Maintenance, "{say:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_frame_of_a_call_that_still_streams_speaks_against_calls_given_up() {
+    let rig = Rig::new(policy());
+    let mut body = rig.stream().await;
+    for _ in 0..100 {
+        give_up_after(&rig, secs(2)).await;
+        body.frame();
+    }
+    assert_eq!(rig.mode(), Mode::Serving);
+    // From here on the stream is silent. Its last frame came at 200 s, in the bucket that began at
+    // 198 s and leaves the window at 258 s.
+    for _ in 0..28 {
+        give_up_after(&rig, secs(2)).await;
+    }
+    assert_eq!(rig.mode(), Mode::Serving);
+    give_up_after(&rig, secs(2)).await;
+    assert_eq!(rig.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_our_own_errors_neither_count_as_given_up_nor_speak_against_it() {
+    let rig = Rig::new(policy());
+    rig.calls(20, Say::NeverSent).await;
+    assert_eq!(rig.mode(), Mode::Serving);
+    for _ in 0..10 {
+        give_up_after(&rig, secs(2)).await;
+    }
+    assert_eq!(rig.mode(), Mode::Maintenance);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_calls_given_up_below_the_numbers_are_one_warning_an_era() {
+    let rig = Rig::new(policy());
+    let mut events = rig.handle.events();
+    let mut warnings = || {
+        let mut seen = vec![];
+        while let Some(event) = events.try_recv() {
+            if let EventKind::CallersGaveUp {
+                calls,
+                longest_wait,
+                hang_limit,
+                ..
+            } = event.kind
+            {
+                seen.push((calls, longest_wait, hang_limit));
+            }
+        }
+        seen
+    };
+    // A caller with a time-out of half a second, every ten seconds.
+    for _ in 0..50 {
+        give_up_after(&rig, secs(1) / 2).await;
+        advance(secs(9)).await;
+    }
+    assert_eq!(warnings(), [(5, secs(1) / 2, secs(5))]);
+    rig.handle.reset("on-call", "a new era").unwrap();
+    for _ in 0..50 {
+        give_up_after(&rig, secs(1) / 2).await;
+    }
+    assert_eq!(warnings(), [(5, secs(1) / 2, secs(5))]);
+    assert_eq!(rig.mode(), Mode::Serving);
+}
+
+fn given_up_at_once() -> Policy {
+    policy().with_min_calls(3).with_given_up(3, Duration::ZERO)
 }
 
 fn abandon(rig: &Rig) {
@@ -731,22 +945,24 @@ fn abandon(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r06_all_calls_abandoned_is_evidence_where_asked_for() {
-    let rig = Rig::new(abandoned_all());
+async fn r06_calls_given_up_after_any_wait_are_evidence_where_asked_for() {
+    let rig = Rig::new(given_up_at_once());
     abandon(&rig);
     abandon(&rig);
     assert_eq!(rig.mode(), Mode::Serving, "two of at least three");
     abandon(&rig);
     assert_eq!(rig.mode(), Mode::Maintenance);
 
-    let off = Rig::new(policy().with_min_calls(3));
-    (0..50).for_each(|_| abandon(&off));
+    let off = Rig::new(policy().without_given_up());
+    for _ in 0..50 {
+        give_up_after(&off, secs(2)).await;
+    }
     assert_eq!(off.mode(), Mode::Serving);
 }
 
 #[tokio::test(start_paused = true)]
 async fn r06_one_completed_call_in_the_window_spoils_that_evidence() {
-    let rig = Rig::new(abandoned_all());
+    let rig = Rig::new(given_up_at_once());
     rig.calls(1, Say::OurFault).await;
     (0..10).for_each(|_| abandon(&rig));
     assert_eq!(rig.mode(), Mode::Serving);
@@ -756,8 +972,8 @@ async fn r06_one_completed_call_in_the_window_spoils_that_evidence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r06_abandoned_calls_count_within_the_window() {
-    let rig = Rig::new(abandoned_all().with_window(Window::time(secs(60))));
+async fn r06_calls_given_up_count_within_the_window() {
+    let rig = Rig::new(given_up_at_once().with_window(Window::time(secs(60))));
     abandon(&rig);
     abandon(&rig);
     advance(secs(60)).await;

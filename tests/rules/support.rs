@@ -88,6 +88,8 @@ pub(crate) enum Failed {
     Down,
     #[error("our own fault")]
     OurFault,
+    #[error("the call was never sent")]
+    NeverSent,
     #[error("the partner answered {0} and asked to be left alone for {1:?}")]
     Busy(u16, Duration),
     #[error("the partner was not ready")]
@@ -104,7 +106,9 @@ pub(crate) enum Say {
     Down,
     /// Fails with [`Failed::OurFault`]: neutral.
     OurFault,
-    /// Asks to be left alone: neutral with 429, a failure with any other code.
+    /// Fails with [`Failed::NeverSent`]: an error of ours.
+    NeverSent,
+    /// Asks to be left alone: neutral with 401 and 429, a failure with any other code.
     Busy(u16, Duration),
     /// Fails with what makes the judge panic.
     Unjudgeable,
@@ -307,6 +311,7 @@ impl Service<Request> for Partner {
                 Say::Ok => Ok(request.cents),
                 Say::Down => Err(Failed::Down),
                 Say::OurFault => Err(Failed::OurFault),
+                Say::NeverSent => Err(Failed::NeverSent),
                 Say::Busy(code, span) => Err(Failed::Busy(code, span)),
                 Say::Unjudgeable => Err(Failed::Unjudgeable),
                 Say::Hang => std::future::pending().await,
@@ -336,8 +341,9 @@ impl Judge<Request, u32, Failed> for Billing {
             Ok(_) => Outcome::Success.into(),
             Err(Failed::Down | Failed::Unready) => Outcome::Failure.into(),
             Err(Failed::OurFault) => Outcome::Neutral.into(),
+            Err(Failed::NeverSent) => Verdict::ours(),
             Err(Failed::Busy(code, span)) => {
-                let outcome = if *code == 429 {
+                let outcome = if matches!(*code, 401 | 429) {
                     Outcome::Neutral
                 } else {
                     Outcome::Failure
@@ -612,8 +618,16 @@ impl Body {
         self.0.progress();
     }
 
+    /// The reader asks for the next frame, and it is not there.
+    pub(crate) fn asks(&mut self) {
+        let polled = self.0.while_polling(|| Poll::<()>::Pending);
+        assert!(polled.is_pending());
+    }
+
     pub(crate) fn frame_that_panics(&mut self) {
-        self.0.while_polling(|| panic!("the body panics"));
+        let _never = self
+            .0
+            .while_polling(|| -> Poll<()> { panic!("the body panics") });
     }
 
     pub(crate) fn end(self) {
