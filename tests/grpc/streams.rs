@@ -1,8 +1,10 @@
 //! Streams and subscriptions, which may be silent for long.
 
+use std::pin::pin;
+
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use test_support::{Step, secs};
+use test_support::{Step, poll_once, secs};
 use tokio::time::{sleep, timeout};
 use tower_maintenance::{Hold, Mode, grpc::GrpcCalls};
 
@@ -95,13 +97,14 @@ async fn before_its_first_message_a_stream_is_judged_as_any_other_call() {
         let _ = timeout(secs(60), stack.call(WATCH)).await;
         assert_eq!(stack.counts(), wanted, "{answer:?}");
     }
-    // A hang counts while the reader waits. A drop counts by how long the partner was silent.
+    // A hang counts while the reader waits. A drop counts by how long the reader had waited.
     let stack = streaming(with_body(vec![Step::Hangs]));
     let mut body = stack.head(WATCH).await.unwrap().into_body();
     assert!(timeout(secs(6), body.frame()).await.is_err());
     assert_eq!(stack.counts(), (0, 1, 0, 0));
     for (span, wanted) in [(secs(4), (0, 1, 0, 1)), (secs(5), (0, 2, 0, 1))] {
-        let body = stack.head(WATCH).await.unwrap().into_body();
+        let mut body = stack.head(WATCH).await.unwrap().into_body();
+        assert!(poll_once(pin!(body.frame())).is_none(), "it is not there");
         sleep(span).await;
         drop(body);
         assert_eq!(stack.counts(), wanted, "{span:?}");

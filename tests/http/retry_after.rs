@@ -139,13 +139,17 @@ async fn a_probe_that_is_asked_to_come_back_later_goes_back_to_maintenance_for_t
 }
 
 #[tokio::test]
-async fn a_probe_that_is_asked_for_nothing_is_judged_by_its_status() {
+async fn a_probe_that_names_no_time_is_judged_by_its_status() {
     for headers in SILENT {
         let stack = Stack::new().await;
         stack.handle.trip("on-call", "drill").unwrap();
         stack.probe_now();
         stack.get(429, headers).await;
-        assert_probing(&stack.handle);
+        let evidence = assert_tripped(&stack.handle);
+        let limited = matches!(evidence.rule, Rule::PartnerLimits { wait, .. } if wait == WAIT);
+        assert!(limited, "{headers:?}: {evidence}");
+        stack.assert_waits(WAIT, headers);
+        stack.probe_now();
         stack.get(503, headers).await;
         let evidence = assert_tripped(&stack.handle);
         assert_eq!(evidence.rule, Rule::ProbeFailed, "{headers:?}");
