@@ -236,6 +236,7 @@ pub use crate::{
         episode::Episode,
         event::{Event, EventKind},
         evidence::{Evidence, Rule},
+        glance::Glance,
         mode::{Cause, Mode, Switches},
         outcome::{Origin, Outcome, Verdict},
         partner_word::{Contradiction, Indicator, PartnerReport, PartnerStatus, PartnerUnreadable},

@@ -214,9 +214,10 @@ impl WallAnchor {
         self.0.checked_add(since_origin).unwrap_or(self.0)
     }
 
-    /// Returns milliseconds since the Unix epoch; 0 for a wall clock that stands before it.
-    pub(crate) fn millis(self, moment: Moment) -> u64 {
-        let since_epoch = self.at(moment).duration_since(UNIX_EPOCH);
-        since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    /// Returns milliseconds since the Unix epoch; `None` for a wall clock that stands before it, or
+    /// that cannot be counted.
+    pub(crate) fn millis(self, moment: Moment) -> Option<u64> {
+        let since_epoch = self.at(moment).duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since_epoch.as_millis()).ok()
     }
 }

@@ -94,6 +94,12 @@ pub(crate) struct Notice {
     pub(crate) read_only: bool,
     /// The operator's message to customers.
     pub(crate) message: Option<Arc<str>>,
+    /// The causes that are active.
+    pub(crate) causes: Vec<Cause>,
+    /// The number of the episode under way.
+    pub(crate) episode: Option<u64>,
+    /// When it was published, by the layer's clock and by the wall clock.
+    pub(crate) published: (Option<Reading>, SystemTime),
 }
 
 impl Notice {
@@ -113,6 +119,9 @@ impl Notice {
             is_promised: false,
             read_only: false,
             message: None,
+            causes: vec![cause],
+            episode: None,
+            published: (None, SystemTime::UNIX_EPOCH),
         }
     }
 

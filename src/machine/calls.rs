@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Machine, Slot, State,
-    probing::{Probing, Stage},
-    trip_rules::judge,
-    word::era_bits,
-};
+use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
 use crate::{
     base::moment::Moment,
     counting::counts::{Landing, Wait, WaitLength},
@@ -106,11 +101,11 @@ impl Machine {
     /// Whether a probe still holds this slot.
     pub(crate) fn holds(&self, slot: Slot) -> bool {
         match &self.state {
-            State::Probing(Probing {
-                stage: Stage::Trials(slots),
-                ..
-            }) => slots.holds(slot),
-            State::Serving(_) | State::Maintenance { .. } | State::Probing(_) => false,
+            State::Probing(probing) => match &probing.stage {
+                Stage::Trials(slots) => slots.holds(slot),
+                Stage::Ramp(_) => false,
+            },
+            State::Serving(_) | State::Maintenance { .. } => false,
         }
     }
 

@@ -71,12 +71,16 @@ impl Causes {
         held.map_or(Passing::Nothing, |held| held.passing)
     }
 
-    /// Returns the cause that determines the mode: a hold before a trip.
+    /// Returns the kinds of causes that are active: a hold before a trip.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Cause> + use<> {
+        let held = self.operator.as_ref().map(|_| Cause::Operator);
+        let tripped = self.tripped.as_ref().map(|_| Cause::Tripped);
+        held.into_iter().chain(tripped)
+    }
+
+    /// Returns the cause that determines the mode.
     pub(crate) fn first(&self) -> Option<Cause> {
-        if self.operator.is_some() {
-            return Some(Cause::Operator);
-        }
-        self.tripped.as_ref().map(|_| Cause::Tripped)
+        self.kinds().next()
     }
 
     /// Returns when maintenance ends: at the expiry of a hold without a trip beneath it. The end of

@@ -209,7 +209,7 @@ impl Machine {
             // After `clear` no cause is left that leads to `Probing`. A further cause could: then
             // the probes start again.
             State::Probing(probing) => {
-                *probing = Probing::begin(probing.trials, self.rules.wait, at);
+                **probing = Probing::begin(probing.trials, self.rules.wait, at);
             }
         }
         true

@@ -3,10 +3,7 @@
 use std::time::SystemTime;
 
 use super::causes::Causes;
-use crate::facts::{
-    episode::Episode,
-    mode::{Cause, Mode},
-};
+use crate::facts::{episode::Episode, mode::Mode};
 
 /// How many mode changes the timeline of an episode keeps.
 pub(super) const TIMELINE_ROWS: usize = 64;
@@ -24,7 +21,8 @@ pub(crate) struct Traffic {
 /// The episode under way, and those that ended since the last [`take_ended`](Self::take_ended).
 #[derive(Debug, Default)]
 pub(super) struct Episodes {
-    open: Option<Open>,
+    /// Boxed: a layer that serves is smaller without it.
+    open: Option<Box<Open>>,
     /// The number of episodes so far.
     begun: u64,
     ended: Vec<Episode>,
@@ -54,21 +52,20 @@ impl Episodes {
             timeline: Vec::new(),
             timeline_cut: 0,
         };
-        self.open = Some(Open {
+        self.open = Some(Box::new(Open {
             episode,
             before: traffic,
-        });
+        }));
         self.begun
     }
 
     /// Adds the active causes to the episode.
     pub(super) fn note_causes(&mut self, causes: &Causes) {
-        let Some(Open { episode, .. }) = &mut self.open else {
+        let Some(open) = &mut self.open else {
             return;
         };
-        let held = causes.operator.as_ref().map(|_| Cause::Operator);
-        let tripped = causes.tripped.as_ref().map(|_| Cause::Tripped);
-        for cause in held.into_iter().chain(tripped) {
+        let episode = &mut open.episode;
+        for cause in causes.kinds() {
             if !episode.causes.contains(&cause) {
                 episode.causes.push(cause);
             }
@@ -79,9 +76,10 @@ impl Episodes {
     }
 
     pub(super) fn note_mode(&mut self, at: SystemTime, mode: Mode) {
-        let Some(Open { episode, .. }) = &mut self.open else {
+        let Some(open) = &mut self.open else {
             return;
         };
+        let episode = &mut open.episode;
         if episode.timeline.len() < TIMELINE_ROWS {
             episode.timeline.push((at, mode));
         } else {
@@ -90,8 +88,8 @@ impl Episodes {
     }
 
     pub(super) fn note_probe(&mut self) {
-        if let Some(Open { episode, .. }) = &mut self.open {
-            episode.probes += 1;
+        if let Some(open) = &mut self.open {
+            open.episode.probes += 1;
         }
     }
 
@@ -110,6 +108,11 @@ impl Episodes {
     /// Returns the episode under way, with the traffic up to now.
     pub(super) fn so_far(&self, traffic: Traffic) -> Option<Episode> {
         self.open.as_ref().map(|open| open.so_far(traffic))
+    }
+
+    /// Returns the number of the episode under way.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.episode.id)
     }
 
     /// Returns when the episode under way began.

@@ -69,7 +69,8 @@ enum State {
         frozen: Counts,
         passing: Passing,
     },
-    Probing(Probing),
+    /// Boxed: a layer that serves is smaller without it.
+    Probing(Box<Probing>),
 }
 
 /// The arguments of [`Machine::new`].
@@ -89,6 +90,7 @@ pub(crate) struct Machine {
     partner: Arc<str>,
     rules: Rules,
     wall: WallAnchor,
+    wall_stepped: bool,
     /// The latest moment of all ticks: time never goes back.
     now: Moment,
     switches: Switches,
@@ -120,13 +122,15 @@ impl Machine {
             seed,
             switches,
         } = birth;
+        // Of a clock that cannot be used, the first generation is 1 (R17).
         let generation =
-            generation.unwrap_or_else(|| wall.millis(Moment::ORIGIN).min(MAX_GENERATION));
+            generation.unwrap_or_else(|| by_wall_clock(wall, Moment::ORIGIN).unwrap_or(1));
         Self {
             partner,
             state: State::Serving(Serving::new(&rules)),
             rules,
             wall,
+            wall_stepped: false,
             now: Moment::ORIGIN,
             switches,
             causes: Causes::default(),
@@ -232,11 +236,12 @@ impl Machine {
     pub(crate) fn heard(&mut self, index: u64) {
         match &mut self.state {
             State::Serving(serving) => serving.window.hear(index),
-            State::Probing(Probing {
-                stage: Stage::Ramp(climb),
-                ..
-            }) => climb.tally.hear(index),
-            State::Maintenance { .. } | State::Probing(_) => {}
+            State::Probing(probing) => {
+                if let Stage::Ramp(climb) = &mut probing.stage {
+                    climb.tally.hear(index);
+                }
+            }
+            State::Maintenance { .. } => {}
         }
     }
 
@@ -244,11 +249,11 @@ impl Machine {
     fn window(&self) -> Option<&Tally> {
         match &self.state {
             State::Serving(serving) => Some(&serving.window),
-            State::Probing(Probing {
-                stage: Stage::Ramp(climb),
-                ..
-            }) => Some(&climb.tally),
-            State::Maintenance { .. } | State::Probing(_) => None,
+            State::Probing(probing) => match &probing.stage {
+                Stage::Ramp(climb) => Some(&climb.tally),
+                Stage::Trials(_) => None,
+            },
+            State::Maintenance { .. } => None,
         }
     }
 
@@ -298,7 +303,7 @@ impl Machine {
             Mode::Probing => {
                 let tripped = self.causes.tripped.as_ref();
                 let patience = tripped.map_or(self.rules.wait, |trip| trip.wait);
-                State::Probing(Probing::begin(self.rules.trials, patience, at))
+                State::Probing(Box::new(Probing::begin(self.rules.trials, patience, at)))
             }
         };
         self.since = at;
@@ -333,9 +338,10 @@ impl Machine {
     }
 
     fn end_episode(&mut self, at: Moment) {
-        // The generation grows even if the wall clock stepped back or stands still (R17).
-        let generation = self.wall.millis(at).max(self.generation + 1);
-        let generation = generation.min(MAX_GENERATION);
+        // The generation grows even if the wall clock stepped back, stands still, or cannot be used
+        // (R17).
+        let by_clock = by_wall_clock(self.wall, at).unwrap_or(0);
+        let generation = by_clock.max(self.generation + 1).min(MAX_GENERATION);
         let wall = self.wall.at(at);
         let Some(episode) = self.episodes.end(wall, generation, self.traffic) else {
             return;
@@ -363,6 +369,13 @@ impl Machine {
 
     pub(crate) fn wall_clock_reads(&mut self, wall: SystemTime) {
         self.wall = WallAnchor::so_that(self.now, wall);
+        self.wall_stepped = true;
+    }
+
+    /// Returns whether the wall clock was set since the last call: what shows wall times is
+    /// published anew.
+    pub(crate) fn take_wall_stepped(&mut self) -> bool {
+        std::mem::take(&mut self.wall_stepped)
     }
 
     /// Returns the counts to show: live in `Serving` and `Probing`, frozen in `Maintenance`.
@@ -382,6 +395,13 @@ impl Machine {
             kind,
         });
     }
+}
+
+/// Returns the generation that the wall clock gives; `None` if the clock cannot be used: it stands
+/// at the epoch or before, or beyond what a generation can say (the year 2109).
+pub(crate) fn by_wall_clock(wall: WallAnchor, at: Moment) -> Option<u64> {
+    wall.millis(at)
+        .filter(|millis| (1..=MAX_GENERATION).contains(millis))
 }
 
 #[cfg(test)]

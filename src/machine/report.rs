@@ -48,6 +48,21 @@ impl Machine {
         self.causes.first()
     }
 
+    /// Returns the kinds of causes that are active, the one that determines the mode first.
+    pub(crate) fn causes(&self) -> Vec<Cause> {
+        self.causes.kinds().collect()
+    }
+
+    /// Returns the number of the episode under way.
+    pub(crate) fn episode(&self) -> Option<u64> {
+        self.episodes.number()
+    }
+
+    /// Returns the latest moment that a look brought.
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
     /// Returns the operator's hold.
     pub(crate) fn held(&self) -> Option<&Held> {
         self.causes.operator.as_ref()

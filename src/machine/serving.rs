@@ -18,7 +18,8 @@ pub(super) struct Serving {
     pub(super) window: Tally,
     /// The code of the last failure.
     pub(super) last_code: Option<u16>,
-    pub(super) shadow: Option<Shadow>,
+    /// Boxed: few layers have one.
+    pub(super) shadow: Option<Box<Shadow>>,
     /// Whether the warning of calls given up was given. There is one an era.
     warned: bool,
 }
@@ -102,13 +103,13 @@ impl Serving {
 
     pub(super) fn begin_shadow(&mut self, evidence: Evidence, wait: Duration, at: Moment) {
         let until = at.after(wait);
-        self.shadow = Some(Shadow {
+        self.shadow = Some(Box::new(Shadow {
             since: at,
             evidence,
             wait,
             until,
             look_at: until,
-        });
+        }));
     }
 
     /// Ends the shadow episode if its wait is over and no rule would trip. Returns whether it

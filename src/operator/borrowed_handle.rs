@@ -25,7 +25,7 @@ impl<'l> BorrowedHandle<'l> {
 
     /// Returns the mode; applies what fell due before.
     pub(crate) fn mode(self) -> Mode {
-        self.0.locked(|machine| machine.mode())
+        self.0.glance().mode()
     }
 
     /// Returns the status; applies what fell due before.

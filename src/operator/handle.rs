@@ -8,6 +8,7 @@ use crate::{
     facts::{
         audit::AuditEntry,
         episode::Episode,
+        glance::Glance,
         mode::Mode,
         partner_word::{PartnerStatus, plain},
         status::Status,
@@ -296,12 +297,23 @@ impl MaintenanceHandle {
         self.shared.status()
     }
 
-    /// Returns the mode at this moment, after applying all deadlines that have passed.
+    /// Returns the state that was last published, after applying all deadlines that have passed:
+    /// mode, causes, until when, message, generation, episode.
     ///
-    /// It takes the lock of the layer.
+    /// For notices, pages, health checks and all code that asks often. It takes no lock, so that it
+    /// refuses no call and waits for none: in `Probing` and in a ramp calls only try the lock that
+    /// [`status`](Self::status) takes. Where a deadline has passed and no caller has seen it yet,
+    /// it tries the lock once to apply it.
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        self.shared.glance()
+    }
+
+    /// Returns the mode at this moment, after applying all deadlines that have passed: that of a
+    /// [`glance`](Self::glance).
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.shared.locked(|machine| machine.mode())
+        self.glance().mode()
     }
 
     /// Returns the generation of what callers may have cached.

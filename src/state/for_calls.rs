@@ -11,9 +11,10 @@ use std::{
 
 use super::Shared;
 use crate::{
-    base::{clock::Reading, moment::Moment},
+    base::{clock::Reading, loom_or_std::MutexGuard, moment::Moment},
     counting::lanes::Counter,
     facts::{
+        glance::Glance,
         outcome::{Origin, Outcome, Verdict},
         refused::{Notice, Refused},
     },
@@ -22,6 +23,9 @@ use crate::{
         word::{Op, Word, era_bits},
     },
 };
+
+/// How often a call tries the lock. Under loom once: a model explores each try.
+const TRIES: u32 = if cfg!(maintenance_loom) { 1 } else { 64 };
 
 /// In which role and which era an admitted call lands.
 pub(crate) type Admitted = (Role, u32);
@@ -110,15 +114,27 @@ impl Shared {
 
     /// Asks the machine if its lock is free: a refusal never waits (R3).
     fn try_ask(&self, now: Moment, question: impl FnOnce(&mut Machine) -> Option<Role>) -> Answer {
-        let machine = match self.machine.try_lock() {
-            Ok(machine) => machine,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Answer::Busy,
+        let Some(machine) = self.try_lock() else {
+            return Answer::Busy;
         };
         Answer::Is(self.moved(machine, now, |machine| {
             let role = question(machine)?;
             Some((role, era_bits(machine.era())))
         }))
+    }
+
+    /// Takes the machine's lock if it is free within a bounded number of tries, about a
+    /// microsecond in all: as long as a reading of the status or the end of a call holds it, which
+    /// move nothing that a call would be refused for.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
+        for _ in 0..TRIES {
+            match self.machine.try_lock() {
+                Ok(machine) => return Some(machine),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
     }
 
     // ---- while a caller waits for the partner -------------------------------------------------
@@ -319,6 +335,25 @@ impl Shared {
         }
     }
 
+    // ---- looks --------------------------------------------------------------------------------
+
+    /// Returns what was last published, once what fell due is applied. It takes no lock, unless a
+    /// deadline has passed that no caller has seen: then it tries the lock, and otherwise shows
+    /// what the lock holder is about to replace.
+    pub(crate) fn glance(&self) -> Glance {
+        self.apply_what_fell_due();
+        Glance::new(self.notice.get(None))
+    }
+
+    fn apply_what_fell_due(&self) {
+        if let Some(deadline) = self.gate.deadline().known() {
+            let now = self.now();
+            if deadline <= now {
+                self.try_ask(now, |_| None);
+            }
+        }
+    }
+
     // ---- generations --------------------------------------------------------------------------
 
     pub(crate) fn generation(&self) -> u64 {
@@ -330,12 +365,7 @@ impl Shared {
     /// moment, and no order of the two is wrong.
     #[cfg(feature = "http")]
     pub(crate) fn generation_now(&self) -> u64 {
-        if let Some(deadline) = self.gate.deadline().known() {
-            let now = self.now();
-            if deadline <= now {
-                self.try_ask(now, |_| None);
-            }
-        }
+        self.apply_what_fell_due();
         self.generation()
     }
 }

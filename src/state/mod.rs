@@ -49,10 +49,15 @@ use crate::{
         refused::Notice,
     },
     machine::{
-        Birth, Machine, Traffic,
+        Birth, Machine, Traffic, by_wall_clock,
         word::{Op, Word},
     },
-    state::{gate::Gate, journal::Journal, trace::trace, waiting_probes::WaitingProbes},
+    state::{
+        gate::Gate,
+        journal::Journal,
+        trace::{trace, warn_of_wall_clock},
+        waiting_probes::WaitingProbes,
+    },
 };
 
 /// The state of one layer, shared by all its views, services, handles and calls.
@@ -122,6 +127,9 @@ impl Shared {
         } = parts;
         let partner = birth.partner.clone();
         let was_given = birth.generation.is_some();
+        if !was_given && by_wall_clock(birth.wall, Moment::ORIGIN).is_none() {
+            warn_of_wall_clock(&partner);
+        }
         let machine = Machine::new(birth);
         let lanes = Lanes::new();
         if let Some(open) = machine.lanes() {
@@ -253,13 +261,16 @@ impl Shared {
                 self.lanes.open_while_locked(open);
             }
         };
-        if word == before && deadline == self.gate.deadline() && events.is_empty() {
+        let stepped = machine.take_wall_stepped();
+        let stays = word == before && deadline == self.gate.deadline();
+        if stays && events.is_empty() && !stepped {
             open();
             return News::default();
         }
         // A refusal asks the machine at the deadline that its notice shows.
         let other_deadline = word.op() == Op::Refuse && deadline != self.gate.deadline();
-        if !events.is_empty() || word.generation() != before.generation() || other_deadline {
+        let other_generation = word.generation() != before.generation();
+        if !events.is_empty() || other_generation || other_deadline || stepped {
             // The notice first: a refusal that reads the new word must not show the old reason.
             let notice = notice(&self.partner, machine, &self.clock);
             self.reads_pass.store(notice.read_only, Ordering::Relaxed);
@@ -267,6 +278,9 @@ impl Shared {
             // A replaced policy is an event too.
             self.hang_limit
                 .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
+        }
+        if word.op() == Op::Ask && word.era() != before.era() {
+            self.waiting_probes.expect_some();
         }
         self.gate.publish_while_locked(word, deadline);
         let width = machine.bucket_width();
@@ -341,6 +355,9 @@ fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
         clock: clock.hands(),
         mode: machine.mode(),
         cause: machine.first_cause().unwrap_or(Cause::Tripped),
+        causes: machine.causes(),
+        episode: machine.episode(),
+        published: (clock.reading(machine.now()), machine.wall_now()),
         since: machine.shut_since(),
         until: clock.reading(until),
         deadline: clock.reading(machine.next_deadline()),

@@ -104,3 +104,10 @@ fn trace_command(partner: OneLine<'_>, event: &Event) {
         _ => {}
     }
 }
+
+/// Warns that a layer was built while the wall clock could not be used.
+pub(super) fn warn_of_wall_clock(partner: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner),
+        "the wall clock stands before 1970 or after 2109, so that the first generation is 1: caches may keep what an earlier process told them, unless the last generation is given to the builder"
+    );
+}

@@ -9,17 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::{base::moment::Moment, machine::Slot};
 
 /// The probes whose callers wait, by era and slot, and since when they do.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct WaitingProbes(Mutex<Vec<(u32, Slot, Moment)>>);
 
-impl Default for WaitingProbes {
-    fn default() -> Self {
-        // So that a few probes at once allocate nothing.
-        Self(Mutex::new(Vec::with_capacity(4)))
-    }
-}
-
 impl WaitingProbes {
+    /// Makes room, so that a few probes at once allocate nothing.
+    pub(super) fn expect_some(&self) {
+        self.list().reserve(4);
+    }
+
     pub(super) fn waits(&self, era: u32, slot: Slot, since: Moment) {
         self.list().push((era, slot, since));
     }

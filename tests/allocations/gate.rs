@@ -305,6 +305,19 @@ async fn r03_a_refusal_does_not_wait_for_the_lock_under_a_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_glance_takes_no_lock_and_allocates_nothing() {
+    let (handle, _service) = wrapped();
+    handle.engage(Hold::new("on-call", "drill")).unwrap();
+    let looked = meanwhile(
+        || drop(handle.status()),
+        || (handle.glance().mode(), handle.mode()),
+    );
+    let modes = looked.expect("it did not wait");
+    assert_eq!(modes, (Mode::Maintenance, Mode::Maintenance));
+    assert_eq!(allocations_in(|| drop(handle.glance())), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r03_a_call_that_would_move_time_only_tries_the_lock() {
     let (handle, mut service) = wrapped();
     handle.trip("on-call", "drill").unwrap();

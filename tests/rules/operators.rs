@@ -559,3 +559,50 @@ async fn r23_commands_are_real_at_once() {
         ]
     ));
 }
+
+// ---- looks that take no lock --------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_glance_shows_what_the_status_shows() {
+    let rig = Rig::new(policy());
+    let agree = |rig: &Rig| {
+        let glance = rig.handle.glance();
+        let status = rig.handle.status();
+        assert_eq!(glance.partner(), &*status.partner);
+        assert_eq!(glance.mode(), status.mode);
+        let causes: Vec<_> = status.causes.iter().map(|cause| cause.cause).collect();
+        assert_eq!(glance.causes(), causes);
+        assert_eq!(glance.promised_end(), status.promised_end);
+        let until = status.retry_after.map(|left| status.at + left);
+        assert_eq!(glance.until(), until);
+        assert_eq!(glance.is_read_only(), status.read_only);
+        assert_eq!(glance.message(), status.message.as_deref());
+        assert_eq!(glance.generation(), status.generation);
+        let episode = status.episode.as_ref().map(|episode| episode.id);
+        assert_eq!(glance.episode(), episode);
+        glance
+    };
+    assert_eq!(agree(&rig).mode(), Mode::Serving);
+    rig.trip().await;
+    assert_eq!(agree(&rig).causes(), [Cause::Tripped]);
+    let hold = drill()
+        .for_at_most(secs(20))
+        .read_only()
+        .with_message("Back at noon.");
+    rig.handle.engage(hold).unwrap();
+    assert_eq!(agree(&rig).causes(), [Cause::Operator, Cause::Tripped]);
+    // Time is applied by the glance itself.
+    advance(secs(20)).await;
+    assert_eq!(rig.handle.glance().causes(), [Cause::Tripped]);
+    agree(&rig);
+    advance(secs(10)).await;
+    assert_eq!(rig.handle.glance().mode(), Mode::Probing);
+    agree(&rig);
+    rig.handle.wall_clock_stepped(wall(secs(7000)));
+    agree(&rig);
+    rig.prove().await;
+    assert_eq!(agree(&rig).mode(), Mode::Serving);
+    rig.handle.bypass("on-call", "drill").unwrap();
+    rig.handle.engage(drill()).unwrap();
+    assert_eq!(agree(&rig).causes(), [Cause::Operator]);
+}

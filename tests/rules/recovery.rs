@@ -1,12 +1,16 @@
 //! R16 to R18: the recovery signal.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
 };
 
 use tokio::time::advance;
 use tower_maintenance::{EventKind, MaintenanceLayer, Mode};
+use tracing::Level;
 
 use crate::support::*;
 
@@ -213,6 +217,42 @@ async fn r17_a_generation_beyond_42_bits_is_an_error() {
         error.to_string(),
         "generation is 4398046511104: allowed is 0 to 4398046511103, which fits 42 bits"
     );
+}
+
+/// Beyond what a generation can say: the year 2109.
+const TOO_LATE: Duration = Duration::from_secs(4_500_000_000);
+
+#[tokio::test(start_paused = true)]
+async fn r17_a_wall_clock_that_cannot_be_used_is_not_used() {
+    let rig = Rig::new(policy());
+    let mut busts = rig.handle.cache_bust();
+    for unusable in [UNIX_EPOCH + TOO_LATE, UNIX_EPOCH - secs(1), UNIX_EPOCH] {
+        let before = rig.handle.generation();
+        rig.handle.wall_clock_stepped(unusable);
+        assert_eq!(recover(&rig), before + 1, "{unusable:?}");
+        assert_eq!(busts.try_recv().unwrap().generation, before + 1);
+    }
+    // Set right again, it is followed again.
+    rig.handle.wall_clock_stepped(wall(secs(100)));
+    assert_eq!(recover(&rig), START + 100_000);
+    assert!(busts.try_recv().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r17_at_birth_a_wall_clock_that_cannot_be_used_means_1_and_one_warning() {
+    for unusable in [UNIX_EPOCH + TOO_LATE, UNIX_EPOCH - secs(1), UNIX_EPOCH] {
+        let log = Log::new();
+        let _listening = log.listen();
+        let rig = Rig::built(builder(policy()).wall_clock(unusable));
+        assert_eq!(rig.handle.status().generation, 1);
+        assert_eq!(recover(&rig), 2);
+        assert_eq!(log.lines(Level::WARN, &["the wall clock"]).len(), 1);
+    }
+    let log = Log::new();
+    let _listening = log.listen();
+    let given = Rig::built(builder(policy()).wall_clock(UNIX_EPOCH).generation(7));
+    assert_eq!(given.handle.status().generation, 7);
+    assert_eq!(log.lines(Level::WARN, &["the wall clock"]), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use tower::util::rng::{HasherRng, Rng};
 use super::{announcement::Announcement, notice_script::NoticeScript};
 use crate::{
     base::rfc3339::rfc3339,
-    facts::{mode::Mode, status::Status},
+    facts::{glance::Glance, mode::Mode},
     http::{
         always_ready::always_ready,
         refusal::{PageTexts, Refusals},
@@ -119,17 +119,17 @@ impl Notices {
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response<String> {
-        let status = self.handle.status();
-        let announced = self.announced_at(status.at);
-        let state = State::of(&status, announced.is_some());
+        let glance = self.handle.glance();
+        let announced = self.announced_at(glance.wall_now());
+        let state = State::of(&glance, announced.is_some());
         let texts = self.refusals.texts(headers);
-        let component = self.refusals.component_or(&status.partner);
+        let component = self.refusals.component_or(glance.partner());
         let spread = HasherRng::new().next_f64();
         let body = json!({
             "state": state.as_str(),
             "component": component,
-            "generation": status.generation,
-            "notice": state.notice(&status, announced.as_deref(), texts, component),
+            "generation": glance.generation(),
+            "notice": state.notice(&glance, announced.as_deref(), texts, component),
             "status_url": self.refusals.status_page(),
             "hide": texts.hide,
             "check_after_seconds": 15 + (spread * 31.0) as u64,
@@ -160,8 +160,8 @@ enum State {
 }
 
 impl State {
-    fn of(status: &Status, is_announced: bool) -> Self {
-        match (status.mode, status.read_only) {
+    fn of(glance: &Glance, is_announced: bool) -> Self {
+        match (glance.mode(), glance.is_read_only()) {
             (Mode::Serving, _) if is_announced => Self::Announced,
             (Mode::Serving, _) => Self::Serving,
             (Mode::Maintenance | Mode::Probing, true) => Self::ReadOnly,
@@ -181,18 +181,18 @@ impl State {
     /// Returns the member `notice` of the JSON.
     fn notice(
         self,
-        status: &Status,
+        glance: &Glance,
         announced: Option<&Announcement>,
         texts: &PageTexts,
         component: &str,
     ) -> Value {
-        let message = status.message.as_deref();
+        let message = glance.message();
         let held = |text: &str| {
-            let since = status.episode.as_ref().map(|episode| episode.began);
+            let since = glance.episode().map(|_| glance.since());
             json!({
                 "text": sentence(text, component, message),
                 "since": since.map(rfc3339),
-                "ends": status.promised_end.map(rfc3339),
+                "ends": glance.promised_end().map(rfc3339),
             })
         };
         match self {
