@@ -105,6 +105,17 @@ impl Naive {
         self.seen.push((at, Seen::SignOfLife));
     }
 
+    /// Successes that landed in the bucket that begins at `start`, before everything else in it.
+    pub(crate) fn add_successes(&mut self, start: Moment, successes: u64) {
+        let is_later = |(at, _): &(Moment, Seen)| *at >= start;
+        let first = self.seen.iter().position(is_later);
+        let first = first.unwrap_or(self.seen.len());
+        let success = (start, Seen::Landed(Landing::Success { slow: false }));
+        for _ in 0..successes {
+            self.seen.insert(first, success);
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.seen.clear();
     }

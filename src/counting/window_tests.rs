@@ -409,6 +409,8 @@ enum Comes {
     Landing(Landing),
     /// A sign of life so many buckets ago: the lock holder that notes it is late.
     SignOfLife(u64),
+    /// Successes that were counted without the lock, so many buckets ago.
+    Successes(u64, u64),
 }
 
 fn comes() -> impl Strategy<Value = Comes> {
@@ -416,6 +418,7 @@ fn comes() -> impl Strategy<Value = Comes> {
         4 => Just(Comes::Nothing),
         8 => landing().prop_map(Comes::Landing),
         1 => (0_u64..=3).prop_map(Comes::SignOfLife),
+        1 => (0_u64..=3, 1_u64..=3).prop_map(|(ago, number)| Comes::Successes(ago, number)),
     ]
 }
 
@@ -474,6 +477,14 @@ proptest! {
                     let index = (now.0 / width).saturating_sub(ago);
                     tally.hear(index);
                     naive.hear(Moment(index * width));
+                }
+                Comes::Successes(ago, number) => {
+                    let index = (now.0 / width).saturating_sub(ago);
+                    tally.add_successes(index, number);
+                    // A window of calls gets its successes one by one only.
+                    if naive.width().is_some() {
+                        naive.add_successes(Moment(index * width), number);
+                    }
                 }
             }
             if clears == 0 {
