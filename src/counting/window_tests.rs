@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    counts::{Counts, Landing},
+    counts::{Counts, Landing, Wait, WaitLength},
     window::Tally,
-    window_naive::{Naive, all_abandoned},
+    window_naive::Naive,
 };
 use crate::{
     base::moment::{Moment, nanos},
@@ -18,7 +18,40 @@ const OK: Landing = Landing::Success { slow: false };
 const SLOW: Landing = Landing::Success { slow: true };
 const FAILED: Landing = Landing::Failure { slow: false };
 const SLOW_FAILED: Landing = Landing::Failure { slow: true };
-const HUNG: Landing = Landing::Hung { slow: false };
+const HUNG: Landing = Landing::Hung {
+    slow: false,
+    wait: LONG,
+};
+const NEUTRAL: Landing = Landing::Neutral { code: 401 };
+const GIVEN_UP: Landing = Landing::Abandoned {
+    slow: false,
+    wait: LONG,
+};
+const SLOW_DROP: Landing = Landing::Abandoned {
+    slow: true,
+    wait: SHORT,
+};
+const LEFT_EARLY: Landing = Landing::Abandoned {
+    slow: false,
+    wait: SHORT,
+};
+const LEFT_AT_ONCE: Landing = Landing::Abandoned {
+    slow: false,
+    wait: NO_WAIT,
+};
+
+const LONG: Wait = Wait {
+    length: WaitLength::Long,
+    millis: 2_000,
+};
+const SHORT: Wait = Wait {
+    length: WaitLength::Short,
+    millis: 700,
+};
+const NO_WAIT: Wait = Wait {
+    length: WaitLength::None,
+    millis: 0,
+};
 
 fn calls(size: u32) -> Tally {
     Tally::new(Window::Calls(size))
@@ -51,7 +84,8 @@ fn a_new_window_is_empty() {
 #[test]
 fn successes_failures_and_slow_calls_are_counted() {
     for counts in both(&[OK, SLOW, FAILED, SLOW_FAILED]) {
-        assert_eq!((counts.total, counts.failed, counts.slow), (4, 2, 2));
+        assert_eq!((counts.total(), counts.failed, counts.slow), (4, 2, 2));
+        assert_eq!(counts.successes, 2);
     }
 }
 
@@ -66,26 +100,166 @@ fn a_success_ends_a_run_and_a_failure_extends_it() {
 }
 
 #[test]
-fn what_is_neutral_or_given_up_neither_extends_nor_breaks_a_run() {
-    for counts in both(&[FAILED, Landing::Neutral, FAILED, Landing::Abandoned]) {
-        assert_eq!((counts.run, counts.total), (2, 2));
+fn what_gives_no_evidence_neither_extends_nor_breaks_a_run() {
+    let without = [
+        NEUTRAL,
+        Landing::Ours,
+        Landing::RefusedWithin,
+        GIVEN_UP,
+        LEFT_EARLY,
+        LEFT_AT_ONCE,
+    ];
+    for landing in without {
+        for counts in both(&[FAILED, landing, FAILED, landing]) {
+            assert_eq!((counts.run, counts.total()), (2, 2), "{landing:?}");
+        }
+        for counts in both(&[landing, landing]) {
+            assert_eq!((counts.total(), counts.failed, counts.slow), (0, 0, 0));
+        }
     }
 }
 
 #[test]
-fn what_is_neutral_or_given_up_is_no_outcome_of_the_rate() {
-    for counts in both(&[Landing::Neutral, Landing::Abandoned]) {
-        assert_eq!((counts.total, counts.failed, counts.slow), (0, 0, 0));
+fn a_slow_drop_is_in_the_total_and_slow_but_neither_failed_nor_in_the_run() {
+    for counts in both(&[FAILED, SLOW_DROP, FAILED, SLOW_DROP]) {
+        assert_eq!((counts.total(), counts.slow, counts.slow_drops), (4, 2, 2));
+        assert_eq!((counts.failed, counts.run, counts.successes), (2, 2, 0));
     }
+    for counts in both(&[FAILED, OK, SLOW_DROP]) {
+        assert_eq!(counts.run, 0);
+    }
+    // In a window of calls it takes a place: the failure before it has left.
+    let counts = after(calls(2), &[FAILED, SLOW_DROP, SLOW_DROP]);
+    assert_eq!((counts.total(), counts.failed, counts.run), (2, 0, 0));
+    let counts = after(calls(2), &[SLOW_DROP, OK, OK]);
+    assert_eq!((counts.total(), counts.slow, counts.slow_drops), (2, 0, 0));
 }
 
 #[test]
-fn a_call_that_hung_and_was_given_up_is_a_failure_and_did_not_come_to_its_end() {
-    for counts in both(&[Landing::Abandoned, HUNG, Landing::Hung { slow: true }]) {
-        assert_eq!((counts.total, counts.failed, counts.slow), (2, 2, 1));
+fn a_call_that_hung_is_a_failure_and_a_call_given_up() {
+    let slow = Landing::Hung {
+        slow: true,
+        wait: Wait {
+            millis: 6_000,
+            ..LONG
+        },
+    };
+    for counts in both(&[GIVEN_UP, HUNG, slow]) {
+        assert_eq!((counts.total(), counts.failed, counts.slow), (2, 2, 1));
         assert_eq!(counts.run, 2);
-        assert_eq!((counts.abandoned, counts.completed), (3, 0));
+        assert_eq!((counts.given_up, counts.longest_wait), (3, 6_000));
+        assert!(!counts.answered);
     }
+}
+
+#[test]
+fn only_a_caller_that_waited_long_has_given_up() {
+    for counts in both(&[LEFT_AT_ONCE, LEFT_EARLY, LEFT_EARLY, GIVEN_UP]) {
+        assert_eq!((counts.given_up, counts.left_early), (1, 2));
+        assert_eq!(counts.longest_wait, 2_000);
+    }
+    assert_eq!(both(&[LEFT_AT_ONCE]), [Counts::default(); 2]);
+}
+
+#[test]
+fn anything_that_came_from_the_partner_is_an_answer() {
+    for landing in [OK, FAILED, NEUTRAL] {
+        for counts in both(&[GIVEN_UP, landing, GIVEN_UP]) {
+            assert!(counts.answered, "{landing:?}");
+        }
+    }
+    for landing in [HUNG, GIVEN_UP, Landing::Ours, Landing::RefusedWithin] {
+        for counts in both(&[GIVEN_UP, landing]) {
+            assert!(!counts.answered, "{landing:?}");
+        }
+    }
+    for mut tally in [calls(100), time(100, 10)] {
+        tally.record(GIVEN_UP, Moment(0));
+        tally.hear(0);
+        assert!(tally.counts(Moment(0)).answered, "a sign of life");
+    }
+}
+
+#[test]
+fn errors_of_our_own_neither_count_nor_spoil_the_calls_given_up() {
+    let landings = [GIVEN_UP, Landing::Ours, Landing::RefusedWithin, GIVEN_UP];
+    for counts in both(&landings) {
+        assert_eq!((counts.given_up, counts.answered), (2, false));
+        assert_eq!((counts.ours, counts.refused_within), (1, 1));
+    }
+}
+
+#[test]
+fn a_window_of_calls_counts_the_calls_given_up_since_something_came() {
+    let counts = after(calls(3), &[GIVEN_UP, NEUTRAL, GIVEN_UP, LEFT_EARLY]);
+    assert_eq!((counts.given_up, counts.left_early), (1, 1));
+    assert!(counts.answered);
+    // A whole window of them hides what came before.
+    let counts = after(calls(3), &[OK, GIVEN_UP, HUNG, LEFT_EARLY]);
+    assert_eq!((counts.given_up, counts.answered), (2, true));
+    let counts = after(calls(3), &[OK, GIVEN_UP, HUNG, LEFT_EARLY, GIVEN_UP]);
+    assert_eq!((counts.given_up, counts.answered), (3, false));
+
+    let mut tally = calls(3);
+    tally.record(GIVEN_UP, Moment(0));
+    tally.hear(0);
+    assert_eq!(tally.counts(Moment(0)).given_up, 0);
+}
+
+#[test]
+fn a_window_of_calls_counts_the_others_since_a_call_was_judged() {
+    let others = [NEUTRAL, Landing::Ours, Landing::RefusedWithin];
+    let numbers = |counts: Counts| {
+        (
+            counts.neutral,
+            counts.neutral_code,
+            counts.ours,
+            counts.refused_within,
+        )
+    };
+    let counts = after(calls(3), &others);
+    assert_eq!(numbers(counts), (1, 401, 1, 1));
+    for judged in [OK, FAILED, HUNG, SLOW_DROP] {
+        let landings = [&others[..], &[judged]].concat();
+        assert_eq!(numbers(after(calls(3), &landings)), (0, 0, 0, 0));
+        assert_eq!(numbers(after(time(10, 2), &landings)), (1, 401, 1, 1));
+    }
+    for other in [GIVEN_UP, LEFT_EARLY, LEFT_AT_ONCE] {
+        let landings = [&others[..], &[other]].concat();
+        assert_eq!(numbers(after(calls(3), &landings)), (1, 401, 1, 1));
+    }
+}
+
+#[test]
+fn the_code_is_that_of_the_last_neutral_answer() {
+    let code = |code| Landing::Neutral { code };
+    for counts in both(&[code(401), code(302), Landing::Ours]) {
+        assert_eq!((counts.neutral, counts.neutral_code), (2, 302));
+    }
+    let mut tally = time(10, 2);
+    tally.record(code(401), Moment(0));
+    tally.record(OK, Moment(5));
+    assert_eq!(tally.counts(Moment(5)).neutral_code, 401);
+    // The last of them has no code.
+    tally.record(code(0), Moment(6));
+    assert_eq!(tally.counts(Moment(6)).neutral_code, 0);
+}
+
+#[test]
+fn a_sign_of_life_leaves_with_its_bucket() {
+    let mut tally = time(10, 2);
+    tally.record(GIVEN_UP, Moment(12));
+    // Told late: the sign of life came in the bucket before.
+    tally.hear(1);
+    assert!(tally.counts(Moment(14)).answered);
+    assert_eq!(tally.next_departure(Moment(14)), Some(Moment(15)));
+    let counts = tally.counts(Moment(15));
+    assert_eq!((counts.given_up, counts.answered), (1, false));
+    // Told so late that another bucket stands in its place: that one stays.
+    tally.record(GIVEN_UP, Moment(20));
+    tally.hear(0);
+    let counts = tally.counts(Moment(20));
+    assert_eq!((counts.given_up, counts.answered), (1, false));
 }
 
 #[test]
@@ -95,10 +269,10 @@ fn a_window_of_calls_drops_the_oldest_as_the_newest_comes() {
         tally.record(landing, Moment(0));
     }
     let full = tally.counts(Moment(0));
-    assert_eq!((full.total, full.failed, full.slow), (3, 1, 2));
+    assert_eq!((full.total(), full.failed, full.slow), (3, 1, 2));
     tally.record(FAILED, Moment(0));
     let slid = tally.counts(Moment(0));
-    assert_eq!((slid.total, slid.failed, slid.slow), (3, 1, 1));
+    assert_eq!((slid.total(), slid.failed, slid.slow), (3, 1, 1));
 }
 
 #[test]
@@ -157,9 +331,12 @@ fn a_cleared_window_is_as_new() {
         for landing in [
             SLOW_FAILED,
             FAILED,
-            Landing::Neutral,
-            Landing::Abandoned,
+            NEUTRAL,
+            GIVEN_UP,
+            SLOW_DROP,
             HUNG,
+            Landing::Ours,
+            Landing::RefusedWithin,
         ] {
             tally.record(landing, Moment(5));
         }
@@ -167,21 +344,9 @@ fn a_cleared_window_is_as_new() {
         assert_eq!(tally.counts(Moment(5)), Counts::default());
         assert_eq!(tally.next_departure(Moment(5)), None);
         tally.record(OK, Moment(5));
-        assert_eq!(tally.counts(Moment(5)).total, 1);
+        let expected = after(calls(2), &[OK]);
+        assert_eq!(tally.counts(Moment(5)), expected);
     }
-}
-
-#[test]
-fn a_call_that_completes_speaks_against_the_drops_of_its_window() {
-    for counts in both(&[Landing::Abandoned, Landing::Neutral, Landing::Abandoned]) {
-        assert!(!all_abandoned(counts, 1));
-    }
-    // A window of two calls no longer shows the one that completed.
-    let counts = after(
-        calls(2),
-        &[OK, Landing::Abandoned, Landing::Abandoned, HUNG],
-    );
-    assert!(all_abandoned(counts, 2));
 }
 
 #[test]
@@ -214,13 +379,57 @@ fn window() -> impl Strategy<Value = Window> {
     ]
 }
 
+fn wait() -> impl Strategy<Value = Wait> {
+    let length = prop_oneof![
+        1 => Just(WaitLength::None),
+        1 => Just(WaitLength::Short),
+        2 => Just(WaitLength::Long),
+    ];
+    (length, 0_u32..=9).prop_map(|(length, millis)| Wait { length, millis })
+}
+
 fn landing() -> impl Strategy<Value = Landing> {
+    let slow = any::<bool>;
     prop_oneof![
-        3 => any::<bool>().prop_map(|slow| Landing::Success { slow }),
-        4 => any::<bool>().prop_map(|slow| Landing::Failure { slow }),
-        1 => any::<bool>().prop_map(|slow| Landing::Hung { slow }),
-        1 => Just(Landing::Neutral),
-        3 => Just(Landing::Abandoned),
+        3 => slow().prop_map(|slow| Landing::Success { slow }),
+        4 => slow().prop_map(|slow| Landing::Failure { slow }),
+        3 => (slow(), wait()).prop_map(|(slow, wait)| Landing::Hung { slow, wait }),
+        2 => (0_u16..=2).prop_map(|code| Landing::Neutral { code }),
+        1 => Just(Landing::Ours),
+        1 => Just(Landing::RefusedWithin),
+        5 => (prop::bool::weighted(0.3), wait())
+            .prop_map(|(slow, wait)| Landing::Abandoned { slow, wait }),
+    ]
+}
+
+/// What comes from the partner or from its callers.
+#[derive(Debug, Clone, Copy)]
+enum Comes {
+    Nothing,
+    Landing(Landing),
+    /// A sign of life so many buckets ago: the lock holder that notes it is late.
+    SignOfLife(u64),
+    /// Successes that were counted without the lock, so many buckets ago.
+    Successes(u64, u64),
+}
+
+fn comes() -> impl Strategy<Value = Comes> {
+    prop_oneof![
+        4 => Just(Comes::Nothing),
+        8 => landing().prop_map(Comes::Landing),
+        1 => (0_u64..=3).prop_map(Comes::SignOfLife),
+        1 => (0_u64..=3, 1_u64..=3).prop_map(|(ago, number)| Comes::Successes(ago, number)),
+    ]
+}
+
+/// A stretch of steps in which nothing comes from the partner, so that windows fill with calls
+/// given up.
+fn silence() -> impl Strategy<Value = Comes> {
+    prop_oneof![
+        1 => Just(Comes::Landing(Landing::Ours)),
+        2 => wait().prop_map(|wait| Comes::Landing(Landing::Hung { slow: false, wait })),
+        6 => (any::<bool>(), wait())
+            .prop_map(|(slow, wait)| Comes::Landing(Landing::Abandoned { slow, wait })),
     ]
 }
 
@@ -242,35 +451,47 @@ proptest! {
     #[test]
     fn a_window_holds_what_a_list_read_by_its_definition_holds(
         window in window(),
-        steps in prop::collection::vec((gap(), landing(), any::<bool>(), 0_u8..40), 0..120),
+        steps in prop::collection::vec((gap(), comes(), silence(), 0_u8..40), 0..120),
+        silent_from in 0_usize..200,
     ) {
         let mut tally = Tally::new(window);
-        let mut naive = Naive { window, landed: Vec::new() };
+        let mut naive = Naive::new(window);
         let length = match window {
             Window::Time { length, .. } => nanos(length),
             Window::Calls(_) => 10,
         };
+        prop_assert_eq!(tally.bucket_width().map(u128::from), naive.width());
+        let width = tally.bucket_width().unwrap_or(1);
         let mut now = Moment(0);
-        for ((nanos, windows), landing, lands, clears) in steps {
+        for (step, ((nanos, windows), comes, silence, clears)) in steps.into_iter().enumerate() {
             let gap = length.saturating_mul(windows).saturating_add(nanos);
             let gap = if windows > 0 { gap.saturating_sub(1) } else { gap };
             now = Moment(now.0.saturating_add(gap).min(u64::MAX - 1));
-            if lands {
-                tally.record(landing, now);
-                naive.landed.push((now, landing));
+            match if step < silent_from { comes } else { silence } {
+                Comes::Nothing => {}
+                Comes::Landing(landing) => {
+                    tally.record(landing, now);
+                    naive.record(landing, now);
+                }
+                Comes::SignOfLife(ago) => {
+                    let index = (now.0 / width).saturating_sub(ago);
+                    tally.hear(index);
+                    naive.hear(Moment(index * width));
+                }
+                Comes::Successes(ago, number) => {
+                    let index = (now.0 / width).saturating_sub(ago);
+                    tally.add_successes(index, number);
+                    // A window of calls gets its successes one by one only.
+                    if naive.width().is_some() {
+                        naive.add_successes(Moment(index * width), number);
+                    }
+                }
             }
             if clears == 0 {
                 tally.clear();
-                naive.landed.clear();
+                naive.clear();
             }
-            let (counts, expected) = (tally.counts(now), naive.counts(now));
-            prop_assert_eq!(
-                (counts.total, counts.failed, counts.slow, counts.run),
-                (expected.total, expected.failed, expected.slow, expected.run)
-            );
-            for least in 1..=6 {
-                prop_assert_eq!(all_abandoned(counts, least), all_abandoned(expected, least));
-            }
+            prop_assert_eq!(tally.counts(now), naive.counts(now));
             let departure = tally.next_departure(now).map(|at| u128::from(at.0));
             let expected = naive.next_departure(now).map(|at| at.min(u128::from(u64::MAX)));
             prop_assert_eq!(departure, expected);

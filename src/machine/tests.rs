@@ -11,13 +11,13 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 
 use self::{
     model::{Numbers, SECOND},
-    pair::Pair,
+    pair::{Pair, Running, waits},
     steps::{Span, Step, engage, numbers, signature, steps},
 };
 use super::*;
 use crate::{
     error::CommandError,
-    facts::outcome::{Outcome, Verdict},
+    facts::outcome::{Origin, Outcome, Verdict},
     policy::window::Window,
 };
 
@@ -100,7 +100,7 @@ proptest! {
     ) {
         let mut seldom = birth(&numbers, None);
         let mut often = birth(&numbers, None);
-        let mut calls = Vec::new();
+        let mut calls: Vec<Running> = Vec::new();
         let mut now = 0_u64;
         let mut looks = looks.iter().cycle();
         for step in &steps {
@@ -117,17 +117,23 @@ proptest! {
                 look = (look + by * looks.next().expect("it is a cycle") / 1_000 + 1).min(to);
                 let due = often.next_deadline().0;
                 let at = if due > now && due < look { due } else { look };
-                often.tick(Moment(at), Traffic::default());
+                often.tick(Moment(at), Traffic::default(), &waits(calls.iter()));
             }
             now = to;
             let mut both = [&mut seldom, &mut often];
             let answers = both.each_mut().map(|machine| {
-                machine.tick(Moment(now), Traffic::default());
-                on_its_own(machine, step, &calls)
+                machine.tick(Moment(now), Traffic::default(), &waits(calls.iter()));
+                on_its_own(machine, step, &calls, now)
             });
             prop_assert_eq!(&answers[0], &answers[1]);
             match answers[0] {
-                Answer::Admitted(role, era) => calls.push((role, era)),
+                Answer::Admitted(role, era) => {
+                    calls.push(Running { role, era, waits: None });
+                }
+                Answer::TurnedWait(index) => {
+                    let waits = &mut calls[index].waits;
+                    *waits = if waits.is_some() { None } else { Some(now) };
+                }
                 Answer::Settled(index) => drop(calls.swap_remove(index)),
                 Answer::Other => {}
             }
@@ -142,11 +148,12 @@ proptest! {
 enum Answer {
     Admitted(Role, u32),
     Settled(usize),
+    TurnedWait(usize),
     Other,
 }
 
 /// Does `step` to a machine alone.
-fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answer {
+fn on_its_own(machine: &mut Machine, step: &Step, calls: &[Running], now: u64) -> Answer {
     match step {
         Step::Admit(asker) => {
             let era = era_bits(machine.era());
@@ -155,9 +162,16 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[(Role, u32)]) -> Answ
         }
         Step::Settle(index, ending) if !calls.is_empty() => {
             let index = index.index(calls.len());
-            let (role, era) = calls[index];
-            machine.settle(role, era, *ending);
+            machine.settle(calls[index].role, calls[index].era, *ending);
             return Answer::Settled(index);
+        }
+        Step::TurnWait(index) if !calls.is_empty() => {
+            return Answer::TurnedWait(index.index(calls.len()));
+        }
+        Step::Hear(ago) => {
+            let at = now.saturating_sub(*ago);
+            let width = machine.bucket_width();
+            machine.heard(width.map_or(0, |width| at / width));
         }
         Step::PingBegan => machine.ping_began(),
         Step::PingEnded => machine.ping_ended(),

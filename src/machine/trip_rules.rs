@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     base::moment::Moment,
     counting::{
-        counts::{Counts, Landing},
+        counts::{Counts, Landing, WaitLength},
         window::Tally,
     },
     facts::evidence::{Evidence, Rule},
@@ -47,9 +47,10 @@ impl Kinds {
             }),
             // A call that hung was given up as well.
             Landing::Hung { .. } => Some(Self::ALL),
-            Landing::Abandoned { slow, .. } => Some(Self {
+            // A caller that leaves without a wait gave nothing up.
+            Landing::Abandoned { slow, wait } => Some(Self {
                 slow,
-                given_up: true,
+                given_up: wait.length != WaitLength::None,
                 ..none
             }),
         }

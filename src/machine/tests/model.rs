@@ -9,15 +9,15 @@ use super::super::{Asker, Ending};
 use crate::{
     base::moment::Moment,
     counting::{
-        counts::{Counts, Landing},
-        window_naive::{Naive, all_abandoned},
+        counts::{Counts, Landing, Wait, WaitLength},
+        window_naive::Naive,
     },
     error::CommandError,
     facts::{
         event::{Event, EventKind},
         evidence::Rule,
         mode::{Cause, Mode},
-        outcome::Outcome,
+        outcome::{Origin, Outcome, Verdict},
         status::CallCounts,
     },
     policy::{Policy, rate::Rate, rules::Rules, window::Window},
@@ -36,7 +36,8 @@ pub(super) struct Numbers {
     pub(super) rate: Option<u32>,
     pub(super) run: Option<u32>,
     pub(super) slow: Option<(u64, u32)>,
-    pub(super) abandoned_all: bool,
+    /// How many calls, and how long each waited at least.
+    pub(super) given_up: Option<(u32, u64)>,
     pub(super) hang_limit: u64,
     pub(super) wait: u64,
     pub(super) factor: u32,
@@ -44,6 +45,8 @@ pub(super) struct Numbers {
     pub(super) probes: u32,
     pub(super) needed: u32,
     pub(super) lease: u64,
+    /// How long a slot rests.
+    pub(super) rest: u64,
     pub(super) ramp: Option<(u64, u32)>,
 }
 
@@ -60,7 +63,8 @@ impl Numbers {
             .with_jitter(0.0)
             .with_probes(self.probes)
             .with_successes_needed(self.needed)
-            .with_lease(Duration::from_nanos(self.lease));
+            .with_lease(Duration::from_nanos(self.lease))
+            .with_ping_every(Duration::from_nanos(self.rest));
         if let Some(threshold) = self.rate {
             policy = policy.with_failure_rate(rate(threshold));
         }
@@ -70,9 +74,10 @@ impl Numbers {
         if let Some((longer_than, threshold)) = self.slow {
             policy = policy.with_slow_calls(Duration::from_nanos(longer_than), rate(threshold));
         }
-        if self.abandoned_all {
-            policy = policy.with_abandoned_all();
-        }
+        policy = match self.given_up {
+            Some((calls, after)) => policy.with_given_up(calls, Duration::from_nanos(after)),
+            None => policy.without_given_up(),
+        };
         if let Some((duration, start)) = self.ramp {
             policy = policy
                 .with_ramp(Duration::from_nanos(duration))
@@ -83,36 +88,48 @@ impl Numbers {
 
     /// Returns the rules that fire on `held`: those that `landed` is judged by, or all for `None`.
     fn fires(&self, held: Counts, landed: Option<Landing>) -> Vec<Fired> {
-        let bad = |failed, slow, dropped| match landed {
-            None => true,
-            Some(Landing::Failure { .. }) => failed,
-            Some(Landing::Hung { .. }) => failed || dropped,
-            Some(Landing::Success { slow: true }) => slow,
-            Some(Landing::Abandoned) => dropped,
-            Some(Landing::Success { slow: false } | Landing::Neutral) => false,
+        // Whether a failure, a slow call, and a call given up landed.
+        let (failed, slow, given_up) = match landed {
+            None => (true, true, true),
+            Some(Landing::Failure { .. }) => (true, true, false),
+            Some(Landing::Hung { .. }) => (true, true, true),
+            Some(Landing::Success { slow }) => (false, slow, false),
+            Some(Landing::Abandoned { slow, wait }) => (false, slow, has_waited(wait)),
+            Some(Landing::Neutral { .. } | Landing::Ours | Landing::RefusedWithin) => {
+                (false, false, false)
+            }
         };
-        let reaches = |part: u64, threshold: u32| {
-            held.total >= u64::from(self.min_calls)
-                && u128::from(part) * MILLION >= u128::from(held.total) * u128::from(threshold)
+        let total = held.successes + u64::from(held.failed) + u64::from(held.slow_drops);
+        let reaches = |part: u32, threshold: u32| {
+            total >= u64::from(self.min_calls)
+                && u128::from(part) * MILLION >= u128::from(total) * u128::from(threshold)
         };
-        let mut fired = Vec::new();
-        if bad(true, false, false) && self.rate.is_some_and(|rate| reaches(held.failed, rate)) {
-            fired.push(Fired::Rate);
-        }
-        if bad(true, false, false) && self.run.is_some_and(|run| held.run >= u64::from(run)) {
-            fired.push(Fired::Run);
-        }
-        if bad(true, true, false) && self.slow.is_some_and(|(_, rate)| reaches(held.slow, rate)) {
-            fired.push(Fired::Slow);
-        }
-        if bad(false, false, true)
-            && self.abandoned_all
-            && all_abandoned(held, u64::from(self.min_calls))
-        {
-            fired.push(Fired::Abandoned);
-        }
-        fired
+        let silent = held.given_up > 0 && !held.answered;
+        let fires = [
+            (
+                Fired::Rate,
+                failed && self.rate.is_some_and(|rate| reaches(held.failed, rate)),
+            ),
+            (
+                Fired::Run,
+                failed && self.run.is_some_and(|run| held.run >= run),
+            ),
+            (
+                Fired::Slow,
+                slow && self.slow.is_some_and(|(_, rate)| reaches(held.slow, rate)),
+            ),
+            (
+                Fired::GivenUp,
+                given_up && silent && self.given_up.is_some_and(|(n, _)| held.given_up >= n),
+            ),
+        ];
+        let fired = fires.into_iter().filter(|(_, fires)| *fires);
+        fired.map(|(rule, _)| rule).collect()
     }
+}
+
+fn has_waited(wait: Wait) -> bool {
+    wait.length != WaitLength::None
 }
 
 /// The rule behind a trip.
@@ -121,10 +138,11 @@ pub(super) enum Fired {
     Rate,
     Run,
     Slow,
-    Abandoned,
+    GivenUp,
     ProbeFailed,
     ProbeHung,
     PartnerAsked,
+    PartnerLimits,
     Command,
 }
 
@@ -134,10 +152,11 @@ impl From<Rule> for Fired {
             Rule::FailureRate { .. } => Self::Rate,
             Rule::ConsecutiveFailures { .. } => Self::Run,
             Rule::SlowCalls { .. } => Self::Slow,
-            Rule::AbandonedAll { .. } => Self::Abandoned,
+            Rule::GivenUp { .. } => Self::GivenUp,
             Rule::ProbeFailed => Self::ProbeFailed,
             Rule::ProbeHung { .. } => Self::ProbeHung,
             Rule::PartnerAsked { .. } => Self::PartnerAsked,
+            Rule::PartnerLimits { .. } => Self::PartnerLimits,
             Rule::Command => Self::Command,
         }
     }
@@ -155,7 +174,11 @@ pub(super) enum Told {
     },
     EpisodeBegan(u64, Cause),
     Recovered(u64, u64),
+    /// How many callers gave up, and the longest wait in milliseconds.
+    CallersGaveUp(u64, u64),
     WaitingForProbe,
+    /// How many probes ended, and the last code.
+    WithoutEvidence(u64, Option<u16>),
     RampBegan(u64),
     WouldHaveTripped(Vec<Fired>, u64),
     ShadowEnded,
@@ -198,6 +221,18 @@ impl Told {
             (Self::Switched { dry_run, bypass }, EventKind::Switched { switches }) => {
                 (*dry_run, *bypass) == (switches.dry_run, switches.bypass)
             }
+            (
+                Self::CallersGaveUp(expected, longest),
+                EventKind::CallersGaveUp {
+                    calls,
+                    longest_wait,
+                    ..
+                },
+            ) => expected == calls && Duration::from_millis(*longest) == *longest_wait,
+            (
+                Self::WithoutEvidence(a, b),
+                EventKind::ProbingWithoutEvidence { ended, last_code },
+            ) => (a, b) == (ended, last_code),
             (Self::WaitingForProbe, EventKind::WaitingForProbe)
             | (Self::ShadowEnded, EventKind::ShadowEnded)
             | (Self::PolicyReplaced, EventKind::PolicyReplaced)
@@ -224,14 +259,67 @@ pub(super) struct Trials {
     pub(super) probes: u32,
     pub(super) needed: u32,
     lease: u64,
+    rest: u64,
     ramp: Option<(u64, u32)>,
     /// The number of each call that probes, and the end of its lease.
     pub(super) leases: Vec<(usize, u64)>,
     pub(super) successes: u32,
-    landed: Counts,
+    landed: Naive,
     idle_since: u64,
     patience: u64,
     warned: bool,
+    /// The codes of the partner's answers without evidence since the last success.
+    pub(super) answers: Vec<Option<u16>>,
+    /// When each slot that ever rested was free again.
+    rests: Vec<u64>,
+    /// When the present wait without evidence began, and how many probes ended in it.
+    unproven: (u64, u64),
+    /// Whether a whole wait has passed without evidence.
+    pub(super) without_evidence: bool,
+}
+
+impl Trials {
+    pub(super) fn resting(&self, now: u64) -> u32 {
+        self.rests.iter().filter(|end| **end > now).count() as u32
+    }
+
+    /// When it is told that a whole wait passed without evidence.
+    fn evidence_due(&self) -> u64 {
+        match self.unproven {
+            (_, 0) => NEVER,
+            (began, _) => began.saturating_add(self.patience),
+        }
+    }
+
+    fn warning_due(&self) -> u64 {
+        if self.warned || !self.leases.is_empty() {
+            return NEVER;
+        }
+        self.idle_since.saturating_add(self.patience)
+    }
+
+    /// A probe succeeded.
+    fn proved(&mut self, now: u64) {
+        self.successes += 1;
+        self.answers.clear();
+        self.unproven = (now, 0);
+        self.without_evidence = false;
+    }
+
+    /// A probe ended and proved nothing. `answer` is the code of the partner's answer, if the
+    /// partner answered.
+    fn proved_nothing(&mut self, answer: Option<Option<u16>>, now: u64) {
+        let (began, ended) = self.unproven;
+        // A whole wait without any probe is not one of probes without evidence.
+        let is_stale = ended == 0 && began.saturating_add(self.patience) <= now;
+        self.unproven = (if is_stale { now } else { began }, ended + 1);
+        if let Some(code) = answer {
+            self.answers.push(code);
+            if self.answers.len() > 1 {
+                self.rests.push(now.saturating_add(self.rest));
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -259,6 +347,8 @@ pub(super) enum Stretch {
     Serving {
         window: Naive,
         shadow: Option<Shadow>,
+        /// Whether it was told in this era that callers give up.
+        warned: bool,
     },
     Maintenance {
         frozen: Counts,
@@ -280,7 +370,7 @@ pub(super) enum Part {
 pub(super) struct Call {
     pub(super) number: usize,
     era: u64,
-    part: Part,
+    pub(super) part: Part,
 }
 
 #[expect(
@@ -315,6 +405,10 @@ pub(super) struct Model {
     pub(super) pings: u32,
     pub(super) calls: CallCounts,
     admitted: usize,
+    /// The calls whose callers wait for the partner, and since when.
+    waiting: Vec<(usize, u64)>,
+    /// The probes whose leases ended while their callers did not wait.
+    given_back: Vec<usize>,
     told: Vec<(SystemTime, Told)>,
 }
 
@@ -343,6 +437,8 @@ impl Model {
             pings: 0,
             calls: CallCounts::default(),
             admitted: 0,
+            waiting: Vec::new(),
+            given_back: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -380,7 +476,7 @@ impl Model {
         match &self.stretch {
             Stretch::Serving { window, .. } => window.counts(Moment(self.now)),
             Stretch::Maintenance { frozen } => *frozen,
-            Stretch::Trials(trials) => trials.landed,
+            Stretch::Trials(trials) => trials.landed.counts(Moment(self.now)),
             Stretch::Ramp(ramp) => ramp.window.counts(Moment(self.now)),
         }
     }
@@ -394,6 +490,7 @@ impl Model {
             Stretch::Serving {
                 shadow: Some(shadow),
                 window,
+                ..
             } => {
                 if self.now < shadow.until {
                     shadow.until
@@ -407,9 +504,8 @@ impl Model {
             Stretch::Maintenance { .. } => self.trip.as_ref().map_or(NEVER, |trip| trip.until),
             Stretch::Trials(trials) => {
                 let lease = trials.leases.iter().map(|(_, end)| *end).min();
-                let warning = trials.idle_since.saturating_add(trials.patience);
-                let warning = (!trials.warned && trials.leases.is_empty()).then_some(warning);
-                lease.unwrap_or(NEVER).min(warning.unwrap_or(NEVER))
+                let told = trials.warning_due().min(trials.evidence_due());
+                lease.unwrap_or(NEVER).min(told)
             }
             Stretch::Ramp(ramp) => ramp.since.saturating_add(ramp.duration),
         };
@@ -442,13 +538,18 @@ impl Model {
             Stretch::Serving { .. } => self.end_shadow_if_over(),
             Stretch::Maintenance { .. } => self.settle_mode(),
             Stretch::Trials(trials) => {
-                if trials.leases.iter().any(|(_, end)| *end <= now) {
-                    trials.landed.add(Landing::Failure { slow: false });
-                    let wait = self.next_wait();
-                    self.trip(vec![Fired::ProbeHung], wait);
-                } else {
+                let over = trials.leases.iter().position(|(_, end)| *end <= now);
+                if let Some(over) = over {
+                    let (probe, _) = trials.leases.remove(over);
+                    self.lease_ends(probe);
+                } else if trials.warning_due() <= now {
                     trials.warned = true;
                     self.tell(Told::WaitingForProbe);
+                } else {
+                    let (_, ended) = std::mem::replace(&mut trials.unproven, (now, 0));
+                    trials.without_evidence = true;
+                    let last = trials.answers.last().copied().flatten();
+                    self.tell(Told::WithoutEvidence(ended, last));
                 }
             }
             Stretch::Ramp(_) => {
@@ -458,10 +559,30 @@ impl Model {
         }
     }
 
+    /// A probe whose caller waits for the partner has failed; any other gives its slot back.
+    fn lease_ends(&mut self, probe: usize) {
+        let now = self.now;
+        let Stretch::Trials(trials) = &mut self.stretch else {
+            unreachable!("only trials have leases");
+        };
+        let waits = |(number, since): &(usize, u64)| *number == probe && *since <= now;
+        if self.waiting.iter().any(waits) {
+            let failure = Landing::Failure { slow: false };
+            trials.landed.record(failure, Moment(now));
+            let wait = self.next_wait();
+            self.trip(vec![Fired::ProbeHung], wait);
+            return;
+        }
+        trials.idle_since = now;
+        trials.proved_nothing(None, now);
+        self.given_back.push(probe);
+    }
+
     fn end_shadow_if_over(&mut self) {
         let Stretch::Serving {
             shadow: Some(shadow),
             window,
+            ..
         } = &self.stretch
         else {
             return;
@@ -502,13 +623,18 @@ impl Model {
                 probes: self.numbers.probes,
                 needed: self.numbers.needed,
                 lease: self.numbers.lease,
+                rest: self.numbers.rest,
                 ramp: self.numbers.ramp,
                 leases: Vec::new(),
                 successes: 0,
-                landed: Counts::default(),
+                landed: Naive::new(for_ever()),
                 idle_since: self.now,
                 patience: self.trip.as_ref().map_or(0, |trip| trip.wait),
                 warned: false,
+                answers: Vec::new(),
+                rests: Vec::new(),
+                unproven: (self.now, 0),
+                without_evidence: false,
             }),
         };
         self.since = self.now;
@@ -592,8 +718,8 @@ impl Model {
                     Asker::Ping => true,
                 };
                 let in_flight = trials.leases.len() as u32;
-                let free =
-                    in_flight < trials.probes && in_flight + trials.successes < trials.needed;
+                let free = in_flight + trials.resting(self.now) < trials.probes
+                    && in_flight + trials.successes < trials.needed;
                 if !(may && free) {
                     return None;
                 }
@@ -619,56 +745,88 @@ impl Model {
         })
     }
 
+    /// The caller begins to wait for the partner, or something came for it.
+    pub(super) fn turn_wait(&mut self, call: Call) {
+        let before = self.waiting.len();
+        self.waiting.retain(|(number, _)| *number != call.number);
+        if self.waiting.len() == before {
+            self.waiting.push((call.number, self.now));
+        }
+    }
+
+    /// Something came from the partner, on a call that goes on.
+    pub(super) fn hear(&mut self, at: u64) {
+        match &mut self.stretch {
+            Stretch::Serving { window, .. } => window.hear(Moment(at)),
+            Stretch::Ramp(ramp) => ramp.window.hear(Moment(at)),
+            Stretch::Maintenance { .. } | Stretch::Trials(_) => {}
+        }
+    }
+
     fn landing(&self, ending: Ending) -> Landing {
-        let slow = |took: Duration| {
-            let limit = self.numbers.slow;
-            limit.is_some_and(|(limit, _)| took > Duration::from_nanos(limit))
+        let nanos = crate::base::moment::nanos;
+        let slow = |took| {
+            self.numbers
+                .slow
+                .is_some_and(|(limit, _)| nanos(took) > limit)
         };
         match ending {
-            Ending::Judged { verdict, took } => match verdict.outcome {
-                Outcome::Success => Landing::Success { slow: slow(took) },
-                Outcome::Failure => Landing::Failure { slow: slow(took) },
-                Outcome::Neutral => Landing::Neutral,
+            Ending::Judged { verdict, took } => match (verdict.origin, verdict.outcome) {
+                (Origin::Ourselves, _) => Landing::Ours,
+                (Origin::RefusedWithin, _) => Landing::RefusedWithin,
+                (Origin::Partner, Outcome::Success) => Landing::Success { slow: slow(took) },
+                (Origin::Partner, Outcome::Failure) => Landing::Failure { slow: slow(took) },
+                (Origin::Partner, Outcome::Neutral) => Landing::Neutral {
+                    code: verdict.code.unwrap_or_default(),
+                },
             },
-            Ending::Dropped { quiet } => {
-                if quiet >= Duration::from_nanos(self.numbers.hang_limit) {
-                    Landing::Hung { slow: slow(quiet) }
+            Ending::Unjudged => Landing::Neutral { code: 0 },
+            Ending::Dropped { wait, took } => {
+                let (waited, slow) = (nanos(wait), slow(took));
+                let is_long = |(_, after): (u32, u64)| waited > after;
+                let length = match waited {
+                    0 => WaitLength::None,
+                    _ if self.numbers.given_up.is_some_and(is_long) => WaitLength::Long,
+                    _ => WaitLength::Short,
+                };
+                let millis = (waited / 1_000_000) as u32;
+                let wait = Wait { length, millis };
+                if waited >= self.numbers.hang_limit {
+                    Landing::Hung { slow, wait }
                 } else {
-                    Landing::Abandoned
+                    Landing::Abandoned { slow, wait }
                 }
             }
         }
     }
 
     pub(super) fn settle(&mut self, call: Call, ending: Ending) {
+        self.waiting.retain(|(number, _)| *number != call.number);
         let landing = self.landing(ending);
         match landing {
             Landing::Success { .. } => self.calls.succeeded += 1,
             Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
-            Landing::Neutral => self.calls.neutral += 1,
-            Landing::Abandoned => self.calls.abandoned += 1,
+            Landing::Neutral { .. } => self.calls.neutral += 1,
+            Landing::Ours => self.calls.ours += 1,
+            Landing::RefusedWithin => self.calls.refused_within += 1,
+            Landing::Abandoned { .. } => self.calls.abandoned += 1,
         }
         if call.era != self.era {
             self.calls.late += 1;
             return;
         }
-        let (asked, outcome, code) = match ending {
-            Ending::Judged { verdict, .. } => {
-                let asked = verdict.retry_after.map_or(0, crate::base::moment::nanos);
-                (asked, Some(verdict.outcome), verdict.code)
-            }
-            Ending::Dropped { .. } => (0, None, None),
+        let answer = match ending {
+            Ending::Judged { verdict, .. } => Some(verdict),
+            Ending::Unjudged | Ending::Dropped { .. } => None,
         };
+        let answer = answer.filter(|verdict| verdict.origin == Origin::Partner);
+        let asked = answer.and_then(|verdict| verdict.retry_after);
+        let asked = asked.map_or(0, crate::base::moment::nanos);
         let asked = asked.min(self.numbers.longest);
         match call.part {
             Part::Plain => self.settle_plain(landing, asked),
             Part::Ramp => self.settle_ramp(landing, asked),
-            Part::Probe => {
-                let begs = asked > 0
-                    && outcome != Some(Outcome::Success)
-                    && matches!(code, None | Some(429 | 503));
-                self.settle_probe(call.number, landing, asked, begs);
-            }
+            Part::Probe => self.settle_probe(call.number, landing, answer, asked),
         }
     }
 
@@ -681,10 +839,10 @@ impl Model {
     fn settle_plain(&mut self, landing: Landing, asked: u64) {
         self.partner_asked(asked);
         let now = Moment(self.now);
-        let Stretch::Serving { window, shadow } = &mut self.stretch else {
+        let Stretch::Serving { window, shadow, .. } = &mut self.stretch else {
             panic!("a plain call of this era, but not Serving");
         };
-        window.landed.push((now, landing));
+        window.record(landing, now);
         let fired = self.numbers.fires(window.counts(now), Some(landing));
         let armed = !self.dry_run && !self.bypass;
         if !fired.is_empty() && armed {
@@ -692,7 +850,9 @@ impl Model {
             self.trip(fired, wait);
             return;
         }
-        if !fired.is_empty() && shadow.is_none() {
+        if fired.is_empty() {
+            self.warn_of_calls_given_up(landing);
+        } else if shadow.is_none() {
             let wait = self.wait_after(self.trips_so_far() + 1);
             let until = self.now.saturating_add(wait);
             let Stretch::Serving { shadow, .. } = &mut self.stretch else {
@@ -704,7 +864,37 @@ impl Model {
         self.end_shadow_if_over();
     }
 
-    fn settle_probe(&mut self, number: usize, landing: Landing, asked: u64, begs: bool) {
+    /// Once an era: as many callers left after any wait as would trip if each had failed, or as the
+    /// rule of calls given up wants, and nothing came.
+    fn warn_of_calls_given_up(&mut self, landing: Landing) {
+        let (Landing::Hung { wait, .. } | Landing::Abandoned { wait, .. }) = landing else {
+            return;
+        };
+        let by_rule = self.numbers.given_up.map(|(calls, _)| calls);
+        let least = by_rule.unwrap_or(self.numbers.min_calls);
+        let least = self.numbers.run.map_or(least, |run| run.min(least));
+        let held = self.counts();
+        let calls = held.given_up + held.left_early;
+        if let Stretch::Serving { warned, .. } = &mut self.stretch
+            && has_waited(wait)
+            && calls >= least
+            && !held.answered
+            && !std::mem::replace(warned, true)
+        {
+            self.tell(Told::CallersGaveUp(calls.into(), held.longest_wait.into()));
+        }
+    }
+
+    fn settle_probe(
+        &mut self,
+        number: usize,
+        landing: Landing,
+        answer: Option<Verdict>,
+        asked: u64,
+    ) {
+        if self.given_back.contains(&number) {
+            return;
+        }
         let Stretch::Trials(trials) = &mut self.stretch else {
             panic!("a probe of this era, but no trials");
         };
@@ -712,14 +902,16 @@ impl Model {
         trials.leases.retain(|(probe, _)| *probe != number);
         assert_eq!(trials.leases.len() + 1, before, "it held a slot");
         trials.idle_since = self.now;
-        trials.landed.add(landing);
-        if begs {
+        trials.landed.record(landing, Moment(self.now));
+        let code = answer.and_then(|verdict| verdict.code);
+        let failed = answer.is_some_and(|verdict| verdict.outcome != Outcome::Success);
+        if failed && asked > 0 && matches!(code, None | Some(429 | 503)) {
             self.trip(vec![Fired::PartnerAsked], asked);
             return;
         }
         match landing {
             Landing::Success { .. } => {
-                trials.successes += 1;
+                trials.proved(self.now);
                 if trials.successes == trials.needed {
                     self.proven();
                 }
@@ -729,7 +921,16 @@ impl Model {
                 let wait = self.next_wait();
                 self.trip(vec![Fired::ProbeFailed], wait);
             }
-            Landing::Neutral | Landing::Abandoned => {}
+            Landing::Neutral { .. } if code == Some(429) && asked == 0 => {
+                let wait = self.trip.as_ref().expect("it probes").wait;
+                self.trip(vec![Fired::PartnerLimits], wait);
+            }
+            Landing::Neutral { .. }
+            | Landing::Ours
+            | Landing::RefusedWithin
+            | Landing::Abandoned { .. } => {
+                trials.proved_nothing(answer.map(|verdict| verdict.code), self.now);
+            }
         }
     }
 
@@ -750,10 +951,7 @@ impl Model {
             duration,
             start,
             asked: 0,
-            window: Naive {
-                window: self.numbers.window,
-                landed: Vec::new(),
-            },
+            window: Naive::new(self.numbers.window),
             needed: trials.needed,
         });
         self.tell(Told::RampBegan(duration));
@@ -765,7 +963,7 @@ impl Model {
         let Stretch::Ramp(ramp) = &mut self.stretch else {
             panic!("a call of a ramp of this era, but no ramp");
         };
-        ramp.window.landed.push((now, landing));
+        ramp.window.record(landing, now);
         let fired = self.numbers.fires(ramp.window.counts(now), Some(landing));
         if !fired.is_empty() {
             let wait = self.next_wait();
@@ -849,8 +1047,9 @@ impl Model {
         self.era += 1;
         self.tell(Told::WindowReset);
         self.end_shadow();
-        if let Stretch::Serving { window, .. } = &mut self.stretch {
-            window.landed.clear();
+        if let Stretch::Serving { window, warned, .. } = &mut self.stretch {
+            window.clear();
+            *warned = false;
         }
         Ok(true)
     }
@@ -875,10 +1074,9 @@ impl Model {
             return Ok(false);
         }
         if let Stretch::Serving { window, .. } = &mut self.stretch
-            && window.window != numbers.window
+            && window.window() != numbers.window
         {
-            window.window = numbers.window;
-            window.landed.clear();
+            *window = Naive::new(numbers.window);
         }
         self.numbers = numbers;
         self.tell(Told::PolicyReplaced);
@@ -915,6 +1113,15 @@ impl Model {
         (last != NEVER).then(|| last - self.now)
     }
 
+    /// The width of the buckets in which signs of life count.
+    pub(super) fn width(&self) -> Option<u128> {
+        match &self.stretch {
+            Stretch::Serving { window, .. } => window.width(),
+            Stretch::Ramp(ramp) => ramp.window.width(),
+            Stretch::Maintenance { .. } | Stretch::Trials(_) => None,
+        }
+    }
+
     /// Whether a whole wait has passed in `Probing` without a request that may probe.
     pub(super) fn is_waiting(&self) -> bool {
         let Stretch::Trials(trials) = &self.stretch else {
@@ -927,12 +1134,18 @@ impl Model {
 impl Stretch {
     fn serving(window: Window) -> Self {
         Self::Serving {
-            window: Naive {
-                window,
-                landed: Vec::new(),
-            },
+            window: Naive::new(window),
             shadow: None,
+            warned: false,
         }
+    }
+}
+
+/// A window that forgets nothing.
+fn for_ever() -> Window {
+    Window::Time {
+        length: Duration::MAX,
+        buckets: 1,
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::{prelude::*, test_runner::TestCaseError};
 
 use super::{
-    super::{Asker, Command, Ending, Machine, Role, Traffic, word::Op, word::era_bits},
+    super::{Asker, Command, Ending, Machine, Role, Slot, Traffic, word::Op, word::era_bits},
     birth,
-    model::{Call, Model, NEVER, Numbers, Stretch},
+    model::{Call, Model, NEVER, Numbers, Part, Stretch},
     steps::{Span, Step, bypass_or_end, dry_run_or_arm, signature},
     wall,
 };
@@ -28,11 +28,32 @@ type Checked = Result<(), TestCaseError>;
 pub(super) struct Pair {
     machine: Machine,
     model: Model,
-    calls: Vec<(Role, u32, Call)>,
+    calls: Vec<(Running, Call)>,
     /// The eras of the machine and of the model after the last step.
     eras: (u64, u64),
     generation: u64,
     pub(super) events: Vec<Event>,
+}
+
+/// A call under way.
+pub(super) struct Running {
+    pub(super) role: Role,
+    pub(super) era: u32,
+    /// Since when its caller waits for the partner.
+    pub(super) waits: Option<u64>,
+}
+
+/// Tells the machine which probes' callers wait.
+pub(super) fn waits<'c>(
+    calls: impl Iterator<Item = &'c Running> + Clone,
+) -> impl Fn(u32, Slot, Moment) -> bool {
+    move |era, slot, at| {
+        let mut calls = calls.clone();
+        calls.any(|call| {
+            let since = call.waits.map(Moment);
+            (call.era, call.role) == (era, Role::Probe(slot)) && since.is_some_and(|at_| at_ <= at)
+        })
+    }
 }
 
 impl Pair {
@@ -56,6 +77,8 @@ impl Pair {
         match step {
             Step::Advance(_) | Step::LookBack => {}
             Step::Admit(asker) => self.admit(*asker)?,
+            Step::TurnWait(index) => self.turn_wait(*index),
+            Step::Hear(ago) => self.hear(*ago)?,
             Step::Settle(index, ending) => self.settle(*index, *ending),
             Step::PingBegan => {
                 self.machine.ping_began();
@@ -105,7 +128,9 @@ impl Pair {
             Step::LookBack => to / 2,
             _ => to,
         };
-        self.machine.tick(Moment(look), Traffic::default());
+        let calls = self.calls.iter().map(|(running, _)| running);
+        let traffic = Traffic::default();
+        self.machine.tick(Moment(look), traffic, &waits(calls));
     }
 
     fn admit(&mut self, asker: Asker) -> Checked {
@@ -113,7 +138,8 @@ impl Pair {
         let (role, call) = (self.machine.admit(asker), self.model.admit(asker));
         prop_assert_eq!(role.is_some(), call.is_some(), "admitted");
         if let (Some(role), Some(call)) = (role, call) {
-            self.calls.push((role, era, call));
+            let waits = None;
+            self.calls.push((Running { role, era, waits }, call));
         }
         Ok(())
     }
@@ -122,9 +148,37 @@ impl Pair {
         if self.calls.is_empty() {
             return;
         }
-        let (role, era, call) = self.calls.swap_remove(index.index(self.calls.len()));
-        self.machine.settle(role, era, ending);
+        let (running, call) = self.calls.swap_remove(index.index(self.calls.len()));
+        self.machine.settle(running.role, running.era, ending);
         self.model.settle(call, ending);
+    }
+
+    /// The caller of a probe begins to wait, or something comes for it.
+    fn turn_wait(&mut self, index: prop::sample::Index) {
+        let probes = self.calls.iter_mut();
+        let mut probes: Vec<_> = probes
+            .filter(|(_, call)| call.part == Part::Probe)
+            .collect();
+        if probes.is_empty() {
+            return;
+        }
+        let index = index.index(probes.len());
+        let (running, call) = &mut *probes[index];
+        running.waits = match running.waits {
+            Some(_) => None,
+            None => Some(self.model.now),
+        };
+        self.model.turn_wait(*call);
+    }
+
+    /// Something came from the partner `ago`, which the machine learns by the number of its bucket.
+    fn hear(&mut self, ago: u64) -> Checked {
+        let at = self.model.now.saturating_sub(ago);
+        let width = self.machine.bucket_width();
+        prop_assert_eq!(width.map(u128::from), self.model.width());
+        self.machine.heard(width.map_or(0, |width| at / width));
+        self.model.hear(at);
+        Ok(())
     }
 
     fn switch(&mut self, dry_run: bool, bypass: bool) -> Checked {
@@ -264,12 +318,36 @@ impl Pair {
         prop_assert_eq!(
             (
                 window.total,
+                window.succeeded,
                 window.failed,
                 window.slow,
                 window.consecutive_failures
             ),
-            (held.total, held.failed, held.slow, held.run)
+            (
+                held.successes + u64::from(held.failed) + u64::from(held.slow_drops),
+                held.successes,
+                held.failed.into(),
+                held.slow.into(),
+                held.run.into()
+            )
         );
+        prop_assert_eq!(
+            (window.given_up, window.longest_wait),
+            (
+                u64::from(held.given_up + held.left_early),
+                Duration::from_millis(held.longest_wait.into())
+            )
+        );
+        prop_assert_eq!(
+            (window.neutral, window.ours, window.refused_within),
+            (
+                held.neutral.into(),
+                held.ours.into(),
+                held.refused_within.into()
+            )
+        );
+        let code = (held.neutral_code != 0).then_some(held.neutral_code);
+        prop_assert_eq!(window.last_neutral_code, code);
         let calls = CallCounts {
             admitted: 0,
             ..status.calls
@@ -297,11 +375,16 @@ impl Pair {
                     (shown.successes, shown.needed),
                     (trials.successes, trials.needed)
                 );
-                prop_assert!(in_flight <= trials.probes);
+                let resting = trials.resting(self.model.now);
+                prop_assert_eq!(shown.resting, resting);
+                prop_assert!(in_flight + resting <= trials.probes);
                 prop_assert!(in_flight + trials.successes <= trials.needed);
-                let free =
-                    (trials.probes - in_flight).min(trials.needed - in_flight - trials.successes);
+                let free = (trials.probes - in_flight - resting)
+                    .min(trials.needed - in_flight - trials.successes);
                 prop_assert_eq!(shown.free, free);
+                prop_assert_eq!(shown.without_evidence, trials.without_evidence);
+                let last_code = trials.answers.last().copied().flatten();
+                prop_assert_eq!(shown.last_code, last_code);
                 prop_assert_eq!(shown.waiting_for_probe, self.model.is_waiting());
                 prop_assert_eq!(shown.ramp_share, None);
             }

@@ -9,7 +9,7 @@ use super::{
     model::{NEVER, Numbers, SECOND},
 };
 use crate::{
-    facts::outcome::{Outcome, Verdict},
+    facts::outcome::{Origin, Outcome, Verdict},
     policy::window::Window,
 };
 
@@ -20,6 +20,10 @@ pub(super) enum Step {
     /// other.
     LookBack,
     Admit(Asker),
+    /// The caller of a probe begins to wait for the partner, or something comes for it.
+    TurnWait(prop::sample::Index),
+    /// Something came from the partner so many nanoseconds ago, on a call that goes on.
+    Hear(u64),
     Settle(prop::sample::Index, Ending),
     /// The expiry in nanoseconds, and whether reads pass.
     Engage(Option<u64>, bool),
@@ -70,6 +74,8 @@ impl Step {
             Self::Advance(_)
             | Self::LookBack
             | Self::Admit(_)
+            | Self::TurnWait(_)
+            | Self::Hear(_)
             | Self::Settle(..)
             | Self::Retune { .. }
             | Self::PingBegan
@@ -121,7 +127,8 @@ pub(super) fn numbers() -> impl Strategy<Value = Numbers> {
         prop::option::weighted(0.7, share()),
         prop::option::weighted(0.5, 1_u32..=4),
         prop::option::weighted(0.3, (seconds(1..=3), share())),
-        prop::bool::weighted(0.3),
+        // Few calls and short waits, so that it fires often.
+        prop::option::weighted(0.6, (1_u32..=5, seconds(0..=2))),
         seconds(1..=6),
     );
     let rest = (
@@ -131,23 +138,24 @@ pub(super) fn numbers() -> impl Strategy<Value = Numbers> {
         1_u32..=3,
         1_u32..=4,
         seconds(1..=15),
+        seconds(1..=6),
         prop::option::weighted(0.4, (seconds(1..=10), share())),
     );
     (rules, rest).prop_map(|(rules, rest)| {
-        let (window, min_calls, rate, run, slow, abandoned_all, hang_limit) = rules;
-        let (wait, factor, longest, probes, needed, lease, ramp) = rest;
+        let (window, min_calls, rate, run, slow, given_up, hang_limit) = rules;
+        let (wait, factor, longest, probes, needed, lease, rest, ramp) = rest;
         let at_most = |n: u32| match window {
             Window::Calls(size) => n.min(size),
             Window::Time { .. } => n,
         };
-        let silent = rate.is_none() && run.is_none() && slow.is_none() && !abandoned_all;
+        let silent = rate.is_none() && run.is_none() && slow.is_none() && given_up.is_none();
         Numbers {
             window,
             min_calls: at_most(min_calls),
             rate: if silent { Some(500_000) } else { rate },
             run: run.map(at_most),
             slow,
-            abandoned_all,
+            given_up,
             hang_limit,
             wait,
             factor,
@@ -155,6 +163,7 @@ pub(super) fn numbers() -> impl Strategy<Value = Numbers> {
             probes,
             needed,
             lease,
+            rest,
             ramp,
         }
     })
@@ -169,35 +178,59 @@ fn asker() -> impl Strategy<Value = Asker> {
     ]
 }
 
-fn ending() -> impl Strategy<Value = Ending> {
+/// How long a call took: one nanosecond below, exactly on and one above a whole second, because the
+/// limits are whole seconds.
+fn took() -> impl Strategy<Value = Duration> {
+    (0_u64..=6, 0_u64..=2).prop_map(|(seconds, nanos)| {
+        Duration::from_nanos((seconds * SECOND + nanos).saturating_sub(1))
+    })
+}
+
+fn dropped() -> impl Strategy<Value = Ending> {
+    let before = prop_oneof![2 => Just(Duration::ZERO), 1 => took()];
+    (took(), before).prop_map(|(wait, before)| Ending::Dropped {
+        wait,
+        took: before + wait,
+    })
+}
+
+/// An answer. `success`, `failure` and `neutral` are the odds of each outcome.
+fn judged(success: u32, failure: u32, neutral: u32) -> impl Strategy<Value = Ending> {
     let outcome = prop_oneof![
-        3 => Just(Outcome::Success),
-        3 => Just(Outcome::Failure),
-        1 => Just(Outcome::Neutral),
+        success => Just(Outcome::Success),
+        failure => Just(Outcome::Failure),
+        neutral => Just(Outcome::Neutral),
     ];
     let code = prop_oneof![
         3 => Just(None),
-        1 => prop::sample::select(&[200_u16, 429, 500, 503]).prop_map(Some),
+        1 => prop::sample::select(&[200_u16, 401, 429, 500, 503]).prop_map(Some),
+    ];
+    let origin = prop_oneof![
+        8 => Just(Origin::Partner),
+        1 => Just(Origin::Ourselves),
+        1 => Just(Origin::RefusedWithin),
     ];
     let retry_after = prop_oneof![
-        5 => Just(None),
-        1 => (0_u64..=20).prop_map(|seconds| Some(Duration::from_secs(seconds))),
+        10 => Just(None),
+        2 => (0_u64..=20).prop_map(|seconds| Some(Duration::from_secs(seconds))),
         1 => Just(Some(Duration::MAX)),
     ];
-    // One nanosecond below, exactly on and one above a whole second: the limits are whole seconds.
-    let took = || {
-        (0_u64..=6, 0_u64..=2).prop_map(|(seconds, nanos)| {
-            Duration::from_nanos((seconds * SECOND + nanos).saturating_sub(1))
-        })
-    };
-    prop_oneof![
-        5 => (outcome, code, retry_after, took()).prop_map(|(outcome, code, retry_after, took)| {
+    (outcome, code, retry_after, origin, took()).prop_map(
+        |(outcome, code, retry_after, origin, took)| {
             let mut verdict = Verdict::from(outcome);
             verdict.code = code;
             verdict.retry_after = retry_after;
+            verdict.origin = origin;
             Ending::Judged { verdict, took }
-        }),
-        2 => took().prop_map(|quiet| Ending::Dropped { quiet }),
+        },
+    )
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        10 => judged(3, 3, 1),
+        1 => Just(Ending::Unjudged),
+        6 => dropped(),
     ]
 }
 
@@ -239,6 +272,8 @@ fn step() -> impl Strategy<Value = Step> {
         30 => span().prop_map(Step::Advance),
         1 => Just(Step::LookBack),
         24 => asker().prop_map(Step::Admit),
+        8 => index().prop_map(Step::TurnWait),
+        1 => prop_oneof![Just(0), 1..=10 * SECOND].prop_map(Step::Hear),
         30 => (index(), ending()).prop_map(|(index, ending)| Step::Settle(index, ending)),
         3 => (prop::option::of(seconds(0..=10)), any::<bool>())
             .prop_map(|(expiry, reads)| Step::Engage(expiry, reads)),
@@ -261,6 +296,52 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn settle(ending: impl Strategy<Value = Ending>) -> impl Strategy<Value = Step> {
+    (any::<prop::sample::Index>(), ending).prop_map(|(index, ending)| Step::Settle(index, ending))
+}
+
+/// A period of `Probing` in which mostly probes come and go.
+fn trials() -> impl Strategy<Value = Vec<Step>> {
+    let probe = prop_oneof![
+        12 => judged(3, 0, 4),
+        1 => judged(0, 1, 0),
+        1 => Just(Ending::Unjudged),
+        3 => dropped(),
+    ];
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        12 => prop_oneof![seconds(0..=2).prop_map(Span::Nanos), (-1_i64..=1).prop_map(Span::Due)]
+            .prop_map(Step::Advance),
+        20 => prop_oneof![4 => Just(Asker::Eligible), 1 => Just(Asker::Ping)]
+            .prop_map(Step::Admit),
+        5 => index().prop_map(Step::TurnWait),
+        18 => settle(probe),
+        1 => Just(Step::ProbeNow),
+        1 => step(),
+    ];
+    prop::collection::vec(step, 1..80).prop_map(|steps| {
+        let begin = [Step::Trip, Step::ProbeNow];
+        begin.into_iter().chain(steps).collect()
+    })
+}
+
+/// A partner from which seldom anything comes, and whose callers give up.
+fn silence() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => seconds(0..=3).prop_map(|nanos| Step::Advance(Span::Nanos(nanos))),
+        10 => Just(Step::Admit(Asker::Eligible)),
+        10 => settle(dropped()),
+        1 => settle(ending()),
+        1 => prop_oneof![Just(0), 1..=10 * SECOND].prop_map(Step::Hear),
+        1 => step(),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..100)
+    prop_oneof![
+        3 => prop::collection::vec(step(), 1..100),
+        2 => trials(),
+        1 => silence(),
+    ]
 }
