@@ -162,10 +162,9 @@ impl Naive {
             &all[last.map_or(0, |last| last + 1)..]
         };
         let unanswered = after_last(|seen| seen.came());
-        let is_long = |seen: &&Seen| seen.wait().is_some_and(|w| w.length == WaitLength::Long);
-        let long = unanswered.iter().filter(is_long).count();
-        // A whole window of calls given up hides what came before it.
-        let answered = all.iter().any(|seen| seen.came()) && long < size;
+        let left = unanswered.iter().filter(|seen| seen.wait().is_some());
+        // A whole window of callers that left hides what came before it.
+        let answered = all.iter().any(|seen| seen.came()) && left.count() < size;
         count(judged, unanswered, after_last(|s| s.is_judged()), answered)
     }
 

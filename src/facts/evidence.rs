@@ -87,54 +87,72 @@ pub enum Rule {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rule {
-            Rule::FailureRate { threshold, window } => match window {
-                Window::Calls(_) => write!(
-                    f,
-                    "{} of the last {} calls failed, threshold {threshold}",
-                    self.failed, self.total
-                )?,
-                Window::Time { .. } => write!(
-                    f,
-                    "{} of {} calls failed in {window}, threshold {threshold}",
-                    self.failed, self.total
-                )?,
-            },
-            Rule::ConsecutiveFailures { run } => write!(f, "{run} calls failed in a row")?,
-            Rule::SlowCalls {
-                slow,
-                longer_than,
-                threshold,
-            } => {
-                write!(
-                    f,
-                    "{slow} of {} calls took longer than {}, threshold {threshold}",
-                    self.total,
-                    Span(longer_than)
-                )?;
-            }
-            Rule::GivenUp {
-                calls,
-                longest_wait,
-            } => {
-                return write!(
-                    f,
-                    "{calls} calls were given up after up to {}, and nothing came from the partner",
-                    Span(longest_wait)
-                );
-            }
+            Rule::FailureRate { .. }
+            | Rule::ConsecutiveFailures { .. }
+            | Rule::SlowCalls { .. }
+            | Rule::GivenUp { .. } => self.explain_rule_of_the_window(f)?,
             Rule::ProbeFailed => f.write_str("a probe failed")?,
-            Rule::ProbeHung { lease } => return write!(f, "a probe hung for {}", Span(lease)),
+            Rule::ProbeHung { lease } => write!(f, "a probe hung for {}", Span(lease))?,
             Rule::PartnerAsked { retry_after } => {
                 write!(f, "the partner asked for a pause of {}", Span(retry_after))?
             }
             Rule::PartnerLimits { wait } => {
                 write!(f, "the partner limits calls, again after {}", Span(wait))?
             }
-            Rule::Command => return f.write_str("by an operator's command"),
+            Rule::Command => f.write_str("by an operator's command")?,
         }
         match self.last_code {
-            Some(code) => write!(f, ", last: {code}"),
-            None => Ok(()),
+            Some(code) if self.rule.has_code() => write!(f, ", last: {code}"),
+            _ => Ok(()),
         }
+    }
+}
+
+impl Evidence {
+    fn explain_rule_of_the_window(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, failed, .. } = self;
+        match self.rule {
+            Rule::FailureRate { threshold, window } => match window {
+                Window::Calls(_) => write!(
+                    f,
+                    "{failed} of the last {total} calls failed, threshold {threshold}"
+                ),
+                Window::Time { .. } => write!(
+                    f,
+                    "{failed} of {total} calls failed in {window}, threshold {threshold}"
+                ),
+            },
+            Rule::ConsecutiveFailures { run } => write!(f, "{run} calls failed in a row"),
+            Rule::SlowCalls {
+                slow,
+                longer_than,
+                threshold,
+            } => {
+                let longer_than = Span(longer_than);
+                write!(
+                    f,
+                    "{slow} of {total} calls took longer than {longer_than}, threshold {threshold}"
+                )
+            }
+            Rule::GivenUp {
+                calls,
+                longest_wait,
+            } => write!(
+                f,
+                "{calls} calls were given up after up to {}, and nothing came from the partner",
+                Span(longest_wait)
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the code of the last answer belongs to what fired.
+    fn has_code(self) -> bool {
+        !matches!(
+            self,
+            Self::GivenUp { .. } | Self::ProbeHung { .. } | Self::Command
+        )
     }
 }

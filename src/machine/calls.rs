@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Machine, Slot, State, probing::Stage, trip_rules::judge, word::era_bits};
+use super::{
+    Machine, Slot, State,
+    probing::{Proof, Stage, Waits},
+    trip_rules::judge,
+    word::era_bits,
+};
 use crate::{
     base::moment::Moment,
     counting::counts::{Landing, Wait, WaitLength},
@@ -36,10 +41,6 @@ pub(crate) enum Role {
     /// The call counts in the window of the ramp.
     Ramp,
 }
-
-/// Tells whether the caller of the probe in this era's slot waited for the partner at a moment. The
-/// machine does not hold the call, so that the caller of `tick` answers.
-pub(crate) type Waits<'w> = &'w dyn Fn(u32, Slot, Moment) -> bool;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
@@ -276,9 +277,25 @@ impl Machine {
             }
             _ => return false,
         };
+        let proof = self.proof_at_pause(verdict, at);
         let evidence = self.evidence(rule, verdict.code, at);
         self.trip(evidence, Some(wait), at);
+        if let Some(trip) = &mut self.causes.tripped {
+            trip.proof = proof;
+        }
         true
+    }
+
+    /// Returns what the probes proved up to a pause that the partner asked for; `None` if that
+    /// answer is evidence.
+    fn proof_at_pause(&self, answer: Verdict, at: Moment) -> Option<Proof> {
+        match &self.state {
+            State::Probing(probing) if answer.outcome == Outcome::Neutral => match &probing.stage {
+                Stage::Trials(slots) => Some(slots.proof_at_pause(answer, at)),
+                Stage::Ramp(_) => None,
+            },
+            _ => None,
+        }
     }
 
     /// Notes a probe that ended and proved nothing. `answer` is the partner's, if it was one.

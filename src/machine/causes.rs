@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::signature::Signature;
+use super::{probing::Proof, signature::Signature};
 use crate::{
     base::moment::Moment,
     facts::{
@@ -41,6 +41,8 @@ pub(crate) struct Trip {
     /// The length of the wait. In `Probing` it is also how long the machine waits for a probe
     /// before it warns.
     pub(crate) wait: Duration,
+    /// What the probes before it proved, if the partner asked for it and gave no evidence.
+    pub(crate) proof: Option<Proof>,
 }
 
 /// The set of causes. The mode is derived from this set and from bypass.

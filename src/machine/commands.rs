@@ -159,6 +159,7 @@ impl Machine {
             since: at,
             until: at,
             wait,
+            proof: None,
         });
         trip.until = trip.until.min(at);
         self.reconcile(at);
@@ -209,7 +210,7 @@ impl Machine {
             // After `clear` no cause is left that leads to `Probing`. A further cause could: then
             // the probes start again.
             State::Probing(probing) => {
-                **probing = Probing::begin(probing.trials, self.rules.wait, at);
+                **probing = Probing::begin(probing.trials, self.rules.wait, None, at);
             }
         }
         true

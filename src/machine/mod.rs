@@ -35,11 +35,11 @@ use self::{
     word::{MAX_GENERATION, era_bits},
 };
 pub(crate) use self::{
-    calls::{Asker, Ending, Role, Waits},
+    calls::{Asker, Ending, Role},
     causes::Passing,
     commands::{Command, Engagement},
     episodes::Traffic,
-    probing::Slot,
+    probing::{Slot, Waits},
     signature::{Signature, check_text},
 };
 use crate::{
@@ -301,9 +301,12 @@ impl Machine {
                 passing: self.causes.passing(),
             },
             Mode::Probing => {
-                let tripped = self.causes.tripped.as_ref();
-                let patience = tripped.map_or(self.rules.wait, |trip| trip.wait);
-                State::Probing(Box::new(Probing::begin(self.rules.trials, patience, at)))
+                let tripped = self.causes.tripped.as_mut();
+                let (patience, proof) = tripped.map_or((self.rules.wait, None), |trip| {
+                    (trip.wait, trip.proof.take())
+                });
+                let probing = Probing::begin(self.rules.trials, patience, proof, at);
+                State::Probing(Box::new(probing))
             }
         };
         self.since = at;

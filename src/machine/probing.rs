@@ -31,6 +31,10 @@ impl Slot {
     }
 }
 
+/// Tells whether the caller of the probe in this era's slot waited for the partner at a moment. The
+/// machine does not hold the call, so that the caller of `tick` answers.
+pub(crate) type Waits<'w> = &'w dyn Fn(u32, Slot, Moment) -> bool;
+
 /// One period of `Probing`. It ends under the policy that it began with (R20).
 #[derive(Debug)]
 pub(crate) struct Probing {
@@ -67,10 +71,13 @@ pub(crate) struct Slots {
     proof: Proof,
 }
 
-/// What the probes since the last success proved: nothing.
-#[derive(Debug)]
-struct Proof {
-    /// When a whole wait without evidence is over.
+/// What the probes since the last success proved: nothing. A trip for which the partner asked, and
+/// that is no evidence either, carries it to the next period of `Probing`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Proof {
+    /// When the present wait without evidence began.
+    since: Moment,
+    /// When it is over.
     due: Moment,
     /// How many probes ended in that wait.
     ended: u64,
@@ -81,12 +88,33 @@ struct Proof {
 }
 
 impl Proof {
-    fn wanted_by(due: Moment) -> Self {
+    fn wanted_within(patience: Duration, since: Moment) -> Self {
         Self {
-            due,
+            since,
+            due: since.after(patience),
             ended: 0,
             last_code: None,
             is_missing: false,
+        }
+    }
+
+    /// Returns the same proof for a period of `Probing` that begins at `at`.
+    fn carried(self, patience: Duration, at: Moment) -> Self {
+        Self {
+            due: self.since.after(patience).max(at),
+            ..self
+        }
+    }
+
+    fn note(&mut self, answer: Option<Verdict>, patience: Duration, at: Moment) {
+        // A whole wait without any probe is not one of probes without evidence.
+        if self.ended == 0 && self.due <= at {
+            self.since = at;
+            self.due = at.after(patience);
+        }
+        self.ended += 1;
+        if let Some(answer) = answer {
+            self.last_code = answer.code;
         }
     }
 }
@@ -102,7 +130,16 @@ pub(crate) struct Climb {
 }
 
 impl Probing {
-    pub(crate) fn begin(trials: Trials, patience: Duration, at: Moment) -> Self {
+    pub(crate) fn begin(
+        trials: Trials,
+        patience: Duration,
+        proof: Option<Proof>,
+        at: Moment,
+    ) -> Self {
+        let proof = match proof {
+            Some(proof) => proof.carried(patience, at),
+            None => Proof::wanted_within(patience, at),
+        };
         let at_once = trials.probes.min(trials.needed) as usize;
         let slots = Slots {
             // The full capacity, so that admitting a probe allocates nothing.
@@ -115,7 +152,7 @@ impl Probing {
             warned: false,
             proofless: 0,
             resting: Vec::with_capacity(at_once),
-            proof: Proof::wanted_by(at.after(patience)),
+            proof,
         };
         Self {
             trials,
@@ -152,14 +189,9 @@ impl Probing {
         let Stage::Trials(slots) = &self.stage else {
             return 0;
         };
-        let in_flight = slots.in_flight();
-        let taken = in_flight + slots.resting_at(at);
-        let by_probes = self.trials.probes.saturating_sub(taken);
-        by_probes.min(
-            self.trials
-                .needed
-                .saturating_sub(in_flight + slots.successes),
-        )
+        let needed = self.trials.needed.saturating_sub(slots.successes);
+        let at_once = self.trials.probes.min(needed);
+        at_once.saturating_sub(slots.in_flight() + slots.resting_at(at))
     }
 
     /// Ends the trials and begins the ramp.
@@ -214,22 +246,28 @@ impl Slots {
     pub(crate) fn succeeded(&mut self, at: Moment) {
         self.successes += 1;
         self.proofless = 0;
-        self.proof = Proof::wanted_by(at.after(self.patience));
+        self.proof = Proof::wanted_within(self.patience, at);
     }
 
     fn proved_nothing(&mut self, answer: Option<Verdict>, rest: Duration, at: Moment) {
-        if self.proof.ended == 0 && self.proof.due <= at {
-            self.proof.due = at.after(self.patience);
-        }
-        self.proof.ended += 1;
-        let Some(answer) = answer else {
+        self.proof.note(answer, self.patience, at);
+        if answer.is_none() {
             return;
-        };
-        self.proof.last_code = answer.code;
+        }
         self.proofless = self.proofless.saturating_add(1);
         if self.proofless >= 2 {
-            self.resting.push(at.after(rest));
+            let end = at.after(rest);
+            self.resting.push(end);
+            // While it rests, no request could take it.
+            self.idle_since = end;
         }
+    }
+
+    /// Returns what the probes proved up to the partner's answer that asks for a pause.
+    pub(crate) fn proof_at_pause(&self, answer: Verdict, at: Moment) -> Proof {
+        let mut proof = self.proof.clone();
+        proof.note(Some(answer), self.patience, at);
+        proof
     }
 
     /// Returns when a whole wait is over in which probes ended and none gave evidence.
@@ -244,6 +282,7 @@ impl Slots {
     /// the partner's last code.
     pub(crate) fn tell_without_evidence(&mut self, at: Moment) -> (u64, Option<u16>) {
         let ended = std::mem::take(&mut self.proof.ended);
+        self.proof.since = at;
         self.proof.due = at.after(self.patience);
         self.proof.is_missing = true;
         (ended, self.proof.last_code)

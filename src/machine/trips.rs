@@ -33,6 +33,7 @@ impl Machine {
             since: at,
             until: at.after(wait),
             wait,
+            proof: None,
         });
         self.tell(at, EventKind::Tripped { evidence, wait });
         self.reconcile(at);

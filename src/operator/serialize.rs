@@ -279,7 +279,26 @@ fn event(kind: &EventKind) -> Value {
             episode,
             generation,
         } => json!({ "recovered": { "episode": episode, "generation": generation } }),
-        EventKind::WaitingForProbe => json!("waiting_for_probe"),
+        EventKind::WaitingForProbe
+        | EventKind::CallersGaveUp { .. }
+        | EventKind::ProbingWithoutEvidence { .. } => warning(kind),
+        EventKind::RampBegan { duration } => {
+            json!({ "ramp_began": { "duration_seconds": seconds(*duration) } })
+        }
+        EventKind::WouldHaveTripped { evidence, wait } => {
+            json!({ "would_have_tripped": { "evidence": evidence, "wait_seconds": seconds(*wait) } })
+        }
+        EventKind::ShadowEnded => json!("shadow_ended"),
+        EventKind::Switched { switches } => json!({ "switched": switches }),
+        EventKind::PolicyReplaced => json!("policy_replaced"),
+        EventKind::ExemptionsReplaced => json!("exemptions_replaced"),
+        EventKind::WindowReset => json!("window_reset"),
+    }
+}
+
+/// An event that says what the layer cannot judge.
+fn warning(kind: &EventKind) -> Value {
+    match kind {
         EventKind::CallersGaveUp {
             calls,
             longest_wait,
@@ -292,17 +311,7 @@ fn event(kind: &EventKind) -> Value {
         EventKind::ProbingWithoutEvidence { ended, last_code } => {
             json!({ "probing_without_evidence": { "ended": ended, "last_code": last_code } })
         }
-        EventKind::RampBegan { duration } => {
-            json!({ "ramp_began": { "duration_seconds": seconds(*duration) } })
-        }
-        EventKind::WouldHaveTripped { evidence, wait } => {
-            json!({ "would_have_tripped": { "evidence": evidence, "wait_seconds": seconds(*wait) } })
-        }
-        EventKind::ShadowEnded => json!("shadow_ended"),
-        EventKind::Switched { switches } => json!({ "switched": switches }),
-        EventKind::PolicyReplaced => json!("policy_replaced"),
-        EventKind::ExemptionsReplaced => json!("exemptions_replaced"),
-        EventKind::WindowReset => json!("window_reset"),
+        _ => json!("waiting_for_probe"),
     }
 }
 

@@ -28,24 +28,6 @@ pub(super) fn trace(partner: &str, event: &Event) {
         EventKind::WouldHaveTripped { evidence, wait } => {
             tracing::warn!(target: TARGET, %partner, number, %evidence, ?wait, "would have entered maintenance")
         }
-        EventKind::WaitingForProbe => tracing::warn!(target: TARGET, %partner,
-            number,
-            "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
-        ),
-        EventKind::CallersGaveUp {
-            calls,
-            longest_wait,
-            hang_limit,
-        } => tracing::warn!(target: TARGET, %partner,
-            number,
-            calls,
-            ?longest_wait,
-            ?hang_limit,
-            "callers give up and nothing comes from the partner: a time-out around the layer that is shorter than `hang_limit` hides a hanging partner"
-        ),
-        EventKind::ProbingWithoutEvidence { ended, last_code } => {
-            tracing::warn!(target: TARGET, %partner, number, ended, ?last_code, "a whole wait of probes proved nothing: the partner may refuse the credentials, redirect, or limit the probes")
-        }
         EventKind::EpisodeBegan { episode, cause } => {
             tracing::warn!(target: TARGET, %partner, number, episode, %cause, "episode began")
         }
@@ -64,12 +46,41 @@ pub(super) fn trace(partner: &str, event: &Event) {
         EventKind::ShadowEnded => {
             tracing::info!(target: TARGET, %partner, number, "would be serving again")
         }
+        EventKind::WaitingForProbe
+        | EventKind::CallersGaveUp { .. }
+        | EventKind::ProbingWithoutEvidence { .. } => trace_warning(partner, event),
         EventKind::HoldEngaged { .. }
         | EventKind::HoldEnded { .. }
         | EventKind::Switched { .. }
         | EventKind::PolicyReplaced
         | EventKind::ExemptionsReplaced
         | EventKind::WindowReset => trace_command(partner, event),
+    }
+}
+
+/// Emits the tracing event for what the layer cannot judge.
+fn trace_warning(partner: OneLine<'_>, event: &Event) {
+    let number = event.number;
+    match &event.kind {
+        EventKind::WaitingForProbe => tracing::warn!(target: TARGET, %partner,
+            number,
+            "no request that may probe has come for a whole wait: give the layer a synthetic ping, or let more requests probe with `may_probe`"
+        ),
+        EventKind::CallersGaveUp {
+            calls,
+            longest_wait,
+            hang_limit,
+        } => tracing::warn!(target: TARGET, %partner,
+            number,
+            calls,
+            ?longest_wait,
+            ?hang_limit,
+            "callers give up and nothing comes from the partner: a time-out around the layer that is shorter than `hang_limit` hides a hanging partner"
+        ),
+        EventKind::ProbingWithoutEvidence { ended, last_code } => {
+            tracing::warn!(target: TARGET, %partner, number, ended, ?last_code, "a whole wait of probes proved nothing: the partner may refuse the credentials, redirect, or limit the probes")
+        }
+        _ => {}
     }
 }
 

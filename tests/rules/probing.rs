@@ -596,6 +596,30 @@ fn without_evidence(events: &mut Events) -> Vec<(u64, Option<u16>)> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r14_a_partner_that_limits_each_probe_is_told_as_one_without_evidence() {
+    let rig = Rig::new(policy());
+    let mut events = rig.handle.events();
+    rig.trip_and_wait().await;
+    rig.calls(1, Say::Busy(429, secs(0))).await;
+    assert_eq!(without_evidence(&mut events), []);
+    for _ in 0..5 {
+        rig.wait_out().await;
+        assert_eq!(rig.mode(), Mode::Probing);
+        assert_eq!(without_evidence(&mut events), [(1, Some(429))]);
+        assert!(probing(&rig).without_evidence);
+        rig.calls(1, Say::Busy(429, secs(0))).await;
+        assert_eq!(without_evidence(&mut events), []);
+    }
+    // A failure is evidence: the next wait begins anew.
+    rig.wait_out().await;
+    rig.calls(1, Say::Down).await;
+    without_evidence(&mut events);
+    advance(secs(60)).await;
+    assert!(!probing(&rig).without_evidence);
+    assert_eq!(without_evidence(&mut events), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r14_a_whole_wait_without_evidence_is_told_once_a_wait_with_the_last_code() {
     let rig = Rig::new(policy());
     let mut events = rig.handle.events();

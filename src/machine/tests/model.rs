@@ -246,6 +246,15 @@ impl Told {
 pub(super) struct Trip {
     pub(super) until: u64,
     pub(super) wait: u64,
+    /// What the trials before it proved, if the partner asked for the trip and proved nothing.
+    carried: Option<Carried>,
+}
+
+#[derive(Debug, Clone)]
+struct Carried {
+    unproven: (u64, u64),
+    answers: Vec<Option<u16>>,
+    without_evidence: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -270,10 +279,14 @@ pub(super) struct Trials {
     warned: bool,
     /// The codes of the partner's answers without evidence since the last success.
     pub(super) answers: Vec<Option<u16>>,
+    /// How many of them came before these trials.
+    earlier: usize,
     /// When each slot that ever rested was free again.
     rests: Vec<u64>,
     /// When the present wait without evidence began, and how many probes ended in it.
     unproven: (u64, u64),
+    /// When these trials began.
+    entered: u64,
     /// Whether a whole wait has passed without evidence.
     pub(super) without_evidence: bool,
 }
@@ -287,7 +300,7 @@ impl Trials {
     fn evidence_due(&self) -> u64 {
         match self.unproven {
             (_, 0) => NEVER,
-            (began, _) => began.saturating_add(self.patience),
+            (began, _) => began.saturating_add(self.patience).max(self.entered),
         }
     }
 
@@ -302,6 +315,7 @@ impl Trials {
     fn proved(&mut self, now: u64) {
         self.successes += 1;
         self.answers.clear();
+        self.earlier = 0;
         self.unproven = (now, 0);
         self.without_evidence = false;
     }
@@ -315,8 +329,10 @@ impl Trials {
         self.unproven = (if is_stale { now } else { began }, ended + 1);
         if let Some(code) = answer {
             self.answers.push(code);
-            if self.answers.len() > 1 {
-                self.rests.push(now.saturating_add(self.rest));
+            if self.answers.len() - self.earlier > 1 {
+                let end = now.saturating_add(self.rest);
+                self.rests.push(end);
+                self.idle_since = end;
             }
         }
     }
@@ -616,10 +632,15 @@ impl Model {
         if from == Mode::Serving {
             self.leave_serving();
         }
+        let probes = to == Mode::Probing;
+        let trip = self.trip.as_mut().filter(|_| probes);
+        let carried = trip.and_then(|trip| trip.carried.take());
         self.stretch = match to {
             Mode::Serving => Stretch::serving(self.numbers.window),
             Mode::Maintenance => Stretch::Maintenance { frozen },
             Mode::Probing => Stretch::Trials(Trials {
+                entered: self.now,
+                earlier: carried.as_ref().map_or(0, |it| it.answers.len()),
                 probes: self.numbers.probes,
                 needed: self.numbers.needed,
                 lease: self.numbers.lease,
@@ -631,10 +652,10 @@ impl Model {
                 idle_since: self.now,
                 patience: self.trip.as_ref().map_or(0, |trip| trip.wait),
                 warned: false,
-                answers: Vec::new(),
                 rests: Vec::new(),
-                unproven: (self.now, 0),
-                without_evidence: false,
+                unproven: carried.as_ref().map_or((self.now, 0), |it| it.unproven),
+                without_evidence: carried.as_ref().is_some_and(|it| it.without_evidence),
+                answers: carried.map_or_else(Vec::new, |it| it.answers),
             }),
         };
         self.since = self.now;
@@ -666,7 +687,11 @@ impl Model {
 
     fn trip(&mut self, fired: Vec<Fired>, wait: u64) {
         let until = self.now.saturating_add(wait);
-        self.trip = Some(Trip { until, wait });
+        self.trip = Some(Trip {
+            until,
+            wait,
+            carried: None,
+        });
         self.tell(Told::Tripped(fired, wait));
         self.settle_mode();
     }
@@ -718,8 +743,8 @@ impl Model {
                     Asker::Ping => true,
                 };
                 let in_flight = trials.leases.len() as u32;
-                let free = in_flight + trials.resting(self.now) < trials.probes
-                    && in_flight + trials.successes < trials.needed;
+                let taken = in_flight + trials.resting(self.now);
+                let free = taken < trials.probes && taken + trials.successes < trials.needed;
                 if !(may && free) {
                     return None;
                 }
@@ -782,16 +807,16 @@ impl Model {
             },
             Ending::Unjudged => Landing::Neutral { code: 0 },
             Ending::Dropped { wait, took } => {
-                let (waited, slow) = (nanos(wait), slow(took));
-                let is_long = |(_, after): (u32, u64)| waited > after;
-                let length = match waited {
-                    0 => WaitLength::None,
+                let (waited, slow) = (wait.map_or(0, nanos), slow(took));
+                let is_long = |(_, after): (u32, u64)| waited > after || after == 0;
+                let length = match wait {
+                    None => WaitLength::None,
                     _ if self.numbers.given_up.is_some_and(is_long) => WaitLength::Long,
                     _ => WaitLength::Short,
                 };
                 let millis = (waited / 1_000_000) as u32;
                 let wait = Wait { length, millis };
-                if waited >= self.numbers.hang_limit {
+                if wait.length != WaitLength::None && waited >= self.numbers.hang_limit {
                     Landing::Hung { slow, wait }
                 } else {
                     Landing::Abandoned { slow, wait }
@@ -904,9 +929,18 @@ impl Model {
         trials.idle_since = self.now;
         trials.landed.record(landing, Moment(self.now));
         let code = answer.and_then(|verdict| verdict.code);
+        let mut tried = trials.clone();
+        tried.proved_nothing(Some(code), self.now);
+        let is_evidence = answer.is_none_or(|verdict| verdict.outcome != Outcome::Neutral);
+        let carried = (!is_evidence).then_some(Carried {
+            unproven: tried.unproven,
+            answers: tried.answers,
+            without_evidence: tried.without_evidence,
+        });
         let failed = answer.is_some_and(|verdict| verdict.outcome != Outcome::Success);
         if failed && asked > 0 && matches!(code, None | Some(429 | 503)) {
             self.trip(vec![Fired::PartnerAsked], asked);
+            self.carry(carried);
             return;
         }
         match landing {
@@ -924,6 +958,7 @@ impl Model {
             Landing::Neutral { .. } if code == Some(429) && asked == 0 => {
                 let wait = self.trip.as_ref().expect("it probes").wait;
                 self.trip(vec![Fired::PartnerLimits], wait);
+                self.carry(carried);
             }
             Landing::Neutral { .. }
             | Landing::Ours
@@ -932,6 +967,10 @@ impl Model {
                 trials.proved_nothing(answer.map(|verdict| verdict.code), self.now);
             }
         }
+    }
+
+    fn carry(&mut self, carried: Option<Carried>) {
+        self.trip.as_mut().expect("it has just tripped").carried = carried;
     }
 
     /// Ends the trials after the last needed success.
@@ -1008,7 +1047,11 @@ impl Model {
             Some(trip) => (trip.until.min(self.now), trip.wait),
             None => (self.now, self.numbers.wait),
         };
-        self.trip = Some(Trip { until, wait });
+        self.trip = Some(Trip {
+            until,
+            wait,
+            carried: None,
+        });
         self.settle_mode();
         Ok(true)
     }
@@ -1127,7 +1170,7 @@ impl Model {
         let Stretch::Trials(trials) = &self.stretch else {
             return false;
         };
-        trials.leases.is_empty() && self.now - trials.idle_since >= trials.patience
+        trials.leases.is_empty() && self.now >= trials.idle_since.saturating_add(trials.patience)
     }
 }
 

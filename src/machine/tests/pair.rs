@@ -379,8 +379,8 @@ impl Pair {
                 prop_assert_eq!(shown.resting, resting);
                 prop_assert!(in_flight + resting <= trials.probes);
                 prop_assert!(in_flight + trials.successes <= trials.needed);
-                let free = (trials.probes - in_flight - resting)
-                    .min(trials.needed - in_flight - trials.successes);
+                let at_once = trials.probes.min(trials.needed - trials.successes);
+                let free = at_once.saturating_sub(in_flight + resting);
                 prop_assert_eq!(shown.free, free);
                 prop_assert_eq!(shown.without_evidence, trials.without_evidence);
                 let last_code = trials.answers.last().copied().flatten();

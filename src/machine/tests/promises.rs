@@ -75,10 +75,11 @@ impl Told {
         self.end(call, Ending::Judged { verdict, took });
     }
 
-    /// Drops a call whose caller had waited for the partner so long.
+    /// Drops a call whose caller had waited for the partner so long; not at all, if it is zero.
     fn drop_call(&mut self, wait: Duration) {
         let call = self.begin();
         let took = wait;
+        let wait = Some(wait).filter(|wait| !wait.is_zero());
         self.end(call, Ending::Dropped { wait, took });
     }
 
@@ -355,7 +356,7 @@ fn a_slow_drop_counts_in_the_total_and_slow_but_not_as_a_failure() {
     let mut told = Told::new(&slow);
     // The sum of its waits is what it took.
     let call = told.begin();
-    let (wait, took) = (Duration::ZERO, seconds(3));
+    let (wait, took) = (None, seconds(3));
     told.end(call, Ending::Dropped { wait, took });
     told.drop_call(seconds(2));
     told.drop_call(seconds(3));
@@ -584,7 +585,7 @@ fn a_hung_probe_fails_when_its_lease_ends_however_late_somebody_looks() {
     told.end(
         hung,
         Ending::Dropped {
-            wait: seconds(990),
+            wait: Some(seconds(990)),
             took: seconds(990),
         },
     );

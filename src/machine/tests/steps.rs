@@ -189,7 +189,7 @@ fn took() -> impl Strategy<Value = Duration> {
 fn dropped() -> impl Strategy<Value = Ending> {
     let before = prop_oneof![2 => Just(Duration::ZERO), 1 => took()];
     (took(), before).prop_map(|(wait, before)| Ending::Dropped {
-        wait,
+        wait: Some(wait).filter(|wait| !wait.is_zero()),
         took: before + wait,
     })
 }
