@@ -58,7 +58,7 @@ impl CallRing {
             self.complete();
         }
         let left = self.swap(slot);
-        if self.total == self.size {
+        if self.total == self.size && !mutant!("what is pushed out of the window counts") {
             self.failed -= left & FAILED;
             self.slow -= left >> 1;
         } else {

@@ -55,7 +55,10 @@ impl Counts {
                 self.run += 1;
                 self.abandoned += 1;
             }
-            Landing::Neutral => self.completed += 1,
+            Landing::Neutral => {
+                self.completed += 1;
+                self.total += u64::from(mutant!("a neutral call counts as a success"));
+            }
             Landing::Abandoned => self.abandoned += 1,
         }
     }

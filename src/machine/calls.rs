@@ -61,9 +61,9 @@ impl Machine {
                 Stage::Ramp(climb) => climb.draw(now).then_some(Role::Ramp),
                 Stage::Trials(_) => {
                     let may_probe = match asker {
-                        Asker::Eligible => !pinged,
-                        Asker::Ineligible | Asker::Barred => false,
-                        Asker::Ping => true,
+                        Asker::Eligible => !pinged || mutant!("customers probe beside a ping"),
+                        Asker::Ineligible | Asker::Barred => mutant!("every request may probe"),
+                        Asker::Ping => !mutant!("a ping takes no slot"),
                     };
                     if !may_probe {
                         return None;
@@ -97,10 +97,11 @@ impl Machine {
             Landing::Success { .. } => self.calls.succeeded += 1,
             Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
             Landing::Neutral => self.calls.neutral += 1,
+            Landing::Abandoned if mutant!("a dropped call does not end") => {}
             Landing::Abandoned => self.calls.abandoned += 1,
         }
         // A late answer is no evidence about a later era (R8).
-        if era != era_bits(self.era) {
+        if era != era_bits(self.era) && !mutant!("late answers count") {
             self.calls.late += 1;
             return;
         }
@@ -127,8 +128,13 @@ impl Machine {
                 Outcome::Failure => Landing::Failure { slow: slow(took) },
                 Outcome::Neutral => Landing::Neutral,
             },
-            Ending::Dropped { quiet } if quiet >= self.rules.hang_limit => {
+            Ending::Dropped { quiet }
+                if quiet >= self.rules.hang_limit && !mutant!("every drop is neutral") =>
+            {
                 Landing::Hung { slow: slow(quiet) }
+            }
+            Ending::Dropped { .. } if mutant!("every drop is a failure") => {
+                Landing::Hung { slow: false }
             }
             Ending::Dropped { .. } => Landing::Abandoned,
         }
@@ -161,15 +167,18 @@ impl Machine {
         if let Landing::Success { .. } = landing {
             slots.successes += 1;
         }
-        let proven = slots.successes >= probing.trials.needed;
+        let proven = slots.successes >= probing.trials.needed || mutant!("one success is enough");
         probing.record(landing, at);
-        if let Some(retry_after) = pause_asked(verdict) {
+        if let Some(retry_after) = pause_asked(verdict)
+            && !mutant!("a probe is not told to retry later")
+        {
             let evidence = self.evidence(Rule::PartnerAsked { retry_after }, verdict.code, at);
             let wait = retry_after.min(self.rules.longest_wait);
             self.trip(evidence, Some(wait), at);
             return;
         }
         match landing {
+            Landing::Failure { .. } if mutant!("a failed probe changes nothing") => {}
             Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
                 let evidence = self.evidence(Rule::ProbeFailed, verdict.code, at);
@@ -232,13 +241,17 @@ impl Machine {
         let Stage::Ramp(climb) = &probing.stage else {
             return;
         };
-        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, verdict.code, at) {
+        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, verdict.code, at)
+            && !mutant!("a ramp is not judged")
+        {
             self.trip(evidence, None, at);
         }
     }
 
     fn heed_retry_after(&mut self, verdict: Verdict, at: Moment) {
-        if let Some(span) = verdict.retry_after {
+        if let Some(span) = verdict.retry_after
+            && !mutant!("Retry-After is not heeded")
+        {
             self.backoff.partner_asked(span, &self.rules, at);
         }
     }

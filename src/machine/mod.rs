@@ -151,11 +151,15 @@ impl Machine {
         let now = now.max(self.now);
         loop {
             let due = self.next_deadline();
-            if due > now || due == Moment::NEVER {
+            if due > now || due == Moment::NEVER || mutant!("time alone changes nothing") {
                 break;
             }
             self.now = due;
-            self.fall_due(due);
+            self.fall_due(if mutant!("a deadline bears the time of the look") {
+                now
+            } else {
+                due
+            });
         }
         self.now = now;
     }
@@ -214,7 +218,7 @@ impl Machine {
         let now = self.now;
         let era = era_bits(self.era);
         if let State::Serving(serving) = &mut self.state
-            && era == landed.era
+            && (era == landed.era || mutant!("a success in a lane counts in every era"))
             && serving.window.width() == Some(landed.width)
         {
             let index = landed.index(now.0 / landed.width);
@@ -273,11 +277,15 @@ impl Machine {
         };
         self.since = at;
         self.entry = self.traffic;
-        self.era += 1;
+        if !mutant!("a change of mode begins no era") {
+            self.era += 1;
+        }
         self.episodes.note_causes(&self.causes);
         self.episodes.note_mode(self.wall.at(at), to);
         self.tell(at, EventKind::ModeChanged { from, to });
-        if to == Mode::Serving {
+        if to == Mode::Serving
+            || (from == Mode::Probing && mutant!("the end of probing is a recovery"))
+        {
             self.end_episode(at);
         }
     }
@@ -304,7 +312,12 @@ impl Machine {
 
     fn end_episode(&mut self, at: Moment) {
         // The generation grows even if the wall clock stepped back or stands still (R17).
-        let generation = self.wall.millis(at).max(self.generation + 1);
+        let least = if mutant!("the generation is the wall clock") {
+            0
+        } else {
+            self.generation + 1
+        };
+        let generation = self.wall.millis(at).max(least);
         let generation = generation.min(MAX_GENERATION);
         let wall = self.wall.at(at);
         let Some(episode) = self.episodes.end(wall, generation, self.traffic) else {
@@ -332,7 +345,9 @@ impl Machine {
     }
 
     pub(crate) fn wall_clock_reads(&mut self, wall: SystemTime) {
-        self.wall = WallAnchor::so_that(self.now, wall);
+        if !mutant!("a step of the wall clock is ignored") {
+            self.wall = WallAnchor::so_that(self.now, wall);
+        }
     }
 
     /// Returns the counts to show: live in `Serving` and `Probing`, frozen in `Maintenance`.

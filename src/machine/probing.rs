@@ -95,11 +95,14 @@ impl Probing {
         let Stage::Trials(slots) = &mut self.stage else {
             return None;
         };
-        if free == 0 {
+        if free == 0 && !mutant!("a probe needs no free slot") {
             return None;
         }
         let slot = Slot(slots.admitted);
         slots.admitted = slots.admitted.wrapping_add(1);
+        if mutant!("a slot is allocated when it is taken") {
+            slots.in_flight.shrink_to_fit();
+        }
         slots.in_flight.push((slot, at.after(self.trials.lease)));
         Some(slot)
     }
@@ -130,6 +133,7 @@ impl Probing {
     /// Returns when time alone changes something.
     pub(crate) fn next_deadline(&self) -> Moment {
         match &self.stage {
+            Stage::Trials(slots) if mutant!("a lease never ends") => slots.patience_end(),
             Stage::Trials(slots) => slots.lease_end().min(slots.patience_end()),
             Stage::Ramp(climb) => climb.since.after(climb.ramp.duration),
         }
@@ -161,7 +165,9 @@ impl Slots {
         let Some(index) = self.in_flight.iter().position(|(taken, _)| *taken == slot) else {
             return false;
         };
-        self.in_flight.remove(index);
+        if !mutant!("a probe keeps its slot") {
+            self.in_flight.remove(index);
+        }
         self.idle_since = at;
         true
     }
@@ -194,6 +200,9 @@ impl Climb {
         let whole = u128::from(nanos(self.ramp.duration)).max(1);
         let gone = u128::from(nanos(at.since(self.since))).min(whole);
         let start = u128::from(self.ramp.start.per_million());
+        if mutant!("the share of a ramp does not grow") {
+            return (start, 1_000_000);
+        }
         (
             start * whole + (1_000_000 - start) * gone,
             1_000_000 * whole,

@@ -34,6 +34,8 @@ impl Kinds {
             abandoned: false,
         };
         match landed {
+            Landing::Success { .. } if mutant!("a good answer can trip") => Some(Self::ALL),
+            Landing::Success { slow: true } if mutant!("a slow success is a good answer") => None,
             Landing::Success { slow: false } | Landing::Neutral => None,
             Landing::Success { slow: true } => Some(Self { slow: true, ..none }),
             Landing::Failure { .. } => Some(Self {
@@ -81,7 +83,7 @@ pub(super) fn would_trip(rules: &Rules, window: &Tally, at: Moment) -> bool {
 
 /// Returns the first rule of these kinds that fires on `counts`.
 fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
-    let enough = counts.total >= rules.min_calls;
+    let enough = counts.total >= rules.min_calls || mutant!("min_calls is ignored");
     if kinds.failures {
         if let Some(threshold) = rules.failure_rate
             && enough
@@ -92,7 +94,8 @@ fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
                 window: rules.window,
             });
         }
-        if rules.consecutive.is_some_and(|run| counts.run >= run) {
+        if rules.consecutive.is_some_and(|run| counts.run >= run) && !mutant!("runs are not judged")
+        {
             return Some(Rule::ConsecutiveFailures { run: counts.run });
         }
     }
