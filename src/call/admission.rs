@@ -99,7 +99,7 @@ pub(crate) fn decide(
 ) -> Decision {
     if endpoint.may_be_exempt()
         && let Some(ticket) = exempt(root, placement, endpoint)
-        && (root.is_serving() || !mutant!("exemptions hold while serving only"))
+        && (!mutant!("exemptions hold while serving only") || root.is_serving())
     {
         return if ready {
             Decision::Now(ticket)
