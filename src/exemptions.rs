@@ -397,11 +397,9 @@ impl Index {
         let mut index = Self::default();
         let mut patterns = Vec::new();
         let mut compile = None;
-        for (number, entry) in entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.placement == placement)
-        {
+        for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| {
+            entry.placement == placement || mutant!("an exemption holds at both placements")
+        }) {
             if entry.name.is_empty() {
                 return Err(ExemptionError::Nameless {
                     place,

@@ -195,6 +195,7 @@
 //
 // `.ci/layers.toml` lists the folders from top to bottom. No file imports upward.
 
+#[macro_use]
 mod base;
 mod call;
 mod counting;

@@ -52,7 +52,11 @@ impl<S, P> Maintenance<S, P> {
     pub(crate) fn new(inner: S, protocol: P, shared: Arc<Root>) -> Self {
         Self {
             inner,
-            readiness: Readiness::Idle,
+            readiness: if mutant!("a clone starts ready") {
+                Readiness::Ready
+            } else {
+                Readiness::Idle
+            },
             parked: Parked::default(),
             protocol,
             shared,
@@ -105,7 +109,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), P::Error>> {
-        if self.shared.is_serving() {
+        if self.shared.is_serving() || mutant!("readiness is asked for in every mode") {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     self.is(Readiness::Ready);
@@ -113,7 +117,9 @@ where
                 }
                 Poll::Ready(Err(error)) => {
                     self.is(Readiness::Idle);
-                    if P::PLACEMENT == Placement::AroundCalls {
+                    if P::PLACEMENT == Placement::AroundCalls
+                        && !mutant!("a failing poll_ready is not counted")
+                    {
                         self.shared.unready();
                     }
                     return Poll::Ready(Err(self.protocol.unready(error)));
@@ -132,7 +138,8 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let endpoint = self.protocol.endpoint(&request);
-        let ready = self.readiness == Readiness::Ready;
+        let ready =
+            self.readiness == Readiness::Ready || mutant!("a probe does not wait for readiness");
         let root = &self.shared;
         let mut ticket = if let Some(ticket) = admit_by_word(root, P::PLACEMENT, &endpoint, ready) {
             ticket
@@ -147,6 +154,9 @@ where
         };
         let protocol = self.protocol.for_call(&request);
         self.readiness = Readiness::Idle;
+        if mutant!("an admitted call uses another instance") {
+            self.inner = self.inner.clone();
+        }
         let future = ticket.while_calling(|| self.inner.call(request));
         ResponseFuture::running(future, ticket, protocol)
     }
@@ -173,7 +183,7 @@ impl<S: Clone, P> Maintenance<S, P> {
     /// Gives up the readiness, or the place in a queue for it, that a refused call would hoard.
     #[inline]
     fn let_go(&mut self) {
-        if self.readiness != Readiness::Idle {
+        if self.readiness != Readiness::Idle && !mutant!("a refused call keeps its permit") {
             self.renew();
         }
     }

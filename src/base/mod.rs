@@ -1,5 +1,9 @@
 //! Time, text and memory helpers that all other modules use and that know nothing of maintenance.
 
+// First, so that `mutant!` is known in all files below.
+#[macro_use]
+pub(crate) mod mutant;
+
 #[cfg(feature = "http")]
 pub(crate) mod accessors;
 pub(crate) mod clock;

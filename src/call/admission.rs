@@ -99,6 +99,7 @@ pub(crate) fn decide(
 ) -> Decision {
     if endpoint.may_be_exempt()
         && let Some(ticket) = exempt(root, placement, endpoint)
+        && (!mutant!("exemptions hold while serving only") || root.is_serving())
     {
         return if ready {
             Decision::Now(ticket)
@@ -121,7 +122,8 @@ fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<
         found.map(Exemption::is_counted)
     })?;
     root.count_exempt();
-    let measured = counted && placement == Placement::AroundCalls;
+    let measured = (counted || mutant!("exempt calls are counted unasked"))
+        && placement == Placement::AroundCalls;
     let admitted = if measured { root.admit_counted() } else { None };
     Some(admitted.map_or_else(Ticket::uncounted, |(role, era)| {
         Ticket::new(root.local(), role, era)
@@ -137,7 +139,9 @@ pub(crate) fn admit(
 ) -> Result<(Ticket, Stay), Refused> {
     // The case of most requests before one's own routes.
     let word = root.word();
-    if placement == Placement::BeforeRoutes && word.op() == Op::Serve {
+    if placement == Placement::BeforeRoutes
+        && (word.op() == Op::Serve || mutant!("the gate before the routes never refuses"))
+    {
         let era = word.era();
         return Ok((Ticket::uncounted(), Stay { era, request }));
     }

@@ -213,6 +213,9 @@ impl Ticket {
                     local.probe_is_answered(self.terms.era(), slot, now);
                 }
             }
+            if mutant!("a reader that does not ask waits") {
+                self.since = Some(now);
+            }
             local.hear(self.terms.era(), now);
             self.held_by(Holder::Waiting);
         }

@@ -36,7 +36,7 @@ impl Parked {
                 self.0 = None;
                 return false;
             }
-            if !woken {
+            if !woken || mutant!("a caller that was woken once is never woken again") {
                 return true;
             }
             // An era ended and the caller may stay all the same (a reset while serving): wait for

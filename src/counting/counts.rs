@@ -102,6 +102,7 @@ impl Counts {
                 count(&mut self.neutral);
                 self.neutral_code = code;
                 self.answered = true;
+                self.successes += u64::from(mutant!("a neutral call counts as a success"));
             }
             Landing::Ours => count(&mut self.ours),
             Landing::RefusedWithin => count(&mut self.refused_within),

@@ -49,7 +49,8 @@ impl Slot {
     #[inline]
     pub(super) fn one_more(self, version: u64, index: u64) -> Option<Self> {
         let opening = |slot: Self| slot.0 >> (COUNT_BITS + INDEX_BITS);
-        let is_open = opening(self) == opening(Self::empty(version));
+        let is_open = opening(self) == opening(Self::empty(version))
+            || mutant!("a slot takes the success of another opening");
         let is_free = self.count() == 0 || self.index() == index;
         let fits = self.count() + 1 < CLOSED;
         (is_open && is_free && fits).then(|| Self(Self::of(version, index).0 + self.count() + 1))

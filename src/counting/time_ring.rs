@@ -83,7 +83,7 @@ impl TimeRing {
             // The run goes on into the bucket before, if no success in this one broke it.
             if unbroken {
                 counts.run = counts.run.saturating_add(bucket.run);
-                unbroken = bucket.successes == 0;
+                unbroken = bucket.successes == 0 && !mutant!("a run ends with its bucket");
             }
         }
         counts
@@ -105,7 +105,9 @@ impl TimeRing {
         let newest = at.0 / self.width;
         (0..self.ring.len() as u64)
             .map_while(move |back| newest.checked_sub(back))
-            .take_while(move |index| self.leaves(*index) > at.0)
+            .take_while(move |index| {
+                self.leaves(*index) > at.0 || mutant!("no outcome leaves the window")
+            })
             .filter_map(move |index| {
                 let bucket = &self.ring[self.slot(index)];
                 (bucket.index == index && !bucket.is_empty()).then_some(bucket)

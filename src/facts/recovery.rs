@@ -31,11 +31,9 @@ impl Bulletin {
     /// Takes a recovery over, unless another thread has already told a newer one.
     pub(crate) fn update(&mut self, recovery: Option<Arc<CacheBust>>) {
         let Some(recovery) = recovery else { return };
-        if self
-            .recovery
-            .as_ref()
-            .is_none_or(|known| known.generation < recovery.generation)
-        {
+        if self.recovery.as_ref().is_none_or(|known| {
+            known.generation < recovery.generation || mutant!("the last to tell has the last word")
+        }) {
             self.recovery = Some(recovery);
         }
     }

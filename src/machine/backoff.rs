@@ -53,7 +53,7 @@ impl Backoff {
         let growth = rules
             .wait_factor
             .powi(i32::try_from(self.trips.saturating_sub(1)).unwrap_or(i32::MAX));
-        if growth <= 1.0 {
+        if growth <= 1.0 || mutant!("waits do not grow") {
             return rules.wait;
         }
         let grown = Duration::try_from_secs_f64(rules.wait.as_secs_f64() * growth);

@@ -72,9 +72,9 @@ impl Machine {
                 Stage::Ramp(climb) => climb.draw(now).then_some(Role::Ramp),
                 Stage::Trials(_) => {
                     let may_probe = match asker {
-                        Asker::Eligible => !pinged,
-                        Asker::Ineligible | Asker::Barred => false,
-                        Asker::Ping => true,
+                        Asker::Eligible => !pinged || mutant!("customers probe beside a ping"),
+                        Asker::Ineligible | Asker::Barred => mutant!("every request may probe"),
+                        Asker::Ping => !mutant!("a ping takes no slot"),
                     };
                     if !may_probe {
                         return None;
@@ -121,10 +121,11 @@ impl Machine {
             Landing::Neutral { .. } => self.calls.neutral += 1,
             Landing::Ours => self.calls.ours += 1,
             Landing::RefusedWithin => self.calls.refused_within += 1,
+            Landing::Abandoned { .. } if mutant!("a dropped call does not end") => {}
             Landing::Abandoned { .. } => self.calls.abandoned += 1,
         }
         // A late answer is no evidence about a later era (R8).
-        if era != era_bits(self.era) {
+        if era != era_bits(self.era) && !mutant!("late answers count") {
             self.calls.late += 1;
             return;
         }
@@ -147,6 +148,9 @@ impl Machine {
         };
         match ending {
             Ending::Judged { verdict, took } => match (verdict.origin, verdict.outcome) {
+                (Origin::Ourselves, _) if mutant!("our own errors are answers") => {
+                    Landing::Neutral { code: 0 }
+                }
                 (Origin::Ourselves, _) => Landing::Ours,
                 (Origin::RefusedWithin, _) => Landing::RefusedWithin,
                 (Origin::Partner, Outcome::Success) => Landing::Success { slow: slow(took) },
@@ -157,10 +161,11 @@ impl Machine {
             },
             Ending::Unjudged => Landing::Neutral { code: 0 },
             Ending::Dropped { wait, took } => {
-                let slow = slow(took);
+                let slow = slow(took) && !mutant!("a call given up is never slow");
                 let hung = wait.is_some_and(|wait| wait >= self.rules.hang_limit);
                 let wait = self.given_up(wait);
-                if hung {
+                if mutant!("every drop is a failure") || (hung && !mutant!("every drop is neutral"))
+                {
                     Landing::Hung { slow, wait }
                 } else {
                     Landing::Abandoned { slow, wait }
@@ -237,14 +242,16 @@ impl Machine {
         if let Landing::Success { .. } = landing {
             slots.succeeded(at);
         }
-        let proven = slots.successes >= probing.trials.needed;
+        let proven = slots.successes >= probing.trials.needed || mutant!("one success is enough");
         probing.record(landing, at);
         if let Some(verdict) = verdict
+            && !mutant!("a probe is not told to retry later")
             && self.pauses(verdict, at)
         {
             return;
         }
         match landing {
+            Landing::Failure { .. } if mutant!("a failed probe changes nothing") => {}
             Landing::Failure { .. } | Landing::Hung { .. } => {
                 self.heed_retry_after(verdict, at);
                 let code = verdict.and_then(|verdict| verdict.code);
@@ -360,7 +367,7 @@ impl Machine {
         let Some(slot) = slots.first_lease() else {
             return;
         };
-        if !waits(era, slot, at) {
+        if !waits(era, slot, at) && !mutant!("every probe hangs at the end of its lease") {
             slots.give_back(slot, at);
             self.proved_nothing(None, at);
             return;
@@ -381,13 +388,17 @@ impl Machine {
             return;
         };
         let code = verdict.and_then(|verdict| verdict.code);
-        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, code, at) {
+        if let Some(evidence) = judge(&self.rules, &climb.tally, landing, code, at)
+            && !mutant!("a ramp is not judged")
+        {
             self.trip(evidence, None, at);
         }
     }
 
     fn heed_retry_after(&mut self, verdict: Option<Verdict>, at: Moment) {
-        if let Some(span) = verdict.and_then(|verdict| verdict.retry_after) {
+        if let Some(span) = verdict.and_then(|verdict| verdict.retry_after)
+            && !mutant!("Retry-After is not heeded")
+        {
             self.backoff.partner_asked(span, &self.rules, at);
         }
     }

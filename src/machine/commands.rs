@@ -115,11 +115,15 @@ impl Machine {
     }
 
     fn engage(&mut self, engagement: Engagement, by: &Signature, at: Moment) -> bool {
+        if self.causes.operator.is_some() && mutant!("the first hold stays") {
+            return true;
+        }
         let Engagement {
             expiry,
             passing,
             message,
         } = engagement;
+        let expiry = expiry.filter(|_| !mutant!("a hold never expires"));
         let until = expiry.map_or(Moment::NEVER, |span| at.after(span));
         self.causes.operator = Some(Held {
             by: by.clone(),
@@ -143,6 +147,9 @@ impl Machine {
 
     fn release(&mut self, at: Moment) -> Result<bool, CommandError> {
         self.end_hold(at)?;
+        if mutant!("a release ends the trip beneath the hold") {
+            self.causes.tripped = None;
+        }
         self.reconcile(at);
         Ok(true)
     }
@@ -184,7 +191,9 @@ impl Machine {
             return Err(CommandError::NotTripped);
         };
         let was_waiting = at < trip.until;
-        trip.until = trip.until.min(at);
+        if !mutant!("probe_now does not end the wait") {
+            trip.until = trip.until.min(at);
+        }
         self.reconcile(at);
         Ok(was_waiting)
     }
@@ -201,10 +210,13 @@ impl Machine {
     /// [`clear`](Self::clear), then in every mode empties the window and begins a new era.
     fn reset(&mut self, at: Moment) -> bool {
         self.clear(at);
-        self.era += 1;
+        if !mutant!("a reset begins no era") {
+            self.era += 1;
+        }
         self.tell(at, EventKind::WindowReset);
         self.end_shadow(at);
         match &mut self.state {
+            State::Serving(_) if mutant!("reset does not empty the window") => {}
             State::Serving(serving) => serving.clear(),
             State::Maintenance { frozen, .. } => *frozen = Counts::default(),
             // After `clear` no cause is left that leads to `Probing`. A further cause could: then
@@ -233,13 +245,15 @@ impl Machine {
     }
 
     fn replace_policy(&mut self, rules: Rules, at: Moment) -> bool {
-        if self.rules == rules {
+        if self.rules == rules || mutant!("a new policy is not taken up") {
             return false;
         }
-        let reshaped = self.rules.window != rules.window;
+        let reshaped =
+            self.rules.window != rules.window || mutant!("every new policy empties the window");
         self.rules = rules;
         if let State::Serving(serving) = &mut self.state
             && reshaped
+            && !mutant!("a new window keeps its old shape")
         {
             serving.window = Tally::new(self.rules.window);
         }
@@ -255,7 +269,7 @@ impl Machine {
     }
 
     fn end_hold(&mut self, at: Moment) -> Result<(), CommandError> {
-        if self.causes.operator.take().is_none() {
+        if self.causes.operator.take().is_none() && !mutant!("a release needs no hold") {
             return Err(CommandError::NotHeld);
         }
         self.tell(at, EventKind::HoldEnded { expired: false });

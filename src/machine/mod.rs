@@ -156,11 +156,16 @@ impl Machine {
         let now = now.max(self.now);
         loop {
             let due = self.next_deadline();
-            if due > now || due == Moment::NEVER {
+            if due > now || due == Moment::NEVER || mutant!("time alone changes nothing") {
                 break;
             }
             self.now = due;
-            self.fall_due(due, waits);
+            let at = if mutant!("a deadline bears the time of the look") {
+                now
+            } else {
+                due
+            };
+            self.fall_due(at, waits);
         }
         self.now = now;
     }
@@ -219,7 +224,7 @@ impl Machine {
         let now = self.now;
         let era = era_bits(self.era);
         if let State::Serving(serving) = &mut self.state
-            && era == landed.era
+            && (era == landed.era || mutant!("a success in a lane counts in every era"))
             && serving.window.width() == Some(landed.width)
         {
             let index = landed.index(now.0 / landed.width);
@@ -311,11 +316,15 @@ impl Machine {
         };
         self.since = at;
         self.entry = self.traffic;
-        self.era += 1;
+        if !mutant!("a change of mode begins no era") {
+            self.era += 1;
+        }
         self.episodes.note_causes(&self.causes);
         self.episodes.note_mode(self.wall.at(at), to);
         self.tell(at, EventKind::ModeChanged { from, to });
-        if to == Mode::Serving {
+        if to == Mode::Serving
+            || (from == Mode::Probing && mutant!("the end of probing is a recovery"))
+        {
             self.end_episode(at);
         }
     }
@@ -344,7 +353,12 @@ impl Machine {
         // The generation grows even if the wall clock stepped back, stands still, or cannot be used
         // (R17).
         let by_clock = by_wall_clock(self.wall, at).unwrap_or(0);
-        let generation = by_clock.max(self.generation + 1).min(MAX_GENERATION);
+        let least = if mutant!("the generation is the wall clock") {
+            0
+        } else {
+            self.generation + 1
+        };
+        let generation = by_clock.max(least).min(MAX_GENERATION);
         let wall = self.wall.at(at);
         let Some(episode) = self.episodes.end(wall, generation, self.traffic) else {
             return;
@@ -371,7 +385,9 @@ impl Machine {
     }
 
     pub(crate) fn wall_clock_reads(&mut self, wall: SystemTime) {
-        self.wall = WallAnchor::so_that(self.now, wall);
+        if !mutant!("a step of the wall clock is ignored") {
+            self.wall = WallAnchor::so_that(self.now, wall);
+        }
         self.wall_stepped = true;
     }
 
@@ -404,7 +420,7 @@ impl Machine {
 /// at the epoch or before, or beyond what a generation can say (the year 2109).
 pub(crate) fn by_wall_clock(wall: WallAnchor, at: Moment) -> Option<u64> {
     wall.millis(at)
-        .filter(|millis| (1..=MAX_GENERATION).contains(millis))
+        .filter(|millis| (1..=MAX_GENERATION).contains(millis) || mutant!("any clock is used"))
 }
 
 #[cfg(test)]

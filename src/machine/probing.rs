@@ -166,12 +166,15 @@ impl Probing {
         let Stage::Trials(slots) = &mut self.stage else {
             return None;
         };
-        if free == 0 {
+        if free == 0 && !mutant!("a probe needs no free slot") {
             return None;
         }
         slots.resting.retain(|end| *end > at);
         let slot = Slot(slots.admitted);
         slots.admitted = slots.admitted.wrapping_add(1);
+        if mutant!("a slot is allocated when it is taken") {
+            slots.in_flight.shrink_to_fit();
+        }
         slots.in_flight.push((slot, at.after(self.trials.lease)));
         Some(slot)
     }
@@ -207,6 +210,7 @@ impl Probing {
     /// Returns when time alone changes something.
     pub(crate) fn next_deadline(&self) -> Moment {
         match &self.stage {
+            Stage::Trials(slots) if mutant!("a lease never ends") => slots.patience_end(),
             Stage::Trials(slots) => slots
                 .lease_end()
                 .min(slots.patience_end())
@@ -255,7 +259,7 @@ impl Slots {
             return;
         }
         self.proofless = self.proofless.saturating_add(1);
-        if self.proofless >= 2 {
+        if self.proofless >= 2 && !mutant!("no slot rests") {
             let end = at.after(rest);
             self.resting.push(end);
             // While it rests, no request could take it.
@@ -272,7 +276,7 @@ impl Slots {
 
     /// Returns when a whole wait is over in which probes ended and none gave evidence.
     fn proof_end(&self) -> Moment {
-        if self.proof.ended == 0 {
+        if self.proof.ended == 0 || mutant!("probing without evidence is not told") {
             return Moment::NEVER;
         }
         self.proof.due
@@ -313,7 +317,9 @@ impl Slots {
         let Some(index) = self.in_flight.iter().position(|(taken, _)| *taken == slot) else {
             return false;
         };
-        self.in_flight.remove(index);
+        if !mutant!("a probe keeps its slot") {
+            self.in_flight.remove(index);
+        }
         self.idle_since = at;
         true
     }
@@ -347,6 +353,9 @@ impl Climb {
         let whole = u128::from(nanos(self.ramp.duration)).max(1);
         let gone = u128::from(nanos(at.since(self.since))).min(whole);
         let start = u128::from(self.ramp.start.per_million());
+        if mutant!("the share of a ramp does not grow") {
+            return (start, 1_000_000);
+        }
         (
             start * whole + (1_000_000 - start) * gone,
             1_000_000 * whole,

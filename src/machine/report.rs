@@ -21,6 +21,7 @@ impl Machine {
         match self.state {
             State::Serving(_) if self.next_deadline() == Moment::NEVER => Op::Serve,
             State::Serving(_) => Op::ServeUntil,
+            State::Maintenance { .. } if mutant!("maintenance lets calls through") => Op::Serve,
             State::Maintenance { .. } => Op::Refuse,
             State::Probing(_) => Op::Ask,
         }
@@ -107,6 +108,9 @@ impl Machine {
 
     /// Returns the events since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        if mutant!("what was told is told again") {
+            return self.events.clone();
+        }
         std::mem::take(&mut self.events)
     }
 

@@ -88,7 +88,7 @@ impl Serving {
             }
             _ => false,
         };
-        if self.warned || !is_wait {
+        if self.warned || !is_wait || mutant!("calls given up are no warning") {
             return None;
         }
         let counts = self.window.counts(at);

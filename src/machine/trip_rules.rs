@@ -36,6 +36,8 @@ impl Kinds {
             given_up: false,
         };
         match landed {
+            Landing::Success { .. } if mutant!("a good answer can trip") => Some(Self::ALL),
+            Landing::Success { slow: true } if mutant!("a slow success is a good answer") => None,
             Landing::Success { slow: false }
             | Landing::Neutral { .. }
             | Landing::Ours
@@ -88,7 +90,7 @@ pub(super) fn would_trip(rules: &Rules, window: &Tally, at: Moment) -> bool {
 
 /// Returns the first rule of these kinds that fires on `counts`.
 fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
-    let enough = counts.total() >= rules.min_calls;
+    let enough = counts.total() >= rules.min_calls || mutant!("min_calls is ignored");
     if kinds.failures {
         if let Some(threshold) = rules.failure_rate
             && enough
@@ -102,6 +104,7 @@ fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
         if rules
             .consecutive
             .is_some_and(|run| u64::from(counts.run) >= run)
+            && !mutant!("runs are not judged")
         {
             return Some(Rule::ConsecutiveFailures {
                 run: counts.run.into(),
@@ -121,7 +124,8 @@ fn fired(rules: &Rules, counts: Counts, kinds: Kinds) -> Option<Rule> {
     }
     if kinds.given_up
         && let Some(rule) = rules.given_up
-        && !counts.answered
+        && (!counts.answered || mutant!("an answer does not speak against calls given up"))
+        && !mutant!("calls given up are not judged")
         && u64::from(counts.given_up) >= rule.calls
     {
         return Some(Rule::GivenUp {

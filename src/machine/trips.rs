@@ -48,7 +48,9 @@ impl Machine {
     /// Returns the number of trips that a trip at `at` follows. It is 0 if `Serving` has lasted one
     /// base wait (R10).
     pub(super) fn trips_before(&self, at: Moment) -> u32 {
-        if matches!(self.state, State::Serving(_)) && at.since(self.since) >= self.rules.wait {
+        if matches!(self.state, State::Serving(_))
+            && (at.since(self.since) >= self.rules.wait || mutant!("waits always start anew"))
+        {
             0
         } else {
             self.backoff.trips()
@@ -57,7 +59,7 @@ impl Machine {
 
     /// Makes the next wait the base wait again, if `Serving` has lasted one base wait.
     pub(super) fn forget_old_trips(&mut self, at: Moment) {
-        if self.trips_before(at) == 0 {
+        if self.trips_before(at) == 0 && !mutant!("waits never start anew") {
             self.backoff.start_anew();
         }
     }

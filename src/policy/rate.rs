@@ -61,7 +61,7 @@ impl Rate {
 
     fn parts(ratio: f64) -> Option<Self> {
         // The condition is negated as a whole, so that NaN is rejected.
-        if !(ratio > 0.0 && ratio <= 1.0) {
+        if !(ratio > 0.0 && (ratio <= 1.0 || mutant!("a rate may exceed the whole"))) {
             return None;
         }
         let per_million = (ratio * MILLION).round() as u32;
@@ -81,7 +81,9 @@ impl Rate {
     /// Whether `part` of `total` is this share or more. It is false for a `total` of 0.
     pub(crate) fn is_reached(self, part: u64, total: u64) -> bool {
         total > 0
-            && u128::from(part) * 1_000_000 >= u128::from(total) * u128::from(self.per_million)
+            && u128::from(part) * 1_000_000
+                >= u128::from(total) * u128::from(self.per_million)
+                    + u128::from(mutant!("a rate must be exceeded"))
     }
 }
 

@@ -10,9 +10,10 @@
 //!
 //! `deadline` is written before `word` (Release) and read after it (Acquire): a reader that sees a
 //! word sees the deadline that was published with it, or a later one. Were the word stored Relaxed,
-//! a refusal could read a new word beside the old deadline, "never", and go on refusing after the
-//! wait is over until another caller looks. A *later* deadline beside an older word is harmless: a
-//! caller that finds a deadline passed asks the machine, which knows.
+//! a read could find a new hold beside the old deadline, "never", and go on passing after the hold
+//! is over until another caller looks. A *later* deadline beside an older word is harmless: a
+//! caller that finds a deadline passed asks the machine, which knows. A refusal reads its deadline
+//! from the notice.
 //!
 //! *Why not stronger*: nothing orders the gate against a second atomic; one word carries all that
 //! must be seen together. The notice that refusals show is published before the word by an atomic
@@ -47,7 +48,12 @@ impl Gate {
     pub(crate) fn read(&self) -> Word {
         // Acquire: pairs with the Release in `publish_while_locked`, so that `deadline` is at least
         // as new.
-        Word(self.word.load(Ordering::Acquire))
+        let order = if mutant!("the word is read Relaxed") {
+            Ordering::Relaxed
+        } else {
+            Ordering::Acquire
+        };
+        Word(self.word.load(order))
     }
 
     /// The next deadline; to be read after the word that sent the caller here.
@@ -60,8 +66,16 @@ impl Gate {
     /// Publishes what the machine decided. A plain store will do: the lock makes the caller the
     /// only writer.
     pub(crate) fn publish_while_locked(&self, word: Word, deadline: Moment) {
+        if mutant!("the word is published before its deadline") {
+            self.word.store(word.0, Ordering::Release);
+        }
         self.deadline.store(deadline.0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `read`.
-        self.word.store(word.0, Ordering::Release);
+        let order = if mutant!("the word is stored Relaxed") {
+            Ordering::Relaxed
+        } else {
+            Ordering::Release
+        };
+        self.word.store(word.0, order);
     }
 }

@@ -224,6 +224,10 @@ impl Shared {
         });
         let answer = f(&mut machine);
         let news = self.publish(&mut machine);
+        if mutant!("listeners are told under the lock") {
+            self.tell(news);
+            return answer;
+        }
         drop(machine);
         self.tell(news);
         answer
@@ -253,8 +257,11 @@ impl Shared {
         if !lanes_stand {
             // What landed since the drain was in time: it did so before this era, this window, this
             // failure's run ends.
-            self.lanes
-                .close_while_locked(|landed| machine.landed(landed));
+            self.lanes.close_while_locked(|landed| {
+                if !mutant!("what lands while the lanes close is lost") {
+                    machine.landed(landed);
+                }
+            });
         }
         let open = || {
             if let (false, Some(open)) = (lanes_stand, lanes) {
@@ -324,7 +331,7 @@ impl Shared {
         if let Some(bulletin) = self.bulletin.upgrade() {
             harmless(|| bulletin.send_modify(|bulletin| bulletin.update(news.recovery)));
         }
-        if news.era_ended {
+        if news.era_ended && !mutant!("the end of an era wakes no parked caller") {
             harmless(|| self.parked.notify_waiters());
         }
         for event in &news.events {
@@ -350,6 +357,7 @@ impl std::fmt::Debug for Shared {
 fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
     let held = machine.held();
     let until = machine.known_end();
+    let deadline = clock.reading(machine.next_deadline());
     Notice {
         partner: partner.clone(),
         clock: clock.hands(),
@@ -360,7 +368,7 @@ fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
         published: (clock.reading(machine.now()), machine.wall_now()),
         since: machine.shut_since(),
         until: clock.reading(until),
-        deadline: clock.reading(machine.next_deadline()),
+        deadline: deadline.filter(|_| !mutant!("a refusal knows no deadline")),
         until_wall: until.known().map(|until| machine.wall_at(until)),
         is_promised: machine.promised_end().known().is_some(),
         generation: machine.generation(),

@@ -2,7 +2,7 @@
 //! beside the rules.
 //!
 //! A test of a rule is named for its rule and its promise. `.ci/break-rules` breaks the rules in
-//! the source one by one and shows that the tests named here fail.
+//! the source one by one, by the mutants of `.ci/mutants.txt`, and shows that these tests fail.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
