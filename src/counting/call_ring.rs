@@ -62,8 +62,8 @@ impl CallRing {
             Landing::Ours => count(&mut self.counts.ours),
             Landing::RefusedWithin => count(&mut self.counts.refused_within),
         }
-        // Calls that their callers left take no slot by that alone, yet what the partner sent before
-        // a whole window of them is out of sight.
+        // Calls that their callers left take no slot by that alone, yet what the partner sent
+        // before a whole window of them is out of sight.
         let left = self.counts.given_up.saturating_add(self.counts.left_early);
         if left >= self.size {
             self.counts.answered = false;

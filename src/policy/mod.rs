@@ -30,7 +30,7 @@ use crate::{
 /// | failure rate | 50 % of at least 10 calls | two failures of three calls are no outage |
 /// | consecutive failures | 5 | at night, too few calls come for a rate |
 /// | slow calls | off | the limit differs from partner to partner |
-/// | calls given up | 10 after more than 1 s, none answered | a short time-out must not hide a hang |
+/// | calls given up | 10 after over 1 s, none answered | a short time-out must not hide a hang |
 /// | hang limit | 5 s | a caller that leaves earlier may only be impatient |
 /// | wait | 30 s, doubling to 5 min | gives the partner time to recover |
 /// | jitter | 20 % | replicas do not all probe at the same time |

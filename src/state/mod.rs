@@ -278,30 +278,41 @@ impl Shared {
         let other_deadline = word.op() == Op::Refuse && deadline != self.gate.deadline();
         let other_generation = word.generation() != before.generation();
         if !events.is_empty() || other_generation || other_deadline || stepped {
-            // The notice first: a refusal that reads the new word must not show the old reason.
-            let notice = notice(&self.partner, machine, &self.clock);
-            self.reads_pass.store(notice.read_only, Ordering::Relaxed);
-            self.notice.publish(Arc::new(notice));
-            // A replaced policy is an event too.
-            self.hang_limit
-                .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
+            // First: a refusal that reads the new word must not show the old reason.
+            self.publish_notice(machine);
         }
-        if word.op() == Op::Ask && word.era() != before.era() {
-            self.waiting_probes.expect_some();
-        }
+        let era_ended = before.era() != word.era();
+        self.expect_calls(machine, era_ended);
         self.gate.publish_while_locked(word, deadline);
-        let width = machine.bucket_width();
-        if word.era() != before.era() || !self.pulse.is_for(width) {
-            self.pulse.restart_while_locked(width);
-        }
         open();
         let recovery = events.iter().rev().find_map(|event| self.recovery(event));
         self.journal().write(&events, machine.take_ended());
         News {
             published: true,
             recovery,
-            era_ended: before.era() != word.era(),
+            era_ended,
             events,
+        }
+    }
+
+    /// Publishes what refusals and looks say, and the numbers that calls read without the lock.
+    fn publish_notice(&self, machine: &Machine) {
+        let notice = notice(&self.partner, machine, &self.clock);
+        self.reads_pass.store(notice.read_only, Ordering::Relaxed);
+        self.notice.publish(Arc::new(notice));
+        // A replaced policy is an event too.
+        self.hang_limit
+            .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
+    }
+
+    /// Makes ready what calls write without the lock, for a new era or another window.
+    fn expect_calls(&self, machine: &Machine, era_ended: bool) {
+        let width = machine.bucket_width();
+        if era_ended || !self.pulse.is_for(width) {
+            self.pulse.restart_while_locked(width);
+        }
+        if era_ended && machine.op() == Op::Ask {
+            self.waiting_probes.expect_some();
         }
     }
 

@@ -320,6 +320,18 @@ impl Trials {
         self.without_evidence = false;
     }
 
+    /// What a pause carries that the partner asked for; `None` if the answer is evidence.
+    fn carried(&self, answer: Option<Verdict>, now: u64) -> Option<Carried> {
+        let answer = answer.filter(|verdict| verdict.outcome == Outcome::Neutral)?;
+        let mut tried = self.clone();
+        tried.proved_nothing(Some(answer.code), now);
+        Some(Carried {
+            unproven: tried.unproven,
+            answers: tried.answers,
+            without_evidence: tried.without_evidence,
+        })
+    }
+
     /// A probe ended and proved nothing. `answer` is the code of the partner's answer, if the
     /// partner answered.
     fn proved_nothing(&mut self, answer: Option<Option<u16>>, now: u64) {
@@ -929,14 +941,7 @@ impl Model {
         trials.idle_since = self.now;
         trials.landed.record(landing, Moment(self.now));
         let code = answer.and_then(|verdict| verdict.code);
-        let mut tried = trials.clone();
-        tried.proved_nothing(Some(code), self.now);
-        let is_evidence = answer.is_none_or(|verdict| verdict.outcome != Outcome::Neutral);
-        let carried = (!is_evidence).then_some(Carried {
-            unproven: tried.unproven,
-            answers: tried.answers,
-            without_evidence: tried.without_evidence,
-        });
+        let carried = trials.carried(answer, self.now);
         let failed = answer.is_some_and(|verdict| verdict.outcome != Outcome::Success);
         if failed && asked > 0 && matches!(code, None | Some(429 | 503)) {
             self.trip(vec![Fired::PartnerAsked], asked);
