@@ -526,6 +526,75 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     assert!(world.ask_held(elsewhere).await.is_none());
 }
 
+/// One resource has one answer, however a request spells the target URI.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_found_and_dropped_by_the_target_uri() {
+    let world = World::prices();
+    let asks = |method: &Method, uri: &str, host: &str| {
+        let mut request = Request::builder().method(method).uri(uri);
+        if !host.is_empty() {
+            request = request.header("host", host);
+        }
+        request.body(Full::default()).unwrap()
+    };
+    let spellings = [
+        ("/prices", "shop.test"),
+        ("/prices", "Shop.TEST"),
+        ("/prices", "shop.test:80"),
+        ("/prices", "shop.test:443"),
+        ("http://shop.test/prices", "shop.test"),
+        ("http://SHOP.test:80/prices", ""),
+        ("https://shop.test/prices", ""),
+        ("https://shop.test:443/prices", "shop.test"),
+    ];
+    // `Vary: Host` says nothing that the key does not say.
+    for vary in [&[][..], &[("vary", "Host")]] {
+        for (read, read_host) in spellings {
+            for (other, other_host) in spellings {
+                world.last_good.clear();
+                world.answers_with(vary, "12 EUR");
+                world.pass(asks(&Method::GET, read, read_host)).await;
+                let found = world.ask_held(asks(&Method::GET, other, other_host)).await;
+                assert!(found.is_some(), "{read} {read_host}, {other} {other_host}");
+                world.pass(asks(&Method::PUT, other, other_host)).await;
+                let found = world.ask_held(asks(&Method::GET, read, read_host)).await;
+                assert!(found.is_none(), "{read} {read_host}, {other} {other_host}");
+            }
+        }
+    }
+    // Other resources, and requests that do not agree with themselves.
+    world.answers_with(&[], "12 EUR");
+    world.pass(asks(&Method::GET, "/prices", "shop.test")).await;
+    for (uri, host) in [
+        ("/prices", ""),
+        ("/prices", "other.test"),
+        ("/prices", "shop.test:8080"),
+        ("/prices", "shop.test."),
+        ("/prices?", "shop.test"),
+        ("http://shop.test/prices", "other.test"),
+        ("http://shop.test:8080/prices", "shop.test"),
+        ("http://user@shop.test/prices", "shop.test"),
+    ] {
+        let found = world.ask_held(asks(&Method::GET, uri, host)).await;
+        assert!(found.is_none(), "{uri} {host}");
+    }
+    // What a proxy passes on has the same spellings.
+    let proxied = |name, value| {
+        let mut request = asks(&Method::GET, "/prices", "shop.test");
+        request
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+        request
+    };
+    for (name, one, same) in [
+        ("x-forwarded-host", "shop.test", "SHOP.test:443"),
+        ("x-forwarded-proto", "https", "HTTPS"),
+    ] {
+        world.pass(proxied(name, one)).await;
+        assert!(world.ask_held(proxied(name, same)).await.is_some());
+    }
+}
+
 /// A good answer that has just come is kept, whatever is kept already. The price list is large, and
 /// many small answers, each asked for more often, outweigh it.
 #[tokio::test(start_paused = true)]
@@ -1545,6 +1614,7 @@ mod sockets {
         routing::{MethodRouter, get, post},
     };
     use http_body::Body;
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     use test_support::{collected, http_client, serve, soon};
     use tower_maintenance::http::Refusals;
 
@@ -1708,6 +1778,39 @@ mod sockets {
         assert_eq!(text(ask(Method::GET, "/v1/prices").await).await, "13 EUR");
         let counts = last_good.counts();
         assert_eq!((counts.stored, counts.served, counts.missed), (2, 2, 1));
+    }
+
+    /// Over HTTP/1.1 the host is in `Host`, and over HTTP/2 in the URI.
+    #[tokio::test]
+    async fn a_resource_has_one_answer_over_http_1_and_http_2() {
+        let billing = Billing::default();
+        billing.costs(12);
+        let layer = MaintenanceLayer::new("zuora");
+        let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
+        let app = billing.app();
+        let app = app.route("/v1/prices", axum::routing::put(async || ()));
+        let ours = serve(app.layer(layer.routes()).layer(last_good.clone())).await;
+        let http_1 = http_client();
+        let http_2 = Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        let hold = || layer.handle().engage(Hold::new("on-call", "ticket 4711"));
+        let release = || layer.handle().release("on-call", "it is back");
+        for (one, other) in [(&http_1, &http_2), (&http_2, &http_1)] {
+            let ask = async |client: &test_support::HttpClient, method| {
+                let answer = soon(client.request(asks(ours, method, "/v1/prices"))).await;
+                let answer = collected(answer.unwrap()).await;
+                (answer.status().as_u16(), answer.into_body())
+            };
+            assert_eq!(ask(one, Method::GET).await, (200, "12 EUR".into()));
+            hold().unwrap();
+            assert_eq!(ask(other, Method::GET).await, (200, "12 EUR".into()));
+            release().unwrap();
+            assert_eq!(ask(other, Method::PUT).await.0, 200);
+            hold().unwrap();
+            assert_eq!(ask(one, Method::GET).await.0, 503);
+            release().unwrap();
+        }
     }
 
     /// A router strips the prefix of a `nest`. Two routes may look the same within, and so may one

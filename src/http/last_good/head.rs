@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE, VARY},
+    header::{AGE, CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, HOST, SET_COOKIE, VARY},
     response,
 };
 use http_cache_semantics::{CacheOptions, CachePolicy};
@@ -190,6 +190,8 @@ fn age(headers: &HeaderMap, delay: Duration) -> Duration {
 }
 
 /// Returns the names in `Vary`; `None` if no request could match, or if there are too many.
+///
+/// Without `Host`: the target URI is a part of the key, and over HTTP/2 there is no `Host`.
 pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
     let mut names: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(VARY) {
@@ -202,7 +204,7 @@ pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
                 return None;
             }
             let name: HeaderName = name.parse().ok()?;
-            if names.contains(&name) {
+            if name == HOST || names.contains(&name) {
                 continue;
             }
             if names.len() == MOST_VARY {

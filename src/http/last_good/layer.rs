@@ -86,9 +86,22 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///
 /// # How a stored answer is found
 ///
-/// The key of an answer consists of scheme, authority, path and query, the URI before axum's `nest`
-/// cut its prefix, the user, the [headers](super::LastGoodBuilder::keyed_by_header) that describe
-/// the original request, and the values of all headers that the answer's `Vary` names.
+/// The key of an answer consists of the target URI, the path and query before axum's `nest` cut its
+/// prefix, the user, the [headers](super::LastGoodBuilder::keyed_by_header) that describe the
+/// original request, and the values of all headers that the answer's `Vary` names.
+///
+/// The target URI ([RFC 9110, section 7.1]) is the same over HTTP/1.1 and HTTP/2:
+///
+/// - The host is that of the URI, and that of `Host` if the URI has none. Its letter case does not
+///   matter, and neither does the default port of the request's scheme. While the scheme is
+///   unknown, both 80 and 443 are default ports.
+/// - The scheme itself is no part of the key: an HTTP/1.1 server is not told whether it is http or
+///   https. If a proxy passes it on in `X-Forwarded-Proto`, that header is a part of the key.
+/// - A `Host` that names another host than the URI is a part of the key too, because an answer may
+///   show it. All requests without any host share one key.
+/// - `shop.test.` with a trailing dot is another host, as it is for browsers. Userinfo
+///   (`user@shop.test`) is a part of the key as it is.
+/// - Path and query are compared as they are, because routers do so: `/%7eme` is not `/~me`.
 ///
 /// A new answer is always stored. To make room, the answers that were not asked for longest are
 /// evicted one by one; a request counts in maintenance and while the partner serves. A client that
@@ -97,7 +110,7 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// requests for answers of 1 KB, and 128 for the largest answers that are stored. While all
 /// requests are refused, nothing is evicted.
 ///
-/// A write that passes and succeeds drops the stored answers to the same URI, user and key headers
+/// A write that passes and succeeds drops the stored answers to the same target, user and headers
 /// (RFC 9111, 4.4), and also answers that are on their way. Of two answers to the same request the
 /// one that was asked for later stays, even if its body ends first.
 ///
@@ -159,6 +172,7 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// - Headers that an inner layer adds for one request (a request id, a CORS origin without `Vary`)
 ///   are stored with the answer. Add them outside of this layer.
 ///
+/// [RFC 9110, section 7.1]: https://www.rfc-editor.org/rfc/rfc9110#section-7.1
 /// [RFC 9111, section 3]: https://www.rfc-editor.org/rfc/rfc9111#section-3
 /// [RFC 5861]: https://www.rfc-editor.org/rfc/rfc5861
 /// [RFC 9211]: https://www.rfc-editor.org/rfc/rfc9211

@@ -19,6 +19,7 @@ mod served;
 mod service;
 mod store;
 mod stored_headers;
+mod target;
 
 pub use self::{
     body::LastGoodBody,
