@@ -796,7 +796,7 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
         said,
         [
             "age: 100",
-            "cache-control: no-store",
+            "cache-control: private, no-store",
             "cache-status: tower-maintenance;hit;ttl=-40;detail=refused",
             "cache-status: upstream;hit",
             "content-length: 6",
@@ -822,6 +822,80 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
     );
     let counts = world.last_good.counts();
     assert_eq!((counts.stored, counts.served, counts.missed), (1, 2, 0));
+}
+
+/// Proxies and CDNs heed these before `Cache-Control`, so that an old price would outlive the
+/// recovery in one of them.
+#[tokio::test(start_paused = true)]
+async fn no_header_steers_a_shared_cache_past_no_store() {
+    let world = World::prices();
+    let steering = [
+        "akamai-cache-control",
+        "cache-tag",
+        "cache-tags",
+        "cdn-cache-control",
+        "cdn-tag",
+        "cf-cache-status",
+        "cloudflare-cdn-cache-control",
+        "edge-cache-tag",
+        "edge-control",
+        "expires",
+        "netlify-cache-tag",
+        "netlify-cdn-cache-control",
+        "netlify-vary",
+        "surrogate-control",
+        "surrogate-key",
+        "vercel-cache-tag",
+        "vercel-cdn-cache-control",
+        "x-accel-buffering",
+        "x-accel-charset",
+        "x-accel-expires",
+        "x-accel-limit-rate",
+        "x-any-cache-control",
+        "x-cache",
+        "x-cache-expires",
+        "x-cache-tags",
+        "x-cache-ttl",
+        "x-litespeed-cache",
+        "x-litespeed-cache-control",
+        "x-litespeed-purge",
+        "x-litespeed-tag",
+        "x-litespeed-vary",
+        "x-reverse-proxy-ttl",
+        "xkey",
+    ];
+    world.answers(move |_| {
+        let mut answer = Response::new(ScriptedBody::whole("12 EUR"));
+        for name in steering {
+            let value = HeaderValue::from_static("max-age=9999");
+            answer.headers_mut().append(name, value);
+        }
+        let age = HeaderValue::from_static("public, max-age=60");
+        answer.headers_mut().append("cache-control", age);
+        Ok(answer)
+    });
+    world.pass(prices()).await;
+    let (head, _) = world.ask_held(prices()).await.unwrap();
+    let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["age", "cache-control", "cache-status", "content-length"]
+    );
+    assert_eq!(head.headers["cache-control"], "private, no-store");
+}
+
+/// A proxy in front would put a file in the place of the body, which is empty.
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_body_is_elsewhere_is_not_kept() {
+    let world = World::prices();
+    for elsewhere in [
+        &[("x-accel-redirect", "/protected/prices.pdf")][..],
+        &[("x-sendfile", "/srv/prices.pdf")],
+        &[("x-litespeed-location", "/protected/prices.pdf")],
+    ] {
+        assert!(!world.keeps(elsewhere, prices).await, "{elsewhere:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -1759,7 +1833,7 @@ mod sockets {
         billing.costs(13);
         let answer = ask(Method::GET, "/v1/prices").await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["cache-control"], "private, no-store");
         assert!(answer.headers().contains_key("age"));
         assert_eq!(text(answer).await, "12 EUR");
         let head = ask(Method::HEAD, "/v1/prices").await;

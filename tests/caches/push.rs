@@ -116,7 +116,7 @@ async fn who_comes_first_is_told_the_present_generation_and_the_urls() {
     let answer = ask(&Push::new(&handle), None).await;
     let header = |name: &str| answer.headers()[name].to_str().unwrap();
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!(header("cache-control"), "no-store, no-transform");
+    assert_eq!(header("cache-control"), "private, no-store, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
 
     let said = next(&mut answer.into_body()).await.unwrap();
@@ -264,7 +264,10 @@ async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_f
     for _ in 0..50 {
         let answer = ask(&push, None).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.headers()["cache-control"], "no-store, no-transform");
+        assert_eq!(
+            answer.headers()["cache-control"],
+            "private, no-store, no-transform"
+        );
         let wait = &answer.headers()["retry-after"];
         waits.push(wait.to_str().unwrap().parse::<u64>().unwrap());
         assert!(answer.body().is_end_stream());

@@ -14,7 +14,10 @@ use super::{
     request_key::Asked,
     stored_headers::{ASIDE, is_of_the_body, kept_headers, only},
 };
-use crate::base::{clock::Clock, moment::Moment};
+use crate::{
+    base::{clock::Clock, moment::Moment},
+    http::shared_caches::replaces_the_body,
+};
 
 /// A `Vary` with more names than this is not genuine.
 const MOST_VARY: usize = 16;
@@ -60,6 +63,7 @@ impl Head {
         let refused = asked.method != Method::GET
             || answer.status != StatusCode::OK
             || headers.contains_key(CONTENT_RANGE)
+            || replaces_the_body(headers)
             || said.has("no-store")
             || said.has("no-cache")
             || asked.is_authorized_unkeyed()

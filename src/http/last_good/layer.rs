@@ -40,7 +40,7 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// assert_eq!(prices.status(), 200);
 /// let status = prices.headers()["cache-status"].to_str()?;
 /// assert!(status.starts_with("tower-maintenance;hit;ttl="));
-/// assert_eq!(prices.headers()["cache-control"], "no-store");
+/// assert_eq!(prices.headers()["cache-control"], "private, no-store");
 /// assert!(prices.extensions().get::<ServedLastGood>().is_some());
 /// assert_eq!(to_bytes(prices.into_body(), 4096).await?, "12 EUR");
 ///
@@ -65,6 +65,8 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// - An answer whose `Cache-Control` is malformed or contradicts itself: it might mean `private`.
 /// - A body that breaks off, that is not read to its end, that has trailers or that is too large:
 ///   it is not the whole answer, or not worth its memory.
+/// - An answer with `X-Accel-Redirect`, `X-Sendfile` or the like: a proxy in front puts another body
+///   in its place.
 /// - An answer that [`good_if`](super::LastGoodBuilder::good_if) rejects: some partners fail with a
 ///   200.
 ///
@@ -131,9 +133,11 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// - A HEAD is answered from the stored answer to a GET.
 /// - A request with a condition or a range gets the full answer.
 ///
-/// The answer has `Age`, `Cache-Status` ([RFC 9211]), and `Cache-Control: no-store` in place of the
-/// partner's own, so that no browser and no CDN keeps an old price beyond the recovery. Validators
-/// are removed for the same reason. The extension [`ServedLastGood`](super::ServedLastGood) marks
+/// The answer has `Age`, `Cache-Status` ([RFC 9211]), and `Cache-Control: private, no-store` in
+/// place of the partner's own, so that no browser and no CDN keeps an old price beyond the recovery.
+/// For the same reason the headers are removed that proxies and CDNs heed before `Cache-Control`
+/// (`X-Accel-Expires`, `Surrogate-Control`, `Edge-Control`, the `Cache-Control` of any vendor), with
+/// their tags, `Expires` and validators. The extension [`ServedLastGood`](super::ServedLastGood) marks
 /// it for metrics and error trackers. The field `maintenance.last_good` of the current span is set
 /// to `true`.
 ///

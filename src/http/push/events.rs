@@ -244,7 +244,7 @@ impl Push {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(
             CACHE_CONTROL,
-            HeaderValue::from_static("no-store, no-transform"),
+            HeaderValue::from_static("private, no-store, no-transform"),
         );
         headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
