@@ -98,7 +98,8 @@
 // The order of the modules in this folder, lowest first. A module imports only from modules in
 // earlier lines: two modules in one line do not import each other.
 //
-//     setting_error, method_class, always_ready, shared_caches
+//     setting_error, method_class, shared_caches
+//     always_ready
 //     routes::path_ambiguity, routes::path_pattern
 //     calls, refusal
 //     routes (route_gate, by_path, axum)
