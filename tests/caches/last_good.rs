@@ -292,6 +292,65 @@ async fn a_cookie_wants_an_answer_that_says_public() {
     assert!(world.ask_held(cookie()).await.is_none());
 }
 
+/// Two customers with a credential each, and an answer that does not say that it is personal.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_one_credential_is_not_shown_to_another() {
+    const HEADERS: [&str; 10] = [
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
+        "x-access-token",
+        "x-amz-security-token",
+        "proxy-authorization",
+        "ocp-apim-subscription-key",
+        "x-goog-api-key",
+        "x-session-id",
+        "x-forwarded-user",
+    ];
+    let echo = |header: &'static str| {
+        move |request: &Asks| {
+            let of = request.headers().get(header);
+            let body = format!("the price of {of:?}");
+            let said = [("cache-control", "public, max-age=60")];
+            Ok(answer(&said, ScriptedBody::whole(body)))
+        }
+    };
+    let user = |request: &http::request::Parts| request.extensions.get::<String>().cloned();
+    let paths = || LastGoodLayer::builder().path("/prices");
+    for header in HEADERS {
+        let of = |value: &str| with("/prices", &[(header, value)]);
+        let world = World::prices();
+        world.answers(echo(header));
+        world.pass(of("a")).await;
+        assert_eq!(world.last_good.counts().stored, 0, "{header}");
+        world.pass(prices()).await;
+        assert!(world.ask_held(prices()).await.is_some(), "{header}");
+        assert!(world.ask_held(of("b")).await.is_none(), "{header}");
+
+        // With the header in the key, or with a verified user, there is an answer for each.
+        let world = World::new(paths().keyed_by_header(header));
+        world.answers(echo(header));
+        world.pass(of("a")).await;
+        assert!(world.ask_held(of("a")).await.is_some(), "{header}");
+        assert!(world.ask_held(of("b")).await.is_none(), "{header}");
+        let world = World::new(paths().keyed_by(user));
+        world.answers(echo(header));
+        let of_user = |user: &str| {
+            let mut request = of(user);
+            request.extensions_mut().insert(user.to_owned());
+            request
+        };
+        world.pass(of_user("a")).await;
+        assert!(world.ask_held(of_user("a")).await.is_some(), "{header}");
+        assert!(world.ask_held(of_user("b")).await.is_none(), "{header}");
+    }
+    // A token in the query is a part of the key.
+    let world = World::prices();
+    world.pass(get("/prices?api_key=a")).await;
+    assert!(world.ask_held(get("/prices?api_key=a")).await.is_some());
+    assert!(world.ask_held(get("/prices?api_key=b")).await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_named_user_gets_back_what_is_private_and_no_cookie() {
     let user = |request: &http::request::Parts| {

@@ -75,16 +75,23 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///
 /// | | no user named | a user named |
 /// |---|---|---|
-/// | the request has `Authorization` | never stored, never served | for this user only |
+/// | the request has a credential | never stored, never served | for this user only |
 /// | the answer is `private` | never stored | for this user only |
 /// | the answer has `Set-Cookie` | never stored | for this user only, without it |
 /// | the request has a `Cookie` | only if the answer is marked as public | for this user only |
 /// | none of these | for all requests | for this user only |
 ///
 /// An answer is marked as public by `public` or `s-maxage`. The cookie counts because a frequent
-/// leak is a price that was computed for a session and sent without `private` or `Vary`. **Other
-/// credentials are not recognised**: an `X-Api-Key`, a client certificate, a token in the query
-/// (which is a part of the key). If answers depend on those, name the user.
+/// leak is a price that was computed for a session and sent without `private` or `Vary`.
+///
+/// Besides `Authorization` credentials are recognised by the words in their names: `X-Api-Key`,
+/// `Ocp-Apim-Subscription-Key`, `X-Auth-Token`, `X-Amz-Security-Token`, `Proxy-Authorization`,
+/// `DPoP`, `X-Forwarded-User`, `X-Forwarded-Client-Cert` and the like. A header of
+/// [`keyed_by_header`](super::LastGoodBuilder::keyed_by_header) does not count, because it is a part
+/// of the key. A token in the query is a part of the key too: only a request with the same token
+/// finds the answer. **Not recognised** are a client certificate of the connection itself, and a
+/// header whose name does not tell (`X-Tenant`, `X-Plan`). If answers depend on those, name the
+/// user, or the header.
 ///
 /// # How a stored answer is found
 ///

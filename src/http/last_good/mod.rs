@@ -8,6 +8,7 @@
 mod body;
 mod builder;
 mod config;
+mod credentials;
 mod directives;
 mod entry;
 mod future;

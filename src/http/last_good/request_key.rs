@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::OriginalUri;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, COOKIE, FORWARDED, HOST},
+    header::{COOKIE, FORWARDED, HOST},
     request,
 };
 
 use super::{
+    credentials::bears_credentials,
     directives::Directives,
     target::{DefaultPorts, Target, X_FORWARDED_PROTO, path_and_query},
 };
@@ -100,6 +101,7 @@ pub(super) struct Asked {
     pub(super) at: Moment,
     /// The count of drops when the request began.
     pub(super) epoch: u64,
+    bears_credentials: bool,
     headers: HeaderMap,
     /// The `Cache-Control` of the request; `None` if it is malformed.
     directives: Option<Directives>,
@@ -117,6 +119,7 @@ impl Asked {
             method: parts.method.clone(),
             at,
             epoch: 0,
+            bears_credentials: bears_credentials(&parts.headers, keyed),
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),
         }
@@ -130,7 +133,7 @@ impl Asked {
 
     /// Whether the request has credentials, and no user is named for it.
     pub(super) fn is_authorized_unkeyed(&self) -> bool {
-        !self.key.is_a_users() && self.headers.contains_key(AUTHORIZATION)
+        !self.key.is_a_users() && self.bears_credentials
     }
 
     /// Whether the request has cookies, and no user is named for it.
