@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
-use test_support::{ScriptedBody, Step as Comes, secs};
+use test_support::{ScriptedBody, Step as Comes, at_once, secs};
 use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
     Error, Hold, MaintenanceLayer, Policy, Refused,
@@ -772,6 +772,63 @@ async fn what_is_kept_stays_within_its_bound() {
     }
     assert_eq!(world.last_good.counts().stored, 2000);
     assert!(world.last_good.counts().resources > 0);
+}
+
+/// A partner that begins each answer and hangs: the copies of the bodies stay within the bound, and
+/// they evict no more than their share.
+#[tokio::test(start_paused = true)]
+async fn answers_that_never_end_stay_within_the_bound_too() {
+    const TOTAL: u64 = 4 * 1024 * 1024;
+    const BEGUN: usize = 250_000;
+    let builder = LastGoodLayer::builder().only(|request| request.uri.path() == "/prices");
+    let world = World::new(builder.max_total_bytes(TOTAL));
+    world.answers(|_| Ok(Response::new(ScriptedBody::whole(vec![b'x'; 30_000]))));
+    for n in 0..100 {
+        world.pass(get(&format!("/prices?stored={n}"))).await;
+    }
+    let full = world.last_good.counts();
+    assert!(full.bytes > 3_000_000, "{full:?}");
+    assert_eq!(full.under_way, 0);
+
+    world.answers(|_| {
+        let pieces = (0..10).map(|_| Comes::data(&[b'x'; BEGUN / 10]));
+        let steps: Vec<_> = pieces.chain([Comes::Hangs]).collect();
+        Ok(Response::new(ScriptedBody::of(steps)))
+    });
+    let mut bodies = Vec::new();
+    for n in 0..1000 {
+        let answer = world.ask(get(&format!("/prices?hangs={n}"))).await.unwrap();
+        let mut body = Box::pin(answer.into_body());
+        let mut read = 0;
+        while let Some(Some(frame)) = at_once(body.frame()) {
+            read += frame.unwrap().into_data().unwrap().len();
+        }
+        // Each reader gets what has come, whether it is copied or not.
+        assert_eq!(read, BEGUN);
+        bodies.push(body);
+        let counts = world.last_good.counts();
+        assert!(counts.bytes + counts.under_way <= TOTAL, "{counts:?}");
+    }
+    let counts = world.last_good.counts();
+    assert!(counts.under_way > TOTAL / 8, "{counts:?}");
+    assert!(counts.under_way <= TOTAL / 4, "{counts:?}");
+    assert!(counts.bytes > TOTAL / 2, "{counts:?}");
+    // What is stored is served meanwhile, and may be stored anew while it is small.
+    assert!(world.ask_held(get("/prices?stored=99")).await.is_some());
+    world.last_good.clear();
+    assert_eq!(world.last_good.counts().under_way, counts.under_way);
+
+    // The bytes of a body that is dropped are free again.
+    drop(bodies);
+    assert_eq!(world.last_good.counts().under_way, 0);
+    world.answers(|_| Ok(Response::new(ScriptedBody::whole(vec![b'x'; 200_000]))));
+    for n in 0..100 {
+        world.pass(get(&format!("/prices?again={n}"))).await;
+        let counts = world.last_good.counts();
+        assert!(counts.bytes + counts.under_way <= TOTAL, "{counts:?}");
+    }
+    assert_eq!(world.last_good.counts().stored, 200);
+    assert!(world.last_good.counts().bytes > 3_000_000);
 }
 
 /// A slice keeps the whole buffer that it was cut from. A cache of slices would hold bytes that no

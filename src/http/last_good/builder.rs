@@ -198,7 +198,8 @@ impl LastGoodBuilder {
     /// Default: 256 KiB.
     ///
     /// A price list in JSON rarely exceeds the default. Each answer takes up to this much memory
-    /// while it streams, and up to twice as much for a moment.
+    /// while it streams, and up to twice as much for a moment. All of them together are within
+    /// [`max_total_bytes`](Self::max_total_bytes).
     pub fn max_entry_bytes(self, most: usize) -> Self {
         Self {
             max_entry: most,
@@ -210,8 +211,14 @@ impl LastGoodBuilder {
     /// [`max_entry_bytes`](Self::max_entry_bytes). Default: 32 MiB, which holds thousands of
     /// answers.
     ///
-    /// The answers that were not asked for longest are evicted, and a new answer is always stored.
-    /// Answers that are being stored at this moment come on top, at most one per thread.
+    /// The answers that were not asked for longest are evicted, and a new answer is always stored
+    /// if it could be copied.
+    ///
+    /// Answers that are being copied while they stream count too. Together they may take a quarter
+    /// of the bytes, or those of one answer of the largest size if that is more. An answer beyond
+    /// that passes without being copied, and is not stored. So many bodies that never end, as of a
+    /// partner that hangs, evict no more than that quarter of what is stored. Answers that are being
+    /// stored at this moment come on top, at most one per thread.
     pub fn max_total_bytes(self, most: u64) -> Self {
         Self {
             max_total: most,

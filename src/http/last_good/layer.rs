@@ -112,7 +112,7 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///   (`user@shop.test`) is a part of the key as it is.
 /// - Path and query are compared as they are, because routers do so: `/%7eme` is not `/~me`.
 ///
-/// A new answer is always stored. To make room, the answers that were not asked for longest are
+/// A new answer that was copied is always stored. To make room, the answers that were not asked for longest are
 /// evicted one by one; a request counts in maintenance and while the partner serves. A client that
 /// makes up languages or queries evicts only answers that are not asked for meanwhile. By default
 /// it takes 32 MiB of other answers between two requests for the same one: about 30,000 made-up
@@ -176,6 +176,9 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///
 /// - This is not a general cache: it never answers while the partner may be asked. It does not
 ///   revalidate by itself, and does not collapse requests.
+/// - Bodies that never end keep other answers from being stored if they fill
+///   [a quarter](super::LastGoodBuilder::max_total_bytes) of the bound. A timeout around this layer
+///   that drops them, or a smaller bound per answer, prevents that.
 /// - It is per process, and empty after a restart. One value and its clones are one store: use one
 ///   per partner, or per router.
 /// - A write invalidates its own URI and nothing else.

@@ -21,6 +21,7 @@ mod service;
 mod store;
 mod stored_headers;
 mod target;
+mod under_way;
 
 pub use self::{
     body::LastGoodBody,

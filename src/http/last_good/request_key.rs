@@ -12,6 +12,7 @@ use http::{
 use super::{
     credentials::bears_credentials,
     directives::Directives,
+    stored_headers::only,
     target::{DefaultPorts, Target, X_FORWARDED_PROTO, path_and_query},
 };
 use crate::base::moment::Moment;
@@ -123,6 +124,11 @@ impl Asked {
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),
         }
+    }
+
+    /// Drops the headers that are not needed to store the answer, which may stream for long.
+    pub(super) fn keep_only(&mut self, names: &[HeaderName]) {
+        self.headers = only(&self.headers, names);
     }
 
     /// Returns the directives; `None` if they are malformed or forbid storing.

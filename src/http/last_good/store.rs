@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use super::{
     entry::{Entry, Kept, Resource, Slot, WhileServable, values, varied_bytes},
     head::{Head, OVERHEAD, names},
     request_key::{Asked, Key},
+    under_way::UnderWay,
 };
 use crate::{
     base::{clock::Clock, moment::Moment},
@@ -53,6 +54,11 @@ pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Slot, Entry>,
+    under_way: UnderWay,
+    /// The bytes of the ballast in the cache.
+    ballast: AtomicU64,
+    /// Held while the ballast is placed.
+    placing: Mutex<()>,
     /// How many resources have a number.
     numbered: AtomicU64,
     /// How often stored answers were dropped, by a hash of their key.
@@ -80,6 +86,10 @@ pub struct LastGoodCounts {
     pub resources: u64,
     /// The bytes that they take: bodies, headers, keys, and an estimate of the rest.
     pub bytes: u64,
+    /// The bytes of the answers that are being copied now. Together with
+    /// [`bytes`](Self::bytes) they are within
+    /// [`max_total_bytes`](super::LastGoodBuilder::max_total_bytes).
+    pub under_way: u64,
 }
 
 impl Store {
@@ -98,9 +108,12 @@ impl Store {
             .expire_after(WhileServable(clock))
             .build();
         Self {
+            under_way: UnderWay::new(limits.max_entry, limits.max_total),
             limits,
             clock,
             cache,
+            ballast: AtomicU64::new(0),
+            placing: Mutex::default(),
             numbered: AtomicU64::new(0),
             epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
@@ -112,6 +125,50 @@ impl Store {
 
     pub(super) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    pub(super) fn max_entry(&self) -> usize {
+        self.limits.max_entry
+    }
+
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.under_way
+    }
+
+    /// Makes the ballast as large as the answers on their way, and evicts other entries for it.
+    pub(super) fn place_ballast(&self) {
+        let is_due = || {
+            let present = self.ballast.load(Ordering::Relaxed);
+            self.under_way.new_ballast(present)
+        };
+        if is_due().is_none() {
+            return;
+        }
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = is_due() {
+            self.insert_ballast(bytes);
+        }
+    }
+
+    fn insert_ballast(&self, bytes: u64) {
+        self.ballast.store(bytes, Ordering::Relaxed);
+        self.cache.insert(Slot::Ballast, Entry::Ballast(bytes));
+        self.cache.run_pending_tasks();
+    }
+
+    /// Inserts the ballast again if it was evicted or invalidated.
+    fn restore_ballast(&self) {
+        let missing = || {
+            let bytes = self.ballast.load(Ordering::Relaxed);
+            (bytes > 0 && !self.cache.contains_key(&Slot::Ballast)).then_some(bytes)
+        };
+        if missing().is_none() {
+            return;
+        }
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = missing() {
+            self.insert_ballast(bytes);
+        }
     }
 
     fn epoch(&self, key: &Key) -> &AtomicU64 {
@@ -166,7 +223,7 @@ impl Store {
         });
         match entry.into_value() {
             Entry::Resource(resource) => resource.number,
-            Entry::Answer(_) => unreachable!("a resource was put there"),
+            Entry::Answer(_) | Entry::Ballast(_) => unreachable!("a resource was put there"),
         }
     }
 
@@ -231,9 +288,12 @@ impl Store {
         } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
             self.stored.fetch_add(1, Ordering::Relaxed);
         }
+        // Read, so that it is not the entry that was not asked for longest.
+        let _ = self.cache.get(&Slot::Ballast);
         // Evicts now. Otherwise moka would hold hundreds of entries beyond its bound for some
         // writes.
         self.cache.run_pending_tasks();
+        self.restore_ballast();
     }
 
     /// Returns the answer that may be served for this request, and the present time.
@@ -265,7 +325,7 @@ impl Store {
         });
         slots.filter_map(|slot| match self.cache.get(&slot)? {
             Entry::Answer(kept) => Some(kept),
-            Entry::Resource(_) => None,
+            Entry::Resource(_) | Entry::Ballast(_) => None,
         })
     }
 
@@ -284,10 +344,12 @@ impl Store {
         }
         self.cache.invalidate_all();
         self.cache.run_pending_tasks();
+        self.restore_ballast();
     }
 
     pub(super) fn counts(&self) -> LastGoodCounts {
         self.cache.run_pending_tasks();
+        let ballast = self.ballast.load(Ordering::Relaxed);
         let is_resource = |slot: &Slot| matches!(slot, Slot::Resource(_));
         let resources = self.cache.iter().filter(|(slot, _)| is_resource(slot));
         LastGoodCounts {
@@ -295,7 +357,8 @@ impl Store {
             served: self.served.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
             resources: resources.count() as u64,
-            bytes: self.cache.weighted_size(),
+            bytes: self.cache.weighted_size().saturating_sub(ballast),
+            under_way: self.under_way.taken(),
         }
     }
 }
