@@ -250,6 +250,7 @@ pub use crate::{
     },
     layer::{Builder, MaintenanceLayer},
     operator::{
+        cache_fill::CacheFill,
         handle::MaintenanceHandle,
         hold::Hold,
         ping::{Ping, PingAnswer},

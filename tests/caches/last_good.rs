@@ -1449,6 +1449,82 @@ async fn what_is_under_way_is_dropped_with_what_is_kept() {
     }
 }
 
+/// The price is asked for, and comes after a whole episode.
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_the_partner_recovered_is_not_kept() {
+    let policy = Policy::default()
+        .with_wait(secs(60))
+        .with_consecutive_failures(3);
+    let layer = MaintenanceLayer::builder("zuora").policy(policy).build();
+    let layer = layer.unwrap();
+    let handle = layer.handle();
+    let price = Arc::new(AtomicU64::new(12));
+    let partner = {
+        let price = price.clone();
+        service_fn(move |request: Asks| {
+            let price = format!("{} EUR", price.load(Ordering::Relaxed));
+            let late = request.headers().contains_key("x-late");
+            let steps = [
+                late.then_some(Comes::After(secs(10))),
+                Some(Comes::Data(price.into())),
+            ];
+            let body = ScriptedBody::of(steps.into_iter().flatten());
+            std::future::ready(Ok::<_, io::Error>(Response::new(body)))
+        })
+    };
+    let builder = LastGoodLayer::builder().path("/prices");
+    let last_good = builder.recoveries_of(&handle).build().unwrap();
+    let calls = last_good.layer(layer.http_calls().layer(partner));
+    let ask = async |request: Asks| {
+        let answer = calls.clone().oneshot(request).await.ok()?;
+        Some(answer.into_body().collect().await.unwrap().to_bytes())
+    };
+    let hold = || handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
+    let release = || handle.release("on-call", "it is back").unwrap();
+    let held = async || {
+        hold();
+        let answer = ask(prices()).await;
+        release();
+        answer
+    };
+    let late = || with("/prices", &[("x-late", "1")]);
+
+    // The recovery comes while the answer is on its way.
+    let (answer, ()) = tokio::join!(ask(late()), async {
+        tokio::time::sleep(secs(1)).await;
+        hold();
+        tokio::time::sleep(secs(1)).await;
+        release();
+        price.store(19, Ordering::Relaxed);
+    });
+    assert_eq!(answer.unwrap(), "12 EUR", "its caller gets it");
+    assert_eq!(last_good.counts().stored, 0);
+    assert_eq!(held().await, None);
+
+    // During maintenance an answer on its way is the best that there is.
+    let (answer, ()) = tokio::join!(ask(late()), async {
+        tokio::time::sleep(secs(1)).await;
+        hold();
+    });
+    assert_eq!(answer.unwrap(), "19 EUR");
+    assert_eq!(ask(prices()).await.unwrap(), "19 EUR");
+    release();
+
+    // An expiry that is due counts, although no call has applied it yet.
+    price.store(20, Ordering::Relaxed);
+    let (answer, ()) = tokio::join!(ask(late()), async {
+        tokio::time::sleep(secs(1)).await;
+        let hold = Hold::new("on-call", "ticket 4711");
+        handle.engage(hold.for_at_most(secs(5))).unwrap();
+    });
+    assert_eq!(answer.unwrap(), "20 EUR");
+    assert_eq!(held().await.unwrap(), "19 EUR");
+
+    // What begins after the recovery is kept, and nothing keeps the layer alive.
+    assert_eq!(ask(prices()).await.unwrap(), "20 EUR");
+    assert_eq!(held().await.unwrap(), "20 EUR");
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_are_found_in_boxed_errors_too() {
     let layer = MaintenanceLayer::new("zuora");

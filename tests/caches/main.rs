@@ -5,11 +5,11 @@
 mod by_tag;
 #[cfg(feature = "http")]
 mod cache_bust;
+mod fill;
 #[cfg(feature = "last-good")]
 mod last_good;
 #[cfg(feature = "http")]
 mod push;
 #[cfg(feature = "http")]
 mod smooth_return;
-#[cfg(feature = "http")]
 mod support;

@@ -170,7 +170,10 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// Nothing is dropped by itself: the partner answers again, and its answers replace the stored
 /// ones. Until then a stored answer stays the last good one, for the case that maintenance returns,
 /// as it does with a flapping partner. `max_stale` bounds it. If no answer from before a recovery
-/// may be shown, call [`clear`](LastGoodLayer::clear) when the [signal](crate::CacheBusts) comes.
+/// may be shown, call [`clear`](LastGoodLayer::clear) when the [signal](crate::CacheBusts) comes:
+/// it drops also what is on its way. With
+/// [`recoveries_of`](super::LastGoodBuilder::recoveries_of) an answer that was on its way when the
+/// partner recovered is not stored.
 ///
 /// # Limits
 ///

@@ -102,6 +102,8 @@ pub(super) struct Asked {
     pub(super) at: Moment,
     /// The count of drops when the request began.
     pub(super) epoch: u64,
+    /// The generation when the request began, if recoveries count.
+    pub(super) generation: Option<u64>,
     bears_credentials: bool,
     headers: HeaderMap,
     /// The `Cache-Control` of the request; `None` if it is malformed.
@@ -120,6 +122,7 @@ impl Asked {
             method: parts.method.clone(),
             at,
             epoch: 0,
+            generation: None,
             bears_credentials: bears_credentials(&parts.headers, keyed),
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),

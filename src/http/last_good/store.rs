@@ -30,6 +30,7 @@ use super::{
 use crate::{
     base::{clock::Clock, moment::Moment},
     http::calls::answer_prefix::AnswerPrefix,
+    operator::weak_handle::WeakHandle,
 };
 
 /// How many sets of names the answers of a resource may have in `Vary`: with and without `Origin`,
@@ -48,6 +49,7 @@ pub(super) struct Limits {
     pub(super) max_entry: usize,
     pub(super) max_total: u64,
     pub(super) good: Option<Arc<Good>>,
+    pub(super) recoveries: Option<WeakHandle>,
 }
 
 pub(super) struct Store {
@@ -180,7 +182,14 @@ impl Store {
     pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
         let mut asked = Asked::new(parts, user, &self.limits.keyed, self.now());
         asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
+        asked.generation = self.generation();
         asked
+    }
+
+    /// Returns the generation of the layer whose recoveries count.
+    fn generation(&self) -> Option<u64> {
+        let layer = self.limits.recoveries.as_ref()?;
+        layer.upgrade().map(|handle| handle.generation_now())
     }
 
     /// Returns the head as it is to be stored; `None` if the answer must not be stored.
@@ -267,7 +276,13 @@ impl Store {
         {
             return;
         }
-        let is_dropped = || self.epoch(key).load(Ordering::SeqCst) != asked.epoch;
+        let is_dropped = || {
+            // After a recovery the answer to a request from before it may be an old one.
+            let has_recovered = self
+                .generation()
+                .is_some_and(|present| Some(present) != asked.generation);
+            has_recovered || self.epoch(key).load(Ordering::SeqCst) != asked.epoch
+        };
         if is_dropped() {
             return;
         }
@@ -280,8 +295,8 @@ impl Store {
             Some(Entry::Answer(known)) if known.head.asked_at > asked.at => Op::Nop,
             _ => Op::Put(Entry::Answer(new)),
         });
-        // The counter is read again. A drop between the first read and the put may have come too
-        // early to find the entry. A drop that counts after this read finds it.
+        // Asked again. A drop between the first time and the put may have come too early to find
+        // the entry. A drop that counts after this time finds it.
         if is_dropped() {
             self.cache.invalidate(&Slot::Resource(key.clone()));
             self.cache.invalidate(&slot);
