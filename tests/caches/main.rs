@@ -2,6 +2,8 @@
 //! good answers, and the order of all of these.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
+#[cfg(all(unix, feature = "axum", feature = "last-good"))]
+mod behind_nginx;
 mod by_tag;
 #[cfg(feature = "http")]
 mod cache_bust;
