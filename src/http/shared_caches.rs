@@ -113,6 +113,10 @@ mod tests {
             assert!(overrides_cache_control(&name(steers)), "{steers}");
             assert!(is_for_shared_caches(&name(steers)), "{steers}");
         }
+    }
+
+    #[test]
+    fn tags_and_the_like_are_for_caches_and_override_nothing() {
         for label in [
             "Surrogate-Key",
             "Surrogate-Key-Raw",
@@ -141,6 +145,10 @@ mod tests {
             assert!(!overrides_cache_control(&name(label)), "{label}");
             assert!(is_for_shared_caches(&name(label)), "{label}");
         }
+    }
+
+    #[test]
+    fn other_headers_are_not_for_shared_caches() {
         for other in [
             "Cache-Control",
             "Cache-Status",

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use test_support::{ScriptedBody, Step as Comes, at_once, secs};
 use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
-    Error, Hold, MaintenanceLayer, Policy, Refused,
+    Error, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Refused,
     http::{
         CacheBustLayer, CallBody, HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder,
         LastGoodLayer, ServedLastGood,
@@ -39,13 +41,18 @@ struct World {
 
 impl World {
     fn new(builder: LastGoodBuilder) -> Self {
-        let last_good = builder.build().unwrap();
+        Self::with(|_| builder)
+    }
+
+    /// The builder may need the handle of the layer.
+    fn with(builder: impl FnOnce(&MaintenanceHandle) -> LastGoodBuilder) -> Self {
         // These tests are about answers, so failures must not trip.
         let policy = Policy::default().with_consecutive_failures(1_000_000);
         let layer = MaintenanceLayer::builder("zuora")
             .policy(policy)
             .build()
             .unwrap();
+        let last_good = builder(&layer.handle()).build().unwrap();
         let partner: Arc<Mutex<Arc<Partner>>> = Arc::new(Mutex::new(Arc::new(|_| {
             Ok(Response::new(ScriptedBody::whole("12 EUR")))
         })));
@@ -292,21 +299,22 @@ async fn a_cookie_wants_an_answer_that_says_public() {
     assert!(world.ask_held(cookie()).await.is_none());
 }
 
+const CREDENTIALS: [&str; 10] = [
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "proxy-authorization",
+    "ocp-apim-subscription-key",
+    "x-goog-api-key",
+    "x-session-id",
+    "x-forwarded-user",
+];
+
 /// Two customers with a credential each, and an answer that does not say that it is personal.
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_one_credential_is_not_shown_to_another() {
-    const HEADERS: [&str; 10] = [
-        "x-api-key",
-        "api-key",
-        "x-auth-token",
-        "x-access-token",
-        "x-amz-security-token",
-        "proxy-authorization",
-        "ocp-apim-subscription-key",
-        "x-goog-api-key",
-        "x-session-id",
-        "x-forwarded-user",
-    ];
     let echo = |header: &'static str| {
         move |request: &Asks| {
             let of = request.headers().get(header);
@@ -317,7 +325,7 @@ async fn the_answer_to_one_credential_is_not_shown_to_another() {
     };
     let user = |request: &http::request::Parts| request.extensions.get::<String>().cloned();
     let paths = || LastGoodLayer::builder().path("/prices");
-    for header in HEADERS {
+    for header in CREDENTIALS {
         let of = |value: &str| with("/prices", &[(header, value)]);
         let world = World::prices();
         world.answers(echo(header));
@@ -585,17 +593,18 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     assert!(world.ask_held(elsewhere).await.is_none());
 }
 
+fn asks_target(method: &Method, uri: &str, host: &str) -> Asks {
+    let mut request = Request::builder().method(method).uri(uri);
+    if !host.is_empty() {
+        request = request.header("host", host);
+    }
+    request.body(Full::default()).unwrap()
+}
+
 /// One resource has one answer, however a request spells the target URI.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_found_and_dropped_by_the_target_uri() {
     let world = World::prices();
-    let asks = |method: &Method, uri: &str, host: &str| {
-        let mut request = Request::builder().method(method).uri(uri);
-        if !host.is_empty() {
-            request = request.header("host", host);
-        }
-        request.body(Full::default()).unwrap()
-    };
     let spellings = [
         ("/prices", "shop.test"),
         ("/prices", "Shop.TEST"),
@@ -612,18 +621,30 @@ async fn an_answer_is_found_and_dropped_by_the_target_uri() {
             for (other, other_host) in spellings {
                 world.last_good.clear();
                 world.answers_with(vary, "12 EUR");
-                world.pass(asks(&Method::GET, read, read_host)).await;
-                let found = world.ask_held(asks(&Method::GET, other, other_host)).await;
+                world.pass(asks_target(&Method::GET, read, read_host)).await;
+                let found = world
+                    .ask_held(asks_target(&Method::GET, other, other_host))
+                    .await;
                 assert!(found.is_some(), "{read} {read_host}, {other} {other_host}");
-                world.pass(asks(&Method::PUT, other, other_host)).await;
-                let found = world.ask_held(asks(&Method::GET, read, read_host)).await;
+                world
+                    .pass(asks_target(&Method::PUT, other, other_host))
+                    .await;
+                let found = world
+                    .ask_held(asks_target(&Method::GET, read, read_host))
+                    .await;
                 assert!(found.is_none(), "{read} {read_host}, {other} {other_host}");
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_other_target_finds_the_answer() {
+    let world = World::prices();
+    world
+        .pass(asks_target(&Method::GET, "/prices", "shop.test"))
+        .await;
     // Other resources, and requests that do not agree with themselves.
-    world.answers_with(&[], "12 EUR");
-    world.pass(asks(&Method::GET, "/prices", "shop.test")).await;
     for (uri, host) in [
         ("/prices", ""),
         ("/prices", "other.test"),
@@ -634,12 +655,12 @@ async fn an_answer_is_found_and_dropped_by_the_target_uri() {
         ("http://shop.test:8080/prices", "shop.test"),
         ("http://user@shop.test/prices", "shop.test"),
     ] {
-        let found = world.ask_held(asks(&Method::GET, uri, host)).await;
+        let found = world.ask_held(asks_target(&Method::GET, uri, host)).await;
         assert!(found.is_none(), "{uri} {host}");
     }
     // What a proxy passes on has the same spellings.
     let proxied = |name, value| {
-        let mut request = asks(&Method::GET, "/prices", "shop.test");
+        let mut request = asks_target(&Method::GET, "/prices", "shop.test");
         request
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
@@ -774,6 +795,17 @@ async fn what_is_kept_stays_within_its_bound() {
     assert!(world.last_good.counts().resources > 0);
 }
 
+/// The body of an answer, of which all that has come is read, and how much that was.
+async fn begun(world: &World, path: &str) -> (Pin<Box<impl Body + use<>>>, usize) {
+    let answer = world.ask(get(path)).await.unwrap();
+    let mut body = Box::pin(answer.into_body());
+    let mut read = 0;
+    while let Some(Some(frame)) = at_once(body.frame()) {
+        read += frame.unwrap().into_data().unwrap().len();
+    }
+    (body, read)
+}
+
 /// A partner that begins each answer and hangs: the copies of the bodies stay within the bound, and
 /// they evict no more than their share.
 #[tokio::test(start_paused = true)]
@@ -792,17 +824,13 @@ async fn answers_that_never_end_stay_within_the_bound_too() {
 
     world.answers(|_| {
         let pieces = (0..10).map(|_| Comes::data(&[b'x'; BEGUN / 10]));
-        let steps: Vec<_> = pieces.chain([Comes::Hangs]).collect();
-        Ok(Response::new(ScriptedBody::of(steps)))
+        Ok(Response::new(ScriptedBody::of(
+            pieces.chain([Comes::Hangs]),
+        )))
     });
     let mut bodies = Vec::new();
     for n in 0..1000 {
-        let answer = world.ask(get(&format!("/prices?hangs={n}"))).await.unwrap();
-        let mut body = Box::pin(answer.into_body());
-        let mut read = 0;
-        while let Some(Some(frame)) = at_once(body.frame()) {
-            read += frame.unwrap().into_data().unwrap().len();
-        }
+        let (body, read) = begun(&world, &format!("/prices?hangs={n}")).await;
         // Each reader gets what has come, whether it is copied or not.
         assert_eq!(read, BEGUN);
         bodies.push(body);
@@ -813,7 +841,6 @@ async fn answers_that_never_end_stay_within_the_bound_too() {
     assert!(counts.under_way > TOTAL / 8, "{counts:?}");
     assert!(counts.under_way <= TOTAL / 4, "{counts:?}");
     assert!(counts.bytes > TOTAL / 2, "{counts:?}");
-    // What is stored is served meanwhile, and may be stored anew while it is small.
     assert!(world.ask_held(get("/prices?stored=199")).await.is_some());
     world.last_good.clear();
     assert_eq!(world.last_good.counts().under_way, counts.under_way);
@@ -942,47 +969,48 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
 
 /// Proxies and CDNs heed these before `Cache-Control`, so that an old price would outlive the
 /// recovery in one of them.
+const STEERING: [&str; 33] = [
+    "akamai-cache-control",
+    "cache-tag",
+    "cache-tags",
+    "cdn-cache-control",
+    "cdn-tag",
+    "cf-cache-status",
+    "cloudflare-cdn-cache-control",
+    "edge-cache-tag",
+    "edge-control",
+    "expires",
+    "netlify-cache-tag",
+    "netlify-cdn-cache-control",
+    "netlify-vary",
+    "surrogate-control",
+    "surrogate-key",
+    "vercel-cache-tag",
+    "vercel-cdn-cache-control",
+    "x-accel-buffering",
+    "x-accel-charset",
+    "x-accel-expires",
+    "x-accel-limit-rate",
+    "x-any-cache-control",
+    "x-cache",
+    "x-cache-expires",
+    "x-cache-tags",
+    "x-cache-ttl",
+    "x-litespeed-cache",
+    "x-litespeed-cache-control",
+    "x-litespeed-purge",
+    "x-litespeed-tag",
+    "x-litespeed-vary",
+    "x-reverse-proxy-ttl",
+    "xkey",
+];
+
 #[tokio::test(start_paused = true)]
 async fn no_header_steers_a_shared_cache_past_no_store() {
     let world = World::prices();
-    let steering = [
-        "akamai-cache-control",
-        "cache-tag",
-        "cache-tags",
-        "cdn-cache-control",
-        "cdn-tag",
-        "cf-cache-status",
-        "cloudflare-cdn-cache-control",
-        "edge-cache-tag",
-        "edge-control",
-        "expires",
-        "netlify-cache-tag",
-        "netlify-cdn-cache-control",
-        "netlify-vary",
-        "surrogate-control",
-        "surrogate-key",
-        "vercel-cache-tag",
-        "vercel-cdn-cache-control",
-        "x-accel-buffering",
-        "x-accel-charset",
-        "x-accel-expires",
-        "x-accel-limit-rate",
-        "x-any-cache-control",
-        "x-cache",
-        "x-cache-expires",
-        "x-cache-tags",
-        "x-cache-ttl",
-        "x-litespeed-cache",
-        "x-litespeed-cache-control",
-        "x-litespeed-purge",
-        "x-litespeed-tag",
-        "x-litespeed-vary",
-        "x-reverse-proxy-ttl",
-        "xkey",
-    ];
     world.answers(move |_| {
         let mut answer = Response::new(ScriptedBody::whole("12 EUR"));
-        for name in steering {
+        for name in STEERING {
             let value = HeaderValue::from_static("max-age=9999");
             answer.headers_mut().append(name, value);
         }
@@ -1449,80 +1477,57 @@ async fn what_is_under_way_is_dropped_with_what_is_kept() {
     }
 }
 
-/// The price is asked for, and comes after a whole episode.
+/// A price that is asked for at once, and comes after 10 s.
+async fn late_price(world: &World, price: &'static str) {
+    world.answers(move |_| {
+        let steps = [Comes::After(secs(10)), Comes::Data(price.into())];
+        Ok(Response::new(ScriptedBody::of(steps)))
+    });
+    let answer = world.ask(prices()).await.unwrap();
+    // Its caller gets it, whatever is stored.
+    let body = answer.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), price);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_under_way_when_the_partner_recovered_is_not_kept() {
-    let policy = Policy::default()
-        .with_wait(secs(60))
-        .with_consecutive_failures(3);
-    let layer = MaintenanceLayer::builder("zuora").policy(policy).build();
-    let layer = layer.unwrap();
-    let handle = layer.handle();
-    let price = Arc::new(AtomicU64::new(12));
-    let partner = {
-        let price = price.clone();
-        service_fn(move |request: Asks| {
-            let price = format!("{} EUR", price.load(Ordering::Relaxed));
-            let late = request.headers().contains_key("x-late");
-            let steps = [
-                late.then_some(Comes::After(secs(10))),
-                Some(Comes::Data(price.into())),
-            ];
-            let body = ScriptedBody::of(steps.into_iter().flatten());
-            std::future::ready(Ok::<_, io::Error>(Response::new(body)))
-        })
+    let prices_of = |handle: &MaintenanceHandle| {
+        let builder = LastGoodLayer::builder().path("/prices");
+        builder.recoveries_of(handle)
     };
-    let builder = LastGoodLayer::builder().path("/prices");
-    let last_good = builder.recoveries_of(&handle).build().unwrap();
-    let calls = last_good.layer(layer.http_calls().layer(partner));
-    let ask = async |request: Asks| {
-        let answer = calls.clone().oneshot(request).await.ok()?;
-        Some(answer.into_body().collect().await.unwrap().to_bytes())
+    let world = World::with(prices_of);
+    let served = async || Some(world.ask_held(prices()).await?.1);
+    let later = |change: fn(&World)| {
+        let world = &world;
+        async move {
+            tokio::time::sleep(secs(1)).await;
+            change(world);
+        }
     };
-    let hold = || handle.engage(Hold::new("on-call", "ticket 4711")).unwrap();
-    let release = || handle.release("on-call", "it is back").unwrap();
-    let held = async || {
-        hold();
-        let answer = ask(prices()).await;
-        release();
-        answer
+    let episode = |world: &World| {
+        world.hold();
+        world.release();
     };
-    let late = || with("/prices", &[("x-late", "1")]);
-
-    // The recovery comes while the answer is on its way.
-    let (answer, ()) = tokio::join!(ask(late()), async {
-        tokio::time::sleep(secs(1)).await;
-        hold();
-        tokio::time::sleep(secs(1)).await;
-        release();
-        price.store(19, Ordering::Relaxed);
-    });
-    assert_eq!(answer.unwrap(), "12 EUR", "its caller gets it");
-    assert_eq!(last_good.counts().stored, 0);
-    assert_eq!(held().await, None);
+    tokio::join!(late_price(&world, "12 EUR"), later(episode));
+    assert_eq!(world.last_good.counts().stored, 0);
+    assert_eq!(served().await, None);
 
     // During maintenance an answer on its way is the best that there is.
-    let (answer, ()) = tokio::join!(ask(late()), async {
-        tokio::time::sleep(secs(1)).await;
-        hold();
-    });
-    assert_eq!(answer.unwrap(), "19 EUR");
-    assert_eq!(ask(prices()).await.unwrap(), "19 EUR");
-    release();
+    tokio::join!(late_price(&world, "19 EUR"), later(World::hold));
+    world.release();
+    assert_eq!(served().await.unwrap(), "19 EUR");
 
     // An expiry that is due counts, although no call has applied it yet.
-    price.store(20, Ordering::Relaxed);
-    let (answer, ()) = tokio::join!(ask(late()), async {
-        tokio::time::sleep(secs(1)).await;
-        let hold = Hold::new("on-call", "ticket 4711");
-        handle.engage(hold.for_at_most(secs(5))).unwrap();
-    });
-    assert_eq!(answer.unwrap(), "20 EUR");
-    assert_eq!(held().await.unwrap(), "19 EUR");
+    let for_5_s = |world: &World| {
+        let hold = Hold::new("on-call", "ticket 4711").for_at_most(secs(5));
+        world.layer.handle().engage(hold).unwrap();
+    };
+    tokio::join!(late_price(&world, "20 EUR"), later(for_5_s));
+    assert_eq!(served().await.unwrap(), "19 EUR");
 
-    // What begins after the recovery is kept, and nothing keeps the layer alive.
-    assert_eq!(ask(prices()).await.unwrap(), "20 EUR");
-    assert_eq!(held().await.unwrap(), "20 EUR");
+    // What begins after the recovery is kept.
+    late_price(&world, "20 EUR").await;
+    assert_eq!(served().await.unwrap(), "20 EUR");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1879,7 +1884,6 @@ mod sockets {
         response::IntoResponse,
         routing::{MethodRouter, get, post},
     };
-    use http_body::Body;
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     use test_support::{collected, http_client, serve, soon};
     use tower_maintenance::http::Refusals;

@@ -13,7 +13,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use test_support::{alive_tasks, at_once, exchange, millis, now, secs, soon};
+use test_support::{alive_tasks, at_once, millis, now, secs, soon};
 use tokio::time::sleep;
 use tower::{Service, ServiceExt};
 use tower_maintenance::{
@@ -396,7 +396,7 @@ async fn a_closed_push_ends_its_streams_and_lets_browsers_come_back() {
 async fn a_graceful_shutdown_ends_with_open_tabs() {
     use axum::Router;
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-    use test_support::http_client;
+    use test_support::{exchange, http_client};
     use tokio::{net::TcpListener, sync::oneshot};
 
     let handle = handle();

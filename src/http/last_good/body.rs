@@ -40,6 +40,7 @@ pin_project! {
 
 /// The copy of a body that is to be stored.
 pub(super) struct Copying {
+    store: Arc<Store>,
     /// The bytes of the copy, within the bound of the store.
     taken: Taken,
     asked: Box<Asked>,
@@ -60,9 +61,10 @@ impl Copying {
         room: usize,
         least: usize,
     ) -> Option<Self> {
-        let taken = Taken::new(store, store.max_entry() - room)?;
+        let taken = Taken::new(store.under_way(), store.max_entry() - room)?;
         asked.keep_only(&head.names);
         Some(Self {
+            store: store.clone(),
             taken,
             asked,
             head,
@@ -94,8 +96,8 @@ impl Copying {
 
     fn keep(self) {
         // Given back first: from now on the store counts the bytes.
-        let store = self.taken.give_back();
-        store.keep(&self.asked, self.head, self.bytes);
+        drop(self.taken);
+        self.store.keep(&self.asked, self.head, self.bytes);
     }
 }
 

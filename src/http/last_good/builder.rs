@@ -248,8 +248,8 @@ impl LastGoodBuilder {
     /// Answers that are being copied while they stream count too. Together they may take a quarter
     /// of the bytes, or those of one answer of the largest size if that is more. An answer beyond
     /// that passes without being copied, and is not stored. So many bodies that never end, as of a
-    /// partner that hangs, evict no more than that quarter of what is stored. Answers that are being
-    /// stored at this moment come on top, at most one per thread.
+    /// partner that hangs, evict no more than that quarter of what is stored. Answers that are
+    /// being stored at this moment come on top, at most one per thread.
     pub fn max_total_bytes(self, most: u64) -> Self {
         Self {
             max_total: most,

@@ -65,8 +65,8 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// - An answer whose `Cache-Control` is malformed or contradicts itself: it might mean `private`.
 /// - A body that breaks off, that is not read to its end, that has trailers or that is too large:
 ///   it is not the whole answer, or not worth its memory.
-/// - An answer with `X-Accel-Redirect`, `X-Sendfile` or the like: a proxy in front puts another body
-///   in its place.
+/// - An answer with `X-Accel-Redirect`, `X-Sendfile` or the like: a proxy in front puts another
+///   body in its place.
 /// - An answer that [`good_if`](super::LastGoodBuilder::good_if) rejects: some partners fail with a
 ///   200.
 ///
@@ -87,11 +87,11 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// Besides `Authorization` credentials are recognised by the words in their names: `X-Api-Key`,
 /// `Ocp-Apim-Subscription-Key`, `X-Auth-Token`, `X-Amz-Security-Token`, `Proxy-Authorization`,
 /// `DPoP`, `X-Forwarded-User`, `X-Forwarded-Client-Cert` and the like. A header of
-/// [`keyed_by_header`](super::LastGoodBuilder::keyed_by_header) does not count, because it is a part
-/// of the key. A token in the query is a part of the key too: only a request with the same token
-/// finds the answer. **Not recognised** are a client certificate of the connection itself, and a
-/// header whose name does not tell (`X-Tenant`, `X-Plan`). If answers depend on those, name the
-/// user, or the header.
+/// [`keyed_by_header`](super::LastGoodBuilder::keyed_by_header) does not count, because it is a
+/// part of the key. A token in the query is a part of the key too: only a request with the same
+/// token finds the answer. **Not recognised** are a client certificate of the connection itself,
+/// and a header whose name does not tell (`X-Tenant`, `X-Plan`). If answers depend on those, name
+/// the user, or the header.
 ///
 /// # How a stored answer is found
 ///
@@ -112,11 +112,11 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 ///   (`user@shop.test`) is a part of the key as it is.
 /// - Path and query are compared as they are, because routers do so: `/%7eme` is not `/~me`.
 ///
-/// A new answer that was copied is always stored. To make room, the answers that were not asked for longest are
-/// evicted one by one; a request counts in maintenance and while the partner serves. A client that
-/// makes up languages or queries evicts only answers that are not asked for meanwhile. By default
-/// it takes 32 MiB of other answers between two requests for the same one: about 30,000 made-up
-/// requests for answers of 1 KB, and 128 for the largest answers that are stored. While all
+/// A new answer that was copied is always stored. To make room, the answers that were not asked for
+/// longest are evicted one by one; a request counts in maintenance and while the partner serves. A
+/// client that makes up languages or queries evicts only answers that are not asked for meanwhile.
+/// By default it takes 32 MiB of other answers between two requests for the same one: about 30,000
+/// made-up requests for answers of 1 KB, and 128 for the largest answers that are stored. While all
 /// requests are refused, nothing is evicted.
 ///
 /// A write that passes and succeeds drops the stored answers to the same target, user and headers
@@ -141,12 +141,12 @@ use super::{config::Config, service::LastGood, store::LastGoodCounts};
 /// - A request with a condition or a range gets the full answer.
 ///
 /// The answer has `Age`, `Cache-Status` ([RFC 9211]), and `Cache-Control: private, no-store` in
-/// place of the partner's own, so that no browser and no CDN keeps an old price beyond the recovery.
-/// For the same reason the headers are removed that proxies and CDNs heed before `Cache-Control`
-/// (`X-Accel-Expires`, `Surrogate-Control`, `Edge-Control`, the `Cache-Control` of any vendor), with
-/// their tags, `Expires` and validators. The extension [`ServedLastGood`](super::ServedLastGood) marks
-/// it for metrics and error trackers. The field `maintenance.last_good` of the current span is set
-/// to `true`.
+/// place of the partner's own, so that no browser and no CDN keeps an old price beyond the
+/// recovery. For the same reason the headers are removed that proxies and CDNs heed before
+/// `Cache-Control` (`X-Accel-Expires`, `Surrogate-Control`, `Edge-Control`, the `Cache-Control` of
+/// any vendor), with their tags, `Expires` and validators. The extension
+/// [`ServedLastGood`](super::ServedLastGood) marks it for metrics and error trackers. The field
+/// `maintenance.last_good` of the current span is set to `true`.
 ///
 /// # The order of the layers
 ///

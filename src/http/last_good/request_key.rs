@@ -25,8 +25,8 @@ use crate::base::moment::Moment;
 pub(super) struct Key {
     user: Option<Box<str>>,
     target: Target,
-    /// The original path and query, if a router has cut the prefix of a `nest`. Two nests may both have
-    /// `/prices`, and a nest whose prefix has a parameter has one for each of its values.
+    /// The original path and query, if a router has cut the prefix of a `nest`. Two nests may both
+    /// have `/prices`, and a nest whose prefix has a parameter has one for each of its values.
     original: Option<Box<str>>,
     /// The values of the key headers. An answer may show any of them without naming it in `Vary`.
     headers: Vec<(HeaderName, Box<[u8]>)>,

@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,11 +56,7 @@ pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Slot, Entry>,
-    under_way: UnderWay,
-    /// The bytes of the ballast in the cache.
-    ballast: AtomicU64,
-    /// Held while the ballast is placed.
-    placing: Mutex<()>,
+    under_way: Arc<UnderWay>,
     /// How many resources have a number.
     numbered: AtomicU64,
     /// How often stored answers were dropped, by a hash of their key.
@@ -110,12 +106,14 @@ impl Store {
             .expire_after(WhileServable(clock))
             .build();
         Self {
-            under_way: UnderWay::new(limits.max_entry, limits.max_total),
+            under_way: Arc::new(UnderWay::new(
+                cache.clone(),
+                limits.max_entry,
+                limits.max_total,
+            )),
             limits,
             clock,
             cache,
-            ballast: AtomicU64::new(0),
-            placing: Mutex::default(),
             numbered: AtomicU64::new(0),
             epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
@@ -133,44 +131,8 @@ impl Store {
         self.limits.max_entry
     }
 
-    pub(super) fn under_way(&self) -> &UnderWay {
+    pub(super) fn under_way(&self) -> &Arc<UnderWay> {
         &self.under_way
-    }
-
-    /// Makes the ballast as large as the answers on their way, and evicts other entries for it.
-    pub(super) fn place_ballast(&self) {
-        let is_due = || {
-            let present = self.ballast.load(Ordering::Relaxed);
-            self.under_way.new_ballast(present)
-        };
-        if is_due().is_none() {
-            return;
-        }
-        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = is_due() {
-            self.insert_ballast(bytes);
-        }
-    }
-
-    fn insert_ballast(&self, bytes: u64) {
-        self.ballast.store(bytes, Ordering::Relaxed);
-        self.cache.insert(Slot::Ballast, Entry::Ballast(bytes));
-        self.cache.run_pending_tasks();
-    }
-
-    /// Inserts the ballast again if it was evicted or invalidated.
-    fn restore_ballast(&self) {
-        let missing = || {
-            let bytes = self.ballast.load(Ordering::Relaxed);
-            (bytes > 0 && !self.cache.contains_key(&Slot::Ballast)).then_some(bytes)
-        };
-        if missing().is_none() {
-            return;
-        }
-        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = missing() {
-            self.insert_ballast(bytes);
-        }
     }
 
     fn epoch(&self, key: &Key) -> &AtomicU64 {
@@ -303,12 +265,11 @@ impl Store {
         } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
             self.stored.fetch_add(1, Ordering::Relaxed);
         }
-        // Read, so that it is not the entry that was not asked for longest.
-        let _ = self.cache.get(&Slot::Ballast);
+        self.under_way.touch_ballast();
         // Evicts now. Otherwise moka would hold hundreds of entries beyond its bound for some
         // writes.
         self.cache.run_pending_tasks();
-        self.restore_ballast();
+        self.under_way.restore_ballast();
     }
 
     /// Returns the answer that may be served for this request, and the present time.
@@ -359,12 +320,12 @@ impl Store {
         }
         self.cache.invalidate_all();
         self.cache.run_pending_tasks();
-        self.restore_ballast();
+        self.under_way.restore_ballast();
     }
 
     pub(super) fn counts(&self) -> LastGoodCounts {
         self.cache.run_pending_tasks();
-        let ballast = self.ballast.load(Ordering::Relaxed);
+        let ballast = self.under_way.ballast();
         let is_resource = |slot: &Slot| matches!(slot, Slot::Resource(_));
         let resources = self.cache.iter().filter(|(slot, _)| is_resource(slot));
         LastGoodCounts {

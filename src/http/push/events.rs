@@ -88,8 +88,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// A subscriber that lags over several recoveries gets the newest. Streams end when the layer is
 /// gone, and when the push is [closed](Self::close). Only a GET opens one: a HEAD gets the headers,
-/// and any other method a 405. While there is a subscriber, time moves: a wait or an expiry that falls due is applied
-/// without a call.
+/// and any other method a 405. While there is a subscriber, time moves: a wait or an expiry that
+/// falls due is applied without a call.
 ///
 /// # The script
 ///

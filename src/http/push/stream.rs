@@ -17,9 +17,9 @@ use super::subscribers::Subscription;
 /// It has no queue: it remembers only the generation of the last event. Dropping it frees the
 /// subscriber's place and its share of the bounds.
 ///
-/// It ends when the push is [closed](super::Push::close) or the layer is gone, when its reader was stuck for three heartbeats
-/// ([`Push`](super::Push#slow-readers)), or when the runtime ends on which the watcher of the
-/// subscribers runs. Browsers then reconnect by themselves.
+/// It ends when the push is [closed](super::Push::close) or the layer is gone, when its reader was
+/// stuck for three heartbeats ([`Push`](super::Push#slow-readers)), or when the runtime ends on
+/// which the watcher of the subscribers runs. Browsers then reconnect by themselves.
 ///
 /// # Panics
 ///

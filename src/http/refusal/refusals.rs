@@ -30,9 +30,9 @@ use crate::http::shared_caches::overrides_cache_control;
 
 /// The look of refusals: texts, support, languages, the page and the problem document.
 ///
-/// A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and a
-/// jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body is
-/// an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
+/// A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and
+/// a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body
+/// is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
 /// [`with_refusals`](crate::MaintenanceLayer::with_refusals).
 ///

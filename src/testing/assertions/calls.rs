@@ -99,8 +99,8 @@ fn in_full(error: &dyn StdError) -> String {
 /// Asserts that a response is this crate's refusal, and returns its `Retry-After`.
 ///
 /// A refusal is a 503 with `Retry-After`, `Cache-Control: private, no-store` and a problem document
-/// or a page. Only such a response, and not any 503, tells a client that its request was not processed.
-/// The body is not read.
+/// or a page. Only such a response, and not any 503, tells a client that its request was not
+/// processed. The body is not read.
 ///
 #[cfg_attr(feature = "http", doc = "```")]
 #[cfg_attr(not(feature = "http"), doc = "```ignore")]
