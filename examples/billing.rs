@@ -165,6 +165,9 @@ async fn main() -> ExitCode {
     }
 }
 
+/// How long requests may take once the server shuts down.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+
 /// Serves until Ctrl-C. It is not private, because a test with a browser calls it.
 pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
@@ -191,15 +194,28 @@ pub(crate) async fn serve(
         customers: Arc::default(),
         setup: Arc::new(setup.clone()),
     };
-    let app = app(&layer, billing)?;
+    let push = Push::builder(&billing.handle)
+        .spread(Duration::from_secs(1))
+        .build()?;
+    let app = app(&layer, billing, &push)?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Without a graceful shutdown: the stream of an open tab would keep the server running.
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // The streams of open tabs have no end of their own, and a graceful shutdown waits for them.
+    let shutdown = push.close_after(async { stopped.await.unwrap_or_default() });
+    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+    let mut served = std::pin::pin!(served.into_future());
     tokio::select! {
         // Ctrl-C is polled first, so that it is registered before the first request is served. If
         // it cannot be registered the server ends at once.
         biased;
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        served = axum::serve(listener, app).into_future() => Ok(served?),
+        _ = tokio::signal::ctrl_c() => {}
+        served = &mut served => return Ok(served?),
+    }
+    let _ = stop.send(());
+    // A client that reads nothing keeps its connection, and must not keep the server.
+    match tokio::time::timeout(LONGEST_SHUTDOWN, served).await {
+        Ok(served) => Ok(served?),
+        Err(_elapsed) => Ok(()),
     }
 }
 
@@ -329,16 +345,13 @@ struct Billing {
     setup: Arc<Setup>,
 }
 
-fn app(layer: &MaintenanceLayer, billing: Billing) -> Result<Router, BoxError> {
+fn app(layer: &MaintenanceLayer, billing: Billing, push: &Push) -> Result<Router, BoxError> {
     let refusals = Refusals::new()
         .component("Billing")
         .still_works(["Reading your invoices"])
         .notice_url("/maintenance/notice.json")?
         .page_checks_every(Duration::from_secs(2))?;
     let notices = Notices::new(&billing.handle, &refusals);
-    let push = Push::builder(&billing.handle)
-        .spread(Duration::from_secs(1))
-        .build()?;
     let last_good = billing.setup.last_good()?;
     let cache_bust = billing.setup.cache_bust(&billing.handle)?;
 

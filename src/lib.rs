@@ -252,6 +252,7 @@ pub use crate::{
     },
     layer::{Builder, MaintenanceLayer},
     operator::{
+        cache_fill::CacheFill,
         handle::MaintenanceHandle,
         hold::Hold,
         ping::{Ping, PingAnswer},

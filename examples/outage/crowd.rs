@@ -229,7 +229,7 @@ fn is_clean_refusal(response: &Response<Bytes>, answer: &Value) -> bool {
     let says = |name, wanted: &str| response.headers().get(name).is_some_and(|is| is == wanted);
     response.status() == StatusCode::SERVICE_UNAVAILABLE
         && says(header::CONTENT_TYPE, "application/problem+json")
-        && says(header::CACHE_CONTROL, "no-store")
+        && says(header::CACHE_CONTROL, "private, no-store")
         && response.headers().contains_key(header::RETRY_AFTER)
         && answer["processed"] == false
 }

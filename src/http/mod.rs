@@ -42,8 +42,8 @@
 //!
 //! # Refusals
 //!
-//! A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a
-//! jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. A client
+//! A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and
+//! a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. A client
 //! that accepts HTML gets a page, and any other client gets a problem document. [`Refusals`] sets
 //! texts and languages, and can replace either form. The page has no external assets, and by itself
 //! repeats the request once requests are served again. In a product that stays usable, [`Notices`]
@@ -98,7 +98,8 @@
 // The order of the modules in this folder, lowest first. A module imports only from modules in
 // earlier lines: two modules in one line do not import each other.
 //
-//     setting_error, method_class, always_ready
+//     setting_error, method_class, shared_caches
+//     always_ready
 //     routes::path_ambiguity, routes::path_pattern
 //     calls, refusal
 //     routes (route_gate, by_path, axum)
@@ -117,6 +118,7 @@ mod push;
 mod refusal;
 pub(crate) mod routes;
 pub(crate) mod setting_error;
+mod shared_caches;
 mod statuspage;
 
 #[cfg(feature = "last-good")]

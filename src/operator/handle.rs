@@ -15,6 +15,7 @@ use crate::{
     },
     machine::{Command, Signature},
     operator::{
+        cache_fill::CacheFill,
         hold::Hold,
         receipt::Receipt,
         subscribe::{CacheBusts, Events, next_news},
@@ -356,6 +357,14 @@ impl MaintenanceHandle {
     #[must_use]
     pub fn cache_bust(&self) -> CacheBusts {
         CacheBusts::new(&self.shared)
+    }
+
+    /// Begins to fill a cache, before the partner is asked for the data.
+    ///
+    /// [`CacheFill`] tells afterwards whether a recovery has come meanwhile, and shows how to use
+    /// it.
+    pub fn begin_fill(&self) -> CacheFill {
+        CacheFill::begin(&self.shared)
     }
 
     /// Waits until the mode is `Serving`.

@@ -1,6 +1,7 @@
 //! The operator's side: commands, subscriptions, pings, and what an operator reads.
 
 pub(crate) mod borrowed_handle;
+pub(crate) mod cache_fill;
 #[cfg(feature = "http")]
 mod for_caches;
 pub(crate) mod handle;

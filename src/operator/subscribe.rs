@@ -27,6 +27,9 @@ use crate::{
 /// A subscriber that lags over several recoveries receives only the newest signal. A new subscriber
 /// receives the last signal at once, if there was one. A subscription does not keep the layer
 /// alive.
+///
+/// A request that is under way when the signal comes may still fill the cache with the old data,
+/// after the cache was cleared. [`CacheFill`](crate::CacheFill) prevents that.
 pub struct CacheBusts {
     shared: Weak<Root>,
     news: watch::Receiver<Bulletin>,

@@ -6,7 +6,7 @@ use std::{convert::Infallible, future::ready, pin::pin};
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
-use test_support::{allocations_in, at_once, bytes};
+use test_support::{ScriptedBody, Step, allocations_in, at_once, bytes};
 use tower::{Layer, Service, service_fn};
 use tower_maintenance::http::LastGoodLayer;
 
@@ -69,4 +69,32 @@ fn what_is_kept_takes_no_more_memory_than_its_bound_and_a_little() {
     assert_eq!(layer.counts().stored, 1000);
     println!("at most {most} bytes");
     assert!(most < TOTAL * 3 / 2, "{most} bytes");
+}
+
+/// The same for answers that are on their way: a partner begins a thousand and hangs.
+#[test]
+fn answers_that_never_end_take_no_more_memory_than_the_bound() {
+    const TOTAL: i64 = 8 * 1024 * 1024;
+    let layer = LastGoodLayer::builder().path("/prices");
+    let layer = layer.max_total_bytes(TOTAL as u64).build().unwrap();
+    let inner = service_fn(move |_: Request<Full<Bytes>>| {
+        let steps = [Step::data(&[b'x'; 250_000]), Step::Hangs];
+        ready(Ok::<_, Infallible>(Response::new(ScriptedBody::of(steps))))
+    });
+    let mut service = layer.layer(inner);
+    let before = bytes();
+    let mut most = 0;
+    let mut bodies = Vec::new();
+    for n in 0..1000 {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = format!("/prices?x={n}").parse().unwrap();
+        let answer = at_once(service.call(request)).expect("it is there at once");
+        let mut body = Box::pin(answer.unwrap().into_body());
+        at_once(body.frame()).expect("the begin is there at once");
+        bodies.push(body);
+        most = most.max(bytes() - before);
+    }
+    println!("at most {most} bytes");
+    assert!(most > TOTAL / 8, "{most} bytes: nothing was copied");
+    assert!(most < TOTAL / 2, "{most} bytes");
 }

@@ -591,7 +591,7 @@ async fn a_refusal_passes_untouched() {
     let without = gated.clone().oneshot(request()).await.unwrap();
     let with = stack.bust.layer(gated).oneshot(request()).await.unwrap();
     assert_eq!(with.status(), 503);
-    assert_eq!(with.headers()["cache-control"], "no-store");
+    assert_eq!(with.headers()["cache-control"], "private, no-store");
     let names = |response: &Response<String>| -> Vec<String> {
         response.headers().keys().map(ToString::to_string).collect()
     };
@@ -813,10 +813,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
     // The first visit tells the generation, and clears nothing.
     let first = browser.visit("/").await;
     assert_eq!(first.cleared(), None);
-    assert_eq!(
-        first.headers["cache-control"],
-        "public, max-age=60, no-store"
-    );
+    assert_eq!(first.headers["cache-control"], "private, no-store");
     let generation = shop.handle.generation();
     let told = format!(
         "maintenance-generation={generation}; Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax"
@@ -838,7 +835,7 @@ async fn a_browser_is_healed_once_and_caches_again() {
         healed.headers["cache-control"]
             .to_str()
             .unwrap()
-            .ends_with("no-store")
+            .ends_with("private, no-store")
     );
     assert_eq!(healed.set()[1], "prices=; Max-Age=0; Path=/");
     assert!(!browser.cookies.contains_key("prices"));
@@ -1052,7 +1049,7 @@ async fn over_the_limit_cookies_still_go_and_forgeries_have_no_share_of_it() {
             let mut lines = headers.get_all("set-cookie").iter();
             lines.any(|line| line.to_str().unwrap().starts_with(begin))
         };
-        assert_eq!(headers["cache-control"], "no-cache, no-store");
+        assert_eq!(headers["cache-control"], "private, no-store");
         (
             headers.contains_key("clear-site-data"),
             sets("prices=; Max-Age=0"),
@@ -1125,6 +1122,75 @@ async fn an_answer_that_is_none_carries_no_cure() {
         assert!(healed(status).await, "{status}");
     }
     assert_eq!(stack.bust.counts().healed, 3);
+}
+
+/// Headers by which a CDN keeps a page, whatever `Cache-Control` says.
+const KEPT_BY_A_CDN: [(&str, &str); 12] = [
+    ("akamai-cache-control", "max-age=60"),
+    ("cdn-cache-control", "max-age=60"),
+    ("cloudflare-cdn-cache-control", "max-age=60"),
+    ("edge-control", "!no-store, max-age=60"),
+    ("netlify-cdn-cache-control", "public, max-age=60"),
+    ("surrogate-control", "max-age=60"),
+    ("vercel-cdn-cache-control", "max-age=60"),
+    ("x-accel-expires", "60"),
+    ("x-any-cache-control", "max-age=60"),
+    ("x-cache-ttl", "60"),
+    ("x-litespeed-cache-control", "public, max-age=60"),
+    ("x-reverse-proxy-ttl", "60"),
+];
+
+/// What a CDN keeps is sent to every client, and so would be the cure.
+#[tokio::test]
+async fn what_a_cdn_may_keep_carries_no_cure() {
+    let stack = Stack::new(|bust| {
+        bust.carried_by(["/prices"])
+            .expire_cookie(NamedCookie::new("prices"))
+            .clear_site_data(["cache"])
+            .cache_tag(["prices"])
+            .surrogate_key(["prices"])
+    });
+    recover(&stack.handle());
+    let visit = async |cookie: &'static str, headers: &[(&'static str, &'static str)]| {
+        let answer = |_: &Request<()>| {
+            let mut response = Response::new(String::new());
+            for (name, text) in headers {
+                response.headers_mut().append(*name, value(text));
+            }
+            response
+        };
+        let request = Request::get("http://localhost/prices")
+            .header("sec-fetch-site", "none")
+            .header("cookie", cookie);
+        stack.send_to(answer, request.body(()).unwrap()).await
+    };
+    for kept in KEPT_BY_A_CDN {
+        for cookie in ["maintenance-generation=1722457620000", "session=1"] {
+            let response = visit(cookie, &[kept]).await;
+            let headers = response.headers();
+            assert!(!headers.contains_key("clear-site-data"), "{kept:?}");
+            assert!(!headers.contains_key("set-cookie"), "{kept:?}");
+            assert_eq!(headers[kept.0], kept.1);
+        }
+    }
+    assert_eq!(stack.bust.counts().healed, 0);
+
+    // Elsewhere the directives of the page give way, and tags let no cache keep it.
+    let page = [
+        ("cache-control", "public, max-age=60, s-maxage=60"),
+        ("cache-control", "must-understand, no-transform"),
+        ("expires", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ("surrogate-key", "page"),
+        ("xkey", "page"),
+    ];
+    let response = visit("maintenance-generation=1722457620000", &page).await;
+    let headers = response.headers();
+    assert_eq!(headers["clear-site-data"], "\"cache\"");
+    let control: Vec<_> = headers.get_all("cache-control").iter().collect();
+    assert_eq!(control, ["private, no-store, no-transform"]);
+    assert_eq!(headers["cdn-cache-control"], "no-store");
+    assert!(!headers.contains_key("expires"));
+    assert_eq!(stack.bust.counts().healed, 1);
 }
 
 // ---- what is refused when it is built -----------------------------------------------------------
@@ -1210,7 +1276,9 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
         "Set-Cookie",
         "Surrogate-Control",
         "Surrogate-Key",
+        "X-Accel-Expires",
         "X-Forwarded-Proto",
+        "xkey",
     ] {
         let (field, message) = says(&|b| b.generation_header(name));
         assert_eq!(field, "generation_header", "{name}");

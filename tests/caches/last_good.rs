@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
-use test_support::{ScriptedBody, Step as Comes, secs};
+use test_support::{ScriptedBody, Step as Comes, at_once, secs};
 use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_maintenance::{
-    Error, Hold, MaintenanceLayer, Policy, Refused,
+    Error, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Refused,
     http::{
         CacheBustLayer, CallBody, HttpCalls, JsonAnswer, LastGoodBody, LastGoodBuilder,
         LastGoodLayer, ServedLastGood,
@@ -39,13 +41,18 @@ struct World {
 
 impl World {
     fn new(builder: LastGoodBuilder) -> Self {
-        let last_good = builder.build().unwrap();
+        Self::with(|_| builder)
+    }
+
+    /// The builder may need the handle of the layer.
+    fn with(builder: impl FnOnce(&MaintenanceHandle) -> LastGoodBuilder) -> Self {
         // These tests are about answers, so failures must not trip.
         let policy = Policy::default().with_consecutive_failures(1_000_000);
         let layer = MaintenanceLayer::builder("zuora")
             .policy(policy)
             .build()
             .unwrap();
+        let last_good = builder(&layer.handle()).build().unwrap();
         let partner: Arc<Mutex<Arc<Partner>>> = Arc::new(Mutex::new(Arc::new(|_| {
             Ok(Response::new(ScriptedBody::whole("12 EUR")))
         })));
@@ -292,6 +299,66 @@ async fn a_cookie_wants_an_answer_that_says_public() {
     assert!(world.ask_held(cookie()).await.is_none());
 }
 
+const CREDENTIALS: [&str; 10] = [
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "proxy-authorization",
+    "ocp-apim-subscription-key",
+    "x-goog-api-key",
+    "x-session-id",
+    "x-forwarded-user",
+];
+
+/// Two customers with a credential each, and an answer that does not say that it is personal.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_one_credential_is_not_shown_to_another() {
+    let echo = |header: &'static str| {
+        move |request: &Asks| {
+            let of = request.headers().get(header);
+            let body = format!("the price of {of:?}");
+            let said = [("cache-control", "public, max-age=60")];
+            Ok(answer(&said, ScriptedBody::whole(body)))
+        }
+    };
+    let user = |request: &http::request::Parts| request.extensions.get::<String>().cloned();
+    let paths = || LastGoodLayer::builder().path("/prices");
+    for header in CREDENTIALS {
+        let of = |value: &str| with("/prices", &[(header, value)]);
+        let world = World::prices();
+        world.answers(echo(header));
+        world.pass(of("a")).await;
+        assert_eq!(world.last_good.counts().stored, 0, "{header}");
+        world.pass(prices()).await;
+        assert!(world.ask_held(prices()).await.is_some(), "{header}");
+        assert!(world.ask_held(of("b")).await.is_none(), "{header}");
+
+        // With the header in the key, or with a verified user, there is an answer for each.
+        let world = World::new(paths().keyed_by_header(header));
+        world.answers(echo(header));
+        world.pass(of("a")).await;
+        assert!(world.ask_held(of("a")).await.is_some(), "{header}");
+        assert!(world.ask_held(of("b")).await.is_none(), "{header}");
+        let world = World::new(paths().keyed_by(user));
+        world.answers(echo(header));
+        let of_user = |user: &str| {
+            let mut request = of(user);
+            request.extensions_mut().insert(user.to_owned());
+            request
+        };
+        world.pass(of_user("a")).await;
+        assert!(world.ask_held(of_user("a")).await.is_some(), "{header}");
+        assert!(world.ask_held(of_user("b")).await.is_none(), "{header}");
+    }
+    // A token in the query is a part of the key.
+    let world = World::prices();
+    world.pass(get("/prices?api_key=a")).await;
+    assert!(world.ask_held(get("/prices?api_key=a")).await.is_some());
+    assert!(world.ask_held(get("/prices?api_key=b")).await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_named_user_gets_back_what_is_private_and_no_cookie() {
     let user = |request: &http::request::Parts| {
@@ -526,6 +593,88 @@ async fn a_header_that_answers_show_without_saying_so_poisons_nobody_elses() {
     assert!(world.ask_held(elsewhere).await.is_none());
 }
 
+fn asks_target(method: &Method, uri: &str, host: &str) -> Asks {
+    let mut request = Request::builder().method(method).uri(uri);
+    if !host.is_empty() {
+        request = request.header("host", host);
+    }
+    request.body(Full::default()).unwrap()
+}
+
+/// One resource has one answer, however a request spells the target URI.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_found_and_dropped_by_the_target_uri() {
+    let world = World::prices();
+    let spellings = [
+        ("/prices", "shop.test"),
+        ("/prices", "Shop.TEST"),
+        ("/prices", "shop.test:80"),
+        ("/prices", "shop.test:443"),
+        ("http://shop.test/prices", "shop.test"),
+        ("http://SHOP.test:80/prices", ""),
+        ("https://shop.test/prices", ""),
+        ("https://shop.test:443/prices", "shop.test"),
+    ];
+    // `Vary: Host` says nothing that the key does not say.
+    for vary in [&[][..], &[("vary", "Host")]] {
+        for (read, read_host) in spellings {
+            for (other, other_host) in spellings {
+                world.last_good.clear();
+                world.answers_with(vary, "12 EUR");
+                world.pass(asks_target(&Method::GET, read, read_host)).await;
+                let found = world
+                    .ask_held(asks_target(&Method::GET, other, other_host))
+                    .await;
+                assert!(found.is_some(), "{read} {read_host}, {other} {other_host}");
+                world
+                    .pass(asks_target(&Method::PUT, other, other_host))
+                    .await;
+                let found = world
+                    .ask_held(asks_target(&Method::GET, read, read_host))
+                    .await;
+                assert!(found.is_none(), "{read} {read_host}, {other} {other_host}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_other_target_finds_the_answer() {
+    let world = World::prices();
+    world
+        .pass(asks_target(&Method::GET, "/prices", "shop.test"))
+        .await;
+    // Other resources, and requests that do not agree with themselves.
+    for (uri, host) in [
+        ("/prices", ""),
+        ("/prices", "other.test"),
+        ("/prices", "shop.test:8080"),
+        ("/prices", "shop.test."),
+        ("/prices?", "shop.test"),
+        ("http://shop.test/prices", "other.test"),
+        ("http://shop.test:8080/prices", "shop.test"),
+        ("http://user@shop.test/prices", "shop.test"),
+    ] {
+        let found = world.ask_held(asks_target(&Method::GET, uri, host)).await;
+        assert!(found.is_none(), "{uri} {host}");
+    }
+    // What a proxy passes on has the same spellings.
+    let proxied = |name, value| {
+        let mut request = asks_target(&Method::GET, "/prices", "shop.test");
+        request
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+        request
+    };
+    for (name, one, same) in [
+        ("x-forwarded-host", "shop.test", "SHOP.test:443"),
+        ("x-forwarded-proto", "https", "HTTPS"),
+    ] {
+        world.pass(proxied(name, one)).await;
+        assert!(world.ask_held(proxied(name, same)).await.is_some());
+    }
+}
+
 /// A good answer that has just come is kept, whatever is kept already. The price list is large, and
 /// many small answers, each asked for more often, outweigh it.
 #[tokio::test(start_paused = true)]
@@ -646,6 +795,69 @@ async fn what_is_kept_stays_within_its_bound() {
     assert!(world.last_good.counts().resources > 0);
 }
 
+/// The body of an answer, of which all that has come is read, and how much that was.
+async fn begun(world: &World, path: &str) -> (Pin<Box<impl Body + use<>>>, usize) {
+    let answer = world.ask(get(path)).await.unwrap();
+    let mut body = Box::pin(answer.into_body());
+    let mut read = 0;
+    while let Some(Some(frame)) = at_once(body.frame()) {
+        read += frame.unwrap().into_data().unwrap().len();
+    }
+    (body, read)
+}
+
+/// A partner that begins each answer and hangs: the copies of the bodies stay within the bound, and
+/// they evict no more than their share.
+#[tokio::test(start_paused = true)]
+async fn answers_that_never_end_stay_within_the_bound_too() {
+    const TOTAL: u64 = 4 * 1024 * 1024;
+    const BEGUN: usize = 250_000;
+    let builder = LastGoodLayer::builder().only(|request| request.uri.path() == "/prices");
+    let world = World::new(builder.max_total_bytes(TOTAL));
+    world.answers(|_| Ok(Response::new(ScriptedBody::whole(vec![b'x'; 30_000]))));
+    for n in 0..200 {
+        world.pass(get(&format!("/prices?stored={n}"))).await;
+    }
+    let full = world.last_good.counts();
+    assert!(full.bytes > TOTAL * 7 / 8, "{full:?}");
+    assert_eq!(full.under_way, 0);
+
+    world.answers(|_| {
+        let pieces = (0..10).map(|_| Comes::data(&[b'x'; BEGUN / 10]));
+        Ok(Response::new(ScriptedBody::of(
+            pieces.chain([Comes::Hangs]),
+        )))
+    });
+    let mut bodies = Vec::new();
+    for n in 0..1000 {
+        let (body, read) = begun(&world, &format!("/prices?hangs={n}")).await;
+        // Each reader gets what has come, whether it is copied or not.
+        assert_eq!(read, BEGUN);
+        bodies.push(body);
+        let counts = world.last_good.counts();
+        assert!(counts.bytes + counts.under_way <= TOTAL, "{counts:?}");
+    }
+    let counts = world.last_good.counts();
+    assert!(counts.under_way > TOTAL / 8, "{counts:?}");
+    assert!(counts.under_way <= TOTAL / 4, "{counts:?}");
+    assert!(counts.bytes > TOTAL / 2, "{counts:?}");
+    assert!(world.ask_held(get("/prices?stored=199")).await.is_some());
+    world.last_good.clear();
+    assert_eq!(world.last_good.counts().under_way, counts.under_way);
+
+    // The bytes of a body that is dropped are free again.
+    drop(bodies);
+    assert_eq!(world.last_good.counts().under_way, 0);
+    world.answers(|_| Ok(Response::new(ScriptedBody::whole(vec![b'x'; 200_000]))));
+    for n in 0..100 {
+        world.pass(get(&format!("/prices?again={n}"))).await;
+        let counts = world.last_good.counts();
+        assert!(counts.bytes + counts.under_way <= TOTAL, "{counts:?}");
+    }
+    assert_eq!(world.last_good.counts().stored, 300);
+    assert!(world.last_good.counts().bytes > 3_000_000);
+}
+
 /// A slice keeps the whole buffer that it was cut from. A cache of slices would hold bytes that no
 /// bound counts.
 #[tokio::test(start_paused = true)]
@@ -727,7 +939,7 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
         said,
         [
             "age: 100",
-            "cache-control: no-store",
+            "cache-control: private, no-store",
             "cache-status: tower-maintenance;hit;ttl=-40;detail=refused",
             "cache-status: upstream;hit",
             "content-length: 6",
@@ -753,6 +965,81 @@ async fn an_answer_says_how_old_it_is_and_that_nobody_may_keep_it() {
     );
     let counts = world.last_good.counts();
     assert_eq!((counts.stored, counts.served, counts.missed), (1, 2, 0));
+}
+
+/// Proxies and CDNs heed these before `Cache-Control`, so that an old price would outlive the
+/// recovery in one of them.
+const STEERING: [&str; 33] = [
+    "akamai-cache-control",
+    "cache-tag",
+    "cache-tags",
+    "cdn-cache-control",
+    "cdn-tag",
+    "cf-cache-status",
+    "cloudflare-cdn-cache-control",
+    "edge-cache-tag",
+    "edge-control",
+    "expires",
+    "netlify-cache-tag",
+    "netlify-cdn-cache-control",
+    "netlify-vary",
+    "surrogate-control",
+    "surrogate-key",
+    "vercel-cache-tag",
+    "vercel-cdn-cache-control",
+    "x-accel-buffering",
+    "x-accel-charset",
+    "x-accel-expires",
+    "x-accel-limit-rate",
+    "x-any-cache-control",
+    "x-cache",
+    "x-cache-expires",
+    "x-cache-tags",
+    "x-cache-ttl",
+    "x-litespeed-cache",
+    "x-litespeed-cache-control",
+    "x-litespeed-purge",
+    "x-litespeed-tag",
+    "x-litespeed-vary",
+    "x-reverse-proxy-ttl",
+    "xkey",
+];
+
+#[tokio::test(start_paused = true)]
+async fn no_header_steers_a_shared_cache_past_no_store() {
+    let world = World::prices();
+    world.answers(move |_| {
+        let mut answer = Response::new(ScriptedBody::whole("12 EUR"));
+        for name in STEERING {
+            let value = HeaderValue::from_static("max-age=9999");
+            answer.headers_mut().append(name, value);
+        }
+        let age = HeaderValue::from_static("public, max-age=60");
+        answer.headers_mut().append("cache-control", age);
+        Ok(answer)
+    });
+    world.pass(prices()).await;
+    let (head, _) = world.ask_held(prices()).await.unwrap();
+    let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["age", "cache-control", "cache-status", "content-length"]
+    );
+    assert_eq!(head.headers["cache-control"], "private, no-store");
+}
+
+/// A proxy in front would put a file in the place of the body, which is empty.
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_body_is_elsewhere_is_not_kept() {
+    let world = World::prices();
+    for elsewhere in [
+        &[("x-accel-redirect", "/protected/prices.pdf")][..],
+        &[("x-sendfile", "/srv/prices.pdf")],
+        &[("x-litespeed-location", "/protected/prices.pdf")],
+    ] {
+        assert!(!world.keeps(elsewhere, prices).await, "{elsewhere:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -1190,6 +1477,59 @@ async fn what_is_under_way_is_dropped_with_what_is_kept() {
     }
 }
 
+/// A price that is asked for at once, and comes after 10 s.
+async fn late_price(world: &World, price: &'static str) {
+    world.answers(move |_| {
+        let steps = [Comes::After(secs(10)), Comes::Data(price.into())];
+        Ok(Response::new(ScriptedBody::of(steps)))
+    });
+    let answer = world.ask(prices()).await.unwrap();
+    // Its caller gets it, whatever is stored.
+    let body = answer.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), price);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_the_partner_recovered_is_not_kept() {
+    let prices_of = |handle: &MaintenanceHandle| {
+        let builder = LastGoodLayer::builder().path("/prices");
+        builder.recoveries_of(handle)
+    };
+    let world = World::with(prices_of);
+    let served = async || Some(world.ask_held(prices()).await?.1);
+    let later = |change: fn(&World)| {
+        let world = &world;
+        async move {
+            tokio::time::sleep(secs(1)).await;
+            change(world);
+        }
+    };
+    let episode = |world: &World| {
+        world.hold();
+        world.release();
+    };
+    tokio::join!(late_price(&world, "12 EUR"), later(episode));
+    assert_eq!(world.last_good.counts().stored, 0);
+    assert_eq!(served().await, None);
+
+    // During maintenance an answer on its way is the best that there is.
+    tokio::join!(late_price(&world, "19 EUR"), later(World::hold));
+    world.release();
+    assert_eq!(served().await.unwrap(), "19 EUR");
+
+    // An expiry that is due counts, although no call has applied it yet.
+    let for_5_s = |world: &World| {
+        let hold = Hold::new("on-call", "ticket 4711").for_at_most(secs(5));
+        world.layer.handle().engage(hold).unwrap();
+    };
+    tokio::join!(late_price(&world, "20 EUR"), later(for_5_s));
+    assert_eq!(served().await.unwrap(), "19 EUR");
+
+    // What begins after the recovery is kept.
+    late_price(&world, "20 EUR").await;
+    assert_eq!(served().await.unwrap(), "20 EUR");
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_are_found_in_boxed_errors_too() {
     let layer = MaintenanceLayer::new("zuora");
@@ -1544,7 +1884,7 @@ mod sockets {
         response::IntoResponse,
         routing::{MethodRouter, get, post},
     };
-    use http_body::Body;
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     use test_support::{collected, http_client, serve, soon};
     use tower_maintenance::http::Refusals;
 
@@ -1689,7 +2029,7 @@ mod sockets {
         billing.costs(13);
         let answer = ask(Method::GET, "/v1/prices").await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["cache-control"], "private, no-store");
         assert!(answer.headers().contains_key("age"));
         assert_eq!(text(answer).await, "12 EUR");
         let head = ask(Method::HEAD, "/v1/prices").await;
@@ -1708,6 +2048,39 @@ mod sockets {
         assert_eq!(text(ask(Method::GET, "/v1/prices").await).await, "13 EUR");
         let counts = last_good.counts();
         assert_eq!((counts.stored, counts.served, counts.missed), (2, 2, 1));
+    }
+
+    /// Over HTTP/1.1 the host is in `Host`, and over HTTP/2 in the URI.
+    #[tokio::test]
+    async fn a_resource_has_one_answer_over_http_1_and_http_2() {
+        let billing = Billing::default();
+        billing.costs(12);
+        let layer = MaintenanceLayer::new("zuora");
+        let last_good = LastGoodLayer::builder().path("/v1/prices").build().unwrap();
+        let app = billing.app();
+        let app = app.route("/v1/prices", axum::routing::put(async || ()));
+        let ours = serve(app.layer(layer.routes()).layer(last_good.clone())).await;
+        let http_1 = http_client();
+        let http_2 = Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        let hold = || layer.handle().engage(Hold::new("on-call", "ticket 4711"));
+        let release = || layer.handle().release("on-call", "it is back");
+        for (one, other) in [(&http_1, &http_2), (&http_2, &http_1)] {
+            let ask = async |client: &test_support::HttpClient, method| {
+                let answer = soon(client.request(asks(ours, method, "/v1/prices"))).await;
+                let answer = collected(answer.unwrap()).await;
+                (answer.status().as_u16(), answer.into_body())
+            };
+            assert_eq!(ask(one, Method::GET).await, (200, "12 EUR".into()));
+            hold().unwrap();
+            assert_eq!(ask(other, Method::GET).await, (200, "12 EUR".into()));
+            release().unwrap();
+            assert_eq!(ask(other, Method::PUT).await.0, 200);
+            hold().unwrap();
+            assert_eq!(ask(one, Method::GET).await.0, 503);
+            release().unwrap();
+        }
     }
 
     /// A router strips the prefix of a `nest`. Two routes may look the same within, and so may one

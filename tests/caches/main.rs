@@ -2,14 +2,16 @@
 //! good answers, and the order of all of these.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
+#[cfg(all(unix, feature = "axum", feature = "last-good"))]
+mod behind_nginx;
 mod by_tag;
 #[cfg(feature = "http")]
 mod cache_bust;
+mod fill;
 #[cfg(feature = "last-good")]
 mod last_good;
 #[cfg(feature = "http")]
 mod push;
 #[cfg(feature = "http")]
 mod smooth_return;
-#[cfg(feature = "http")]
 mod support;

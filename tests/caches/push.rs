@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tower::{Service, ServiceExt};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer, Mode,
-    http::{EventStream, Push, PushScript},
+    http::{EventStream, Notices, Push, PushScript, Refusals},
 };
 
 use crate::support::recover;
@@ -116,7 +116,7 @@ async fn who_comes_first_is_told_the_present_generation_and_the_urls() {
     let answer = ask(&Push::new(&handle), None).await;
     let header = |name: &str| answer.headers()[name].to_str().unwrap();
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!(header("cache-control"), "no-store, no-transform");
+    assert_eq!(header("cache-control"), "private, no-store, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
 
     let said = next(&mut answer.into_body()).await.unwrap();
@@ -264,7 +264,10 @@ async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_f
     for _ in 0..50 {
         let answer = ask(&push, None).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.headers()["cache-control"], "no-store, no-transform");
+        assert_eq!(
+            answer.headers()["cache-control"],
+            "private, no-store, no-transform"
+        );
         let wait = &answer.headers()["retry-after"];
         waits.push(wait.to_str().unwrap().parse::<u64>().unwrap());
         assert!(answer.body().is_end_stream());
@@ -279,6 +282,159 @@ async fn over_the_bound_there_is_a_503_with_jitter_and_a_place_that_is_left_is_f
     drop((second, third));
     assert_eq!(push.counts().subscribers, 0);
 }
+
+// ---- methods ------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn only_a_get_opens_a_stream_and_a_head_takes_no_seat() {
+    let handle = handle();
+    let push = Push::builder(&handle).max_subscribers(1).build().unwrap();
+    let before = alive_tasks();
+    for method in [
+        "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
+    ] {
+        let request = Request::builder().method(method).uri("/events");
+        let answer = push.events().oneshot(request.body(()).unwrap()).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(answer.headers()["allow"], "GET, HEAD", "{method}");
+        assert_eq!(answer.headers()["cache-control"], "private, no-store");
+        assert!(answer.body().is_end_stream(), "{method}");
+    }
+    let mut heads = Vec::new();
+    for _ in 0..3 {
+        let request = Request::head("/events").body(()).unwrap();
+        heads.push(push.events().oneshot(request).await.unwrap());
+    }
+    assert_eq!((push.counts().streams, push.counts().refused), (0, 0));
+    assert_eq!(alive_tasks(), before, "no watcher");
+    let stream = ask(&push, None).await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    for head in heads {
+        assert_eq!(head.status(), StatusCode::OK);
+        assert!(head.body().is_end_stream());
+        assert_eq!(head.headers(), stream.headers());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn notices_and_scripts_answer_get_and_head_alone() {
+    let handle = handle();
+    let notices = Notices::new(&handle, &Refusals::new());
+    let script = Push::new(&handle).script();
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("OPTIONS", 405)] {
+        let request = || {
+            let request = Request::builder().method(method).uri("/");
+            request.body(()).unwrap()
+        };
+        for answer in [
+            notices.json().oneshot(request()).await.unwrap(),
+            notices.script().oneshot(request()).await.unwrap(),
+            script.clone().oneshot(request()).await.unwrap(),
+        ] {
+            assert_eq!(answer.status(), status, "{method}");
+            let allow = answer.headers().get("allow");
+            assert_eq!(allow.is_some(), status == 405, "{method}");
+        }
+    }
+}
+
+// ---- shutdown -----------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_push_ends_its_streams_and_lets_browsers_come_back() {
+    let handle = handle();
+    let push = Push::new(&handle);
+    let before = alive_tasks();
+    let mut told = greeted(&push).await;
+    let mut waiting = tokio::spawn({
+        let mut stream = greeted(&push).await;
+        async move { next(&mut stream).await }
+    });
+    let mut fresh = open(&push, None).await;
+    tokio::task::yield_now().await;
+    assert!(at_once(&mut waiting).is_none());
+
+    push.close();
+    push.clone().close();
+    assert_eq!(soon(waiting).await.unwrap(), None);
+    assert_eq!(at_hand(&mut told), None);
+    assert!(at_once(fresh.frame()).unwrap().is_none());
+    assert!(told.is_end_stream());
+    assert_eq!(push.counts().subscribers, 0);
+    drop((told, fresh));
+    assert_eq!(push.counts().streams, 0);
+    while alive_tasks() > before {
+        tokio::task::yield_now().await;
+    }
+
+    // An `EventSource` comes back after a 200 alone. It is told to wait a different time.
+    let mut waits = Vec::new();
+    for _ in 0..50 {
+        let answer = ask(&push, Some("1000")).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let mut stream = answer.into_body();
+        let said = at_hand(&mut stream).unwrap();
+        let (wait, rest) = greeting(&said);
+        assert_eq!(rest, "");
+        assert!((2500..=7500).contains(&wait), "{wait}");
+        waits.push(wait);
+        assert_eq!(at_hand(&mut stream), None);
+        assert!(stream.is_end_stream());
+    }
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
+    let counts = push.counts();
+    assert_eq!((counts.streams, counts.refused), (0, 0));
+    assert_eq!(alive_tasks(), before, "no watcher");
+    recover(&handle);
+}
+
+/// A graceful shutdown waits for all responses, and an open tab reads one that has no end.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_graceful_shutdown_ends_with_open_tabs() {
+    use axum::Router;
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    use test_support::{exchange, http_client};
+    use tokio::{net::TcpListener, sync::oneshot};
+
+    let handle = handle();
+    let push = Push::new(&handle);
+    let app = Router::new().route_service("/events", push.events());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = push.close_after(async { stopped.await.unwrap() });
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+    let server = tokio::spawn(server.into_future());
+
+    let mut http_2 = Client::builder(TokioExecutor::new());
+    let http_2 = http_2.http2_only(true).build_http();
+    let mut tabs = Vec::new();
+    for client in [http_client(), http_2] {
+        let uri = format!("http://{addr}/events").parse().unwrap();
+        let mut tab = soon(client.get(uri)).await.unwrap().into_body();
+        soon(tab.frame()).await.unwrap().unwrap();
+        tabs.push(tab);
+    }
+    let head = "HEAD /events HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+    let head = exchange(addr, head).await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(!head.contains("content-length"), "{head}");
+    assert_eq!(push.counts().subscribers, 2);
+
+    stop.send(()).unwrap();
+    for tab in tabs {
+        // The response ends as a whole: it does not break off.
+        let rest = soon(tab.collect()).await.unwrap().to_bytes();
+        assert_eq!(rest, "");
+    }
+    soon(server).await.unwrap().unwrap();
+    assert_eq!(push.counts().streams, 0);
+}
+
+// ---- bounds -------------------------------------------------------------------------------------
 
 /// The session of a request, as an outer layer would have left it.
 #[derive(Clone)]
@@ -672,5 +828,5 @@ async fn the_script_is_small_and_immutable_under_its_own_name_only() {
 /// The memory of hyper and of the kernel for a connection is far more: see `push_many.rs`.
 #[test]
 fn a_stream_is_small() {
-    assert!(size_of::<EventStream>() <= 80);
+    assert!(size_of::<EventStream>() <= 88);
 }

@@ -104,7 +104,7 @@ async fn every_shape_of_a_refusal_over_http_1_0_1_1_2_and_head() {
                 let fields: BTreeMap<&str, &str> =
                     lines.map(|line| line.split_once(": ").unwrap()).collect();
                 assert_eq!(fields["content-type"], content_type, "{told}");
-                assert_eq!(fields["cache-control"], "no-store", "{told}");
+                assert_eq!(fields["cache-control"], "private, no-store", "{told}");
                 assert_eq!(fields["vary"], "Accept, Accept-Language", "{told}");
                 assert!(fields["retry-after"].parse::<u64>().is_ok(), "{told}");
                 assert!(!fields.contains_key("etag"), "{told}");
@@ -614,6 +614,15 @@ fn what_makes_no_sense_is_an_error_that_names_it() {
             "header is `x note`: allowed is the name of a header",
         ),
         (
+            error(new().header("X-Accel-Expires", "60")),
+            "header is `X-Accel-Expires: 60`: allowed is `no-store`, `private, no-store` or `0` in a header that \
+             caches heed before cache-control",
+        ),
+        (
+            error(new().header("Netlify-CDN-Cache-Control", "public, max-age=60")),
+            "header is `Netlify-CDN-Cache-Control: public, max-age=60`: allowed is `no-store`",
+        ),
+        (
             error(new().header("Cache-Control", "public")),
             "header is `Cache-Control`: allowed is any that the refusal does not set by itself: not retry-after",
         ),
@@ -735,7 +744,7 @@ async fn an_announcement_ends_by_itself_and_gives_way_to_what_holds() {
     let state = async || {
         let request = Request::get("/").body(()).unwrap();
         let answer = notices.json().oneshot(request).await.unwrap();
-        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["cache-control"], "private, no-store");
         let said: Value = serde_json::from_str(answer.body()).unwrap();
         let after = said["check_after_seconds"].as_u64().unwrap();
         assert!((15..=45).contains(&after), "{after}");

@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 use browser_tests::Browser;
-use tokio::{net::TcpSocket, runtime::Runtime};
+use tokio::{net::TcpSocket, runtime::Runtime, sync::oneshot, task::JoinHandle};
 use tower_maintenance::{
     Hold, MaintenanceHandle, MaintenanceLayer,
     http::{Push, PushBuilder, PushScript},
@@ -73,6 +73,9 @@ struct Server {
     push: Push,
     counts: Arc<Counts>,
     price: Arc<AtomicU64>,
+    /// Begins the graceful shutdown.
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
 }
 
 impl Drop for Server {
@@ -216,8 +219,13 @@ impl Server {
             let _within = runtime.enter();
             bound(addr).listen(1024).unwrap()
         };
-        runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = push.close_after(async { stopped.await.unwrap_or_default() });
+        let served = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+        let served = runtime.spawn(async move { served.await.unwrap() });
         Self {
+            stop: Some(stop),
+            served: Some(served),
             runtime: Some(runtime),
             port,
             addr,
@@ -235,6 +243,16 @@ impl Server {
         let ends = std::thread::spawn(|| runtime.shutdown_timeout(browser_tests::CAP));
         ends.join().unwrap();
         Self::at(self.port.clone(), generation, events, price)
+    }
+
+    /// Shuts down gracefully, with all open tabs, and starts another at the same port.
+    async fn replaced(mut self, generation: u64, price: u64) -> Self {
+        self.stop.take().unwrap().send(()).unwrap();
+        let served = self.served.take().unwrap();
+        let served = tokio::time::timeout(browser_tests::CAP, served).await;
+        served.expect("the shutdown ends").unwrap();
+        assert_eq!(self.push.counts().streams, 0);
+        self.restarted(generation, Events::Served, price)
     }
 
     fn url(&self, path: &str) -> String {
@@ -381,6 +399,50 @@ async fn a_tab_survives_the_servers_restart_and_is_healed_after_it() {
     assert_eq!(server.asked(), 1);
     let times = browser.evaluate("window.recovered.length").await.unwrap();
     assert_eq!(times, 2);
+    no_violation(&browser).await;
+}
+
+/// The stream of the script, and one that a page opens by itself without a script's retries.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_graceful_shutdown_ends_with_an_open_tab_which_comes_back() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let bare = "(() => { const bare = new EventSource('/maintenance/events'); window.bare = bare; \
+                bare.addEventListener('recovered', () => { window.told = true; }); })()";
+    browser.evaluate(bare).await.unwrap();
+    server.subscribers(&browser, 2).await;
+
+    let server = server.replaced(BORN + 1, 15).await;
+    shows(&browser, "15").await;
+    server.subscribers(&browser, 2).await;
+    browser.wait_until("window.told").await.unwrap();
+    no_violation(&browser).await;
+}
+
+/// The server still listens when the stream has ended: the answer must not stop the browser.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_tab_that_reconnects_to_a_closed_push_tries_again() {
+    let (browser, server) = (Browser::start().await.unwrap(), Server::start());
+    browser.open(&server.url("/")).await.unwrap();
+    shows(&browser, "12").await;
+    server.subscribers(&browser, 1).await;
+    let bare = "(() => { window.opened = 0; window.bare = new EventSource('/maintenance/events'); \
+                window.bare.onopen = () => { window.opened++; }; })()";
+    browser.evaluate(bare).await.unwrap();
+    server.subscribers(&browser, 2).await;
+
+    server.push.close();
+    // It is answered, and comes back, again and again.
+    browser.wait_until("window.opened > 3").await.unwrap();
+    let state = browser.evaluate("window.bare.readyState").await.unwrap();
+    assert_ne!(state, 2, "it has not given up");
+    let server = server.restarted(BORN + 1, Events::Served, 15);
+    shows(&browser, "15").await;
+    server.subscribers(&browser, 2).await;
     no_violation(&browser).await;
 }
 

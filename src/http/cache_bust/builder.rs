@@ -15,7 +15,10 @@ use super::{
     rules::{GENERATION_HEADER, Rules, Tagging},
     tags,
 };
-use crate::{http::routes::path_pattern::Matcher, operator::handle::MaintenanceHandle};
+use crate::{
+    http::{routes::path_pattern::Matcher, shared_caches::is_for_shared_caches},
+    operator::handle::MaintenanceHandle,
+};
 
 const COOKIE_NAME: &str = "maintenance-generation";
 /// The start of 2024 in wall-clock milliseconds. No client was ever told an earlier generation.
@@ -131,8 +134,9 @@ impl CacheBustBuilder {
     ///
     /// Choose small pages that every visit begins with. A response that carries a cure is not
     /// stored by any cache, and a browser that clears its store waits for it. Only a 2xx or a 304
-    /// carries one. A response with `CDN-Cache-Control`, `Surrogate-Control` or
-    /// `Cloudflare-CDN-Cache-Control` carries none, because it is meant for all clients.
+    /// carries one. A response carries none if it has `Surrogate-Control`, `Edge-Control`,
+    /// `X-Accel-Expires`, a `Cache-Control` of one vendor (`CDN-Cache-Control`,
+    /// `Netlify-CDN-Cache-Control`) or the like, because it is meant for all clients.
     pub fn carried_by<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.carriers.extend(patterns.into_iter().map(Into::into));
         self
@@ -311,16 +315,14 @@ impl CacheBustBuilder {
 }
 
 /// Headers that this module reads or writes, and headers that frame, describe or route a message.
-const TAKEN: [&str; 43] = [
+/// Besides them the headers for shared caches are taken.
+const TAKEN: [&str; 38] = [
     "accept-ranges",
     "age",
     "allow",
     "cache-control",
     "cache-status",
-    "cache-tag",
-    "cdn-cache-control",
     "clear-site-data",
-    "cloudflare-cdn-cache-control",
     "connection",
     "content-encoding",
     "content-language",
@@ -346,8 +348,6 @@ const TAKEN: [&str; 43] = [
     "retry-after",
     "sec-fetch-site",
     "set-cookie",
-    "surrogate-control",
-    "surrogate-key",
     "te",
     "trailer",
     "transfer-encoding",
@@ -359,7 +359,8 @@ const TAKEN: [&str; 43] = [
 
 fn header_name(name: &str) -> Result<HeaderName, CacheBustError> {
     let parsed = HeaderName::try_from(name).ok();
-    let is_free = |name: &HeaderName| !TAKEN.contains(&name.as_str());
+    let is_free =
+        |name: &HeaderName| !TAKEN.contains(&name.as_str()) && !is_for_shared_caches(name);
     parsed.filter(is_free).ok_or_else(|| {
         let allowed = "a header name without another meaning, such as `Maintenance-Generation`";
         CacheBustError::new("generation_header", name, allowed)

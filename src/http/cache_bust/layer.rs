@@ -50,9 +50,9 @@ use super::{rules::Rules, service::CacheBusting};
 ///
 /// The first three need no decision. The others are for answers that were sent with a `max-age`.
 ///
-/// 1. A refusal that no cache stores: 503 with `no-store` ([`Refusals`](super::super::Refusals)).
-///    It reaches every client and costs nothing. A stored 503 would be shown after the recovery
-///    without any request.
+/// 1. A refusal that no cache stores: 503 with `private, no-store`
+///    ([`Refusals`](super::super::Refusals)). It reaches every client and costs nothing. A stored
+///    503 would be shown after the recovery without any request.
 /// 2. An `ETag` that bears the generation, and `no-cache`. It reaches every browser, proxy and CDN
 ///    that revalidates before it shows. It costs one request per view, usually answered by a 304;
 ///    after a recovery it costs one full answer for each stored item.
@@ -106,8 +106,9 @@ use super::{rules::Rules, service::CacheBusting};
 ///   succeeded, if [asked for](super::CacheBustBuilder::surrogate_key).
 /// - `Set-Cookie` and `Clear-Site-Data` carry the cures for clients, on the paths of
 ///   [`carried_by`](super::CacheBustBuilder::carried_by) only, beside the existing values.
-/// - `CDN-Cache-Control` is `no-store` on a response that carries a cure, and `no-store` is added
-///   to its `Cache-Control`. On other responses the header is not touched.
+/// - A response that carries a cure has `Cache-Control: private, no-store` in place of the inner
+///   service's own (`no-transform` stays), `CDN-Cache-Control: no-store`, and no `Expires`. On
+///   other responses these are not touched.
 ///
 /// There is no `Cache-Status` (RFC 9211): caches use it to describe their handling, and this layer
 /// is no cache. It holds back neither bodies nor answers, so it works with bodies of any kind. A

@@ -2,12 +2,13 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, ETAG, Entry, SET_COOKIE},
+    header::{CACHE_CONTROL, ETAG, EXPIRES, Entry, SET_COOKIE},
 };
 
 use super::etag::Salt;
+use crate::http::shared_caches::KEPT_NOWHERE;
 
-pub(super) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Salts the response's entity-tag. A malformed tag stays as it is: when a client sends it back, it
 /// belongs to no generation.
@@ -53,16 +54,18 @@ pub(super) fn sets(headers: &HeaderMap, cookie: &str) -> bool {
 
 /// Keeps the response out of every cache: it is for one client at one time.
 ///
-/// The inner service's directives stay. `no-store` overrides them: the most restrictive directive
-/// counts (RFC 9111, 4.2.1).
+/// The inner service's directives do not stay. Beside `public` or a lifetime some caches ignore
+/// `no-store`, and beside `must-understand` all may (RFC 9111, 5.2.2.3). `no-transform` is about
+/// something else.
 pub(super) fn keep_nowhere(headers: &mut HeaderMap) {
-    let no_store = HeaderValue::from_static("no-store");
     let said = joined(headers, &CACHE_CONTROL, ", ").unwrap_or_default();
     let mut directives = said.split(|&byte| byte == b',');
-    let says_so = directives.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-store"));
-    // Inside quotes `no-store` is not a directive.
-    if !says_so || said.contains(&b'"') {
-        add(headers, &CACHE_CONTROL, &no_store, ", ");
+    let no_transform = directives.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-transform"));
+    headers.insert(CACHE_CONTROL, KEPT_NOWHERE);
+    if no_transform {
+        let no_transform = HeaderValue::from_static("no-transform");
+        add(headers, &CACHE_CONTROL, &no_transform, ", ");
     }
-    headers.insert(CDN_CACHE_CONTROL, no_store);
+    headers.remove(EXPIRES);
+    headers.insert(CDN_CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

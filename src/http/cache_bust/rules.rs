@@ -12,21 +12,16 @@ use super::{
     clear_site_data::{Clearing, Limit, Secure},
     conditions::unsalt,
     cookies::{NamedCookie, Told, told},
-    response_headers::{CDN_CACHE_CONTROL, add, keep_nowhere, salt, sets},
+    response_headers::{add, keep_nowhere, salt, sets},
 };
 use crate::{
-    facts::refused::Refused, http::routes::path_pattern::Matcher,
+    facts::refused::Refused,
+    http::{routes::path_pattern::Matcher, shared_caches::asks_to_be_kept},
     operator::handle::MaintenanceHandle,
 };
 
 pub(in crate::http) const GENERATION_HEADER: &str = "maintenance-generation";
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-/// Headers by which a response asks a CDN to store it.
-const FOR_CDNS: [HeaderName; 3] = [
-    CDN_CACHE_CONTROL,
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("surrogate-control"),
-];
 
 /// The checked settings, shared by the layer's clones and services.
 #[derive(Debug)]
@@ -156,7 +151,7 @@ impl Rules {
 
     fn apply(&self, cure: Cure, generation: u64, headers: &mut HeaderMap) {
         // A CDN that stores the response would send the cure to every client, again and again.
-        if FOR_CDNS.iter().any(|name| headers.contains_key(name)) {
+        if asks_to_be_kept(headers) {
             return;
         }
         let Ok(told) = self.cookie.of_generation(generation) else {

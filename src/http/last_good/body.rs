@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{head::Head, request_key::Asked, store::Store};
+use super::{head::Head, request_key::Asked, store::Store, under_way::Taken};
 
 pin_project! {
     /// The body of an answer that passed a [`LastGood`](super::LastGood). Frames pass at once.
@@ -40,16 +40,63 @@ pin_project! {
 
 /// The copy of a body that is to be stored.
 pub(super) struct Copying {
-    pub(super) store: Arc<Store>,
-    pub(super) asked: Box<Asked>,
-    pub(super) head: Head,
-    pub(super) bytes: Vec<u8>,
+    store: Arc<Store>,
+    /// The bytes of the copy, within the bound of the store.
+    taken: Taken,
+    asked: Box<Asked>,
+    head: Head,
+    bytes: Vec<u8>,
     /// How many bytes the body may have.
-    pub(super) room: usize,
+    room: usize,
+    /// How many bytes the body has at least.
+    least: usize,
 }
 
 impl Copying {
+    /// Begins a copy; `None` if the answers on their way take too many bytes already.
+    pub(super) fn begin(
+        store: &Arc<Store>,
+        mut asked: Box<Asked>,
+        head: Head,
+        room: usize,
+        least: usize,
+    ) -> Option<Self> {
+        let taken = Taken::new(store.under_way(), store.max_entry() - room)?;
+        asked.keep_only(&head.names);
+        Some(Self {
+            store: store.clone(),
+            taken,
+            asked,
+            head,
+            bytes: Vec::new(),
+            room,
+            least,
+        })
+    }
+
+    /// Copies the data; `false` if there is no room for it.
+    fn copy(&mut self, data: &[u8]) -> bool {
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if data.len() > self.room - len {
+            return false;
+        }
+        let needed = len + data.len();
+        if needed > capacity {
+            // Twice as much, so that a body of many frames is not moved at each of them.
+            let ample = needed.max(self.least).max(2 * capacity).min(self.room);
+            let mut fits = |size: usize| self.taken.more(size - capacity).then_some(size);
+            let Some(size) = fits(ample).or_else(|| fits(needed)) else {
+                return false;
+            };
+            self.bytes.reserve_exact(size - len);
+        }
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
     fn keep(self) {
+        // Given back first: from now on the store counts the bytes.
+        drop(self.taken);
         self.store.keep(&self.asked, self.head, self.bytes);
     }
 }
@@ -113,9 +160,8 @@ impl<B: Body<Data = Bytes>> Body for LastGoodBody<B> {
                 // An answer with trailers is not stored: the trailers would be missing when it is
                 // served.
                 if let Some(data) = frame.data_ref()
-                    && data.len() <= copying.room - copying.bytes.len()
+                    && copying.copy(data)
                 {
-                    copying.bytes.extend_from_slice(data);
                     // Many readers do not poll again after the last frame.
                     if body.is_end_stream() {
                         copying.keep();

@@ -10,10 +10,13 @@ use super::{
     request_key::KEYED,
     store::{Good, Limits, Store},
 };
-use crate::http::{
-    calls::answer_prefix::AnswerPrefix,
-    routes::path_pattern::{BadPattern, Matcher},
-    setting_error::setting_error,
+use crate::{
+    http::{
+        calls::answer_prefix::AnswerPrefix,
+        routes::path_pattern::{BadPattern, Matcher},
+        setting_error::setting_error,
+    },
+    operator::{handle::MaintenanceHandle, weak_handle::WeakHandle},
 };
 
 impl LastGoodLayer {
@@ -26,6 +29,7 @@ impl LastGoodLayer {
             user: None,
             good: None,
             keyed: Vec::new(),
+            recoveries: None,
             on_failure: false,
             max_stale: Duration::from_secs(2 * 3600),
             max_entry: 256 * 1024,
@@ -45,6 +49,7 @@ pub struct LastGoodBuilder {
     user: Option<Box<NameUser>>,
     good: Option<Arc<Good>>,
     keyed: Vec<String>,
+    recoveries: Option<WeakHandle>,
     on_failure: bool,
     max_stale: Duration,
     max_entry: usize,
@@ -171,6 +176,32 @@ impl LastGoodBuilder {
         }
     }
 
+    /// After a recovery of this layer, does not store an answer to a request from before it.
+    /// Default: such an answer is stored, unless the store was
+    /// [cleared](LastGoodLayer::clear) meanwhile.
+    ///
+    /// An answer that was under way when the partner recovered may be one of the answers that the
+    /// recovery made wrong. It is not stored, but reaches its caller. The layer is usually the one
+    /// that this one stands around. It is not kept alive.
+    ///
+    /// ```
+    /// use tower_maintenance::{MaintenanceLayer, http::LastGoodLayer};
+    ///
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// let last_good = LastGoodLayer::builder()
+    ///     .path("/prices")
+    ///     .recoveries_of(&layer.handle())
+    ///     .build()?;
+    /// # let _ = last_good;
+    /// # Ok::<(), tower_maintenance::http::LastGoodError>(())
+    /// ```
+    pub fn recoveries_of(self, handle: &MaintenanceHandle) -> Self {
+        Self {
+            recoveries: Some(handle.downgrade()),
+            ..self
+        }
+    }
+
     /// Answers from the store also if the partner was asked and failed. Default: only if the layer
     /// refuses, so that the partner's failures stay visible.
     ///
@@ -198,7 +229,8 @@ impl LastGoodBuilder {
     /// Default: 256 KiB.
     ///
     /// A price list in JSON rarely exceeds the default. Each answer takes up to this much memory
-    /// while it streams, and up to twice as much for a moment.
+    /// while it streams, and up to twice as much for a moment. All of them together are within
+    /// [`max_total_bytes`](Self::max_total_bytes).
     pub fn max_entry_bytes(self, most: usize) -> Self {
         Self {
             max_entry: most,
@@ -210,8 +242,14 @@ impl LastGoodBuilder {
     /// [`max_entry_bytes`](Self::max_entry_bytes). Default: 32 MiB, which holds thousands of
     /// answers.
     ///
-    /// The answers that were not asked for longest are evicted, and a new answer is always stored.
-    /// Answers that are being stored at this moment come on top, at most one per thread.
+    /// The answers that were not asked for longest are evicted, and a new answer is always stored
+    /// if it could be copied.
+    ///
+    /// Answers that are being copied while they stream count too. Together they may take a quarter
+    /// of the bytes, or those of one answer of the largest size if that is more. An answer beyond
+    /// that passes without being copied, and is not stored. So many bodies that never end, as of a
+    /// partner that hangs, evict no more than that quarter of what is stored. Answers that are
+    /// being stored at this moment come on top, at most one per thread.
     pub fn max_total_bytes(self, most: u64) -> Self {
         Self {
             max_total: most,
@@ -254,6 +292,7 @@ impl LastGoodBuilder {
             max_entry: self.max_entry,
             max_total: self.max_total,
             good: self.good,
+            recoveries: self.recoveries,
         };
         Ok(LastGoodLayer::over(Config {
             paths: (!self.paths.is_empty()).then_some(paths),
@@ -296,6 +335,7 @@ impl fmt::Debug for LastGoodBuilder {
             .field("keyed", &self.user.is_some())
             .field("keyed_by_header", &self.keyed)
             .field("good_if", &self.good.is_some())
+            .field("recoveries_of", &self.recoveries.is_some())
             .field("on_failure_too", &self.on_failure)
             .field("max_stale", &self.max_stale)
             .field("max_entry_bytes", &self.max_entry)

@@ -25,6 +25,8 @@ pub(super) enum Slot {
     Resource(Arc<Key>),
     /// The resource's number, and the request's values of the headers that `Vary` names.
     Answer(u64, Varied),
+    /// The only entry that is not found by a request.
+    Ballast,
 }
 
 /// Headers and their values, sorted by name without duplicates.
@@ -34,6 +36,8 @@ pub(super) type Varied = Vec<(HeaderName, Vec<HeaderValue>)>;
 pub(super) enum Entry {
     Resource(Resource),
     Answer(Arc<Kept>),
+    /// Takes the place of the answers that are on their way, by their bytes.
+    Ballast(u64),
 }
 
 /// The index of the answers to one resource of one user.
@@ -52,6 +56,7 @@ impl Slot {
         match self {
             Self::Resource(key) => key.bytes(),
             Self::Answer(_, varied) => varied_bytes(varied),
+            Self::Ballast => 0,
         }
     }
 }
@@ -65,6 +70,7 @@ impl Entry {
                 OVERHEAD + names
             }
             Self::Answer(kept) => kept.head.bytes() + kept.body.len(),
+            Self::Ballast(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
         }
     }
 }
@@ -98,6 +104,7 @@ impl WhileServable {
         Some(match entry {
             Entry::Resource(resource) => resource.until.since(now),
             Entry::Answer(kept) => kept.head.left(now),
+            Entry::Ballast(_) => return None,
         })
     }
 }

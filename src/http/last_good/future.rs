@@ -137,13 +137,9 @@ impl Asks {
         if least > room {
             return LastGoodBody::passing(body);
         }
-        let copying = Copying {
-            bytes: Vec::with_capacity(least),
-            room,
-            head,
-            store: self.store,
-            asked: self.asked,
-        };
-        LastGoodBody::copied(body, Box::new(copying))
+        match Copying::begin(&self.store, self.asked, head, room, least) {
+            Some(copying) => LastGoodBody::copied(body, Box::new(copying)),
+            None => LastGoodBody::passing(body),
+        }
     }
 }

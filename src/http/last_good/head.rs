@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE, VARY},
+    header::{AGE, CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, HOST, SET_COOKIE, VARY},
     response,
 };
 use http_cache_semantics::{CacheOptions, CachePolicy};
@@ -14,7 +14,10 @@ use super::{
     request_key::Asked,
     stored_headers::{ASIDE, is_of_the_body, kept_headers, only},
 };
-use crate::base::{clock::Clock, moment::Moment};
+use crate::{
+    base::{clock::Clock, moment::Moment},
+    http::shared_caches::replaces_the_body,
+};
 
 /// A `Vary` with more names than this is not genuine.
 const MOST_VARY: usize = 16;
@@ -60,6 +63,7 @@ impl Head {
         let refused = asked.method != Method::GET
             || answer.status != StatusCode::OK
             || headers.contains_key(CONTENT_RANGE)
+            || replaces_the_body(headers)
             || said.has("no-store")
             || said.has("no-cache")
             || asked.is_authorized_unkeyed()
@@ -190,6 +194,8 @@ fn age(headers: &HeaderMap, delay: Duration) -> Duration {
 }
 
 /// Returns the names in `Vary`; `None` if no request could match, or if there are too many.
+///
+/// Without `Host`: the target URI is a part of the key, and over HTTP/2 there is no `Host`.
 pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
     let mut names: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(VARY) {
@@ -202,7 +208,7 @@ pub(super) fn names(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
                 return None;
             }
             let name: HeaderName = name.parse().ok()?;
-            if names.contains(&name) {
+            if name == HOST || names.contains(&name) {
                 continue;
             }
             if names.len() == MOST_VARY {

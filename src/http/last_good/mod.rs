@@ -8,6 +8,7 @@
 mod body;
 mod builder;
 mod config;
+mod credentials;
 mod directives;
 mod entry;
 mod future;
@@ -19,6 +20,8 @@ mod served;
 mod service;
 mod store;
 mod stored_headers;
+mod target;
+mod under_way;
 
 pub use self::{
     body::LastGoodBody,

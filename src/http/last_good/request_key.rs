@@ -5,11 +5,16 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::OriginalUri;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, COOKIE, FORWARDED, HOST},
+    header::{COOKIE, FORWARDED, HOST},
     request,
 };
 
-use super::directives::Directives;
+use super::{
+    credentials::bears_credentials,
+    directives::Directives,
+    stored_headers::only,
+    target::{DefaultPorts, Target, X_FORWARDED_PROTO, path_and_query},
+};
 use crate::base::moment::Moment;
 
 /// The user and the resource of an answer.
@@ -19,37 +24,44 @@ use crate::base::moment::Moment;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     user: Option<Box<str>>,
-    uri: Box<str>,
-    /// The original URI, if a router has cut the prefix of a `nest`. Two nests may both have
-    /// `/prices`, and a nest whose prefix has a parameter has one for each of its values.
+    target: Target,
+    /// The original path and query, if a router has cut the prefix of a `nest`. Two nests may both
+    /// have `/prices`, and a nest whose prefix has a parameter has one for each of its values.
     original: Option<Box<str>>,
     /// The values of the key headers. An answer may show any of them without naming it in `Vary`.
     headers: Vec<(HeaderName, Box<[u8]>)>,
 }
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The headers by which proxies and frameworks pass on the original target of a request, or replace
 /// it.
 pub(super) const KEYED: [HeaderName; 6] = [
     HOST,
     FORWARDED,
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
 ];
 
 impl Key {
     fn new(parts: &request::Parts, user: Option<String>, keyed: &[HeaderName]) -> Self {
+        let target = Target::of(parts);
+        let ports = DefaultPorts::of(parts);
+        let is_known = |name: &&HeaderName| **name == HOST && !target.contradicts_host(parts);
         let of = |name: &HeaderName| {
             let values = parts.headers.get_all(name).iter();
-            let values = values.map(|value| (name.clone(), value.as_bytes().into()));
+            let values = values.map(|value| (name.clone(), value_of(name, value, ports)));
             values.collect::<Vec<_>>()
         };
+        let keyed = keyed.iter().filter(|name| !is_known(name));
+        let headers = keyed.flat_map(of).collect();
         Self {
             user: user.map(Into::into),
-            uri: parts.uri.to_string().into(),
+            target,
             original: original(parts),
-            headers: keyed.iter().flat_map(of).collect(),
+            headers,
         }
     }
 
@@ -61,13 +73,25 @@ impl Key {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 64);
-        text(&self.user) + self.uri.len() + text(&self.original) + headers.sum::<usize>()
+        text(&self.user) + self.target.bytes() + text(&self.original) + headers.sum::<usize>()
     }
 }
 
 fn original(parts: &request::Parts) -> Option<Box<str>> {
     let OriginalUri(uri) = parts.extensions.get()?;
-    Some(uri.to_string().into())
+    Some(path_and_query(uri))
+}
+
+/// Returns the value of a key header without the spellings that do not matter.
+fn value_of(name: &HeaderName, value: &HeaderValue, ports: DefaultPorts) -> Box<[u8]> {
+    let value = value.as_bytes();
+    if *name == X_FORWARDED_HOST {
+        ports.leave_out(value)
+    } else if *name == X_FORWARDED_PROTO {
+        value.to_ascii_lowercase().into()
+    } else {
+        value.into()
+    }
 }
 
 /// The parts of a request that are needed after the request is consumed.
@@ -78,6 +102,9 @@ pub(super) struct Asked {
     pub(super) at: Moment,
     /// The count of drops when the request began.
     pub(super) epoch: u64,
+    /// The generation when the request began, if recoveries count.
+    pub(super) generation: Option<u64>,
+    bears_credentials: bool,
     headers: HeaderMap,
     /// The `Cache-Control` of the request; `None` if it is malformed.
     directives: Option<Directives>,
@@ -95,9 +122,16 @@ impl Asked {
             method: parts.method.clone(),
             at,
             epoch: 0,
+            generation: None,
+            bears_credentials: bears_credentials(&parts.headers, keyed),
             directives: Directives::read(&parts.headers),
             headers: parts.headers.clone(),
         }
+    }
+
+    /// Drops the headers that are not needed to store the answer, which may stream for long.
+    pub(super) fn keep_only(&mut self, names: &[HeaderName]) {
+        self.headers = only(&self.headers, names);
     }
 
     /// Returns the directives; `None` if they are malformed or forbid storing.
@@ -108,7 +142,7 @@ impl Asked {
 
     /// Whether the request has credentials, and no user is named for it.
     pub(super) fn is_authorized_unkeyed(&self) -> bool {
-        !self.key.is_a_users() && self.headers.contains_key(AUTHORIZATION)
+        !self.key.is_a_users() && self.bears_credentials
     }
 
     /// Whether the request has cookies, and no user is named for it.

@@ -10,7 +10,7 @@ use http::{
 use sfv::{Integer, ItemSerializer, key_ref, token_ref};
 
 use super::{body::LastGoodBody, entry::Kept};
-use crate::{base::moment::Moment, facts::refused::Refused};
+use crate::{base::moment::Moment, facts::refused::Refused, http::shared_caches::KEPT_NOWHERE};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -65,7 +65,7 @@ pub(super) fn serve<B>(
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, kept.body.len().into());
     headers.insert(AGE, age.as_secs().into());
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, KEPT_NOWHERE);
     if let Ok(status) = HeaderValue::try_from(cache_status(age, lifetime, &why)) {
         headers.append(CACHE_STATUS, status);
     }

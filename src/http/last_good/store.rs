@@ -25,10 +25,12 @@ use super::{
     entry::{Entry, Kept, Resource, Slot, WhileServable, values, varied_bytes},
     head::{Head, OVERHEAD, names},
     request_key::{Asked, Key},
+    under_way::UnderWay,
 };
 use crate::{
     base::{clock::Clock, moment::Moment},
     http::calls::answer_prefix::AnswerPrefix,
+    operator::weak_handle::WeakHandle,
 };
 
 /// How many sets of names the answers of a resource may have in `Vary`: with and without `Origin`,
@@ -47,12 +49,14 @@ pub(super) struct Limits {
     pub(super) max_entry: usize,
     pub(super) max_total: u64,
     pub(super) good: Option<Arc<Good>>,
+    pub(super) recoveries: Option<WeakHandle>,
 }
 
 pub(super) struct Store {
     limits: Limits,
     clock: Clock,
     cache: Cache<Slot, Entry>,
+    under_way: Arc<UnderWay>,
     /// How many resources have a number.
     numbered: AtomicU64,
     /// How often stored answers were dropped, by a hash of their key.
@@ -80,6 +84,10 @@ pub struct LastGoodCounts {
     pub resources: u64,
     /// The bytes that they take: bodies, headers, keys, and an estimate of the rest.
     pub bytes: u64,
+    /// The bytes of the answers that are being copied now. Together with
+    /// [`bytes`](Self::bytes) they are within
+    /// [`max_total_bytes`](super::LastGoodBuilder::max_total_bytes).
+    pub under_way: u64,
 }
 
 impl Store {
@@ -98,6 +106,11 @@ impl Store {
             .expire_after(WhileServable(clock))
             .build();
         Self {
+            under_way: Arc::new(UnderWay::new(
+                cache.clone(),
+                limits.max_entry,
+                limits.max_total,
+            )),
             limits,
             clock,
             cache,
@@ -114,6 +127,14 @@ impl Store {
         self.clock.now()
     }
 
+    pub(super) fn max_entry(&self) -> usize {
+        self.limits.max_entry
+    }
+
+    pub(super) fn under_way(&self) -> &Arc<UnderWay> {
+        &self.under_way
+    }
+
     fn epoch(&self, key: &Key) -> &AtomicU64 {
         // The remainder is below 256, so both casts keep its value.
         &self.epochs[(self.hasher.hash_one(key) % EPOCHS as u64) as usize]
@@ -123,7 +144,14 @@ impl Store {
     pub(super) fn asked(&self, parts: &request::Parts, user: Option<String>) -> Asked {
         let mut asked = Asked::new(parts, user, &self.limits.keyed, self.now());
         asked.epoch = self.epoch(&asked.key).load(Ordering::SeqCst);
+        asked.generation = self.generation();
         asked
+    }
+
+    /// Returns the generation of the layer whose recoveries count.
+    fn generation(&self) -> Option<u64> {
+        let layer = self.limits.recoveries.as_ref()?;
+        layer.upgrade().map(|handle| handle.generation_now())
     }
 
     /// Returns the head as it is to be stored; `None` if the answer must not be stored.
@@ -166,7 +194,7 @@ impl Store {
         });
         match entry.into_value() {
             Entry::Resource(resource) => resource.number,
-            Entry::Answer(_) => unreachable!("a resource was put there"),
+            Entry::Answer(_) | Entry::Ballast(_) => unreachable!("a resource was put there"),
         }
     }
 
@@ -210,7 +238,13 @@ impl Store {
         {
             return;
         }
-        let is_dropped = || self.epoch(key).load(Ordering::SeqCst) != asked.epoch;
+        let is_dropped = || {
+            // After a recovery the answer to a request from before it may be an old one.
+            let has_recovered = self
+                .generation()
+                .is_some_and(|present| Some(present) != asked.generation);
+            has_recovered || self.epoch(key).load(Ordering::SeqCst) != asked.epoch
+        };
         if is_dropped() {
             return;
         }
@@ -223,17 +257,19 @@ impl Store {
             Some(Entry::Answer(known)) if known.head.asked_at > asked.at => Op::Nop,
             _ => Op::Put(Entry::Answer(new)),
         });
-        // The counter is read again. A drop between the first read and the put may have come too
-        // early to find the entry. A drop that counts after this read finds it.
+        // Asked again. A drop between the first time and the put may have come too early to find
+        // the entry. A drop that counts after this time finds it.
         if is_dropped() {
             self.cache.invalidate(&Slot::Resource(key.clone()));
             self.cache.invalidate(&slot);
         } else if !matches!(put, CompResult::Unchanged(_) | CompResult::StillNone(_)) {
             self.stored.fetch_add(1, Ordering::Relaxed);
         }
+        self.under_way.touch_ballast();
         // Evicts now. Otherwise moka would hold hundreds of entries beyond its bound for some
         // writes.
         self.cache.run_pending_tasks();
+        self.under_way.restore_ballast();
     }
 
     /// Returns the answer that may be served for this request, and the present time.
@@ -265,7 +301,7 @@ impl Store {
         });
         slots.filter_map(|slot| match self.cache.get(&slot)? {
             Entry::Answer(kept) => Some(kept),
-            Entry::Resource(_) => None,
+            Entry::Resource(_) | Entry::Ballast(_) => None,
         })
     }
 
@@ -284,10 +320,12 @@ impl Store {
         }
         self.cache.invalidate_all();
         self.cache.run_pending_tasks();
+        self.under_way.restore_ballast();
     }
 
     pub(super) fn counts(&self) -> LastGoodCounts {
         self.cache.run_pending_tasks();
+        let ballast = self.under_way.ballast();
         let is_resource = |slot: &Slot| matches!(slot, Slot::Resource(_));
         let resources = self.cache.iter().filter(|(slot, _)| is_resource(slot));
         LastGoodCounts {
@@ -295,7 +333,8 @@ impl Store {
             served: self.served.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
             resources: resources.count() as u64,
-            bytes: self.cache.weighted_size(),
+            bytes: self.cache.weighted_size().saturating_sub(ballast),
+            under_way: self.under_way.taken(),
         }
     }
 }

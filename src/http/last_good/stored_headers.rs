@@ -5,7 +5,7 @@ use http::{
     header::{CACHE_CONTROL, CONNECTION, ETAG, EXPIRES, PRAGMA, SET_COOKIE, TRANSFER_ENCODING},
 };
 
-use crate::http::cache_bust::rules::GENERATION_HEADER;
+use crate::http::{cache_bust::rules::GENERATION_HEADER, shared_caches::is_for_shared_caches};
 
 /// Returns the headers that may be served with the stored answer.
 pub(super) fn kept_headers(headers: &HeaderMap) -> HeaderMap {
@@ -51,8 +51,9 @@ fn is_left_out(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
         || *name == SET_COOKIE
-        // `CDN-Cache-Control` and similar headers (RFC 9213) would let a CDN store the answer.
-        || text.ends_with("cache-control")
+        || *name == CACHE_CONTROL
+        // They would let a CDN keep the answer beyond the recovery.
+        || is_for_shared_caches(name)
         || text.starts_with("proxy-")
         // The answer may be served after a recovery, when this generation is out of date.
         || text == GENERATION_HEADER
@@ -60,7 +61,6 @@ fn is_left_out(name: &HeaderName) -> bool {
             text,
             "age"
                 | "authentication-info"
-                | "cache-tag"
                 | "clear-site-data"
                 | "content-length"
                 | "etag"
@@ -70,8 +70,6 @@ fn is_left_out(name: &HeaderName) -> bool {
                 | "pragma"
                 | "retry-after"
                 | "set-cookie2"
-                | "surrogate-control"
-                | "surrogate-key"
                 | "te"
                 | "trailer"
                 | "upgrade"

@@ -18,6 +18,7 @@ use crate::{
     http::{
         always_ready::always_ready,
         refusal::{PageTexts, Refusals},
+        shared_caches::KEPT_NOWHERE,
     },
     operator::handle::MaintenanceHandle,
 };
@@ -137,7 +138,7 @@ impl Notices {
         let mut response = Response::new(body.to_string());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_CONTROL, KEPT_NOWHERE);
         headers.insert(VARY, HeaderValue::from_static("Accept-Language"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response

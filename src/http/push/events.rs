@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
     request,
 };
@@ -11,7 +11,7 @@ use tower::util::rng::{HasherRng, Rng};
 
 use super::{
     options::millis,
-    registry::{Full, Known, PushCounts},
+    registry::{Denied, Known, PushCounts, retry_field},
     script::PushScript,
     stream::EventStream,
     subscribers::Subscribers,
@@ -87,8 +87,9 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// The server cannot know whether a recovery happened while it was down.
 ///
 /// A subscriber that lags over several recoveries gets the newest. Streams end when the layer is
-/// gone. While there is a subscriber, time moves: a wait or an expiry that falls due is applied
-/// without a call.
+/// gone, and when the push is [closed](Self::close). Only a GET opens one: a HEAD gets the headers,
+/// and any other method a 405. While there is a subscriber, time moves: a wait or an expiry that
+/// falls due is applied without a call.
 ///
 /// # The script
 ///
@@ -227,8 +228,61 @@ impl Push {
         self.subscribers.counts()
     }
 
+    /// Ends all streams, and every one that is asked for from now on, so that a server can shut
+    /// down gracefully.
+    ///
+    /// A graceful shutdown waits for the responses that are on their way, and an open tab's stream
+    /// has no end of its own. A stream that is ended here ends as a whole response. Its browser
+    /// reconnects after the time that it was told ([`retry`](super::PushBuilder::retry)), tells the
+    /// newest generation that it knows, and so misses no recovery.
+    ///
+    /// Until the listener is closed, a request for events gets a 200 with a new time to reconnect
+    /// after and without a stream. After an error status such as 503 an `EventSource` would never
+    /// reconnect by itself.
+    ///
+    /// A reader that takes no data keeps its connection open, as with any other response. So a
+    /// graceful shutdown needs a time limit of its own. A closed push stays closed.
+    pub fn close(&self) {
+        self.subscribers.close();
+    }
+
+    /// Waits for `shutdown`, then [closes](Self::close) this push, for `with_graceful_shutdown`.
+    ///
+    #[cfg_attr(feature = "axum", doc = "```")]
+    #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+    /// use axum::Router;
+    /// use tokio::{net::TcpListener, sync::oneshot};
+    /// use tower_maintenance::{MaintenanceLayer, http::Push};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// let push = Push::new(&layer.handle());
+    /// let app = Router::new().route_service("/maintenance/events", push.events());
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// // Usually `tokio::signal::ctrl_c()`.
+    /// let (stop, stopped) = oneshot::channel::<()>();
+    /// let shutdown = push.close_after(async { stopped.await.unwrap_or_default() });
+    /// let served = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+    /// # let _ = stop.send(());
+    /// served.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_after<F: Future>(&self, shutdown: F) -> impl Future<Output = F::Output> + use<F> {
+        let push = self.clone();
+        async move {
+            let output = shutdown.await;
+            push.close();
+            output
+        }
+    }
+
     fn answer(&self, asked: &request::Parts) -> Response<EventStream> {
         let options = self.subscribers.options();
+        if asked.method == Method::HEAD {
+            return with_headers(Response::default());
+        }
         let draw = HasherRng::new().next_f64();
         // From half of it to three halves, so that browsers that lose a server together do not
         // reconnect together.
@@ -236,30 +290,35 @@ impl Push {
         let client = options.client.as_ref();
         let client = client.and_then(|client| client(asked)).map(Into::into);
         let known = known(&asked.headers);
-        let mut response = match self.subscribers.subscribe(known, client, millis(retry)) {
+        let subscribed = self.subscribers.subscribe(known, client, millis(retry));
+        let retry_after = scaled(options.retry, 1.0 + 2.0 * draw);
+        with_headers(match subscribed {
             Ok(subscription) => Response::new(EventStream::new(subscription)),
-            Err(full) => refused(full, scaled(options.retry, 1.0 + 2.0 * draw)),
-        };
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(
-            CACHE_CONTROL,
-            HeaderValue::from_static("no-store, no-transform"),
-        );
-        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+            Err(Denied::Closed) => Response::new(EventStream::only(retry_field(millis(retry)))),
+            Err(Denied::FullForAll) => refused(StatusCode::SERVICE_UNAVAILABLE, retry_after),
+            Err(Denied::FullForClient) => refused(StatusCode::TOO_MANY_REQUESTS, retry_after),
+        })
     }
 }
 
-/// Returns the answer to a client that gets no stream.
-fn refused(full: Full, retry_after: Duration) -> Response<EventStream> {
-    let mut response = Response::new(EventStream::empty());
-    *response.status_mut() = match full {
-        // Not 204: after a 204 a browser never reconnects.
-        Full::ForAll => StatusCode::SERVICE_UNAVAILABLE,
-        Full::ForClient => StatusCode::TOO_MANY_REQUESTS,
-    };
+/// Adds the headers that every answer of the endpoint has.
+fn with_headers(mut response: Response<EventStream>) -> Response<EventStream> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, no-store, no-transform"),
+    );
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Returns the answer to a client that gets no stream. It is never a 204: after a 204 a browser
+/// never reconnects.
+fn refused(status: StatusCode, retry_after: Duration) -> Response<EventStream> {
+    let mut response = Response::new(EventStream::default());
+    *response.status_mut() = status;
     let seconds = retry_after.as_secs().max(1);
     response.headers_mut().insert(RETRY_AFTER, seconds.into());
     response

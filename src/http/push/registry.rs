@@ -51,13 +51,20 @@ pub(super) enum Known {
     Generation(u64),
 }
 
-/// Why a client is refused.
+/// Why a client gets no stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum Denied {
+    /// The push is closed.
+    Closed,
     /// The bound on all streams is reached, or the layer is gone.
-    ForAll,
+    FullForAll,
     /// The client's own bound is reached.
-    ForClient,
+    FullForClient,
+}
+
+/// Returns the field of an event stream that says how long a browser waits before it reconnects.
+pub(super) fn retry_field(retry_ms: u64) -> Bytes {
+    format!("retry: {retry_ms}\n\n").into()
 }
 
 /// All state of the subscribers, behind one lock.
@@ -75,6 +82,8 @@ pub(super) struct Registry {
     pub(super) newest: Newest,
     /// Whether a watcher runs.
     pub(super) watched: bool,
+    /// Whether the push is closed.
+    closed: bool,
     stalled: u64,
     refused: u64,
     over_share: u64,
@@ -136,16 +145,19 @@ impl Registry {
         is_layer_gone: bool,
         client: Option<&str>,
         options: &Options,
-    ) -> Result<(), Full> {
+    ) -> Result<(), Denied> {
+        if self.closed {
+            return Err(Denied::Closed);
+        }
         let streams_of = |client| self.clients.get(client).copied().unwrap_or_default();
         // The client's bound comes first: its refusal says nothing about the bound on all.
         if client.is_some_and(|client| streams_of(client) >= options.max_of_client) {
             self.over_share += 1;
-            return Err(Full::ForClient);
+            return Err(Denied::FullForClient);
         }
         if is_layer_gone || self.streams >= options.max_subscribers {
             self.refused += 1;
-            return Err(Full::ForAll);
+            return Err(Denied::FullForAll);
         }
         Ok(())
     }
@@ -161,14 +173,14 @@ impl Registry {
     /// Returns the generation that a new subscriber knows, and the first bytes of its stream.
     pub(super) fn greeting(&self, known: Known, retry_ms: u64) -> (u64, Bytes) {
         let present = self.newest.generation;
-        let retry = format!("retry: {retry_ms}\n\n");
+        let retry = retry_field(retry_ms);
         match known {
             Known::Nothing => {
-                let hello = [retry.as_bytes(), &self.newest.hello].concat();
+                let hello = [&*retry, &self.newest.hello].concat();
                 (present, hello.into())
             }
-            Known::Nonsense => (present, retry.into()),
-            Known::Generation(known) => (known.min(present), retry.into()),
+            Known::Nonsense => (present, retry),
+            Known::Generation(known) => (known.min(present), retry),
         }
     }
 
@@ -223,6 +235,12 @@ impl Registry {
     pub(super) fn wakers(&mut self) -> Vec<Waker> {
         let places = self.places.values_mut();
         places.filter_map(|place| place.waker.take()).collect()
+    }
+
+    /// Takes all places, and lets no client have one from now on. Returns their wakers.
+    pub(super) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        self.end()
     }
 
     /// Takes all places, so that every stream ends at its next poll. Returns their wakers.

@@ -22,11 +22,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::MissedTickBehavior};
+use tokio::{runtime::Handle, sync::Notify, time::MissedTickBehavior};
 
 use super::{
     options::{Options, millis},
-    registry::{Full, Known, PushCounts, Registry},
+    registry::{Denied, Known, PushCounts, Registry},
 };
 use crate::operator::weak_handle::WeakHandle;
 
@@ -36,6 +36,8 @@ pub(super) struct Subscribers {
     /// The event that a heartbeat sends.
     beat: Bytes,
     registry: Mutex<Registry>,
+    /// Ends the watcher.
+    closing: Notify,
 }
 
 /// A subscriber's place, and its share of the bounds. Dropping it frees both.
@@ -59,6 +61,7 @@ impl Subscribers {
             options,
             beat: format!("event: beat\ndata: {heartbeat}\n\n").into(),
             registry: Mutex::default(),
+            closing: Notify::new(),
         }
     }
 
@@ -80,7 +83,7 @@ impl Subscribers {
         known: Known,
         client: Option<Arc<str>>,
         retry_ms: u64,
-    ) -> Result<Subscription, Full> {
+    ) -> Result<Subscription, Denied> {
         // Declared before the lock, and so dropped after it: dropping the last handle of a layer
         // wakes its listeners.
         let handle = self.layer.upgrade();
@@ -143,6 +146,13 @@ impl Subscribers {
         drop(beat.stuck);
         wake(beat.wakers);
         true
+    }
+
+    /// Ends all streams, now and from now on.
+    pub(super) fn close(&self) {
+        let wakers = self.registry().close();
+        wake(wakers);
+        self.closing.notify_one();
     }
 
     /// Ends all streams.
@@ -211,6 +221,14 @@ impl Drop for Subscription {
     }
 }
 
+/// What the watcher waits for.
+enum Next {
+    Recovered,
+    Beat,
+    Closed,
+    LayerGone,
+}
+
 struct Watcher {
     subscribers: Arc<Subscribers>,
     done: bool,
@@ -234,18 +252,24 @@ impl Watcher {
         loop {
             let next = {
                 let mut bust = pin!(busts.recv());
-                poll_fn(|cx| match bust.as_mut().poll(cx) {
-                    Poll::Ready(bust) => Poll::Ready(Some(bust)),
-                    Poll::Pending => beats.poll_tick(cx).map(|_| None),
+                let mut closing = pin!(self.subscribers.closing.notified());
+                poll_fn(|cx| {
+                    if closing.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Next::Closed);
+                    }
+                    match bust.as_mut().poll(cx) {
+                        Poll::Ready(Some(_)) => Poll::Ready(Next::Recovered),
+                        Poll::Ready(None) => Poll::Ready(Next::LayerGone),
+                        Poll::Pending => beats.poll_tick(cx).map(|_| Next::Beat),
+                    }
                 })
                 .await
             };
             match next {
-                Some(Some(_)) => self.subscribers.recovered(),
-                // No layer is left.
-                Some(None) => return,
-                None if self.subscribers.beat() => {}
-                None => {
+                Next::Recovered => self.subscribers.recovered(),
+                Next::LayerGone => return,
+                Next::Beat if self.subscribers.beat() => {}
+                Next::Beat | Next::Closed => {
                     self.done = true;
                     return;
                 }

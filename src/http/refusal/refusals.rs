@@ -26,12 +26,13 @@ use super::{
     template::Template,
     texts::PageTexts,
 };
+use crate::http::shared_caches::overrides_cache_control;
 
 /// The look of refusals: texts, support, languages, the page and the problem document.
 ///
-/// A refusal is a 503 with `Cache-Control: no-store`, `Vary: Accept, Accept-Language` and a
-/// jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body is
-/// an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
+/// A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and
+/// a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body
+/// is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
 /// [`with_refusals`](crate::MaintenanceLayer::with_refusals).
 ///
@@ -322,7 +323,9 @@ impl Refusals {
     /// # Errors
     ///
     /// If the name or the value is not allowed in a header. Also for headers that the refusal sets
-    /// itself: `Retry-After`, `Cache-Control`, and those that describe the body.
+    /// itself: `Retry-After`, `Cache-Control`, and those that describe the body. Also for a header
+    /// that a CDN or a proxy heeds before `Cache-Control`, such as `Surrogate-Control` or
+    /// `X-Accel-Expires`, unless its value is `no-store`, `private, no-store` or `0`.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, RefusalsError> {
         let parsed: HeaderName = name
             .parse()
@@ -347,6 +350,16 @@ impl Refusals {
         let checked = HeaderValue::from_str(value).map_err(|_| {
             RefusalsError::quoting("header", value, "visible ASCII characters, blanks and tabs")
         })?;
+        let forbids = ["no-store", "private, no-store", "0"].contains(&value.trim());
+        if overrides_cache_control(&parsed) && !forbids {
+            let text = format!("{name}: {value}");
+            return Err(RefusalsError::quoting(
+                "header",
+                &text,
+                "`no-store`, `private, no-store` or `0` in a header that caches heed before \
+                 cache-control: no cache may keep a refusal",
+            ));
+        }
         self.headers.append(parsed, checked);
         Ok(self)
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     facts::{endpoint::Class, refused::Refused},
-    http::method_class::by_method,
+    http::{method_class::by_method, shared_caches::KEPT_NOWHERE},
 };
 
 impl Refusals {
@@ -107,7 +107,7 @@ impl Refusals {
             headers.append(name, value.clone());
         }
         headers.insert(RETRY_AFTER, seconds.into());
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_CONTROL, KEPT_NOWHERE);
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
 /// Returns the response for a refusal without its request: a problem document with the
 /// [default](Refusals::new) settings.
 ///
-/// The response is `no-store`, because browsers keep a cacheable 503 and show it after the
+/// The response is `private, no-store`, because browsers keep a cacheable 503 and show it after the
 /// recovery. `Retry-After` is drawn between half of the time that is left and all of it, so that
 /// clients do not return at once. It lies around 30 s if the end is unknown, around 5 s while the
 /// partner is probed, and is 5 min at most.
@@ -155,7 +155,7 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
 /// assert_eq!(response.status(), 503);
 /// let seconds: u64 = response.headers()["retry-after"].to_str()?.parse()?;
 /// assert!((15..=45).contains(&seconds));
-/// assert_eq!(response.headers()["cache-control"], "no-store");
+/// assert_eq!(response.headers()["cache-control"], "private, no-store");
 /// assert!(response.body().contains(r#""processed":false"#));
 /// # Ok(())
 /// # }

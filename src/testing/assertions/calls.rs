@@ -98,9 +98,9 @@ fn in_full(error: &dyn StdError) -> String {
 
 /// Asserts that a response is this crate's refusal, and returns its `Retry-After`.
 ///
-/// A refusal is a 503 with `Retry-After`, `Cache-Control: no-store` and a problem document or a
-/// page. Only such a response, and not any 503, tells a client that its request was not processed.
-/// The body is not read.
+/// A refusal is a 503 with `Retry-After`, `Cache-Control: private, no-store` and a problem document
+/// or a page. Only such a response, and not any 503, tells a client that its request was not
+/// processed. The body is not read.
 ///
 #[cfg_attr(feature = "http", doc = "```")]
 #[cfg_attr(not(feature = "http"), doc = "```ignore")]
@@ -138,7 +138,7 @@ pub fn assert_refusal<B>(response: &Response<B>) -> Duration {
     let says = |name: header::HeaderName| headers.get(name)?.to_str().ok();
     let forms = ["application/problem+json", "text/html; charset=utf-8"];
     for (name, expected) in [
-        (header::CACHE_CONTROL, &["no-store"][..]),
+        (header::CACHE_CONTROL, &["private, no-store"][..]),
         (header::CONTENT_TYPE, &forms),
     ] {
         let said = says(name.clone());
@@ -189,9 +189,9 @@ mod tests {
         };
         assert_eq!(
             complaint(|| assert_refusal(&response("x-cache", "miss"))),
-            "expected a refusal with `cache-control: no-store`; this 503 has None"
+            "expected a refusal with `cache-control: private, no-store`; this 503 has None"
         );
-        let refusal = response("cache-control", "no-store");
+        let refusal = response("cache-control", "private, no-store");
         assert_eq!(assert_refusal(&refusal), Duration::from_secs(30));
         assert_eq!(
             complaint(|| assert_refusal(&Response::new(()))),
