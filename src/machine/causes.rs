@@ -52,7 +52,8 @@ pub(crate) struct Trip {
 #[derive(Debug, Default)]
 pub(crate) struct Causes {
     pub(crate) operator: Option<Held>,
-    pub(crate) tripped: Option<Trip>,
+    /// Boxed: a layer that serves is smaller without it.
+    pub(crate) tripped: Option<Box<Trip>>,
 }
 
 impl Causes {

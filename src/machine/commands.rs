@@ -160,13 +160,15 @@ impl Machine {
         self.needs_no_bypass()?;
         self.end_hold(at)?;
         let wait = self.rules.wait;
-        let trip = self.causes.tripped.get_or_insert_with(|| Trip {
-            by: by.clone(),
-            evidence: evidence(Rule::Command, Counts::default(), None),
-            since: at,
-            until: at,
-            wait,
-            proof: None,
+        let trip = self.causes.tripped.get_or_insert_with(|| {
+            Box::new(Trip {
+                by: by.clone(),
+                evidence: evidence(Rule::Command, Counts::default(), None),
+                since: at,
+                until: at,
+                wait,
+                proof: None,
+            })
         });
         trip.until = trip.until.min(at);
         self.reconcile(at);

@@ -27,14 +27,14 @@ impl Machine {
         wait: Duration,
         at: Moment,
     ) {
-        self.causes.tripped = Some(Trip {
+        self.causes.tripped = Some(Box::new(Trip {
             by,
             evidence,
             since: at,
             until: at.after(wait),
             wait,
             proof: None,
-        });
+        }));
         self.tell(at, EventKind::Tripped { evidence, wait });
         self.reconcile(at);
     }

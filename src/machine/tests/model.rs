@@ -320,6 +320,14 @@ impl Trials {
         self.without_evidence = false;
     }
 
+    /// A probe ended that held a slot.
+    fn gives_back(&mut self, number: usize, now: u64) {
+        let before = self.leases.len();
+        self.leases.retain(|(probe, _)| *probe != number);
+        assert_eq!(self.leases.len() + 1, before, "it held a slot");
+        self.idle_since = now;
+    }
+
     /// What a pause carries that the partner asked for; `None` if the answer is evidence.
     fn carried(&self, answer: Option<Verdict>, now: u64) -> Option<Carried> {
         let answer = answer.filter(|verdict| verdict.outcome == Outcome::Neutral)?;
@@ -935,10 +943,7 @@ impl Model {
         let Stretch::Trials(trials) = &mut self.stretch else {
             panic!("a probe of this era, but no trials");
         };
-        let before = trials.leases.len();
-        trials.leases.retain(|(probe, _)| *probe != number);
-        assert_eq!(trials.leases.len() + 1, before, "it held a slot");
-        trials.idle_since = self.now;
+        trials.gives_back(number, self.now);
         trials.landed.record(landing, Moment(self.now));
         let code = answer.and_then(|verdict| verdict.code);
         let carried = trials.carried(answer, self.now);
