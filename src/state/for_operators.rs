@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, harmless, journal::Journal, trace::TARGET};
+use super::{
+    Shared, harmless,
+    journal::Journal,
+    trace::{TARGET, trace_unrouted},
+};
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
@@ -104,6 +108,12 @@ impl Shared {
     #[inline]
     pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         Table::look(&self.exemptions, look)
+    }
+
+    /// Warns that a view before routes is not told the route of a request.
+    #[cold]
+    pub(crate) fn warn_of_unrouted(&self) {
+        harmless(|| trace_unrouted(&self.partner));
     }
 
     pub(crate) fn calls_have_names(&self) {

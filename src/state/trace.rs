@@ -90,3 +90,11 @@ fn trace_command(partner: OneLine<'_>, event: &Event) {
         _ => {}
     }
 }
+
+/// Warns that exemptions by route cannot apply, because the view is not told the route.
+#[cold]
+pub(super) fn trace_unrouted(partner: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner),
+        "a request came without a `MatchedPath`, so no exemption by route applies to it: add `routes()` by `Router::layer`, inside the router, or use `paths()` around a service"
+    );
+}

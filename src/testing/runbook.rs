@@ -53,9 +53,9 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// # std::fs::write(&runbook, "# Runbook
 /// #
 /// # <!-- exempt endpoints: begin -->
-/// # | placement | endpoint | counted | why |
-/// # |---|---|---|---|
-/// # | around calls | `invoice.read` | no | customers may always see what they owe |
+/// # | placement | endpoint | methods | counted | why |
+/// # |---|---|---|---|---|
+/// # | around calls | `invoice.read` | all | no | customers may always see what they owe |
 /// # <!-- exempt endpoints: end -->
 /// # ")?;
 /// // In a test; `runbook` is "docs/exempt-endpoints.md", for instance.
@@ -235,8 +235,8 @@ mod tests {
     use crate::{Exemption, MaintenanceLayer};
 
     const INVOICES: &str =
-        "| around calls | `invoice.read` | no | customers may see what they owe |";
-    const HEAD: &str = "| placement | endpoint | counted | why |\n|---|---|---|---|";
+        "| around calls | `invoice.read` | all | no | customers may see what they owe |";
+    const HEAD: &str = "| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|";
 
     fn table(names: &[&str]) -> ExemptionTable {
         let mut layer = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
@@ -292,7 +292,7 @@ mod tests {
         );
         let runbook = Runbook::with(
             "between",
-            &text.replace("|---|---|---|---|\n", "|---|---|---|---|\r\n"),
+            &text.replace("|---|---|---|---|---|\n", "|---|---|---|---|---|\r\n"),
         );
         check(&table(&["invoice.read"]), &runbook.0, Outdated::Report).unwrap();
     }
@@ -303,10 +303,10 @@ mod tests {
         assert_eq!(
             runbook.fault(&["price.read"], Outdated::Report),
             "runbook.md does not show the exemptions in force (- committed, + in force):
-    | placement | endpoint | counted | why |
-    |---|---|---|---|
-  - | around calls | `invoice.read` | no | customers may see what they owe |
-  + | around calls | `price.read` | no | customers may see what they owe |
+    | placement | endpoint | methods | counted | why |
+    |---|---|---|---|---|
+  - | around calls | `invoice.read` | all | no | customers may see what they owe |
+  + | around calls | `price.read` | all | no | customers may see what they owe |
 bring it up to date with `UPDATE_RUNBOOK=1 cargo test`, and commit it"
         );
         assert!(

@@ -328,7 +328,8 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
     let error = layer.paths().with_known_routes(["/a", "b"]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pattern `b` is not valid: a path pattern begins with `/`"
+        "the pattern `b` is not valid: a path pattern begins with `/`; \
+         write a parameter as `{id}` and the rest of a path as `{*rest}`"
     );
     let error = layer
         .paths()

@@ -5,6 +5,8 @@
     reason = "helpers of tests may panic; without any feature there are none"
 )]
 
+#[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+mod before_routes;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod bodies;
 #[cfg(feature = "axum")]
