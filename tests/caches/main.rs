@@ -3,13 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod by_tag;
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 mod cache_bust;
 #[cfg(feature = "last-good")]
 mod last_good;
 #[cfg(feature = "http")]
 mod push;
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 mod smooth_return;
 #[cfg(feature = "http")]
 mod support;
