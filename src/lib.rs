@@ -154,6 +154,10 @@
 //!   count, as they are on the wire. Compressed JSON gives no evidence.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
 //!   enabled. Otherwise the hang is noticed when the body is dropped.
+//! - **A refused upload is not read.** Before routes a request is refused without its body. Over
+//!   HTTP/1.1 the server then closes the connection, and a client that is still writing may see a
+//!   broken pipe in place of the refusal. `tower_maintenance::http::DrainRefused` reads the body
+//!   first, within bounds.
 //! - **Reads under a read-only hold are not measured.** The operator vouches for them. If the
 //!   partner degrades meanwhile, the layer does not trip.
 //! - **A call begins when it is awaited.** Its duration and the partner's silence count from the

@@ -98,6 +98,8 @@
 //!   route that overlaps with an exempt pattern is exempt too.
 //! - A CORS preflight passes before routes in every mode, and runs what serves OPTIONS: also the
 //!   handler of axum's `any()`.
+//! - A refusal does not read the request's body. Over HTTP/1.1 a client that is still writing a large
+//!   upload may then see a broken pipe in place of the refusal; [`DrainRefused`] reads it first.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
 
@@ -106,7 +108,7 @@
 //
 //     setting_error, method_class, always_ready, request_head
 //     preflight, routes::path_ambiguity, routes::pattern_check, routes::path_pattern
-//     calls, refusal
+//     calls, refusal, drain
 //     routes (lenient_reading, readings, route_classes, route_gate, by_path, axum)
 //     cache_bust
 //     notices
@@ -115,6 +117,7 @@
 mod always_ready;
 mod cache_bust;
 pub(crate) mod calls;
+mod drain;
 #[cfg(feature = "last-good")]
 mod last_good;
 mod method_class;
@@ -149,6 +152,7 @@ pub use self::{
         AnswerPrefix, BoxedHttpCalls, CallBody, HttpCalls, JsonAnswer, JsonScalar, PointerError,
         retry_after,
     },
+    drain::{DrainError, DrainFuture, DrainRefused, Draining, LentBody},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},

@@ -11,6 +11,8 @@ mod before_routes;
 mod bodies;
 #[cfg(feature = "axum")]
 mod dispatch;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod drain;
 #[cfg(feature = "axum")]
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
