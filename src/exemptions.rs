@@ -533,6 +533,11 @@ impl Table {
         listed.find(|exemption| exemption.applies_to(endpoint.head))
     }
 
+    /// Takes over from the table that this one replaces what was warned of.
+    pub(crate) fn succeed(&mut self, replaced: &Self) {
+        *self.warned.get_mut() = replaced.warned.load(Ordering::Relaxed);
+    }
+
     /// Returns whether to warn that a view before routes was told no route for the request, so
     /// that no exemption by route applies. It is `true` once.
     ///

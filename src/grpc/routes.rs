@@ -111,7 +111,7 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
             passes: !self.gates_preflights && is_preflight(request),
             ..endpoint
         };
-        endpoint.with_head(request)
+        endpoint.with_request(request)
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {

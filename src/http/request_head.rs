@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use crate::{
     exemptions::Exemption,
-    facts::endpoint::{Head, Placement},
+    facts::endpoint::{Endpoint, Head, Placement},
 };
 
 /// The head of a request, for the condition of an [`Exemption::requests`].
@@ -86,6 +86,16 @@ impl<A> Head for Request<A> {
     }
 }
 
+impl<'r> Endpoint<'r> {
+    /// Sets the request, so that exemptions can ask for its method, or have a condition.
+    ///
+    /// It is for protocols of your own. The views over HTTP and gRPC do it.
+    #[must_use]
+    pub fn with_request<A>(self, request: &'r Request<A>) -> Self {
+        self.with_head(request)
+    }
+}
+
 impl Exemption {
     /// Exempts the requests at `placement` whose head meets `condition`, whatever their path.
     /// `name` says in the runbook which ones these are.
@@ -96,7 +106,8 @@ impl Exemption {
     /// layer must then stand outside this view. A condition that panics does so for the caller of
     /// the service, before the request has taken anything.
     ///
-    /// It needs a view whose requests are HTTP requests. No other view asks it.
+    /// It needs a view whose requests are HTTP requests, or a protocol of your own that gives them
+    /// ([`Endpoint::with_request`]). No other view asks it.
     ///
     #[cfg_attr(feature = "axum", doc = "```")]
     #[cfg_attr(not(feature = "axum"), doc = "```ignore")]

@@ -28,7 +28,8 @@ impl Shared {
         let (changed, status) = self.locked_at(now, |machine| {
             let changed = machine.command(command, &by)?;
             // Under the lock, so that the last in the audit trail is the one in force.
-            if let Some(table) = table {
+            if let Some(mut table) = table {
+                self.with_exemptions(|replaced| table.succeed(replaced));
                 self.exemptions.publish(Arc::new(table));
             }
             let entry = AuditEntry {

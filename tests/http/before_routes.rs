@@ -148,6 +148,20 @@ fn one_shape_is_listed_once() {
     );
 }
 
+#[test]
+fn where_the_path_alone_decides_a_pattern_of_ambiguous_paths_is_an_error() {
+    let layer = MaintenanceLayer::new("zuora");
+    for pattern in ["//prices", "/a;b", "/a%2Fb"] {
+        let classes = || RouteClasses::new().never(pattern);
+        // axum has such a route.
+        layer.routes().with_route_classes(classes()).unwrap();
+        let error = layer.paths().with_route_classes(classes()).unwrap_err();
+        assert!(error.to_string().contains("in different ways"), "{error}");
+        let error = build([Exemption::http_call(pattern, OWED)]).unwrap_err();
+        assert!(error.to_string().contains("in different ways"), "{error}");
+    }
+}
+
 // ---- the path as the client sent it -------------------------------------------------------------
 
 #[tokio::test]
@@ -605,7 +619,7 @@ fn the_check_finds_routes_without_an_entry_and_entries_without_a_route() {
         "the route `/health`: exempt it or give it a class",
         "the exemption of `/health/`: no route has it; there is `/health`",
         "the exemption of `/api/v2`: no route has it; `/api/v2/webhooks` begins with it",
-        "the exemption of `/legacy/{*path}`: the router tells no route below `nest_service`",
+        "the exemption of `/legacy/{*path}`: the router tells no route for it (`nest_service`, or a fallback)",
         "the class of `/oauth`: no route has it; `/oauth/callback` begins with it",
     ] {
         assert!(said.contains(line), "{said}");
@@ -683,13 +697,17 @@ fn nothing_is_missing_where_every_route_has_an_entry() {
     let staff = Exemption::requests(Placement::BeforeRoutes, "staff", OWED, |_| false);
     let calls = Exemption::http_call("/v1/no-route-of-ours", OWED);
     let list = RouteList::new(["/invoices/{id}", "/health"]).and(["/prices"]);
+    let list = list.by_fallback(["/old/{page}"]);
     let layer = exempting([routes(&["/invoices/{i}", "/health"]), vec![staff, calls]].concat());
-    let classes = RouteClasses::new().read("/prices");
+    let classes = RouteClasses::new().read("/prices").write("/old/{page}");
     let view = layer.routes().with_route_classes(classes.clone()).unwrap();
     assert_eq!(view.check_routes(&list), Ok(()));
     let view = layer.paths().with_route_classes(classes).unwrap();
     assert_eq!(view.check_routes(&list), Ok(()));
-    assert_eq!(list.to_string(), "/invoices/{id}\n/health\n/prices\n");
+    assert_eq!(
+        list.to_string(),
+        "/invoices/{id}\n/health\n/prices\n/old/{page}\n"
+    );
 }
 
 // ---- conditions ---------------------------------------------------------------------------------

@@ -116,6 +116,14 @@ const OVERLAP: &[&str] = &[
     "secre%74",
     "keys",
     "k%65ys",
+    "export.",
+    "export.json",
+    "all%20",
+    "keys...",
+    "secre%EF%BD%94",
+    "ex%c2%adport",
+    "%e2%80%8ball",
+    "KEYS.txt",
 ];
 
 const METHODS: &[&str] = &[

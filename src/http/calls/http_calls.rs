@@ -332,7 +332,7 @@ impl HttpCalls {
         };
         Endpoint::at_path(uri.path(), may_probe)
             .with_class(class)
-            .with_head(request)
+            .with_request(request)
     }
 
     /// Settles the ticket of an answer, or moves the ticket into the body.

@@ -31,6 +31,8 @@ pub type Routes = RouteGate<ByMatchedPath>;
 pub struct ByMatchedPath {}
 
 impl Find for ByMatchedPath {
+    const BY_PATH: bool = false;
+
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
         match request.extensions().get::<MatchedPath>() {
             Some(matched) => Found::Route(matched.as_str()),

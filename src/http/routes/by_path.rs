@@ -46,6 +46,8 @@ impl ByPath {
 }
 
 impl Find for ByPath {
+    const BY_PATH: bool = true;
+
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
         let path = original_path(request);
         match &self.known {
@@ -67,8 +69,9 @@ impl<P> MaintenanceLayer<P> {
     /// in the extension `OriginalUri`, which is why the view needs the feature `axum`.
     ///
     /// An ambiguous path is not exempt. A path is ambiguous if it has dot segments, `//`, `;` or
-    /// `\`; if one of `. / \ ; ? # %` or a control character is percent-encoded; if it has overlong
-    /// UTF-8; or if a `%` begins no escape.
+    /// `\`; if one of `. / \ ; ? # %` or a control character is percent-encoded, or stands there in
+    /// a full-width or another form outside ASCII; if it has overlong UTF-8; or if a `%` begins no
+    /// escape.
     ///
     /// The view knows its exemptions but not your routes. If another route overlaps with an exempt
     /// pattern, both are exempt: with `/invoices/{id}` exempt, your `/invoices/export` is exempt

@@ -55,7 +55,8 @@ impl Matcher {
             check(pattern).map_err(|why| bad(pattern, why))?;
             match shapes.insert(pattern, number) {
                 Ok(()) => Ok((number, pattern)),
-                Err(()) => Err(bad(pattern, "another one here matches the same paths")),
+                Err(()) => Err(bad(pattern, "another one matches the same paths: list it once, and spell both the same if they are for \
+             different methods")),
             }
         });
         Self::of_readings(patterns.collect::<Result<Vec<_>, _>>()?)
@@ -268,6 +269,16 @@ mod tests {
             "/health/x%C1%9Cy",
             "/health/%e0%80%af",
             "/health/%f0%80%80%af",
+            // A slash, a dot, a semicolon and more, in forms that some readers fold to ASCII.
+            "/health/x%ef%bc%8fy",
+            "/health/x\u{ff0f}y",
+            "/health/%ef%bc%8e%EF%BC%8E",
+            "/health/%e2%80%a5",
+            "/health/x%e2%88%95y",
+            "/health/x%e2%81%84y",
+            "/health/x%ef%bc%bcy",
+            "/health/x%ef%bc%9by",
+            "/health/x%ef%bc%852f",
         ] {
             assert_eq!(find(path), None, "{path}");
         }

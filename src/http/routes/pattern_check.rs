@@ -138,7 +138,10 @@ fn of_path(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::base::property_cases::cases;
 
     #[test]
     fn what_a_router_takes_and_a_path_can_match_is_valid() {
@@ -220,7 +223,22 @@ mod tests {
         );
     }
 
-    /// Whatever the router rejects is an error here or of the router, and nothing panics.
+    proptest! {
+        #![proptest_config(cases(512))]
+
+        /// A pattern that is valid here and that the matcher takes, axum takes too. Nothing panics.
+        #[test]
+        fn what_is_valid_is_a_route(pattern in "/?([a-z:*.{}$()?]|/|\\{[a-z*:]{0,3}\\}){0,8}") {
+            let is_valid = check(&pattern).is_ok();
+            if is_valid && matchit::Router::new().insert(&*pattern, ()).is_ok() {
+                let _router: axum::Router = axum::Router::new().route(&pattern, axum::routing::get(async || ""));
+                let mut router = matchit::Router::new();
+                router.insert(&*pattern, ()).unwrap();
+                prop_assert!(router.at(&sample(&pattern)).is_ok(), "{pattern}");
+            }
+        }
+    }
+
     #[test]
     fn a_sample_is_a_path_that_the_pattern_matches() {
         for pattern in ["/a/{id}", "/a/{*rest}", "/{{a}}", "/sku-{n}/b"] {

@@ -114,8 +114,8 @@ impl MaintenanceLayer<RouteGate<ByMatchedPath>> {
         };
         let why = |pattern: &str| {
             if by_path.overlap(pattern) {
-                "the router tells no route below `nest_service`: use `nest`, or `paths()` around \
-                 that service"
+                "the router tells no route for it (`nest_service`, or a fallback): use `nest`, or \
+                 `paths()` around that service"
                     .to_owned()
             } else {
                 guess(pattern, routes)

@@ -224,6 +224,13 @@ impl Classes {
         })
     }
 
+    /// Checks that each pattern matches a path that is not ambiguous.
+    pub(crate) fn check_paths(&self) -> Result<(), ClassError> {
+        let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
+        Matcher::new(self.patterns().enumerate()).map_err(bad)?;
+        Ok(())
+    }
+
     /// Returns the class of a request for the route with this pattern.
     pub(crate) fn of_route<A>(&self, pattern: &str, request: &Request<A>) -> Class {
         self.listed(pattern)

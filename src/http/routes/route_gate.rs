@@ -38,6 +38,9 @@ pub struct RouteGate<F> {
 
 /// Finds the endpoint of a request.
 pub(crate) trait Find: Clone {
+    /// Whether the path alone decides: an ambiguous path then belongs to no pattern.
+    const BY_PATH: bool;
+
     /// Returns the name under which the exemptions and the classes list the endpoint.
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r>;
 }
@@ -133,9 +136,17 @@ impl<F: Clone> MaintenanceLayer<RouteGate<F>> {
     ///
     /// If a pattern is invalid, no path can match it, or a route has two classes.
     #[doc(alias = "classed")]
-    pub fn with_route_classes(&self, classes: RouteClasses) -> Result<Self, ClassError> {
+    #[expect(private_bounds, reason = "the ways to find an endpoint are ours alone")]
+    pub fn with_route_classes(&self, classes: RouteClasses) -> Result<Self, ClassError>
+    where
+        F: Find,
+    {
+        let classes = Classes::new(classes)?;
+        if F::BY_PATH {
+            classes.check_paths()?;
+        }
         let mut protocol = self.protocol().clone();
-        protocol.classes = Some(Arc::new(Classes::new(classes)?));
+        protocol.classes = Some(Arc::new(classes));
         Ok(self.view(protocol))
     }
 }
@@ -165,7 +176,7 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Ro
             passes: !self.gates_preflights && is_preflight(request),
             ..endpoint
         };
-        endpoint.with_class(class).with_head(request)
+        endpoint.with_class(class).with_request(request)
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {

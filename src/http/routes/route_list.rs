@@ -49,12 +49,28 @@ impl RouteList {
         Ok(Self { routes })
     }
 
-    /// Adds routes by their patterns, such as those that a fallback serves.
+    /// Adds routes by their patterns, such as those of another router, or the methods of a gRPC
+    /// service that shares the layer.
     #[must_use]
-    pub fn and<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
+    pub fn and<T: Into<String>>(self, patterns: impl IntoIterator<Item = T>) -> Self {
+        self.add(patterns, true)
+    }
+
+    /// Adds patterns of paths that a fallback serves. The router tells no route for them: they are
+    /// never exempt by their pattern, and their class is that of their path.
+    #[must_use]
+    pub fn by_fallback<T: Into<String>>(self, patterns: impl IntoIterator<Item = T>) -> Self {
+        self.add(patterns, false)
+    }
+
+    fn add<T: Into<String>>(
+        mut self,
+        patterns: impl IntoIterator<Item = T>,
+        is_told: bool,
+    ) -> Self {
         let listed = patterns.into_iter().map(|pattern| Listed {
             pattern: pattern.into(),
-            is_told: true,
+            is_told,
         });
         self.routes.extend(listed);
         self
