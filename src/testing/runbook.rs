@@ -29,6 +29,9 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// <!-- exempt endpoints: end -->
 /// ```
 ///
+/// The table shows what is exempt, and not whether there is such a route:
+/// `MaintenanceLayer::check_routes` (feature `axum`) checks that, in the same test.
+///
 /// To create or update the file, run the test once with `UPDATE_RUNBOOK=1`. Line endings and blanks
 /// at the end of a line do not matter. A relative `path` starts from the working directory of the
 /// test, which under `cargo test` is the root of the package.
