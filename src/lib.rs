@@ -110,11 +110,11 @@
 //! - `http` adds the module `tower_maintenance::http`. It judges calls by their status, by whether
 //!   the body arrives completely, and on request by the content of the body. It refuses with a page
 //!   or a problem document. It has exemption by path, by method and by a condition, and the notice
-//!   inside the product. It tells caches and open tabs about a recovery. It reads the partner's public status
-//!   page.
-//! - `axum` adds the views before routes: `MaintenanceLayer::routes` with exemption by `MatchedPath`,
-//!   `paths` with exemption by the path that the client sent, route classes, and the check of both
-//!   against the routes. It adds `IntoResponse` for refusals. It implies `http`.
+//!   inside the product. It tells caches and open tabs about a recovery. It reads the partner's
+//!   public status page.
+//! - `axum` adds the views before routes: `MaintenanceLayer::routes` with exemption by
+//!   `MatchedPath`, `paths` with exemption by the path that the client sent, route classes, and the
+//!   check of both against the routes. It adds `IntoResponse` for refusals. It implies `http`.
 //! - `grpc` adds the module `tower_maintenance::grpc`, for both placements. It judges calls by
 //!   `grpc-status`, and refuses with `UNAVAILABLE` and details. It implies `http`.
 //! - `coarse-clock` adds `Builder::clock`: the operating system's coarse clock in place of tokio's,

@@ -43,10 +43,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// HTTP/1.1 sees the refusal and not a broken pipe.
 ///
 /// Nothing is read unless this layer is added, *outside* the view that refuses. It costs time and
-/// traffic just when there is little of either, so both are bounded. It reads only where that helps:
-/// over HTTP/1.0 and 1.1, a body that is not known to be longer than the bound, of a client that has
-/// not asked to be told first (`Expect: 100-continue`). Beyond a bound the refusal is sent as without
-/// this layer. A refusal waits until the body is read.
+/// traffic just when there is little of either, so both are bounded. It reads only where that
+/// helps: over HTTP/1.0 and 1.1, a body that is not known to be longer than the bound, of a client
+/// that has not asked to be told first (`Expect: 100-continue`). Beyond a bound the refusal is sent
+/// as without this layer. A refusal waits until the body is read.
 ///
 /// The inner service gets another type of body, [`LentBody`]. In an axum router it is turned back:
 ///

@@ -10,8 +10,8 @@
 //! - Before any other HTTP service: `MaintenanceLayer::paths` (feature `axum`, by which it sees the
 //!   path that the client sent under any nesting). A refusal is a 503. Exempt by path pattern:
 //!   [`Exemption::route`](crate::Exemption::route).
-//! - At both placements, by method ([`Exemption::for_methods`](crate::Exemption::for_methods)) or by
-//!   a condition ([`Exemption::requests`](crate::Exemption::requests)).
+//! - At both placements, by method ([`Exemption::for_methods`](crate::Exemption::for_methods)) or
+//!   by a condition ([`Exemption::requests`](crate::Exemption::requests)).
 //!
 //! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
 //! hangs is a failure; a body that its reader drops early is neutral ([`CallBody`]). Frames pass as
@@ -98,8 +98,9 @@
 //!   route that overlaps with an exempt pattern is exempt too.
 //! - A CORS preflight passes before routes in every mode, and runs what serves OPTIONS: also the
 //!   handler of axum's `any()`.
-//! - A refusal does not read the request's body. Over HTTP/1.1 a client that is still writing a large
-//!   upload may then see a broken pipe in place of the refusal; [`DrainRefused`] reads it first.
+//! - A refusal does not read the request's body. Over HTTP/1.1 a client that is still writing a
+//!   large upload may then see a broken pipe in place of the refusal; [`DrainRefused`] reads it
+//!   first.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
 

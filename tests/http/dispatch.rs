@@ -304,8 +304,8 @@ fn readings(path: &str) -> Vec<String> {
 }
 
 /// The path as the most lenient readers take it: in each segment, full-width letters are ASCII,
-/// characters that cannot be seen are not there, and an extension and dots and blanks at the end are
-/// cut off.
+/// characters that cannot be seen are not there, and an extension and dots and blanks at the end
+/// are cut off.
 fn more_leniently(path: &str) -> String {
     let decoded = String::from_utf8_lossy(&decode(path.as_bytes())).into_owned();
     let ascii = |c: char| match c {

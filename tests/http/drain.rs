@@ -6,11 +6,10 @@ use axum::{Router, body::Body, routing::post};
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
-use test_support::{ScriptedBody, Step, secs, serve, soon};
+use test_support::{ScriptedBody, Step, now, secs, serve, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::Instant,
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_maintenance::{
@@ -116,7 +115,7 @@ async fn a_refused_upload_is_read_within_its_bounds() {
             .body(ScriptedBody::of(steps))
             .unwrap();
         *request.version_mut() = version;
-        let began = Instant::now();
+        let began = now();
         let refused = gated.clone().oneshot(request).await.unwrap();
         assert_eq!(refused.status(), 503);
         began.elapsed()
@@ -177,7 +176,7 @@ async fn what_is_no_refusal_is_not_waited_for_and_its_body_is_untouched() {
     };
     let data = Step::data(b"1234567");
     assert_eq!(ask("/read", vec![data.clone(), data.clone()]).await, "14");
-    let began = Instant::now();
+    let began = now();
     assert_eq!(ask("/ignored", vec![data, Step::Hangs]).await, "0");
     assert_eq!(began.elapsed(), secs(0));
 }

@@ -264,60 +264,64 @@ mod tests {
         headers
     }
 
+    const HTML: &[&str] = &[
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        "text/html",
+        "TEXT/HTML; q=0.7",
+        "text/*",
+        "application/json;q=0.5, text/html;q=0.6",
+        "text/html; charset=utf-8",
+        "text/html;charset=UTF-8;q=0.9, application/json;q=0.8",
+        "text/html ; q = 0.9 ; charset=utf-8, */* ; q=0.1",
+        "text/html;level=1;note=\"a, b; q=0\", application/json;q=0.9",
+        "application/xhtml+xml",
+        "application/xhtml+xml;q=0.9, */*;q=0.8",
+        "APPLICATION/XHTML+XML, application/json;q=0.5",
+        // Java's default.
+        "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+        "text/html;q=0.9999, application/json;q=0.9",
+        "text/html, application/json",
+        "text/html, */*",
+        "*/*, text/html",
+        // A malformed member is passed over.
+        "text/html, application/json;q=high",
+        "text/html, ;;;, /, a, a/, */json, application/json;q=2",
+        ", text/html,",
+        "text/html, \"",
+        "json, text/html",
+    ];
+
+    const JSON: &[&str] = &[
+        "*/*",
+        "application/json",
+        "application/problem+json",
+        "application/json, text/html;q=0.9",
+        "text/html;q=0, */*",
+        "text/html;q=0.1, */*",
+        "application/json, text/html",
+        "text/html;q=0",
+        "text/html;q=0, text/*",
+        "text/html;q=0, application/xhtml+xml",
+        "text/html;q=high",
+        "application/json;charset=utf-8, text/html;q=0.9",
+        "application/problem+json, text/html;q=0.5",
+        "*",
+        "\"text/html",
+        "application/json;note=\"a, text/html\"",
+        "image/*",
+        "text/html/",
+        "\"",
+        "",
+    ];
+
     #[test]
     fn a_browser_gets_the_page_and_a_program_the_problem() {
         let form = |accept: &[&str]| Form::preferred(&with(ACCEPT, accept));
-        for accept in [
-            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
-            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-            "text/html",
-            "TEXT/HTML; q=0.7",
-            "text/*",
-            "application/json;q=0.5, text/html;q=0.6",
-            "text/html; charset=utf-8",
-            "text/html;charset=UTF-8;q=0.9, application/json;q=0.8",
-            "text/html ; q = 0.9 ; charset=utf-8, */* ; q=0.1",
-            "text/html;level=1;note=\"a, b; q=0\", application/json;q=0.9",
-            "application/xhtml+xml",
-            "application/xhtml+xml;q=0.9, */*;q=0.8",
-            "APPLICATION/XHTML+XML, application/json;q=0.5",
-            // Java's default.
-            "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
-            "text/html;q=0.9999, application/json;q=0.9",
-            "text/html, application/json",
-            "text/html, */*",
-            "*/*, text/html",
-            // A malformed member is passed over.
-            "text/html, application/json;q=high",
-            "text/html, ;;;, /, a, a/, */json, application/json;q=2",
-            ", text/html,",
-            "text/html, \"",
-            "json, text/html",
-        ] {
+        for accept in HTML {
             assert_eq!(form(&[accept]), Form::Page, "{accept}");
         }
-        for accept in [
-            "*/*",
-            "application/json",
-            "application/problem+json",
-            "application/json, text/html;q=0.9",
-            "text/html;q=0, */*",
-            "text/html;q=0.1, */*",
-            "application/json, text/html",
-            "text/html;q=0",
-            "text/html;q=0, text/*",
-            "text/html;q=0, application/xhtml+xml",
-            "text/html;q=high",
-            "application/json;charset=utf-8, text/html;q=0.9",
-            "application/problem+json, text/html;q=0.5",
-            "*",
-            "\"text/html",
-            "application/json;note=\"a, text/html\"",
-            "image/*",
-            "text/html/",
-            "\"",
-            "",
-        ] {
+        for accept in JSON {
             assert_eq!(form(&[accept]), Form::Problem, "{accept}");
         }
         assert_eq!(form(&[]), Form::Problem);

@@ -93,11 +93,12 @@ impl MaintenanceLayer<Paths> {
     ///
     /// A path belongs to the most specific route that matches it, as for a router. The request is
     /// exempt if that route is listed as exempt; the names of the parameters do not matter. It is
-    /// not exempt if the path belongs to no route, or if a lenient reader could choose another known
-    /// route for it: one that decodes percent-encoding, ignores case, a slash or dots or blanks at
-    /// the end, cuts off an extension (`export.json`) or a stream name (`export::$DATA`), or takes
-    /// letters outside ASCII for others (full-width, with accents, or not to be seen). The class of
-    /// the request is that of the route or that listed for the path, whichever is stricter.
+    /// not exempt if the path belongs to no route, or if a lenient reader could choose another
+    /// known route for it: one that decodes percent-encoding, ignores case, a slash or dots or
+    /// blanks at the end, cuts off an extension (`export.json`) or a stream name (`export::$DATA`),
+    /// or takes letters outside ASCII for others (full-width, with accents, or not to be seen). The
+    /// class of the request is that of the route or that listed for the path, whichever is
+    /// stricter.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -1,8 +1,8 @@
 //! The views before one's own HTTP service, which gate and measure nothing.
 //!
 //! From bottom to top: `path_ambiguity`, `pattern_check` and `path_pattern` match paths,
-//! `lenient_reading` and `readings` match them as lenient readers do, `route_classes` gives routes a
-//! class, `route_gate` is the protocol, `by_path` and `axum` find the endpoint of a request, and
+//! `lenient_reading` and `readings` match them as lenient readers do, `route_classes` gives routes
+//! a class, `route_gate` is the protocol, `by_path` and `axum` find the endpoint of a request, and
 //! `route_check` compares all of that with the routes of a `route_list`.
 
 #[cfg(feature = "axum")]

@@ -37,7 +37,8 @@ fn is_ambiguous_somewhere(path: &str) -> bool {
 }
 
 /// Returns whether the path has a character outside ASCII that some readers take for a separator, a
-/// dot, or another character with a meaning: its compatibility form, or the best fit of a code page.
+/// dot, or another character with a meaning: its compatibility form, or the best fit of a code
+/// page.
 fn has_lookalike(path: &str) -> bool {
     let mut before = (0, 0);
     percent_decode_str(path).any(|byte| {

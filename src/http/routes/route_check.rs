@@ -67,8 +67,8 @@ impl fmt::Display for RouteGaps {
 }
 
 impl MaintenanceLayer<RouteGate<ByMatchedPath>> {
-    /// Checks that each route is exempt or has a class, and that each exemption and each class has a
-    /// route. It is for a test and for the start of a service.
+    /// Checks that each route is exempt or has a class, and that each exemption and each class has
+    /// a route. It is for a test and for the start of a service.
     ///
     /// A class or an exemption for some methods of a route is enough. The check sees what the gate
     /// sees: a request for a service under `nest_service` and for a fallback has no route, so an
@@ -145,12 +145,12 @@ impl MaintenanceLayer<RouteGate<ByMatchedPath>> {
 }
 
 impl MaintenanceLayer<RouteGate<ByPath>> {
-    /// Checks that each route is exempt or has a class, and that each exemption and each class has a
-    /// route. It is for a test and for the start of a service.
+    /// Checks that each route is exempt or has a class, and that each exemption and each class has
+    /// a route. It is for a test and for the start of a service.
     ///
     /// The check sees what the gate sees: a pattern applies to each path that it matches, unless
-    /// [`with_known_routes`](Self::with_known_routes) lists the routes. Then an exemption applies to
-    /// the route of its pattern.
+    /// [`with_known_routes`](Self::with_known_routes) lists the routes. Then an exemption applies
+    /// to the route of its pattern.
     ///
     /// # Errors
     ///

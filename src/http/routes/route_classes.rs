@@ -83,8 +83,8 @@ impl RouteClasses {
     }
 
     /// Sets the class of one method of the route. It goes before the class of the whole route. A
-    /// class for GET also applies to HEAD, and to a WebSocket: over HTTP/1.1 that is a GET, and over
-    /// HTTP/2 a CONNECT.
+    /// class for GET also applies to HEAD, and to a WebSocket: over HTTP/1.1 that is a GET, and
+    /// over HTTP/2 a CONNECT.
     pub fn method(self, method: Method, pattern: &str, class: Class) -> Self {
         self.put(Some(method), pattern, class)
     }

@@ -19,8 +19,8 @@ pub(super) struct Listed {
 
 /// An axum router does not show its routes.
 ///
-/// axum shows them in the `Debug` output of a router, and this version of axum shows them in another
-/// way. List the routes by [`RouteList::new`].
+/// axum shows them in the `Debug` output of a router, and this version of axum shows them in
+/// another way. List the routes by [`RouteList::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this version of axum shows the routes of a router in an unknown way: list them by hand")]
 #[non_exhaustive]
