@@ -422,8 +422,9 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     listed: ExemptionTable,
-    around_calls: Index,
-    before_routes: Index,
+    /// `None` if nothing is exempt there.
+    around_calls: Option<Box<Index>>,
+    before_routes: Option<Box<Index>>,
     /// Whether it was said that a request came without its route.
     warned: AtomicBool,
 }
@@ -516,8 +517,8 @@ impl Table {
     /// Returns the exemption of an endpoint, if it has one.
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
-            Placement::AroundCalls => &self.around_calls,
-            Placement::BeforeRoutes => &self.before_routes,
+            Placement::AroundCalls => self.around_calls.as_deref()?,
+            Placement::BeforeRoutes => self.before_routes.as_deref()?,
         };
         let group = index
             .named(endpoint.name)
@@ -544,7 +545,11 @@ impl Table {
     /// A request that a router has seen may belong to its fallback. It is a fault if its path is
     /// exempt: then no route has the pattern.
     pub(crate) fn warns_of_unrouted(&self, endpoint: &Endpoint<'_>) -> bool {
-        let (Some(unrouted), Some(paths)) = (endpoint.unrouted, &self.before_routes.paths) else {
+        let paths = self
+            .before_routes
+            .as_ref()
+            .and_then(|index| index.paths.as_ref());
+        let (Some(unrouted), Some(paths)) = (endpoint.unrouted, paths) else {
             return false;
         };
         let is_fault = !unrouted.by_router || paths.find(unrouted.path).is_some();
@@ -556,7 +561,10 @@ impl Table {
 }
 
 impl Index {
-    fn new(entries: &[Exemption], placement: Placement) -> Result<Self, ExemptionError> {
+    fn new(
+        entries: &[Exemption],
+        placement: Placement,
+    ) -> Result<Option<Box<Self>>, ExemptionError> {
         let mut index = Self::default();
         let mut compile = None;
         let mut patterns: Vec<(usize, &str)> = Vec::new();
@@ -583,7 +591,8 @@ impl Index {
             index.groups[group].push(number);
         }
         index.paths = compile.map(|compile| compile(&patterns)).transpose()?;
-        Ok(index)
+        let is_empty = index.groups.is_empty() && index.conditions.is_empty();
+        Ok((!is_empty).then(|| Box::new(index)))
     }
 
     #[inline]
