@@ -161,11 +161,13 @@ impl Exemption {
     /// use http::Method;
     /// use tower_maintenance::{Exemption, MaintenanceLayer};
     ///
-    /// let invoices = Exemption::route("/billing/invoices/{id}", "customers may see what they
-    /// owe"); let layer = MaintenanceLayer::builder("zuora")
-    /// .exempt(invoices.for_methods([Method::GET])) .build()?; let table =
-    /// layer.handle().exemptions().to_string(); assert!(table.contains("| `/billing/invoices/{id}`
-    /// | GET, HEAD | no |")); # Ok::<(), tower_maintenance::BuildError>(())
+    /// let invoices = Exemption::route("/billing/invoices/{id}", "customers may see them");
+    /// let layer = MaintenanceLayer::builder("zuora")
+    ///     .exempt(invoices.for_methods([Method::GET]))
+    ///     .build()?;
+    /// let table = layer.handle().exemptions().to_string();
+    /// assert!(table.contains("| `/billing/invoices/{id}` | GET, HEAD | no |"));
+    /// # Ok::<(), tower_maintenance::BuildError>(())
     /// ```
     #[must_use]
     pub fn for_methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
