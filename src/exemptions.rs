@@ -4,10 +4,19 @@
 //! `/v1/invoices/{id}` of the partner are different endpoints. Each exemption has a reason, because
 //! a list without reasons is never shortened.
 //!
-//! This file finds exemptions by name. The `http` wing adds path patterns with a matcher of its own
-//! ([`Paths`]).
+//! This file finds exemptions by name, and by method. The `http` wing adds path patterns with a
+//! matcher of its own ([`Paths`]), and conditions that it asks of a request's head
+//! ([`Head`](crate::facts::endpoint::Head)).
 
-use std::{fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
     base::{
@@ -15,7 +24,7 @@ use crate::{
         published::Published,
         spare::Spare,
     },
-    facts::endpoint::{Endpoint, Placement},
+    facts::endpoint::{Endpoint, HeadRef, Placement},
 };
 
 /// An invalid exemption.
@@ -58,6 +67,26 @@ pub enum ExemptionError {
         /// What the router says about it.
         why: String,
     },
+    /// The exemption is for certain methods, and none is named.
+    #[error(
+        "the exemption of `{}` is for no method: name one, or leave `for_methods` out for all of them",
+        OneLine(.name)
+    )]
+    #[non_exhaustive]
+    NoMethods {
+        /// The exempt endpoint.
+        name: String,
+    },
+    /// The exemption of a call by its name is for certain methods, and such a call has none.
+    #[error(
+        "the call `{}` is exempt by its name, and has no HTTP method: leave `for_methods` out, or exempt a path",
+        OneLine(.name)
+    )]
+    #[non_exhaustive]
+    CallsHaveNoMethods {
+        /// The exempt call.
+        name: String,
+    },
     /// A call is exempt, but no view gives calls names.
     #[error(
         "the call `{}` is exempt, but calls have no names: call `named(|request| ...)` on the builder or the layer first",
@@ -81,9 +110,9 @@ pub enum ExemptionError {
 ///     .build()?;
 /// assert_eq!(
 ///     layer.handle().exemptions().to_string(),
-///     "| placement | endpoint | counted | why |\n\
-///      |---|---|---|---|\n\
-///      | around calls | `invoice.read` | no | customers may always see what they owe |\n",
+///     "| placement | endpoint | methods | counted | why |\n\
+///      |---|---|---|---|---|\n\
+///      | around calls | `invoice.read` | all | no | customers may always see what they owe |\n",
 /// );
 /// # Ok::<(), tower_maintenance::BuildError>(())
 /// ```
@@ -94,16 +123,23 @@ pub struct Exemption {
     why: Arc<str>,
     counted: bool,
     form: Form,
+    /// The methods that are exempt; `None` if all are.
+    methods: Option<Arc<[Box<str>]>>,
 }
 
 /// How a request of the endpoint is recognised.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Form {
     /// By the name that the protocol gives it.
     Name,
     /// By its path, with a matcher of the wing that built the exemption.
     Pattern(Compile),
+    /// By its head, which a wing asks. The name is for people.
+    Condition(Condition),
 }
+
+/// What a wing asks of a request's head.
+pub(crate) type Condition = Arc<dyn Any + Send + Sync>;
 
 /// Compiles numbered patterns into a matcher.
 pub(crate) type Compile = fn(&[(usize, &str)]) -> Result<Box<dyn Paths>, ExemptionError>;
@@ -112,6 +148,10 @@ pub(crate) type Compile = fn(&[(usize, &str)]) -> Result<Box<dyn Paths>, Exempti
 pub(crate) trait Paths: fmt::Debug + Send + Sync {
     /// Returns the number of the pattern that `path` matches.
     fn find(&self, path: &str) -> Option<usize>;
+
+    /// Returns the number of the pattern that has the shape of `pattern`: the names of parameters
+    /// do not matter.
+    fn find_alike(&self, pattern: &str) -> Option<usize>;
 }
 
 impl Exemption {
@@ -139,6 +179,36 @@ impl Exemption {
         Self::new(placement, pattern, why, Form::Pattern(compile))
     }
 
+    /// Exempts the requests at `placement` that meet `condition`, which a wing asks of their heads.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the seam for wings whose requests have a head")
+    )]
+    pub(crate) fn condition(
+        placement: Placement,
+        name: &str,
+        why: &str,
+        condition: Condition,
+    ) -> Self {
+        Self::new(placement, name, why, Form::Condition(condition))
+    }
+
+    /// Adds methods to those that are exempt.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the seam for wings whose requests have a method")
+    )]
+    pub(crate) fn with_methods(self, methods: impl IntoIterator<Item = Box<str>>) -> Self {
+        let mut named: Vec<Box<str>> = self.methods.as_deref().unwrap_or_default().to_vec();
+        for method in methods {
+            if !named.contains(&method) {
+                named.push(method);
+            }
+        }
+        let methods = Some(named.into());
+        Self { methods, ..self }
+    }
+
     fn new(placement: Placement, name: &str, why: &str, form: Form) -> Self {
         Self {
             placement,
@@ -146,6 +216,7 @@ impl Exemption {
             why: why.into(),
             counted: false,
             form,
+            methods: None,
         }
     }
 
@@ -184,7 +255,55 @@ impl Exemption {
     pub fn is_counted(&self) -> bool {
         self.counted
     }
+
+    /// Returns the methods that are exempt; `None` if all are.
+    #[must_use]
+    pub fn methods(&self) -> Option<impl Iterator<Item = &str>> {
+        let methods = self.methods.as_deref()?;
+        Some(methods.iter().map(|method| &**method))
+    }
+
+    /// Returns whether a condition recognises the requests. The name is then that of the condition.
+    #[must_use]
+    pub fn is_condition(&self) -> bool {
+        matches!(self.form, Form::Condition(_))
+    }
+
+    /// Returns whether a request that the name, the path or the placement finds is exempt.
+    fn applies_to(&self, head: Option<HeadRef<'_>>) -> bool {
+        let of_method = match (&self.methods, head) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(methods), Some(HeadRef(head))) => {
+                let method = head.method();
+                methods.iter().any(|exempt| **exempt == *method)
+            }
+        };
+        of_method
+            && match &self.form {
+                Form::Name | Form::Pattern(_) => true,
+                Form::Condition(condition) => {
+                    head.is_some_and(|HeadRef(head)| head.meets(&**condition))
+                }
+            }
+    }
+
+    /// Returns a method for which both are exempt: `Some("")` if that is every method.
+    fn shared_method<'e>(&'e self, other: &'e Self) -> Option<&'e str> {
+        match (&self.methods, &other.methods) {
+            (None, None) => Some(""),
+            (None, Some(some)) | (Some(some), None) => some.first().map(|method| &**method),
+            (Some(one), Some(other)) => {
+                let shared = one.iter().find(|method| other.contains(method));
+                shared.map(|method| &**method)
+            }
+        }
+    }
 }
+
+// A condition changes nothing here, so its panic leaves nothing half done.
+impl UnwindSafe for Exemption {}
+impl RefUnwindSafe for Exemption {}
 
 impl fmt::Debug for Exemption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,26 +312,24 @@ impl fmt::Debug for Exemption {
             .field("name", &self.name)
             .field("why", &self.why)
             .field("counted", &self.counted)
+            .field("methods", &self.methods)
             .finish_non_exhaustive()
     }
 }
 
 impl PartialEq for Exemption {
     fn eq(&self, other: &Self) -> bool {
-        let form = |form| matches!(form, Form::Name);
-        (
-            self.placement,
-            &self.name,
-            &self.why,
-            self.counted,
-            form(self.form),
-        ) == (
-            other.placement,
-            &other.name,
-            &other.why,
-            other.counted,
-            form(other.form),
-        )
+        let same_form = match (&self.form, &other.form) {
+            (Form::Name, Form::Name) | (Form::Pattern(_), Form::Pattern(_)) => true,
+            (Form::Condition(one), Form::Condition(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let facts = |it: &Self| (it.placement, it.counted);
+        same_form
+            && facts(self) == facts(other)
+            && self.name == other.name
+            && self.why == other.why
+            && self.methods == other.methods
     }
 }
 
@@ -260,13 +377,21 @@ impl<'a> IntoIterator for &'a ExemptionTable {
 
 impl fmt::Display for ExemptionTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("| placement | endpoint | counted | why |\n|---|---|---|---|\n")?;
+        f.write_str("| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|\n")?;
         for exemption in self {
             let counted = if exemption.counted { "yes" } else { "no" };
             let (name, why) = (cell(&exemption.name), cell(&exemption.why));
+            let methods = match &exemption.methods {
+                None => "all".to_owned(),
+                Some(methods) => cell(&methods.join(", ")),
+            };
+            let kind = match exemption.form {
+                Form::Name | Form::Pattern(_) => "",
+                Form::Condition(_) => "requests that meet ",
+            };
             writeln!(
                 f,
-                "| {} | `{name}` | {counted} | {why} |",
+                "| {} | {kind}`{name}` | {methods} | {counted} | {why} |",
                 exemption.placement
             )?;
         }
@@ -297,17 +422,24 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     listed: ExemptionTable,
-    around_calls: Index,
-    before_routes: Index,
+    /// `None` if nothing is exempt there.
+    around_calls: Option<Box<Index>>,
+    before_routes: Option<Box<Index>>,
+    /// Whether it was said that a request came without its route.
+    warned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Index {
     names: Names,
+    /// The numbers of the listed exemptions with one name: each is for other methods.
+    groups: Vec<Vec<usize>>,
     paths: Option<Box<dyn Paths>>,
+    /// The numbers of the conditions, in the order in which they were listed.
+    conditions: Vec<usize>,
 }
 
-/// The numbers of the listed exemptions, by name.
+/// The numbers of the groups of exemptions, by name.
 ///
 /// The names are sorted by length first and then by their bytes. So a lookup compares most names by
 /// their length alone, and hashes none.
@@ -321,13 +453,15 @@ impl Names {
         Some(self.0[place].1)
     }
 
-    /// Adds `name`. Returns `false` if the name is already there.
-    fn insert(&mut self, name: Arc<str>, number: usize) -> bool {
-        let place = self.place(&name);
-        if let Err(place) = place {
-            self.0.insert(place, (name, number));
+    /// Returns the number of the group of `name`, which is `fresh` if there is none yet.
+    fn get_or_insert(&mut self, name: &Arc<str>, fresh: usize) -> usize {
+        match self.place(name) {
+            Ok(place) => self.0[place].1,
+            Err(place) => {
+                self.0.insert(place, (name.clone(), fresh));
+                fresh
+            }
         }
-        place.is_err()
     }
 
     #[inline]
@@ -372,6 +506,7 @@ impl Table {
             },
             around_calls,
             before_routes,
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -382,48 +517,125 @@ impl Table {
     /// Returns the exemption of an endpoint, if it has one.
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
-            Placement::AroundCalls => &self.around_calls,
-            Placement::BeforeRoutes => &self.before_routes,
+            Placement::AroundCalls => self.around_calls.as_deref()?,
+            Placement::BeforeRoutes => self.before_routes.as_deref()?,
         };
-        let by_name = endpoint.name.and_then(|name| index.names.get(name));
-        let found = by_name.or_else(|| index.paths.as_ref()?.find(endpoint.path?))?;
-        self.listed.entries.get(found)
+        let group = index
+            .named(endpoint.name)
+            .or_else(|| index.paths.as_ref()?.find(endpoint.path?));
+        let listed = group.and_then(|group| self.first(&index.groups[group], endpoint));
+        listed.or_else(|| self.first(&index.conditions, endpoint))
+    }
+
+    /// Returns the first of these exemptions that applies.
+    #[inline]
+    fn first(&self, numbers: &[usize], endpoint: &Endpoint<'_>) -> Option<&Exemption> {
+        let mut listed = numbers.iter().map(|number| &self.listed.entries[*number]);
+        listed.find(|exemption| exemption.applies_to(endpoint.head))
+    }
+
+    /// Takes over from the table that this one replaces what was warned of.
+    pub(crate) fn succeed(&mut self, replaced: &Self) {
+        *self.warned.get_mut() = replaced.warned.load(Ordering::Relaxed);
+    }
+
+    /// Returns whether to warn that a view before routes was told no route for the request, so
+    /// that no exemption by route applies. It is `true` once.
+    ///
+    /// A request that a router has seen may belong to its fallback. It is a fault if its path is
+    /// exempt: then no route has the pattern.
+    pub(crate) fn warns_of_unrouted(&self, endpoint: &Endpoint<'_>) -> bool {
+        let paths = self
+            .before_routes
+            .as_ref()
+            .and_then(|index| index.paths.as_ref());
+        let (Some(unrouted), Some(paths)) = (endpoint.unrouted, paths) else {
+            return false;
+        };
+        let is_fault = !unrouted.by_router || paths.find(unrouted.path).is_some();
+        // Read first: the flag shares its cache line with what every request reads.
+        is_fault
+            && !self.warned.load(Ordering::Relaxed)
+            && !self.warned.swap(true, Ordering::Relaxed)
     }
 }
 
 impl Index {
-    fn new(entries: &[Exemption], placement: Placement) -> Result<Self, ExemptionError> {
-        let place = placement.as_str();
+    fn new(
+        entries: &[Exemption],
+        placement: Placement,
+    ) -> Result<Option<Box<Self>>, ExemptionError> {
         let mut index = Self::default();
-        let mut patterns = Vec::new();
         let mut compile = None;
+        let mut patterns: Vec<(usize, &str)> = Vec::new();
         for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| {
             entry.placement == placement || mutant!("an exemption holds at both placements")
         }) {
-            if entry.name.is_empty() {
-                return Err(ExemptionError::Nameless {
-                    place,
-                    position: number + 1,
-                });
+            check(entry, number + 1)?;
+            if let Form::Condition(_) = entry.form {
+                once(entries, &index.conditions, entry)?;
+                index.conditions.push(number);
+                continue;
             }
-            if entry.why.trim().is_empty() {
-                return Err(ExemptionError::Reasonless {
-                    name: entry.name.to_string(),
-                });
+            let group = index.names.get_or_insert(&entry.name, index.groups.len());
+            if group == index.groups.len() {
+                index.groups.push(Vec::new());
+                if let Form::Pattern(with) = entry.form {
+                    patterns.push((group, &entry.name));
+                    compile = Some(with);
+                }
             }
-            if !index.names.insert(entry.name.clone(), number) {
-                return Err(ExemptionError::Twice {
-                    name: entry.name.to_string(),
-                    place,
-                });
-            }
-            if let Form::Pattern(with) = entry.form {
-                patterns.push((number, &*entry.name));
-                compile = Some(with);
-            }
+            once(entries, &index.groups[group], entry)?;
+            index.groups[group].push(number);
         }
         index.paths = compile.map(|compile| compile(&patterns)).transpose()?;
-        Ok(index)
+        let is_empty = index.groups.is_empty() && index.conditions.is_empty();
+        Ok((!is_empty).then(|| Box::new(index)))
+    }
+
+    #[inline]
+    fn named(&self, name: Option<&str>) -> Option<usize> {
+        let name = name?;
+        self.names
+            .get(name)
+            .or_else(|| self.paths.as_ref()?.find_alike(name))
+    }
+}
+
+/// Checks an exemption by itself. `position` counts from 1.
+fn check(entry: &Exemption, position: usize) -> Result<(), ExemptionError> {
+    let name = || entry.name.to_string();
+    if entry.name.is_empty() {
+        return Err(ExemptionError::Nameless {
+            place: entry.placement.as_str(),
+            position,
+        });
+    }
+    if entry.why.trim().is_empty() {
+        return Err(ExemptionError::Reasonless { name: name() });
+    }
+    match &entry.methods {
+        Some(methods) if methods.is_empty() => Err(ExemptionError::NoMethods { name: name() }),
+        Some(_) if matches!(entry.form, Form::Name) => {
+            Err(ExemptionError::CallsHaveNoMethods { name: name() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that no exemption among `numbers` has the name of `entry` and a method of it.
+fn once(entries: &[Exemption], numbers: &[usize], entry: &Exemption) -> Result<(), ExemptionError> {
+    let mut others = numbers.iter().map(|number| &entries[*number]);
+    let shared = others.find_map(|other| {
+        let same = other.name == entry.name;
+        same.then(|| other.shared_method(entry)).flatten()
+    });
+    match shared {
+        None => Ok(()),
+        Some(method) => Err(ExemptionError::Twice {
+            name: format!("{method} {}", entry.name).trim_start().to_owned(),
+            place: entry.placement.as_str(),
+        }),
     }
 }
 
@@ -454,8 +666,12 @@ mod tests {
         let name = |n: usize| format!("{}/{n}", "billing".repeat(n % 7));
         let order = || (0..500).map(|n| n * 317 % 500);
         for n in order() {
-            assert!(names.insert(name(n).into(), n));
-            assert!(!names.insert(name(n).into(), 1_000), "it is there already");
+            assert_eq!(names.get_or_insert(&name(n).into(), n), n);
+            assert_eq!(
+                names.get_or_insert(&name(n).into(), 1_000),
+                n,
+                "it is there"
+            );
         }
         for n in order() {
             assert_eq!(names.get(&name(n)), Some(n));

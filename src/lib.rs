@@ -109,11 +109,12 @@
 //!
 //! - `http` adds the module `tower_maintenance::http`. It judges calls by their status, by whether
 //!   the body arrives completely, and on request by the content of the body. It refuses with a page
-//!   or a problem document. It has exemption by path, route classes and the notice inside the
-//!   product. It tells caches and open tabs about a recovery. It reads the partner's public status
-//!   page.
-//! - `axum` adds `MaintenanceLayer::routes`, exemption by `MatchedPath`, and `IntoResponse` for
-//!   refusals. It implies `http`.
+//!   or a problem document. It has exemption by path, by method and by a condition, and the notice
+//!   inside the product. It tells caches and open tabs about a recovery. It reads the partner's
+//!   public status page.
+//! - `axum` adds the views before routes: `MaintenanceLayer::routes` with exemption by
+//!   `MatchedPath`, `paths` with exemption by the path that the client sent, route classes, and the
+//!   check of both against the routes. It adds `IntoResponse` for refusals. It implies `http`.
 //! - `grpc` adds the module `tower_maintenance::grpc`, for both placements. It judges calls by
 //!   `grpc-status`, and refuses with `UNAVAILABLE` and details. It implies `http`.
 //! - `coarse-clock` adds `Builder::clock`: the operating system's coarse clock in place of tokio's,
@@ -154,6 +155,10 @@
 //!   count, as they are on the wire. Compressed JSON gives no evidence.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
 //!   enabled. Otherwise the hang is noticed when the body is dropped.
+//! - **A refused upload is not read.** Before routes a request is refused without its body. Over
+//!   HTTP/1.1 the server then closes the connection, and a client that is still writing may see a
+//!   broken pipe in place of the refusal. `tower_maintenance::http::DrainRefused` reads the body
+//!   first, within bounds.
 //! - **Reads under a read-only hold are not measured.** The operator vouches for them. If the
 //!   partner degrades meanwhile, the layer does not trip.
 //! - **A call begins when it is awaited.** Its duration and the partner's silence count from the

@@ -97,8 +97,15 @@ pub(crate) fn decide(
     endpoint: &Endpoint<'_>,
     ready: bool,
 ) -> Decision {
-    if endpoint.may_be_exempt()
-        && let Some(ticket) = exempt(root, placement, endpoint)
+    let passes = endpoint.passes && placement == Placement::BeforeRoutes;
+    let ticket = if passes {
+        Some(Ticket::uncounted())
+    } else if endpoint.may_be_exempt() {
+        exempt(root, placement, endpoint)
+    } else {
+        None
+    };
+    if let Some(ticket) = ticket
         && (!mutant!("exemptions hold while serving only") || root.is_serving())
     {
         return if ready {
@@ -119,6 +126,9 @@ pub(crate) fn decide(
 fn exempt(root: &Root, placement: Placement, endpoint: &Endpoint<'_>) -> Option<Ticket> {
     let counted = root.with_exemptions(|exemptions| {
         let found = exemptions.find(placement, endpoint);
+        if found.is_none() && exemptions.warns_of_unrouted(endpoint) {
+            root.warn_of_unrouted();
+        }
         found.map(Exemption::is_counted)
     })?;
     root.count_exempt();

@@ -258,9 +258,8 @@ impl<J> Calls<J> {
 fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> Endpoint<'r> {
     Endpoint {
         name: judge.name(request),
-        path: None,
-        may_probe: judge.may_probe(request),
         class: judge.class(request),
+        ..Endpoint::unnamed(judge.may_probe(request))
     }
 }
 

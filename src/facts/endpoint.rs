@@ -1,6 +1,6 @@
 //! The placement of a view, and what the gate must know about a request.
 
-use std::fmt;
+use std::{any::Any, fmt};
 
 /// Where a view of the layer is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +73,44 @@ impl fmt::Display for Class {
     }
 }
 
+/// The head of a request, for the exemptions that ask more than a name or a path.
+///
+/// It is the seam between the exemptions, which know no protocol, and the wings, which know one. A
+/// wing makes the conditions, and its own heads answer them.
+pub(crate) trait Head {
+    /// Returns the method.
+    fn method(&self) -> &str;
+
+    /// Returns whether the request meets `condition`. A condition of another wing is not met.
+    fn meets(&self, condition: &(dyn Any + Send + Sync)) -> bool;
+}
+
+/// A reference to the head of a request. It is equal to itself only.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadRef<'r>(pub(crate) &'r dyn Head);
+
+impl fmt::Debug for HeadRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.method())
+    }
+}
+
+impl PartialEq for HeadRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for HeadRef<'_> {}
+
+/// A path for which the view knows no route, although it is a view that is told the routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unrouted<'r> {
+    pub(crate) path: &'r str,
+    /// Whether a router has seen the request: then a fallback may serve it, as it should.
+    pub(crate) by_router: bool,
+}
+
 /// What the gate must know about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,6 +124,12 @@ pub struct Endpoint<'r> {
     pub may_probe: bool,
     /// What the request does. Default: [`Class::Write`], because a read-only hold refuses writes.
     pub class: Class,
+    /// For exemptions that ask more than a name or a path.
+    pub(crate) head: Option<HeadRef<'r>>,
+    /// Set if the view should have been told a route.
+    pub(crate) unrouted: Option<Unrouted<'r>>,
+    /// Whether the request passes before routes in every mode, and is not counted.
+    pub(crate) passes: bool,
 }
 
 impl<'r> Endpoint<'r> {
@@ -99,6 +143,9 @@ impl<'r> Endpoint<'r> {
             path: None,
             may_probe,
             class: Class::default(),
+            head: None,
+            unrouted: None,
+            passes: false,
         }
     }
 
@@ -120,10 +167,20 @@ impl<'r> Endpoint<'r> {
         }
     }
 
-    /// Whether there is a name or a path to find an exemption by.
+    /// Whether there is a name, a path or a head to find an exemption by.
     #[inline]
     pub(crate) fn may_be_exempt(&self) -> bool {
-        self.name.is_some() || self.path.is_some()
+        self.name.is_some() || self.path.is_some() || self.head.is_some()
+    }
+
+    /// Sets the head, for exemptions that ask for a method or have a condition.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the seam for wings whose requests have a head")
+    )]
+    pub(crate) fn with_head(self, head: &'r dyn Head) -> Self {
+        let head = Some(HeadRef(head));
+        Self { head, ..self }
     }
 
     /// Sets the class.

@@ -303,7 +303,7 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         let path = request.uri().path();
-        let endpoint = self.methods.endpoint(path);
+        let endpoint = self.methods.endpoint(path).with_request(request);
         match &self.may_probe {
             Some(may_probe) => Endpoint {
                 may_probe: may_probe(path),

@@ -15,6 +15,7 @@ use crate::{
         endpoint::{Class, Endpoint, Placement},
         refused::Refused,
     },
+    http::preflight::is_preflight,
 };
 
 /// The protocol before one's own gRPC services: it only gates, exempts by path, and refuses with
@@ -25,6 +26,7 @@ use crate::{
 pub struct GrpcRoutes {
     methods: Methods,
     longest: Longest,
+    gates_preflights: bool,
 }
 
 impl GrpcRoutes {
@@ -76,6 +78,16 @@ impl GrpcRoutes {
         never: Setting::Class(Class::Never)
     }
 
+    /// Gates CORS preflights as any other request. Default: they pass in every mode, so that a
+    /// browser that speaks gRPC-Web sees the refusal of the call itself.
+    #[must_use]
+    pub fn with_gated_preflights(self) -> Self {
+        Self {
+            gates_preflights: true,
+            ..self
+        }
+    }
+
     /// Sets the longest delay in a refusal's `RetryInfo`; see
     /// [`GrpcCalls::longest_retry_delay`](super::GrpcCalls::longest_retry_delay). Default: 5 min.
     ///
@@ -94,7 +106,12 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
     type Error = E;
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
-        self.methods.endpoint(request.uri().path())
+        let endpoint = self.methods.endpoint(request.uri().path());
+        let endpoint = Endpoint {
+            passes: !self.gates_preflights && is_preflight(request),
+            ..endpoint
+        };
+        endpoint.with_request(request)
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {

@@ -134,3 +134,31 @@
 //! parsing. It measures nothing and takes no probe slot. Both placements share one state. Each
 //! placement has its own exemptions: our `/billing/invoices/{id}` and the partner's
 //! `/v1/invoices/{id}` are different names.
+//!
+//! ```text
+//! DrainRefused        optional: reads the rest of a refused upload
+//!   CorsLayer         puts its headers on refusals too
+//!     authentication  only if an exemption asks for what it finds out
+//!       MAINTENANCE   `layer.routes()`, inside the router
+//!         the routes
+//! ```
+//!
+//! *CORS.* `CorsLayer` stands **outside** the gate. A refusal without CORS headers is hidden from
+//! the page: its script sees a network error in place of the 503, and no `Retry-After`. A preflight
+//! passes the gate in every mode, so a `CorsLayer` inside answers preflights too; but then the
+//! browser hides the refusal that follows. Let the layer expose `Retry-After`
+//! (`Access-Control-Expose-Headers`). A route of `any()` runs its handler for a preflight if no
+//! `CorsLayer` answers before it; see `MaintenanceLayer::with_gated_preflights`.
+//!
+//! *Inside the router.* `routes()` asks the router for the route, so it is added by
+//! `Router::layer`. Around a whole router and around a service under `nest_service` there is no
+//! route yet; use `MaintenanceLayer::paths` there. In a test and at the start,
+//! `MaintenanceLayer::check_routes` finds routes that were not considered, and exemptions and
+//! classes that no route has.
+//!
+//! *WebSockets.* Under a read-only hold a request for another protocol is a write, over HTTP/1.1
+//! and over HTTP/2, unless the class of its route says that it reads. A connection that is open
+//! stays open.
+//!
+//! *Uploads.* A refused upload is not read. Over HTTP/1.1 a client that writes first and reads
+//! afterwards may see a broken pipe; `DrainRefused` (feature `http`) is for that.

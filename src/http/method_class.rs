@@ -1,6 +1,6 @@
-//! The class of a request, as far as its method tells.
+//! The class of a request, as far as its head tells.
 
-use http::Method;
+use http::{HeaderValue, Method, Request, header::UPGRADE};
 
 use crate::facts::endpoint::Class;
 
@@ -10,5 +10,61 @@ pub(crate) fn by_method(method: &Method) -> Class {
         Class::Read
     } else {
         Class::Write
+    }
+}
+
+/// Returns the class of a request by its method, but a request for another protocol writes.
+///
+/// What a WebSocket carries is unknown. Over HTTP/2 it is a CONNECT, which writes already.
+pub(crate) fn by_head<A>(request: &Request<A>) -> Class {
+    if asks_to_upgrade(request) {
+        Class::Write
+    } else {
+        by_method(request.method())
+    }
+}
+
+/// Returns whether the request asks for another protocol on its connection.
+///
+/// `h2c` is HTTP all the same: some clients offer it with every request, and a server that does not
+/// know it answers as if it were not there. `Connection` is not looked at, because servers upgrade
+/// without it, and proxies consume it.
+pub(crate) fn asks_to_upgrade<A>(request: &Request<A>) -> bool {
+    let values = request.headers().get_all(UPGRADE).into_iter();
+    values
+        .map(HeaderValue::as_bytes)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_writes_and_an_offer_of_http_is_none() {
+        for (upgrade, class) in [
+            (&["websocket"][..], Class::Write),
+            (&["WebSocket"], Class::Write),
+            (&["h2c, websocket"], Class::Write),
+            (&["websocket,h2c"], Class::Write),
+            (&["h2c", "websocket"], Class::Write),
+            (&["tls/1.0"], Class::Write),
+            (&["\u{ff}"], Class::Write),
+            (&["h2c"], Class::Read),
+            (&["H2C"], Class::Read),
+            (&[" h2c , "], Class::Read),
+            (&[""], Class::Read),
+            (&[], Class::Read),
+        ] {
+            let mut request = Request::get("/prices").header("connection", "Upgrade");
+            for value in upgrade {
+                request = request.header("upgrade", *value);
+            }
+            assert_eq!(by_head(&request.body(()).unwrap()), class, "{upgrade:?}");
+        }
+        let connect = Request::connect("ours:443").body(()).unwrap();
+        assert_eq!(by_head(&connect), Class::Write);
     }
 }

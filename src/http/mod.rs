@@ -7,14 +7,18 @@
 //! - Before the routes of an `axum::Router`: `MaintenanceLayer::routes` (feature `axum`). A refusal
 //!   is a 503. Exempt by the router's own `MatchedPath`:
 //!   [`Exemption::route`](crate::Exemption::route).
-//! - Before any other HTTP service: [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths). A
-//!   refusal is a 503. Exempt by path pattern: [`Exemption::route`](crate::Exemption::route).
+//! - Before any other HTTP service: `MaintenanceLayer::paths` (feature `axum`, by which it sees the
+//!   path that the client sent under any nesting). A refusal is a 503. Exempt by path pattern:
+//!   [`Exemption::route`](crate::Exemption::route).
+//! - At both placements, by method ([`Exemption::for_methods`](crate::Exemption::for_methods)) or
+//!   by a condition ([`Exemption::requests`](crate::Exemption::requests)).
 //!
 //! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
 //! hangs is a failure; a body that its reader drops early is neutral ([`CallBody`]). Frames pass as
 //! they come, and none is held back.
 //!
-//! ```
+#![cfg_attr(feature = "axum", doc = "```")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
 //! use http::{Request, Response};
 //! use tower::{Layer, ServiceExt, service_fn};
 //! use tower_maintenance::{Exemption, Hold, MaintenanceLayer, http::Refusals};
@@ -52,8 +56,9 @@
 //! # Classes
 //!
 //! Under a [read-only hold](crate::Hold::read_only) reads pass and writes are refused, at both
-//! placements. The class of a request follows its method. If the method misleads, [`RouteClasses`]
-//! set the class of a route of your own, and [`HttpCalls::classed_by`] sets that of a call.
+//! placements. The class of a request follows its method, and a request for another protocol (a
+//! WebSocket) writes. If that misleads, `RouteClasses` (feature `axum`) set the class of a route of
+//! your own, and [`HttpCalls::classed_by`] sets that of a call.
 //!
 //! # After a recovery
 //!
@@ -89,20 +94,23 @@
 //! - Around calls the layer uses `http::Request` and `http::Response`. The client of hyper-util
 //!   uses them too. `reqwest::Client` needs two adapters, which `examples/clients.rs` shows.
 //! - Before routes the layer gates and measures nothing. The layer around the calls must measure.
-//! - [`MaintenanceLayer::paths`](crate::MaintenanceLayer::paths) does not know your routes unless
-//!   [`with_known_routes`](crate::MaintenanceLayer::with_known_routes) lists them. A route that
-//!   overlaps with an exempt pattern is exempt too.
+//! - `MaintenanceLayer::paths` does not know your routes unless `with_known_routes` lists them. A
+//!   route that overlaps with an exempt pattern is exempt too.
+//! - A CORS preflight passes before routes in every mode, and runs what serves OPTIONS: also the
+//!   handler of axum's `any()`.
+//! - A refusal does not read the request's body. Over HTTP/1.1 a client that is still writing a
+//!   large upload may then see a broken pipe in place of the refusal; [`DrainRefused`] reads it
+//!   first.
 //! - A body that is not read to its end is neutral. A caller that never reads bodies needs
 //!   [`HttpCalls::judged_at_headers`], or its calls give no evidence.
 
 // The order of the modules in this folder, lowest first. A module imports only from modules in
 // earlier lines: two modules in one line do not import each other.
 //
-//     setting_error, method_class, shared_caches
-//     always_ready
-//     routes::path_ambiguity, routes::path_pattern
-//     calls, refusal
-//     routes (route_gate, by_path, axum)
+//     setting_error, method_class, shared_caches, always_ready, request_head
+//     preflight, routes::path_ambiguity, routes::pattern_check, routes::path_pattern
+//     calls, refusal, drain
+//     routes (lenient_reading, readings, route_classes, route_gate, by_path, axum)
 //     cache_bust
 //     notices
 //     push, last_good, statuspage
@@ -110,12 +118,16 @@
 mod always_ready;
 mod cache_bust;
 pub(crate) mod calls;
+mod drain;
 #[cfg(feature = "last-good")]
 mod last_good;
 mod method_class;
 mod notices;
+#[cfg(any(feature = "axum", feature = "grpc"))]
+pub(crate) mod preflight;
 mod push;
 mod refusal;
+pub(crate) mod request_head;
 pub(crate) mod routes;
 pub(crate) mod setting_error;
 mod shared_caches;
@@ -128,6 +140,11 @@ pub use self::last_good::{
 };
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{delays, mark};
+#[cfg(feature = "axum")]
+pub use self::routes::{
+    ByPath, ClassError, Paths, RouteClasses, RouteGaps, RouteGate, RouteList, StrayEntry,
+    UnreadableRouter,
+};
 pub use self::{
     cache_bust::{
         CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,
@@ -137,9 +154,10 @@ pub use self::{
         AnswerPrefix, BoxedHttpCalls, CallBody, HttpCalls, JsonAnswer, JsonScalar, PointerError,
         retry_after,
     },
+    drain::{DrainError, DrainFuture, DrainRefused, Draining, LentBody},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
     refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
-    routes::{ByPath, ClassError, Paths, RouteClasses, RouteGate},
+    request_head::RequestHead,
     statuspage::{Statuspage, StatuspageError},
 };

@@ -208,6 +208,8 @@ serialize! {
     Exemption: |it| json!({
         "placement": it.placement(),
         "endpoint": it.name(),
+        "condition": it.is_condition(),
+        "methods": it.methods().map(Iterator::collect::<Vec<_>>),
         "why": it.why(),
         "counted": it.is_counted(),
     });

@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, harmless, journal::Journal, trace::TARGET};
+use super::{
+    Shared, harmless,
+    journal::Journal,
+    trace::{TARGET, trace_unrouted},
+};
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
@@ -24,9 +28,10 @@ impl Shared {
         let (changed, status) = self.locked_at(now, |machine| {
             let changed = machine.command(command, &by)?;
             // Under the lock, so that the last in the audit trail is the one in force.
-            if let Some(table) = table
+            if let Some(mut table) = table
                 && !mutant!("new exemptions are not taken up")
             {
+                self.with_exemptions(|replaced| table.succeed(replaced));
                 self.exemptions.publish(Arc::new(table));
             }
             let entry = AuditEntry {
@@ -111,6 +116,12 @@ impl Shared {
     #[inline]
     pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         Table::look(&self.exemptions, look)
+    }
+
+    /// Warns that a view before routes is not told the route of a request.
+    #[cold]
+    pub(crate) fn warn_of_unrouted(&self) {
+        harmless(|| trace_unrouted(&self.partner));
     }
 
     pub(crate) fn calls_have_names(&self) {

@@ -122,3 +122,11 @@ pub(super) fn warn_of_wall_clock(partner: &str) {
         "the wall clock stands before 1970 or after 2109, so that the first generation is 1: caches may keep what an earlier process told them, unless the last generation is given to the builder"
     );
 }
+
+/// Warns that exemptions by route cannot apply, because the view is not told the route.
+#[cold]
+pub(super) fn trace_unrouted(partner: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner),
+        "a request came without a `MatchedPath`, so no exemption by route applies to it: add `routes()` by `Router::layer`, inside the router, or use `paths()` around a service"
+    );
+}

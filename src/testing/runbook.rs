@@ -29,6 +29,9 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// <!-- exempt endpoints: end -->
 /// ```
 ///
+/// The table shows what is exempt, and not whether there is such a route:
+/// `MaintenanceLayer::check_routes` (feature `axum`) checks that, in the same test.
+///
 /// To create or update the file, run the test once with `UPDATE_RUNBOOK=1`. Line endings and blanks
 /// at the end of a line do not matter. A relative `path` starts from the working directory of the
 /// test, which under `cargo test` is the root of the package.
@@ -53,9 +56,9 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// # std::fs::write(&runbook, "# Runbook
 /// #
 /// # <!-- exempt endpoints: begin -->
-/// # | placement | endpoint | counted | why |
-/// # |---|---|---|---|
-/// # | around calls | `invoice.read` | no | customers may always see what they owe |
+/// # | placement | endpoint | methods | counted | why |
+/// # |---|---|---|---|---|
+/// # | around calls | `invoice.read` | all | no | customers may always see what they owe |
 /// # <!-- exempt endpoints: end -->
 /// # ")?;
 /// // In a test; `runbook` is "docs/exempt-endpoints.md", for instance.
@@ -235,8 +238,8 @@ mod tests {
     use crate::{Exemption, MaintenanceLayer};
 
     const INVOICES: &str =
-        "| around calls | `invoice.read` | no | customers may see what they owe |";
-    const HEAD: &str = "| placement | endpoint | counted | why |\n|---|---|---|---|";
+        "| around calls | `invoice.read` | all | no | customers may see what they owe |";
+    const HEAD: &str = "| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|";
 
     fn table(names: &[&str]) -> ExemptionTable {
         let mut layer = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
@@ -292,7 +295,7 @@ mod tests {
         );
         let runbook = Runbook::with(
             "between",
-            &text.replace("|---|---|---|---|\n", "|---|---|---|---|\r\n"),
+            &text.replace("|---|---|---|---|---|\n", "|---|---|---|---|---|\r\n"),
         );
         check(&table(&["invoice.read"]), &runbook.0, Outdated::Report).unwrap();
     }
@@ -303,10 +306,10 @@ mod tests {
         assert_eq!(
             runbook.fault(&["price.read"], Outdated::Report),
             "runbook.md does not show the exemptions in force (- committed, + in force):
-    | placement | endpoint | counted | why |
-    |---|---|---|---|
-  - | around calls | `invoice.read` | no | customers may see what they owe |
-  + | around calls | `price.read` | no | customers may see what they owe |
+    | placement | endpoint | methods | counted | why |
+    |---|---|---|---|---|
+  - | around calls | `invoice.read` | all | no | customers may see what they owe |
+  + | around calls | `price.read` | all | no | customers may see what they owe |
 bring it up to date with `UPDATE_RUNBOOK=1 cargo test`, and commit it"
         );
         assert!(

@@ -5,13 +5,13 @@
 #[cfg(all(unix, feature = "axum", feature = "last-good"))]
 mod behind_nginx;
 mod by_tag;
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 mod cache_bust;
 mod fill;
 #[cfg(feature = "last-good")]
 mod last_good;
 #[cfg(feature = "http")]
 mod push;
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 mod smooth_return;
 mod support;

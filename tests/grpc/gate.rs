@@ -219,3 +219,27 @@ async fn a_partners_name_does_not_get_out_of_the_message() {
     );
     assert_eq!(answer.headers()["grpc-status"], "14");
 }
+
+/// A browser that speaks gRPC-Web asks first. It must see the refusal of the call itself.
+#[tokio::test]
+async fn a_preflight_passes_before_grpc_routes_unless_it_is_gated() {
+    use tower::{Layer, ServiceExt};
+    use tower_maintenance::{Hold, MaintenanceLayer, grpc::GrpcRoutes};
+
+    let layer = MaintenanceLayer::new("zuora");
+    let gated = layer.with_protocol(GrpcRoutes::new().with_gated_preflights());
+    let hold = Hold::new("on-call", "drill");
+    layer.handle().engage(hold).unwrap();
+    for (view, passes) in [(layer.grpc_routes(), true), (gated, false)] {
+        let ours = tower::service_fn(async |_: http::Request<()>| {
+            let answer = http::Response::builder().header("ran", "1");
+            answer.body(String::new())
+        });
+        let preflight = http::Request::options("/shop.v1.Shop/ListPrices")
+            .header("origin", "https://app.example")
+            .header("access-control-request-method", "POST");
+        let request = preflight.body(()).unwrap();
+        let answer = view.layer(ours).oneshot(request).await.unwrap();
+        assert_eq!(answer.headers().contains_key("ran"), passes);
+    }
+}

@@ -220,6 +220,11 @@ impl Fixture {
         let by_told = self.ask(self.told_all.layer(self.overlapping.clone()), method, uri);
         if by_told.is_some() {
             self.is_exempt_however_it_is_read(&self.overlapping, method, uri);
+            let path = more_leniently(uri.path());
+            let path = plain(path.as_bytes())
+                .parse()
+                .expect("a path of plain characters");
+            self.is_exempt_however_it_is_read(&self.overlapping, method, &path);
         }
         let by_told = self.ask(self.told.layer(self.bare.clone()), method, uri);
         let is_usual =
@@ -296,6 +301,30 @@ fn readings(path: &str) -> Vec<String> {
         decoded = decode(&decoded);
     }
     readings
+}
+
+/// The path as the most lenient readers take it: in each segment, full-width letters are ASCII,
+/// characters that cannot be seen are not there, and an extension and dots and blanks at the end
+/// are cut off.
+fn more_leniently(path: &str) -> String {
+    let decoded = String::from_utf8_lossy(&decode(path.as_bytes())).into_owned();
+    let ascii = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}' => None,
+        c => Some(c),
+    };
+    let segments = decoded.split('/').map(|segment| {
+        let segment: String = segment.chars().filter_map(ascii).collect();
+        let stem = segment
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_lowercase();
+        // No reader cuts off all of it.
+        if stem.is_empty() { segment } else { stem }
+    });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 /// A path without the bytes that may not stand in one. A letter stands for each: no route contains

@@ -116,6 +116,14 @@ const OVERLAP: &[&str] = &[
     "secre%74",
     "keys",
     "k%65ys",
+    "export.",
+    "export.json",
+    "all%20",
+    "keys...",
+    "secre%EF%BD%94",
+    "ex%c2%adport",
+    "%e2%80%8ball",
+    "KEYS.txt",
 ];
 
 const METHODS: &[&str] = &[
@@ -328,7 +336,8 @@ async fn a_known_route_has_its_class_and_what_is_no_pattern_is_an_error() {
     let error = layer.paths().with_known_routes(["/a", "b"]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pattern `b` is not valid: a path pattern begins with `/`"
+        "the pattern `b` is not valid: a path pattern begins with `/`; \
+         write a parameter as `{id}` and the rest of a path as `{*rest}`"
     );
     let error = layer
         .paths()

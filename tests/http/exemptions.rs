@@ -465,11 +465,11 @@ fn the_table_lists_everything_in_order() {
         ["/health/{*check}", "invoice.read", "/v1/invoices/{id}"]
     );
     let markdown = "\
-| placement | endpoint | counted | why |
-|---|---|---|---|
-| before routes | `/health/{*check}` | no | a 503 restarts healthy pods |
-| around calls | `invoice.read` | yes | customers may always see what they owe |
-| around calls | `/v1/invoices/{id}` | no | customers may always see what they owe |
+| placement | endpoint | methods | counted | why |
+|---|---|---|---|---|
+| before routes | `/health/{*check}` | all | no | a 503 restarts healthy pods |
+| around calls | `invoice.read` | all | yes | customers may always see what they owe |
+| around calls | `/v1/invoices/{id}` | all | no | customers may always see what they owe |
 ";
     assert_eq!(table.to_markdown(), markdown);
     assert_eq!(table.to_string(), markdown);
@@ -479,11 +479,14 @@ fn the_table_lists_everything_in_order() {
     assert_eq!(
         written,
         json!([
-            { "placement": "before_routes", "endpoint": "/health/{*check}", "counted": false,
+            { "placement": "before_routes", "endpoint": "/health/{*check}", "condition": false,
+              "methods": null, "counted": false,
               "why": "a 503 restarts healthy pods" },
-            { "placement": "around_calls", "endpoint": "invoice.read", "counted": true,
+            { "placement": "around_calls", "endpoint": "invoice.read", "condition": false,
+              "methods": null, "counted": true,
               "why": OWED },
-            { "placement": "around_calls", "endpoint": "/v1/invoices/{id}", "counted": false,
+            { "placement": "around_calls", "endpoint": "/v1/invoices/{id}", "condition": false,
+              "methods": null, "counted": false,
               "why": OWED },
         ])
     );
@@ -494,7 +497,7 @@ fn a_table_of_nothing_is_a_table_all_the_same() {
     let table = layer(&[]).handle().exemptions();
     assert_eq!(
         table.to_markdown(),
-        "| placement | endpoint | counted | why |\n|---|---|---|---|\n"
+        "| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|\n"
     );
     assert_eq!(table.to_json(), "[]\n");
 }
@@ -527,6 +530,7 @@ fn no_text_breaks_out_of_its_cell() {
             "",
             "around calls",
             "`a|b\\|c\\`",
+            "all",
             "no",
             "a|b \\| c\\   | d   \\",
             ""
@@ -548,7 +552,7 @@ fn a_runbook_is_rewritten_when_the_environment_asks_for_it() {
         return;
     }
     let runbook = Path::new(env!("CARGO_TARGET_TMPDIR")).join("a-runbook-to-be-rewritten.md");
-    let old = "| placement | endpoint | counted | why |\n|---|---|---|---|\n";
+    let old = "| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|\n";
     std::fs::write(&runbook, old).unwrap();
     let run = |update: Option<&str>| {
         let mut test = Command::new(std::env::current_exe().unwrap());

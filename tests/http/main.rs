@@ -5,10 +5,14 @@
     reason = "helpers of tests may panic; without any feature there are none"
 )]
 
+#[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+mod before_routes;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod bodies;
 #[cfg(feature = "axum")]
 mod dispatch;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod drain;
 #[cfg(feature = "axum")]
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]

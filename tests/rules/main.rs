@@ -30,5 +30,7 @@ mod listeners;
 mod partner_says;
 mod ping;
 mod tower_contract;
+#[cfg(feature = "axum")]
+mod unrouted;
 
 mod support;

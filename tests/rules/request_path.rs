@@ -70,7 +70,7 @@ async fn r01_an_exemption_belongs_to_its_placement() {
     assert_eq!(rig.call(invoice()).await, Ok(11));
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 #[tokio::test(start_paused = true)]
 async fn r01_an_exempt_route_is_no_exempt_call() {
     use std::convert::Infallible;

@@ -106,7 +106,7 @@ impl CacheBustBuilder {
     ///
     /// Patterns have the router's syntax: `/assets/{*file}`. The path decides, because a condition
     /// is read before the route answers. A path that is ambiguous (see
-    /// [`paths`](crate::MaintenanceLayer::paths)) matches no pattern.
+    /// `MaintenanceLayer::paths`) matches no pattern.
     pub fn except<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.except.extend(patterns.into_iter().map(Into::into));
         self

@@ -16,7 +16,8 @@ use super::{rules::Rules, service::CacheBusting};
 /// files served by tower-http's `ServeDir`: [`except`](super::CacheBustBuilder::except) such
 /// routes.
 ///
-/// ```
+#[cfg_attr(feature = "axum", doc = "```")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
 /// use http::{Request, Response};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_maintenance::{Hold, MaintenanceLayer, http::CacheBustLayer};

@@ -19,7 +19,7 @@ use crate::{
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
-    http::method_class::by_method,
+    http::method_class::by_head,
     layer::MaintenanceLayer,
 };
 
@@ -323,14 +323,16 @@ impl HttpCalls {
         let (method, uri) = (request.method(), request.uri());
         let class = match self.given(|options| &options.class) {
             Some(class) => class(method, uri),
-            None => by_method(method),
+            None => by_head(request),
         };
         let may_probe = match self.given(|options| &options.may_probe) {
             Some(may_probe) => may_probe(method, uri),
             // Only a request that is safe to repeat may probe (RFC 9110, 9.2.1).
             None => class == Class::Read,
         };
-        Endpoint::at_path(uri.path(), may_probe).with_class(class)
+        Endpoint::at_path(uri.path(), may_probe)
+            .with_class(class)
+            .with_request(request)
     }
 
     /// Settles the ticket of an answer, or moves the ticket into the body.

@@ -31,6 +31,7 @@ mod support;
 mod template;
 mod texts;
 
+#[cfg(feature = "axum")]
 pub(in crate::http) use self::one_refusal::Asked;
 pub use self::{
     error::RefusalsError, one_refusal::Refusal, refusals::Refusals, response::refusal,

@@ -34,9 +34,10 @@ use crate::http::shared_caches::overrides_cache_control;
 /// a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body
 /// is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
-/// [`with_refusals`](crate::MaintenanceLayer::with_refusals).
+/// `MaintenanceLayer::with_refusals`.
 ///
-/// ```
+#[cfg_attr(feature = "axum", doc = "```")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
 /// use http::{Request, Response};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_maintenance::{Hold, MaintenanceLayer, http::Refusals};

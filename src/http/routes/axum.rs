@@ -6,11 +6,13 @@ use axum::{
 };
 use http::Request;
 
-use super::route_gate::{Find, Found, RouteGate};
+use super::{
+    original_path::original_path,
+    route_gate::{Find, Found, RouteGate},
+};
 use crate::{
-    exemptions::Exemption,
     facts::{
-        endpoint::Placement,
+        endpoint::Unrouted,
         refused::{Error, Refused},
     },
     http::refusal::refusal,
@@ -29,19 +31,16 @@ pub type Routes = RouteGate<ByMatchedPath>;
 pub struct ByMatchedPath {}
 
 impl Find for ByMatchedPath {
+    const BY_PATH: bool = false;
+
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
         match request.extensions().get::<MatchedPath>() {
             Some(matched) => Found::Route(matched.as_str()),
-            None => Found::Unknown(self.path(request)),
+            None => Found::Unrouted(Unrouted {
+                path: original_path(request),
+                by_router: request.extensions().get::<OriginalUri>().is_some(),
+            }),
         }
-    }
-
-    /// Returns the original path: inside `nest` the request's own path lacks the stripped prefix.
-    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
-        let original = request.extensions().get::<OriginalUri>();
-        original
-            .map_or_else(|| request.uri(), |OriginalUri(uri)| uri)
-            .path()
     }
 }
 
@@ -50,7 +49,18 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// The endpoint of a request is the router's own decision, its [`MatchedPath`]. No spelling of
     /// a path can therefore make the gate see another endpoint than the router does. Inside `nest`
-    /// the endpoint is the whole pattern. A request that a fallback serves is never exempt.
+    /// the endpoint is the whole pattern. A request that a fallback serves is never exempt by its
+    /// route, and neither is one for a service under `nest_service` if the view stands outside that
+    /// service. [`check_routes`](MaintenanceLayer::check_routes) finds exemptions and classes that
+    /// no route has, and routes that have neither.
+    ///
+    /// Inside the router means by [`Router::layer`](axum::Router::layer). Around a whole router, as
+    /// in `layer.routes().layer(router)`, and around a service that is given to `nest_service`, the
+    /// router has not decided yet: no exemption by route applies there, and one warning says so.
+    /// [`paths`](MaintenanceLayer::paths) is for these places.
+    ///
+    /// A CORS preflight passes in every mode; see
+    /// [`with_gated_preflights`](MaintenanceLayer::with_gated_preflights).
     ///
     /// [`with_refusals`](MaintenanceLayer::with_refusals) sets how refusals look, and
     /// [`with_route_classes`](MaintenanceLayer::with_route_classes) sets which routes read and
@@ -91,80 +101,6 @@ impl<P> MaintenanceLayer<P> {
     pub fn routes(&self) -> MaintenanceLayer<Routes> {
         self.view(RouteGate::new(ByMatchedPath::default()))
     }
-}
-
-impl MaintenanceLayer<Routes> {
-    /// Returns the routes of `router` that have no class and are not exempt: they follow their
-    /// method.
-    ///
-    /// A test with it ensures that each route has been considered. A class for some methods of a
-    /// route is enough. A service under `nest_service` is listed as `/legacy/{*rest}`.
-    ///
-    /// ```
-    /// use axum::{Router, routing::{get, post}};
-    /// use tower_maintenance::{Exemption, MaintenanceLayer, http::RouteClasses};
-    ///
-    /// let router: Router = Router::new()
-    ///     .route("/billing/prices", get(async || "12 EUR"))
-    ///     .route("/billing/invoices/{id}", get(async || "invoice"))
-    ///     .nest("/oauth", Router::new().route("/callback", get(async || "linked")))
-    ///     .route("/billing/search", post(async || "found"));
-    /// let layer = MaintenanceLayer::builder("zuora")
-    ///     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
-    ///     .build()?;
-    /// let classes = RouteClasses::new().read("/billing/prices").read("/billing/search");
-    /// let view = layer.routes().with_route_classes(classes)?;
-    /// assert_eq!(view.unclassified(&router), ["/oauth/callback"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// If the router does not show its routes. axum shows them only in its `Debug` output, which
-    /// another version of axum may change.
-    #[must_use]
-    pub fn unclassified<S>(&self, router: &axum::Router<S>) -> Vec<String> {
-        let exempt = self.handle().exemptions();
-        let is_exempt = |route: &str| {
-            let here = |exemption: &&Exemption| exemption.placement() == Placement::BeforeRoutes;
-            exempt
-                .iter()
-                .filter(here)
-                .any(|exemption| exemption.name() == route)
-        };
-        let mut routes = routes_of(router);
-        routes.retain(|route| !is_exempt(route) && !self.protocol().lists(route));
-        routes.dedup();
-        routes
-    }
-}
-
-/// Returns the patterns of a router's routes, sorted.
-fn routes_of<S>(router: &axum::Router<S>) -> Vec<String> {
-    let shown = format!("{router:?}");
-    // The first list has the router's own routes, a second one those of its fallback.
-    let paths = shown.split_once("Node { paths: {").map(|(_, paths)| paths);
-    let paths = paths.expect("axum's `Debug` shows a router's paths");
-    let mut routes = Vec::new();
-    let mut rest = paths;
-    // `RouteId(1): "/prices", RouteId(2): "/search"}`
-    while let Some(entry) = rest.trim_start_matches(", ").strip_prefix("RouteId(") {
-        let (_, from) = entry.split_once(": \"").expect("a route has a path");
-        let (route, after) = from.split_once('"').expect("a path ends");
-        rest = after;
-        // axum adds such a pattern for `nest_service`. The pattern of the fallback is not a route.
-        match route.split_once("{*__private__axum_nest") {
-            Some((prefix, _)) => routes.push(format!("{prefix}{{*rest}}")),
-            None if route.contains("{*__private") => {}
-            None => routes.push(route.to_owned()),
-        }
-    }
-    assert!(
-        rest.starts_with('}'),
-        "axum's `Debug` shows paths in another way: {rest:.80}"
-    );
-    routes.sort_unstable();
-    routes
 }
 
 /// Makes the same 503 as before routes, as a problem document, for a call to the partner that was

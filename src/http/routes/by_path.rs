@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::Request;
 
 use super::{
-    path_pattern::{BadPattern, Readings},
+    original_path::original_path,
+    path_pattern::BadPattern,
+    readings::Readings,
     route_classes::ClassError,
     route_gate::{Find, Found, RouteGate},
 };
@@ -35,9 +37,19 @@ impl Known {
     }
 }
 
+impl ByPath {
+    /// Returns the known route of a path; `None` if no routes were listed.
+    pub(super) fn known(&self, path: &str) -> Option<Option<&'static str>> {
+        let known = self.known.as_ref()?;
+        Some(known.find(path))
+    }
+}
+
 impl Find for ByPath {
+    const BY_PATH: bool = true;
+
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r> {
-        let path = self.path(request);
+        let path = original_path(request);
         match &self.known {
             None => Found::Path(path),
             Some(known) => match known.find(path) {
@@ -46,19 +58,20 @@ impl Find for ByPath {
             },
         }
     }
-
-    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str {
-        request.uri().path()
-    }
 }
 
 impl<P> MaintenanceLayer<P> {
     /// Returns a view before an HTTP service of your own that is not an axum router: exempt by
-    /// path, refused with a 503. Before an axum router use `routes()`, which asks the router.
+    /// path, refused with a 503. Inside an axum router use [`routes`](MaintenanceLayer::routes),
+    /// which asks the router.
+    ///
+    /// The path is that which the client sent, also inside `nest` and `nest_service`: axum keeps it
+    /// in the extension `OriginalUri`, which is why the view needs the feature `axum`.
     ///
     /// An ambiguous path is not exempt. A path is ambiguous if it has dot segments, `//`, `;` or
-    /// `\`; if one of `. / \ ; ? # %` or a control character is percent-encoded; if it has overlong
-    /// UTF-8; or if a `%` begins no escape.
+    /// `\`; if one of `. / \ ; ? # %` or a control character is percent-encoded, or stands there in
+    /// a full-width or another form outside ASCII; if it has overlong UTF-8; or if a `%` begins no
+    /// escape.
     ///
     /// The view knows its exemptions but not your routes. If another route overlaps with an exempt
     /// pattern, both are exempt: with `/invoices/{id}` exempt, your `/invoices/export` is exempt
@@ -79,10 +92,13 @@ impl MaintenanceLayer<Paths> {
     /// exempt pattern is exempt too.
     ///
     /// A path belongs to the most specific route that matches it, as for a router. The request is
-    /// exempt if that route is listed as exempt, spelled the same in both places. It is not exempt
-    /// if the path belongs to no route, or if a lenient router could choose another route for it:
-    /// one that decodes percent-encoding, ignores case, or ignores a slash at the end. The class of
-    /// the request is that of the route or that listed for the path, whichever is stricter.
+    /// exempt if that route is listed as exempt; the names of the parameters do not matter. It is
+    /// not exempt if the path belongs to no route, or if a lenient reader could choose another
+    /// known route for it: one that decodes percent-encoding, ignores case, a slash or dots or
+    /// blanks at the end, cuts off an extension (`export.json`) or a stream name (`export::$DATA`),
+    /// or takes letters outside ASCII for others (full-width, with accents, or not to be seen). The
+    /// class of the request is that of the route or that listed for the path, whichever is
+    /// stricter.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -1,5 +1,7 @@
 //! Paths that two parts of a stack may interpret differently.
 
+use percent_encoding::percent_decode_str;
+
 /// Returns whether two parts of a stack may interpret the path differently.
 ///
 /// An ambiguous path is never exempt.
@@ -31,7 +33,34 @@ fn is_ambiguous_somewhere(path: &str) -> bool {
             _ => {}
         }
     }
-    has_escapes && has_odd_escape(path)
+    (has_escapes && has_odd_escape(path)) || has_lookalike(path)
+}
+
+/// Returns whether the path has a character outside ASCII that some readers take for a separator, a
+/// dot, or another character with a meaning: its compatibility form, or the best fit of a code
+/// page.
+fn has_lookalike(path: &str) -> bool {
+    let mut before = (0, 0);
+    percent_decode_str(path).any(|byte| {
+        let (first, second) = before;
+        before = (second, byte);
+        // All of them take three bytes in UTF-8.
+        if first & 0xf0 != 0xe0 || second & 0xc0 != 0x80 || byte & 0xc0 != 0x80 {
+            return false;
+        }
+        let bits = |byte: u8, mask: u8| u32::from(byte & mask);
+        let c = bits(first, 0xf) << 12 | bits(second, 0x3f) << 6 | bits(byte, 0x3f);
+        matches!(
+            c,
+            // Leaders and an ellipsis; fraction slash; question marks; `a/c`, `a/s`, `c/o`, `c/u`.
+            0x2024..=0x2026 | 0x2044 | 0x2047..=0x2049 | 0x2100 | 0x2101 | 0x2105 | 0x2106
+            // Division, set minus, and big slashes.
+            | 0x2215 | 0x2216 | 0x29f5 | 0x29f8 | 0x29f9
+            // Vertical, small and full-width forms of `. ; ? # \ % /`.
+            | 0xfe19 | 0xfe30 | 0xfe52 | 0xfe54 | 0xfe56 | 0xfe5f | 0xfe68 | 0xfe6a
+            | 0xff03 | 0xff05 | 0xff0e | 0xff0f | 0xff1b | 0xff1f | 0xff3c
+        )
+    })
 }
 
 /// The number of bytes that [`is_plain`] compares in one step.
@@ -73,7 +102,7 @@ fn is_plain(path: &[u8]) -> bool {
 #[inline]
 fn is_odd(byte: u8) -> bool {
     // `|` and not `||`: no branch per byte.
-    (byte == b';') | (byte == b'\\') | (byte == 0) | (byte == b'%') | (byte == b'.')
+    (byte == b';') | (byte == b'\\') | (byte == 0) | (byte == b'%') | (byte == b'.') | (byte > 0x7f)
 }
 
 /// Returns the same for a byte after `before`: two slashes together are ambiguous too.
@@ -124,7 +153,7 @@ mod tests {
 
         /// A path that passes the quick check passes the thorough one.
         #[test]
-        fn a_plain_path_is_not_ambiguous(path in "/([a-z/.;%\\\\\\x00]|/[a-z]{1,9}|%2[eEfF])*") {
+        fn a_plain_path_is_not_ambiguous(path in "/([a-z/.;%\\\\\\x00\u{e9}\u{ff0f}\u{2215}]|/[a-z]{1,9}|%2[eEfF]|%ef%bc%8f)*") {
             if is_plain(path.as_bytes()) {
                 prop_assert!(!is_ambiguous_somewhere(&path), "{path}");
             }
@@ -136,7 +165,16 @@ mod tests {
         for plain in ["/", "/v1/invoices/7", "/a/"] {
             assert!(is_plain(plain.as_bytes()), "{plain}");
         }
-        for odd in ["/a.b", "//", "/a//b", "/%41", "/;", "/\\", "/\0"] {
+        for odd in [
+            "/a.b",
+            "//",
+            "/a//b",
+            "/%41",
+            "/;",
+            "/\\",
+            "/\0",
+            "/\u{ff0f}",
+        ] {
             assert!(!is_plain(odd.as_bytes()), "{odd}");
             // At every position, in paths of many lengths.
             for (before, after) in

@@ -1,10 +1,11 @@
 //! Path patterns in the syntax of the router, and exemption by them.
 
-use std::collections::HashMap;
+use std::iter;
 
-use percent_encoding::percent_decode_str;
-
-use super::path_ambiguity::is_ambiguous;
+use super::{
+    path_ambiguity::is_ambiguous,
+    pattern_check::{FORMS, check, sample},
+};
 use crate::{
     exemptions::{self, Exemption, ExemptionError},
     facts::endpoint::Placement,
@@ -28,22 +29,48 @@ impl From<BadPattern> for ExemptionError {
 }
 
 impl Matcher {
-    /// Compiles numbered patterns.
+    /// Compiles numbered patterns, each of which must match a path that is not ambiguous.
     pub(in crate::http) fn new<'p>(
+        patterns: impl IntoIterator<Item = (usize, &'p str)>,
+    ) -> Result<Self, BadPattern> {
+        let matcher = patterns.into_iter().map(|(number, pattern)| {
+            let why = "parts of a stack read such a path in different ways, so none matches: \
+                       leave out `//`, `;`, and escapes of separators";
+            // Its other faults are found below.
+            if check(pattern).is_ok() && is_ambiguous(&sample(pattern)) {
+                return Err(bad(pattern, why));
+            }
+            Ok((number, pattern))
+        });
+        Self::of_routes(matcher.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Compiles the numbered patterns of routes, which a router may find by a path that is
+    /// ambiguous.
+    pub(super) fn of_routes<'p>(
+        patterns: impl IntoIterator<Item = (usize, &'p str)>,
+    ) -> Result<Self, BadPattern> {
+        let mut shapes = Shapes::default();
+        let patterns = patterns.into_iter().map(|(number, pattern)| {
+            check(pattern).map_err(|why| bad(pattern, why))?;
+            match shapes.insert(pattern, number) {
+                Ok(()) => Ok((number, pattern)),
+                Err(()) => Err(bad(pattern, "another one matches the same paths: list it once, and spell both the same if they are for \
+             different methods")),
+            }
+        });
+        Self::of_readings(patterns.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Compiles numbered patterns that may have been changed since they were checked.
+    pub(super) fn of_readings<'p>(
         patterns: impl IntoIterator<Item = (usize, &'p str)>,
     ) -> Result<Self, BadPattern> {
         let mut router = matchit::Router::new();
         for (number, pattern) in patterns {
-            let bad = |why: String| BadPattern {
-                pattern: pattern.to_owned(),
-                why,
-            };
-            if !pattern.starts_with('/') {
-                return Err(bad("a path pattern begins with `/`".into()));
-            }
             router
                 .insert(pattern, number)
-                .map_err(|error| bad(error.to_string()))?;
+                .map_err(|error| bad(pattern, format!("{error}; {FORMS}")))?;
         }
         Ok(Self(router))
     }
@@ -57,106 +84,137 @@ impl Matcher {
     }
 }
 
-/// Compiles numbered patterns, for [`exemptions::Exemption`].
-pub(in crate::http) fn compile(
+fn bad(pattern: &str, why: impl Into<String>) -> BadPattern {
+    BadPattern {
+        pattern: pattern.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// Numbered patterns by their shape, which is a pattern without the names of its parameters.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Shapes(Vec<(Box<[u8]>, usize)>);
+
+impl Shapes {
+    /// Collects patterns without numbers.
+    #[cfg(feature = "axum")]
+    pub(super) fn of<'p>(patterns: impl Iterator<Item = &'p str>) -> Self {
+        let mut shapes = Self::default();
+        for pattern in patterns {
+            // One is enough.
+            let _ = shapes.insert(pattern, 0);
+        }
+        shapes
+    }
+
+    /// Adds a pattern. It is an error if one of its shape is there.
+    pub(in crate::http) fn insert(&mut self, pattern: &str, number: usize) -> Result<(), ()> {
+        match self.place(pattern) {
+            Ok(_) => Err(()),
+            Err(place) => {
+                self.0.insert(place, (shape(pattern).collect(), number));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the number of the pattern with the shape of `pattern`. It allocates nothing.
+    pub(in crate::http) fn get(&self, pattern: &str) -> Option<usize> {
+        Some(self.0[self.place(pattern).ok()?].1)
+    }
+
+    fn place(&self, pattern: &str) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|(listed, _)| listed.iter().copied().cmp(shape(pattern)))
+    }
+}
+
+/// Returns the bytes of a pattern without the names of its parameters, which do not distinguish
+/// patterns. An escaped brace becomes a byte that no pattern has.
+pub(super) fn shape(pattern: &str) -> impl Iterator<Item = u8> {
+    let mut rest = pattern.as_bytes();
+    let mut within = false;
+    iter::from_fn(move || {
+        loop {
+            let (byte, len) = match rest {
+                [b'{', b'{', ..] if !within => (0, 2),
+                [b'}', b'}', ..] if !within => (1, 2),
+                [first, ..] => (*first, 1),
+                [] => return None,
+            };
+            rest = &rest[len..];
+            within &= byte != b'}';
+            let named = within && byte != b'*';
+            within |= byte == b'{';
+            if !named {
+                return Some(byte);
+            }
+        }
+    })
+}
+
+/// The patterns of exemptions: found by path, and by the pattern that a router tells.
+#[derive(Debug)]
+struct Patterns {
+    paths: Matcher,
+    shapes: Shapes,
+}
+
+impl Patterns {
+    fn boxed(paths: Matcher, patterns: &[(usize, &str)]) -> Box<dyn exemptions::Paths> {
+        let mut shapes = Shapes::default();
+        for (number, pattern) in patterns {
+            // The matcher has none twice.
+            let _ = shapes.insert(pattern, *number);
+        }
+        Box::new(Self { paths, shapes })
+    }
+}
+
+impl exemptions::Paths for Patterns {
+    fn find(&self, path: &str) -> Option<usize> {
+        self.paths.find(path)
+    }
+
+    fn find_alike(&self, pattern: &str) -> Option<usize> {
+        self.shapes.get(pattern)
+    }
+}
+
+/// Compiles numbered patterns of calls, for [`exemptions::Exemption`].
+fn compile_calls(patterns: &[(usize, &str)]) -> Result<Box<dyn exemptions::Paths>, ExemptionError> {
+    let paths = Matcher::new(patterns.iter().copied())?;
+    Ok(Patterns::boxed(paths, patterns))
+}
+
+/// Compiles numbered patterns of routes, for [`exemptions::Exemption`].
+fn compile_routes(
     patterns: &[(usize, &str)],
 ) -> Result<Box<dyn exemptions::Paths>, ExemptionError> {
-    Ok(Box::new(Matcher::new(patterns.iter().copied())?))
+    let paths = Matcher::of_routes(patterns.iter().copied())?;
+    Ok(Patterns::boxed(paths, patterns))
 }
 
 impl Exemption {
-    /// Exempts a route of your own, in the syntax of the router: `/billing/invoices/{id}`.
+    /// Exempts a route of your own, in the syntax of axum's router: `/billing/invoices/{id}`,
+    /// `/files/{*rest}`.
+    ///
+    /// It is the whole pattern from the root, also inside `nest`. The names of the parameters do
+    /// not matter. All methods are exempt unless [`for_methods`](Self::for_methods) names some: a
+    /// `DELETE` of an invoice passes too. A pattern that no path can match is an error when the
+    /// layer is built.
     #[must_use]
     pub fn route(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::BeforeRoutes, pattern, why, compile)
+        Self::pattern(Placement::BeforeRoutes, pattern, why, compile_routes)
     }
 
-    /// Exempts calls to paths of the partner, in the syntax of the router: `/v1/invoices/{id}`.
+    /// Exempts calls to paths of the partner, in the syntax of axum's router: `/v1/invoices/{id}`.
+    ///
+    /// All methods are exempt unless [`for_methods`](Self::for_methods) names some. A pattern that
+    /// no path can match is an error when the layer is built.
     #[must_use]
     pub fn http_call(pattern: &str, why: &str) -> Self {
-        Self::pattern(Placement::AroundCalls, pattern, why, compile)
-    }
-}
-
-/// Numbered patterns that are matched both strictly and leniently.
-///
-/// A path matches only if both readings choose the same pattern.
-#[derive(Debug)]
-pub(in crate::http) struct Readings {
-    /// The patterns as they are, by their numbers.
-    strict: Matcher,
-    /// The folded patterns (see [`fold`]), by their index in `spellings`.
-    lenient: Matcher,
-    /// The numbers of the patterns that fold to the same one, such as `/a` and `/A/`.
-    spellings: Vec<Vec<usize>>,
-}
-
-impl Readings {
-    pub(in crate::http) fn new<'p>(
-        patterns: impl Iterator<Item = (usize, &'p str)> + Clone,
-    ) -> Result<Self, BadPattern> {
-        let strict = Matcher::new(patterns.clone())?;
-        let mut places: HashMap<String, usize> = HashMap::new();
-        let mut spellings: Vec<Vec<usize>> = Vec::new();
-        let mut folded = Vec::new();
-        for (number, pattern) in patterns {
-            let pattern = fold(pattern);
-            let place = *places.entry(unnamed(&pattern)).or_insert_with(|| {
-                folded.push(pattern);
-                spellings.push(Vec::new());
-                spellings.len() - 1
-            });
-            spellings[place].push(number);
-        }
-        let lenient = Matcher::new(folded.iter().map(String::as_str).enumerate())?;
-        Ok(Self {
-            strict,
-            lenient,
-            spellings,
-        })
-    }
-
-    /// Returns the number of the pattern that `path` matches.
-    ///
-    /// It is `None` if the path is ambiguous, or if a lenient reader would choose another pattern.
-    pub(in crate::http) fn find(&self, path: &str) -> Option<usize> {
-        let number = self.strict.find(path)?;
-        let alike = &self.spellings[self.lenient.find(&fold(path))?];
-        alike.contains(&number).then_some(number)
-    }
-}
-
-/// Returns a pattern without the names of its parameters, which do not distinguish patterns.
-fn unnamed(pattern: &str) -> String {
-    // Two braces are an escaped brace.
-    let pattern = pattern.replace("{{", "\0").replace("}}", "\u{1}");
-    let mut unnamed = String::with_capacity(pattern.len());
-    let mut within = false;
-    for c in pattern.chars() {
-        within &= c != '}';
-        if !within || c == '*' {
-            unnamed.push(c);
-        }
-        within |= c == '{';
-    }
-    unnamed
-}
-
-/// Returns a path or a pattern as a lenient reader takes it: decoded, in lower case, without a
-/// slash or white space at the end.
-pub(in crate::http) fn fold(path: &str) -> String {
-    let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
-    let folded = decoded.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
-    if folded.is_empty() {
-        "/".to_owned()
-    } else {
-        folded.to_owned()
-    }
-}
-
-impl exemptions::Paths for Matcher {
-    fn find(&self, path: &str) -> Option<usize> {
-        self.find(path)
+        Self::pattern(Placement::AroundCalls, pattern, why, compile_calls)
     }
 }
 
@@ -165,7 +223,7 @@ mod tests {
     use super::*;
 
     fn find(path: &str) -> Option<usize> {
-        compile(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])
+        compile_routes(&[(0, "/billing/invoices/{id}"), (7, "/health/{*rest}")])
             .unwrap()
             .find(path)
     }
@@ -179,39 +237,51 @@ mod tests {
         assert_eq!(find("/Billing/invoices/7"), None);
     }
 
+    const AMBIGUOUS: &[&str] = &[
+        "",
+        "*",
+        "host:443",
+        "/health/../billing/prices",
+        "/health/./x",
+        "/health//x",
+        "/health/x;y",
+        "/health/x\\y",
+        "/health/%2e%2e/billing",
+        "/health/%2F",
+        "/health/%5c",
+        "/health/%3Bx",
+        "/health/%252e",
+        "/health/%00",
+        "/health/x%3fy",
+        "/health/x%23",
+        "/health/x%0d%0a",
+        "/health/%7f",
+        // Invalid escapes, and escapes that are decoded twice.
+        "/health/%",
+        "/health/%2",
+        "/health/%+f",
+        "/health/%u002f",
+        "/health/%%32%65",
+        // Overlong UTF-8: `.` and `/` for a lenient decoder.
+        "/health/%c0%ae",
+        "/health/x%C1%9Cy",
+        "/health/%e0%80%af",
+        "/health/%f0%80%80%af",
+        // A slash, a dot, a semicolon and more, in forms that some readers fold to ASCII.
+        "/health/x%ef%bc%8fy",
+        "/health/x\u{ff0f}y",
+        "/health/%ef%bc%8e%EF%BC%8E",
+        "/health/%e2%80%a5",
+        "/health/x%e2%88%95y",
+        "/health/x%e2%81%84y",
+        "/health/x%ef%bc%bcy",
+        "/health/x%ef%bc%9by",
+        "/health/x%ef%bc%852f",
+    ];
+
     #[test]
     fn an_ambiguous_path_is_not_exempt() {
-        for path in [
-            "",
-            "*",
-            "host:443",
-            "/health/../billing/prices",
-            "/health/./x",
-            "/health//x",
-            "/health/x;y",
-            "/health/x\\y",
-            "/health/%2e%2e/billing",
-            "/health/%2F",
-            "/health/%5c",
-            "/health/%3Bx",
-            "/health/%252e",
-            "/health/%00",
-            "/health/x%3fy",
-            "/health/x%23",
-            "/health/x%0d%0a",
-            "/health/%7f",
-            // Invalid escapes, and escapes that are decoded twice.
-            "/health/%",
-            "/health/%2",
-            "/health/%+f",
-            "/health/%u002f",
-            "/health/%%32%65",
-            // Overlong UTF-8: `.` and `/` for a lenient decoder.
-            "/health/%c0%ae",
-            "/health/x%C1%9Cy",
-            "/health/%e0%80%af",
-            "/health/%f0%80%80%af",
-        ] {
+        for path in AMBIGUOUS {
             assert_eq!(find(path), None, "{path}");
         }
         for fine in [
@@ -228,13 +298,27 @@ mod tests {
 
     #[test]
     fn a_pattern_that_no_router_takes_is_an_error_that_names_it() {
-        let error = compile(&[(0, "/a/{")]).unwrap_err();
-        assert!(error.to_string().contains("`/a/{`"), "{error}");
-        let error = compile(&[(0, "health")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the pattern `health` is not valid: a path pattern begins with `/`"
-        );
+        for compile in [compile_routes, compile_calls] {
+            let error = compile(&[(0, "/a/{")]).unwrap_err();
+            assert!(error.to_string().contains("`/a/{`"), "{error}");
+            assert!(error.to_string().contains("`{*rest}`"), "{error}");
+            let error = compile(&[(0, "health")]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the pattern `health` is not valid: a path pattern begins with `/`; \
+                 write a parameter as `{id}` and the rest of a path as `{*rest}`"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_ambiguous_paths_is_an_error_where_only_the_path_decides() {
+        for pattern in ["//a", "/a//b", "/a;b", "/a%2Fb/{id}", "/a%2e%2E"] {
+            assert!(compile_calls(&[(0, pattern)]).is_err(), "{pattern}");
+            let routes = compile_routes(&[(3, pattern)]).unwrap();
+            assert_eq!(routes.find(&sample(pattern)), None, "{pattern}");
+            assert_eq!(routes.find_alike(pattern), Some(3), "{pattern}");
+        }
     }
 
     #[test]
@@ -245,36 +329,16 @@ mod tests {
             ("/a/{rest}", "/a/{*rest}", false),
             ("/a/{id}/b", "/a/{id}/c", false),
             ("/{{a}}", "/{{b}}", false),
+            ("/{{a}}", "/{a}", false),
             ("/{a}/{b}", "/{b}/{a}", true),
+            ("/sku-{a}", "/sku-{number}", true),
+            ("/sku-{a}", "/{a}", false),
         ] {
-            assert_eq!(unnamed(one) == unnamed(other), alike, "{one} {other}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_is_found_only_where_all_readings_choose_it() {
-        let patterns = [
-            "/users/{id}",
-            "/Users/{name}/",
-            "/users/export",
-            "/files/{*path}",
-            "/{{a}}",
-        ];
-        let readings = Readings::new(patterns.into_iter().enumerate()).unwrap();
-        for (path, found) in [
-            ("/users/7", Some(0)),
-            ("/users/INV%207", Some(0)),
-            ("/Users/7/", Some(1)),
-            ("/users/export", Some(2)),
-            ("/users/%65xport", None),
-            ("/users/Export", None),
-            ("/users/export/", None),
-            ("/files/a/b/", Some(3)),
-            ("/files/../users/export", None),
-            ("/{a}", Some(4)),
-            ("/prices", None),
-        ] {
-            assert_eq!(readings.find(path), found, "{path}");
+            let mut shapes = Shapes::default();
+            shapes.insert(one, 7).unwrap();
+            assert_eq!(shapes.get(other).is_some(), alike, "{one} {other}");
+            assert_eq!(shapes.insert(other, 8).is_err(), alike, "{one} {other}");
+            assert_eq!(shapes.get(one), Some(7));
         }
     }
 }

@@ -4,21 +4,24 @@
 //! alone, a read-only hold would let the first pass and refuse the second. A route that is not
 //! listed follows its method.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::fmt;
 
-use http::Method;
+use http::{Method, Request};
 
 use super::{
     path_ambiguity::is_ambiguous,
-    path_pattern::{BadPattern, Matcher, Readings, fold},
+    path_pattern::{BadPattern, Matcher, Shapes},
+    readings::{Readings, fold},
 };
-use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class::by_method};
+use crate::{base::one_line::OneLine, facts::endpoint::Class, http::method_class::by_head};
 
 /// The classes of your own routes. A view takes them by
 /// [`with_route_classes`](crate::MaintenanceLayer::with_route_classes).
 ///
-/// Patterns are in the syntax of the router. A route that is not listed follows its method: GET,
-/// HEAD, OPTIONS and TRACE read, all others write. A route that must always pass is an
+/// Patterns are in the syntax of axum's router: `/carts/{id}`, `/files/{*rest}`. The names of the
+/// parameters do not matter. A route that is not listed follows its method: GET, HEAD, OPTIONS and
+/// TRACE read, all others write. A request that asks for another protocol (a WebSocket) writes too:
+/// `read` says otherwise. An offer of `h2c` is none. A route that must always pass is an
 /// [`Exemption::route`](crate::Exemption::route), which goes before any class.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
@@ -80,7 +83,8 @@ impl RouteClasses {
     }
 
     /// Sets the class of one method of the route. It goes before the class of the whole route. A
-    /// class for GET also applies to HEAD.
+    /// class for GET also applies to HEAD, and to a WebSocket: over HTTP/1.1 that is a GET, and
+    /// over HTTP/2 a CONNECT.
     pub fn method(self, method: Method, pattern: &str, class: Class) -> Self {
         self.put(Some(method), pattern, class)
     }
@@ -120,7 +124,8 @@ pub enum ClassError {
 /// The classes, compiled for lookup.
 #[derive(Debug)]
 pub(crate) struct Classes {
-    by_pattern: HashMap<Arc<str>, usize>,
+    by_pattern: Shapes,
+    patterns: Vec<String>,
     routes: Vec<OfRoute>,
     paths: Readings,
     /// Each folded pattern (see [`fold`]) by itself: two patterns that differ only in case may both
@@ -135,10 +140,38 @@ struct OfRoute {
 }
 
 impl OfRoute {
+    /// Sets the class of a method, or of all. It is an error if it has one.
+    fn put(
+        &mut self,
+        pattern: &str,
+        method: Option<Method>,
+        class: Class,
+    ) -> Result<(), ClassError> {
+        let before = match &method {
+            None => self.whole.replace(class),
+            Some(method) => {
+                let listed = self.methods.iter().find(|(named, _)| named == method);
+                let before = listed.map(|(_, class)| *class);
+                self.methods.push((method.clone(), class));
+                before
+            }
+        };
+        let Some(first) = before else {
+            return Ok(());
+        };
+        let route = method.map_or(pattern.to_owned(), |method| format!("{method} {pattern}"));
+        Err(ClassError::Twice {
+            route,
+            first,
+            second: class,
+        })
+    }
+
     fn of(&self, method: &Method) -> Option<Class> {
         let named = |named: &Method| self.methods.iter().find(|(method, _)| method == named);
         let listed = match *method {
-            Method::HEAD => named(&Method::HEAD).or_else(|| named(&Method::GET)),
+            // Over HTTP/2, a WebSocket is a CONNECT in place of a GET (RFC 8441).
+            Method::HEAD | Method::CONNECT => named(method).or_else(|| named(&Method::GET)),
             _ => named(method),
         };
         listed.map(|(_, class)| *class).or(self.whole)
@@ -164,56 +197,45 @@ fn strictness(class: Class) -> u8 {
 
 impl Classes {
     pub(crate) fn new(given: RouteClasses) -> Result<Self, ClassError> {
-        let mut by_pattern: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut by_pattern = Shapes::default();
+        let mut patterns: Vec<String> = Vec::new();
         let mut routes: Vec<OfRoute> = Vec::new();
         for (pattern, method, class) in given.entries {
-            let number = *by_pattern
-                .entry(pattern.as_str().into())
-                .or_insert_with(|| {
-                    routes.push(OfRoute::default());
-                    routes.len() - 1
-                });
-            let route = &mut routes[number];
-            let before = match &method {
-                None => route.whole.replace(class),
-                Some(method) => {
-                    let listed = route.methods.iter().find(|(named, _)| named == method);
-                    let before = listed.map(|(_, class)| *class);
-                    route.methods.push((method.clone(), class));
-                    before
-                }
-            };
-            if let Some(first) = before {
-                let route = method.map_or(pattern.clone(), |method| format!("{method} {pattern}"));
-                return Err(ClassError::Twice {
-                    route,
-                    first,
-                    second: class,
-                });
+            let number = by_pattern.get(&pattern).unwrap_or(routes.len());
+            if by_pattern.insert(&pattern, number).is_ok() {
+                routes.push(OfRoute::default());
+                patterns.push(pattern.clone());
             }
+            routes[number].put(&pattern, method, class)?;
         }
-        let patterns = by_pattern
-            .iter()
-            .map(|(pattern, number)| (*number, &**pattern));
+        let numbered = patterns.iter().map(String::as_str).enumerate();
         let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
-        let paths = Readings::new(patterns.clone()).map_err(bad)?;
-        let folded = patterns
-            .map(|(number, pattern)| Ok((number, Matcher::new([(number, &*fold(pattern))])?)))
+        let paths = Readings::new(numbered.clone()).map_err(bad)?;
+        let folded = numbered
+            .map(|(number, pattern)| Ok((number, Matcher::of_readings([(0, &*fold(pattern))])?)))
             .collect::<Result<_, _>>()
             .map_err(bad)?;
         Ok(Self {
             by_pattern,
+            patterns,
             routes,
             paths,
             folded,
         })
     }
 
+    /// Checks that each pattern matches a path that is not ambiguous.
+    pub(crate) fn check_paths(&self) -> Result<(), ClassError> {
+        let bad = |BadPattern { pattern, why }| ClassError::Pattern { pattern, why };
+        Matcher::new(self.patterns().enumerate()).map_err(bad)?;
+        Ok(())
+    }
+
     /// Returns the class of a request for the route with this pattern.
-    pub(crate) fn of_route(&self, pattern: &str, method: &Method) -> Class {
+    pub(crate) fn of_route<A>(&self, pattern: &str, request: &Request<A>) -> Class {
         self.listed(pattern)
-            .and_then(|route| route.of(method))
-            .unwrap_or_else(|| by_method(method))
+            .and_then(|route| route.of(request.method()))
+            .unwrap_or_else(|| by_head(request))
     }
 
     /// Returns the class of a request for `path`, where no router tells the route.
@@ -221,7 +243,8 @@ impl Classes {
     /// The service behind the gate may take another spelling of a path for a listed route:
     /// percent-encoded, in another case, or with a slash at the end. Then the request is at least
     /// as strict as that route. A request with an ambiguous path writes.
-    pub(crate) fn of_path(&self, path: &str, method: &Method) -> Class {
+    pub(crate) fn of_path<A>(&self, path: &str, request: &Request<A>) -> Class {
+        let method = request.method();
         if let Some(class) = self
             .paths
             .find(path)
@@ -237,17 +260,20 @@ impl Classes {
             .folded
             .iter()
             .filter(|(_, pattern)| pattern.find(&folded).is_some());
-        let classes = alike.filter_map(|(route, _)| self.routes[*route].of(method));
-        classes.fold(by_method(method), stricter)
+        let alike = alike
+            .map(|(route, _)| *route)
+            .chain(self.paths.may_be(path));
+        let classes = alike.filter_map(|route| self.routes[route].of(method));
+        classes.fold(by_head(request), stricter)
     }
 
-    /// Returns whether the route has a class.
-    pub(crate) fn lists(&self, pattern: &str) -> bool {
-        self.listed(pattern).is_some()
+    /// Iterates over the patterns that have a class.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(String::as_str)
     }
 
     fn listed(&self, pattern: &str) -> Option<&OfRoute> {
-        self.routes.get(*self.by_pattern.get(pattern)?)
+        self.routes.get(self.by_pattern.get(pattern)?)
     }
 }
 
@@ -270,12 +296,18 @@ mod tests {
         Classes::new(given).unwrap()
     }
 
+    fn with(method: &Method) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = method.clone();
+        request
+    }
+
     #[test]
     fn what_is_not_listed_follows_its_method() {
         let classes = classes(RouteClasses::new().never("/settlement"));
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE] {
             assert_eq!(
-                classes.of_route("/prices", &method),
+                classes.of_route("/prices", &with(&method)),
                 Class::Read,
                 "{method}"
             );
@@ -283,12 +315,15 @@ mod tests {
         for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND"] {
             let method = method.parse().unwrap();
             assert_eq!(
-                classes.of_route("/prices", &method),
+                classes.of_route("/prices", &with(&method)),
                 Class::Write,
                 "{method}"
             );
         }
-        assert_eq!(classes.of_route("/settlement", &Method::GET), Class::Never);
+        assert_eq!(
+            classes.of_route("/settlement", &with(&Method::GET)),
+            Class::Never
+        );
     }
 
     #[test]
@@ -299,14 +334,26 @@ mod tests {
             Class::Read,
         );
         let classes = classes(given);
-        assert_eq!(classes.of_route("/carts/{id}", &Method::GET), Class::Read);
-        assert_eq!(classes.of_route("/carts/{id}", &Method::HEAD), Class::Read);
         assert_eq!(
-            classes.of_route("/carts/{id}", &Method::OPTIONS),
+            classes.of_route("/carts/{id}", &with(&Method::GET)),
+            Class::Read
+        );
+        assert_eq!(
+            classes.of_route("/carts/{id}", &with(&Method::HEAD)),
+            Class::Read
+        );
+        assert_eq!(
+            classes.of_route("/carts/{id}", &with(&Method::OPTIONS)),
             Class::Write
         );
-        assert_eq!(classes.of_path("/carts/7", &Method::GET), Class::Read);
-        assert_eq!(classes.of_path("/carts/7", &Method::OPTIONS), Class::Write);
+        assert_eq!(
+            classes.of_path("/carts/7", &with(&Method::GET)),
+            Class::Read
+        );
+        assert_eq!(
+            classes.of_path("/carts/7", &with(&Method::OPTIONS)),
+            Class::Write
+        );
     }
 
     #[test]
@@ -317,7 +364,7 @@ mod tests {
             .write("/links/{code}")
             .read("/search");
         let classes = classes(given);
-        let of = |path, method| classes.of_path(path, &method);
+        let of = |path, method| classes.of_path(path, &with(&method));
         assert_eq!(of("/oauth/callback", Method::GET), Class::Write);
         for path in [
             "/oauth//callback",
@@ -360,13 +407,13 @@ mod tests {
         let overlapping = classes(given);
         for path in ["/search/purge", "/search/%70urge", "/search/Purge"] {
             assert_eq!(
-                overlapping.of_path(path, &Method::POST),
+                overlapping.of_path(path, &with(&Method::POST)),
                 Class::Never,
                 "{path}"
             );
         }
         assert_eq!(
-            overlapping.of_path("/search/prices", &Method::POST),
+            overlapping.of_path("/search/prices", &with(&Method::POST)),
             Class::Read
         );
     }
@@ -377,8 +424,14 @@ mod tests {
             .never("/rest/{*path}")
             .read("/rest/Prices");
         let apart = classes(given);
-        assert_eq!(apart.of_path("/rest/Prices", &Method::POST), Class::Read);
-        assert_eq!(apart.of_path("/rest/prices", &Method::POST), Class::Never);
+        assert_eq!(
+            apart.of_path("/rest/Prices", &with(&Method::POST)),
+            Class::Read
+        );
+        assert_eq!(
+            apart.of_path("/rest/prices", &with(&Method::POST)),
+            Class::Never
+        );
     }
 
     #[test]
@@ -397,7 +450,8 @@ mod tests {
         );
         assert_eq!(
             error(RouteClasses::new().read("a")),
-            "the pattern `a` is not valid: a path pattern begins with `/`"
+            "the pattern `a` is not valid: a path pattern begins with `/`; \
+             write a parameter as `{id}` and the rest of a path as `{*rest}`"
         );
     }
 }

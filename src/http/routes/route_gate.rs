@@ -2,17 +2,21 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 
-use super::route_classes::{ClassError, Classes, RouteClasses, stricter};
+use super::{
+    original_path::original_path,
+    route_classes::{ClassError, Classes, RouteClasses, stricter},
+};
 use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
-        endpoint::{Class, Endpoint, Placement},
+        endpoint::{Class, Endpoint, Placement, Unrouted},
         refused::Refused,
     },
     http::{
-        method_class::by_method,
+        method_class::by_head,
+        preflight::is_preflight,
         refusal::{Asked, Refusals},
     },
     layer::MaintenanceLayer,
@@ -29,32 +33,32 @@ pub struct RouteGate<F> {
     /// `None` for the default, as `classes`: a protocol is cloned once per call.
     refusals: Option<Arc<Refusals>>,
     classes: Option<Arc<Classes>>,
+    gates_preflights: bool,
 }
 
 /// Finds the endpoint of a request.
 pub(crate) trait Find: Clone {
+    /// Whether the path alone decides: an ambiguous path then belongs to no pattern.
+    const BY_PATH: bool;
+
     /// Returns the name under which the exemptions and the classes list the endpoint.
     fn find<'r, A>(&self, request: &'r Request<A>) -> Found<'r>;
-
-    /// Returns the path that the client sent.
-    fn path<'r, A>(&self, request: &'r Request<A>) -> &'r str;
 }
 
 /// The known facts about the endpoint of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'r> {
     /// The pattern that the router matched.
-    #[cfg_attr(
-        not(feature = "axum"),
-        expect(dead_code, reason = "only a router that tells its pattern makes it")
-    )]
     Route(&'r str),
     /// The pattern that a router would match for this path, among the routes that the user listed.
     Told { route: &'r str, path: &'r str },
     /// The path alone.
     Path(&'r str),
-    /// A path without a route: a fallback, or a service with routes of its own. Never exempt.
+    /// A path that belongs to none of the routes that the user listed. Never exempt by its path.
     Unknown(&'r str),
+    /// A path for which the router told no pattern: a fallback, or a service with routes of its
+    /// own. Never exempt by its path.
+    Unrouted(Unrouted<'r>),
 }
 
 impl<F> RouteGate<F> {
@@ -63,6 +67,7 @@ impl<F> RouteGate<F> {
             find,
             refusals: None,
             classes: None,
+            gates_preflights: false,
         }
     }
 
@@ -71,29 +76,30 @@ impl<F> RouteGate<F> {
         Self { find, ..self }
     }
 
-    /// Returns whether the route has a class.
-    #[cfg_attr(
-        not(feature = "axum"),
-        expect(dead_code, reason = "called only for a router that shows its routes")
-    )]
-    pub(crate) fn lists(&self, pattern: &str) -> bool {
-        self.classes
-            .as_ref()
-            .is_some_and(|classes| classes.lists(pattern))
+    pub(super) fn classes(&self) -> Option<&Classes> {
+        self.classes.as_deref()
+    }
+
+    pub(super) fn find(&self) -> &F {
+        &self.find
     }
 }
 
-/// Returns the class of a request, by its route or else by its method.
-fn class(classes: Option<&Classes>, found: Found<'_>, method: &Method) -> Class {
-    match (classes, found) {
-        (Some(classes), Found::Route(pattern)) => classes.of_route(pattern, method),
+/// Returns the class of a request, by its route or else by its head.
+fn class<A>(classes: Option<&Classes>, found: Found<'_>, request: &Request<A>) -> Class {
+    let Some(classes) = classes else {
+        return by_head(request);
+    };
+    match found {
+        Found::Route(pattern) => classes.of_route(pattern, request),
         // A class may be listed for a path that is no route of its own.
-        (Some(classes), Found::Told { route, path }) => stricter(
-            classes.of_route(route, method),
-            classes.of_path(path, method),
+        Found::Told { route, path } => stricter(
+            classes.of_route(route, request),
+            classes.of_path(path, request),
         ),
-        (Some(classes), Found::Path(path) | Found::Unknown(path)) => classes.of_path(path, method),
-        (None, _) => by_method(method),
+        Found::Path(path) | Found::Unknown(path) | Found::Unrouted(Unrouted { path, .. }) => {
+            classes.of_path(path, request)
+        }
     }
 }
 
@@ -108,15 +114,39 @@ impl<F: Clone> MaintenanceLayer<RouteGate<F>> {
         self.view(protocol)
     }
 
+    /// Returns the same view, in which CORS preflights are gated as any other request.
+    ///
+    /// Default: a preflight passes in every mode, and is not counted. It is the browser's question
+    /// whether it may send a request, and an answer without CORS headers hides the refusal of that
+    /// request from the page. A preflight is an OPTIONS with an `Origin` and exactly one valid
+    /// `Access-Control-Request-Method`. It runs the code that serves OPTIONS: a `CorsLayer` inside
+    /// the gate, or a handler of your own. A route of axum's `any()` runs its handler for OPTIONS
+    /// too. If such a handler calls the partner, set this, or put the `CorsLayer` around that
+    /// route: it answers preflights before the handler.
+    #[must_use]
+    pub fn with_gated_preflights(&self) -> Self {
+        let mut protocol = self.protocol().clone();
+        protocol.gates_preflights = true;
+        self.view(protocol)
+    }
+
     /// Returns the same view with these route classes. Default: every route follows its method.
     ///
     /// # Errors
     ///
-    /// If a pattern is invalid, or a route has two classes.
+    /// If a pattern is invalid, no path can match it, or a route has two classes.
     #[doc(alias = "classed")]
-    pub fn with_route_classes(&self, classes: RouteClasses) -> Result<Self, ClassError> {
+    #[expect(private_bounds, reason = "the ways to find an endpoint are ours alone")]
+    pub fn with_route_classes(&self, classes: RouteClasses) -> Result<Self, ClassError>
+    where
+        F: Find,
+    {
+        let classes = Classes::new(classes)?;
+        if F::BY_PATH {
+            classes.check_paths()?;
+        }
         let mut protocol = self.protocol().clone();
-        protocol.classes = Some(Arc::new(Classes::new(classes)?));
+        protocol.classes = Some(Arc::new(classes));
         Ok(self.view(protocol))
     }
 }
@@ -128,7 +158,7 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Ro
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         let found = self.find.find(request);
-        let class = class(self.classes.as_deref(), found, request.method());
+        let class = class(self.classes.as_deref(), found, request);
         // Only a request that is safe to repeat may probe (RFC 9110, 9.2.1).
         let may_probe = class == Class::Read;
         let endpoint = match found {
@@ -137,8 +167,16 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Ro
             }
             Found::Path(path) => Endpoint::at_path(path, may_probe),
             Found::Unknown(_) => Endpoint::unnamed(may_probe),
+            Found::Unrouted(unrouted) => Endpoint {
+                unrouted: Some(unrouted),
+                ..Endpoint::unnamed(may_probe)
+            },
         };
-        endpoint.with_class(class)
+        let endpoint = Endpoint {
+            passes: !self.gates_preflights && is_preflight(request),
+            ..endpoint
+        };
+        endpoint.with_class(class).with_request(request)
     }
 
     fn finish(&self, _uncounted: Ticket, result: Result<Response<B>, E>) -> Result<Response<B>, E> {
@@ -149,13 +187,9 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Ro
         let asked = Asked {
             method: request.method(),
             uri: Some(request.uri()),
-            path: Some(self.find.path(&request)),
+            path: Some(original_path(&request)),
             headers: request.headers(),
-            class: class(
-                self.classes.as_deref(),
-                self.find.find(&request),
-                request.method(),
-            ),
+            class: class(self.classes.as_deref(), self.find.find(&request), &request),
         };
         let refusals = self.refusals.as_deref().unwrap_or(Refusals::defaults());
         Ok(refusals.answer(&asked, refused))
@@ -172,6 +206,7 @@ impl<F: fmt::Debug> fmt::Debug for RouteGate<F> {
             .field("find", &self.find)
             .field("refusals", &self.refusals)
             .field("classes", &self.classes)
+            .field("gates_preflights", &self.gates_preflights)
             .finish()
     }
 }
