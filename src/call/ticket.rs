@@ -1,6 +1,13 @@
 //! The ticket of an admitted call: the call ends when its ticket does.
 
-use std::{fmt, mem, num::NonZeroU64, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    mem::{self, ManuallyDrop},
+    num::NonZeroU64,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use crate::{
     base::clock::Reading,
@@ -182,19 +189,29 @@ impl Ticket {
         Some(self.local.as_ref()?.hang_limit())
     }
 
+    /// Returns how long the caller has waited by now for what comes next; zero if it does not wait.
+    pub(crate) fn wait(&self) -> Duration {
+        let wait = self.since.zip(self.local.as_ref());
+        let nanos = wait.map_or(0, |(since, local)| local.read_clock().nanos_since(since));
+        Duration::from_nanos(nanos)
+    }
+
     /// Ends the call with a verdict.
     #[inline(always)]
-    pub fn settle(mut self, verdict: impl Into<Verdict>) {
+    pub fn settle(self, verdict: impl Into<Verdict>) {
         // Before `local` is taken: the conversion is the user's and may panic, and then the ticket
         // drops unsettled.
         let verdict = verdict.into();
-        if let Some(local) = self.local.take() {
+        // From here on nothing is left to drop, so that no field has to stand in memory for it: 11
+        // instructions of a call (`cargo run --release -p peers`, `waiting`).
+        let mut ended = ManuallyDrop::new(self);
+        if let Some(local) = ended.local.take() {
             local.judged(
-                self.terms.role(),
-                self.terms.era(),
+                ended.terms.role(),
+                ended.terms.era(),
                 verdict,
-                self.since,
-                self.waited,
+                ended.since,
+                ended.waited,
             );
             Local::leave(local);
         }

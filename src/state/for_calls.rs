@@ -307,21 +307,49 @@ impl Shared {
         since: Option<Reading>,
         waited: u64,
     ) {
-        let now = self.clock.read();
-        let took = || waited + since.map_or(0, |since| now.nanos_since(since));
         // A plain success changes nothing but a number.
         let is_plain = role == Role::Plain
             && verdict.outcome == Outcome::Success
             && verdict.origin == Origin::Partner
             && verdict.retry_after.is_none();
-        if !(is_plain && self.lanes.land(era, now, &self.clock, took)) {
-            self.judged_locked(role, era, verdict, Duration::from_nanos(took()), now);
+        if is_plain {
+            self.succeeded(era, since, waited);
+        } else {
+            let now = self.clock.read();
+            self.judged_locked(role, era, verdict, since, waited, now);
+        }
+    }
+
+    /// Lands a plain success.
+    #[inline(always)]
+    fn succeeded(&self, era: u32, since: Option<Reading>, waited: u64) {
+        let now = self.clock.read();
+        let took = || waited + since.map_or(0, |since| now.nanos_since(since));
+        if !self.lanes.land(era, now, &self.clock, took) {
+            self.succeeded_locked(era, since, waited, now);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn judged_locked(&self, role: Role, era: u32, verdict: Verdict, took: Duration, now: Reading) {
+    fn succeeded_locked(&self, era: u32, since: Option<Reading>, waited: u64, now: Reading) {
+        let verdict = Outcome::Success.into();
+        self.judged_locked(Role::Plain, era, verdict, since, waited, now);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judged_locked(
+        &self,
+        role: Role,
+        era: u32,
+        verdict: Verdict,
+        since: Option<Reading>,
+        waited: u64,
+        now: Reading,
+    ) {
+        let took = waited + since.map_or(0, |since| now.nanos_since(since));
+        let took = Duration::from_nanos(took);
         let now = self.clock.moment(now);
         self.settle(role, era, Ending::Judged { verdict, took }, now);
     }

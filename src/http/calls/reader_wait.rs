@@ -1,4 +1,4 @@
-//! The timer that measures how long the reader of a body waits for the next frame.
+//! The timer that ends the wait of a body's reader at the hang limit.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,70 +9,71 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use crate::call::ticket::Ticket;
 
-/// The reader's wait for the next frame.
-pub(super) enum Wait {
-    /// The reader does not wait. The timer of its last wait is kept for the next one.
-    Idle(Option<Timer>),
-    /// The reader has waited since this timer started.
-    Running(Timer),
-    /// The reader waits, and there is no timer.
-    Untimed,
+/// The timer of a reader that waits for the next frame, if it ever did.
+///
+/// It runs on when a frame comes. If it then fires while the reader waits for a later frame, it is
+/// set to the rest of that wait. Most bodies end before it fires once, and so set it once: starting
+/// it anew for each wait doubled the cost of a streamed call (`cargo run --release -p peers`,
+/// `waiting_http`).
+#[derive(Default)]
+pub(super) enum HangTimer {
+    /// The reader has not waited yet.
+    #[default]
+    Unset,
+    Set(Timer),
+    /// There can be no timer here.
+    Impossible,
 }
 
-/// A boxed timer. A timer that is pinned in the body would make `CallBody` `!Unpin`, and readers
-/// that ask for frames one by one need `Unpin`. The first wait creates it, so most bodies never
-/// have one.
+/// Boxed: a timer that is pinned in the body would make `CallBody` `!Unpin`, and readers that ask
+/// for frames one by one need `Unpin`. The first wait creates it, so most bodies never have one.
 type Timer = Pin<Box<Sleep>>;
 
-impl Wait {
-    /// Notes that the reader waits. Returns whether it has waited for too long.
+impl HangTimer {
+    /// Polls for the end of the wait that the ticket has noted. Returns whether the reader has
+    /// waited for the hang limit.
     pub(super) fn poll_expired(&mut self, ticket: &Ticket, cx: &mut Context<'_>) -> bool {
-        if let Self::Idle(used) = self {
-            let timer = ticket
-                .hang_limit()
-                .and_then(|limit| timer(limit, used.take()));
-            *self = timer.map_or(Self::Untimed, Self::Running);
-        }
-        let Self::Running(timer) = self else {
+        let Some(limit) = ticket.hang_limit() else {
             return false;
         };
-        // A timer panics when it is polled after its runtime has ended. The reader must not see
-        // that.
-        let polled = catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx)));
-        match polled {
-            Ok(polled) => polled.is_ready(),
-            Err(_panic) => {
-                *self = Self::Untimed;
-                false
+        loop {
+            let timer = match self {
+                Self::Unset => {
+                    *self = timer(limit).map_or(Self::Impossible, Self::Set);
+                    continue;
+                }
+                Self::Impossible => return false,
+                Self::Set(timer) => timer,
+            };
+            // A timer panics when it is polled after its runtime has ended. The reader must not see
+            // that.
+            match catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx).is_ready())) {
+                Ok(false) => return false,
+                Ok(true) => {}
+                Err(_panic) => {
+                    *self = Self::Impossible;
+                    return false;
+                }
             }
+            let left = limit.saturating_sub(ticket.wait());
+            if left.is_zero() {
+                return true;
+            }
+            // The timer was of an earlier wait.
+            timer.as_mut().reset(Instant::now() + left);
         }
-    }
-
-    /// Notes that the reader does not wait any more.
-    pub(super) fn stop(&mut self) {
-        *self = match std::mem::replace(self, Self::Untimed) {
-            Self::Running(timer) => Self::Idle(Some(timer)),
-            other => other,
-        };
     }
 }
 
 /// Returns a timer that starts now, or `None` where there can be no timer.
-fn timer(limit: Duration, used: Option<Timer>) -> Option<Timer> {
+fn timer(limit: Duration) -> Option<Timer> {
     // Outside a runtime `sleep` is known to panic. The check spares the panic hook's message.
     Handle::try_current().ok()?;
     // Tokio does not tell whether a runtime has time. The only way to find out is to try.
-    let fresh = catch_unwind(|| sleep(limit)).ok()?;
-    Some(match used {
-        Some(mut timer) => {
-            timer.set(fresh);
-            timer
-        }
-        None => Box::pin(fresh),
-    })
+    catch_unwind(|| Box::pin(sleep(limit))).ok()
 }

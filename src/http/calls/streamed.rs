@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::reader_wait::Wait;
+use super::reader_wait::HangTimer;
 use crate::{
     call::ticket::{Holder, Ticket},
     facts::outcome::{Outcome, Verdict},
@@ -64,13 +64,12 @@ pin_project! {
 struct Open<R> {
     ticket: Ticket,
     reading: R,
-    wait: Wait,
+    timer: HangTimer,
 }
 
 impl<R: Reading> Open<R> {
     /// Handles a frame that is not the last. Returns `None` if the call is settled.
     fn after_frame(mut self) -> Option<Self> {
-        self.wait.stop();
         if let Some(verdict) = self.reading.early() {
             self.ticket.settle(verdict);
             return None;
@@ -91,7 +90,7 @@ impl<R: Reading> Open<R> {
     /// Handles a poll that found no frame. Returns whether the partner hangs.
     fn poll_hang(&mut self, cx: &mut Context<'_>) -> bool {
         self.note_holder();
-        self.reading.hangs() && self.wait.poll_expired(&self.ticket, cx)
+        self.reading.hangs() && self.timer.poll_expired(&self.ticket, cx)
     }
 
     fn ended(self, trailers: Option<&HeaderMap>) {
@@ -116,7 +115,7 @@ impl<B, R> Measuring<B, R> {
         let mut open = Open {
             ticket,
             reading,
-            wait: Wait::Idle(None),
+            timer: HangTimer::default(),
         };
         open.note_holder();
         Self {
