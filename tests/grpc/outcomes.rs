@@ -91,7 +91,9 @@ async fn a_proxys_answer_is_judged_by_its_http_status() {
         (401, Outcome::Neutral),
         (429, Outcome::Neutral),
         (404, Outcome::Success),
-        (302, Outcome::Success),
+        (302, Outcome::Neutral),
+        (407, Outcome::Neutral),
+        (304, Outcome::Success),
     ] {
         let answer = by_proxy(http, HeaderMap::new());
         assert_eq!(outcome(answer).await, expected, "{http}");

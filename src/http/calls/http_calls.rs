@@ -79,9 +79,14 @@ impl<P> MaintenanceLayer<P> {
     /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
     ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
     ///   for `hang_limit`.
-    /// - **Neutral**: 401 and 403, which concern our credentials; 429; a body that its reader drops
-    ///   before the end.
+    /// - **Neutral**: 401, 403 and 407, which concern our credentials; 429; a redirect, which is any
+    ///   3xx but 304; a body that its reader drops before the end.
     /// - **Success**: every other answer whose body comes to its end.
+    ///
+    /// A redirect is no evidence because a partner under maintenance often redirects every request
+    /// to a page that says so. If redirects are this partner's usual answers, accept them by
+    /// [`HttpCalls::judged_by`]. A client that follows redirects hides them from the layer: the
+    /// page's own 200 is judged then, and [`HttpCalls::judged_by_json`] recognizes it as no JSON.
     ///
     /// If an answer is no success, its `Retry-After` and an exhausted `RateLimit` set the shortest
     /// wait: see [`retry_after`](crate::http::retry_after()). The content of a body counts only if
@@ -276,6 +281,14 @@ impl HttpCalls {
 
     /// Judges the head of an answer by the default rules.
     ///
+    /// | status | outcome | why |
+    /// |---|---|---|
+    /// | 408, 5xx | failure | the partner did not answer in time, or failed |
+    /// | 401, 403, 407 | neutral | our credentials, at the partner or at a proxy |
+    /// | 429 | neutral | our rate |
+    /// | 3xx but 304 | neutral | a redirect, perhaps to a maintenance page |
+    /// | every other | success | the partner answered, with a yes or a no |
+    ///
     /// If the answer is no success, the verdict has the wait that the partner asks for:
     /// [`retry_after`](crate::http::retry_after()), by the wall clock of this machine where a date
     /// needs a clock.
@@ -284,9 +297,14 @@ impl HttpCalls {
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT => Outcome::Failure,
             // These concern our credentials and our rate. They do not say that the partner is down.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                Outcome::Neutral
-            }
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::TOO_MANY_REQUESTS => Outcome::Neutral,
+            // The partner knows the version that we have: it read the request.
+            StatusCode::NOT_MODIFIED => Outcome::Success,
+            // Perhaps to a maintenance page.
+            status if status.is_redirection() => Outcome::Neutral,
             status if status.is_server_error() => Outcome::Failure,
             _ => Outcome::Success,
         };
