@@ -41,10 +41,10 @@ impl<Req> Judge<Req, Answer, PartnerError> for ByAnswer {
         };
         let outcome = match status {
             Some(401 | 403 | 407 | 429) => Outcome::Neutral,
-            Some(408 | 500..600) | None => Outcome::Failure,
-            Some(200..300) if !success => Outcome::Failure,
+            Some(408 | 500..=599) | None => Outcome::Failure,
+            Some(200..=299) if !success => Outcome::Failure,
             Some(304) => Outcome::Success,
-            Some(300..400) => Outcome::Neutral,
+            Some(300..=399) => Outcome::Neutral,
             Some(_) => Outcome::Success,
         };
         Verdict {

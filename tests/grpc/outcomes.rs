@@ -270,3 +270,25 @@ async fn what_a_code_means_is_the_users_to_say() {
     assert_eq!(stack.outcome(in_trailers("13")).await, Outcome::Success);
     assert_eq!(stack.outcome(in_trailers("14")).await, Outcome::Failure);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_judges_both_are_asked_and_the_worse_verdict_counts() {
+    let fails_at = |bad: Code| {
+        move |code: Code, metadata: &HeaderMap| match code == bad {
+            true => Outcome::Failure.into(),
+            false => GrpcCalls::by_code(code, metadata),
+        }
+    };
+    let both = GrpcCalls::new()
+        .judged_by(fails_at(Code::Aborted))
+        .judged_by(fails_at(Code::NotFound));
+    let stack = Stack::with_protocol(both, Answer::default());
+    for (code, expected) in [
+        ("10", Outcome::Failure),
+        ("5", Outcome::Failure),
+        ("9", Outcome::Success),
+        ("8", Outcome::Neutral),
+    ] {
+        assert_eq!(stack.outcome(in_trailers(code)).await, expected, "{code}");
+    }
+}

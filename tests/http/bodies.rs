@@ -536,7 +536,7 @@ async fn a_200_that_says_that_it_failed_is_a_failure() {
             0,
         ),
         (200, r#"{"success": false"#, 0, 1),
-        (200, "<html>", 1, 0),
+        (200, "<html>", 0, 1),
         (422, r#"{"success": false}"#, 0, 1),
         (401, r#"{"success": false}"#, 0, 0),
     ] {

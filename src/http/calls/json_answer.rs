@@ -2,10 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
+use http::{HeaderMap, StatusCode, header::CONTENT_ENCODING};
+
 use super::{
-    answer_prefix::AnswerPrefix,
-    json_pointer::{Pointer, PointerError},
+    answer_prefix::{AnswerPrefix, worse},
+    json_pointer::{Pointer, PointerError, is_json},
     json_scalar::JsonScalar,
+    media_type::promises_text,
 };
 use crate::facts::outcome::{Outcome, Verdict};
 
@@ -15,6 +18,27 @@ use crate::facts::outcome::{Outcome, Verdict};
 /// it is cut off before the value, compressed, nested deeper than 127, or not UTF-8. If a key
 /// occurs twice, the first one counts.
 /// [`HttpCalls::judged_by_json`](super::HttpCalls::judged_by_json) takes the rules.
+///
+/// # An answer that is no JSON
+///
+/// A 2xx that is no JSON is a failure where JSON was to be expected: a page that announces
+/// maintenance, the text of a proxy, an empty body, half of a document. It is so whatever the rules
+/// say, unless [`when_no_json`](Self::when_no_json) sets another outcome.
+///
+/// | the answer | judged |
+/// |---|---|
+/// | `Content-Type` of JSON (`application/json`, `text/json`, any `+json`) | must be JSON |
+/// | HTML (`text/html`, `application/xhtml+xml`), `text/plain` | must be JSON |
+/// | no `Content-Type`, or one that cannot be read | must be JSON |
+/// | any other `Content-Type`: PDF, CSV, XML, an image | by the rules and the status |
+/// | 204, 205, 206; a status that is no 2xx; an answer to HEAD | by the rules and the status |
+/// | with a `Content-Encoding` | by the rules and the status |
+/// | longer than [the prefix](super::HttpCalls::with_body_prefix) | by the rules and the status |
+///
+/// JSON is what RFC 8259 defines: one value of any kind, with white space around it. A byte order
+/// mark before it is accepted.
+///
+/// # An example
 ///
 /// The example is Zuora, which sends `"success": false` under a 200, with a code of eight digits.
 /// The last two digits are the category. Zuora's newer answers also give each category a status,
@@ -54,6 +78,17 @@ use crate::facts::outcome::{Outcome, Verdict};
 #[must_use = "rules judge nothing until `judged_by_json` gives them to `HttpCalls`"]
 pub struct JsonAnswer {
     rules: Vec<Rule>,
+    no_json: NoJson,
+}
+
+/// The outcome of an answer that is no JSON where JSON was to be expected.
+#[derive(Debug, Clone, Copy)]
+struct NoJson(Outcome);
+
+impl Default for NoJson {
+    fn default() -> Self {
+        Self(Outcome::Failure)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,9 +105,36 @@ enum Test {
 }
 
 impl JsonAnswer {
-    /// Returns a judge without rules, for which the status of every answer decides.
+    /// Returns a judge without rules: the status of every answer that is JSON decides.
     pub const fn new() -> Self {
-        Self { rules: Vec::new() }
+        Self {
+            rules: Vec::new(),
+            no_json: NoJson(Outcome::Failure),
+        }
+    }
+
+    /// Sets the outcome of a 2xx that is no JSON where JSON was to be expected. Default:
+    /// [`Outcome::Failure`]. Called again, the last value counts.
+    ///
+    /// It is for partners that also send other bodies with the `Content-Type` of JSON, HTML or
+    /// plain text, or with none: a 202 with an empty body, a `pong`. Of this outcome and that of a
+    /// rule the worse one counts.
+    ///
+    /// ```
+    /// use http::{HeaderMap, StatusCode};
+    /// use tower_maintenance::{Outcome, http::{AnswerPrefix, JsonAnswer}};
+    ///
+    /// let headers = HeaderMap::new();
+    /// let pong = AnswerPrefix::whole(StatusCode::OK, &headers, b"pong");
+    /// let strict = JsonAnswer::new().failure_when("/success", false)?;
+    /// assert_eq!(strict.judge(&pong).unwrap().outcome, Outcome::Failure);
+    /// let lenient = strict.when_no_json(Outcome::Success);
+    /// assert_eq!(lenient.judge(&pong).unwrap().outcome, Outcome::Success);
+    /// # Ok::<(), tower_maintenance::http::PointerError>(())
+    /// ```
+    pub const fn when_no_json(mut self, outcome: Outcome) -> Self {
+        self.no_json = NoJson(outcome);
+        self
     }
 
     /// Adds a rule: if the value at `pointer` is `value`, the call is `outcome`.
@@ -159,15 +221,24 @@ impl JsonAnswer {
         Ok(self)
     }
 
-    /// Judges a whole body. Returns `None` if no rule matches.
+    /// Judges a whole body by the rules alone. Returns `None` if no rule matches.
     #[must_use]
     pub fn verdict(&self, body: &[u8]) -> Option<Verdict> {
         self.look(body)
     }
 
-    /// Judges the beginning of an answer's body. Returns `None` if no rule matches.
+    /// Judges the beginning of an answer's body, by the rules and by whether it is JSON. Returns
+    /// `None` if neither decides.
     #[must_use]
     pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
+        let said = self.by_rules(answer);
+        if must_be_json(answer) && !is_json(without_mark(answer.bytes())) {
+            return worse(said, Some(self.no_json.0.into()));
+        }
+        said
+    }
+
+    fn by_rules(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
         let bytes = answer.bytes();
         if answer.is_whole() {
             return self.look(bytes);
@@ -182,8 +253,7 @@ impl JsonAnswer {
     }
 
     fn look(&self, bytes: &[u8]) -> Option<Verdict> {
-        // Some senders write a byte order mark, although RFC 8259, 8.1, forbids it.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bytes = without_mark(bytes);
         // Rules about one value usually follow each other. The value is then looked up once.
         let mut last: Option<(&Pointer, Option<JsonScalar>)> = None;
         for rule in &self.rules {
@@ -198,6 +268,36 @@ impl JsonAnswer {
         }
         None
     }
+}
+
+/// Some senders write a byte order mark, although RFC 8259, 8.1, forbids it.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Returns whether JSON is to be expected of the bytes: they are the whole body of a 2xx, in no
+/// encoding, and the answer does not declare another kind of content.
+fn must_be_json(answer: &AnswerPrefix<'_>) -> bool {
+    // These have no body, or a part of one.
+    let partial = [
+        StatusCode::NO_CONTENT,
+        StatusCode::RESET_CONTENT,
+        StatusCode::PARTIAL_CONTENT,
+    ];
+    answer.is_whole()
+        && answer.status().is_success()
+        && !partial.contains(&answer.status())
+        && !is_encoded(answer.headers())
+        && promises_text(answer.headers())
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 impl Test {

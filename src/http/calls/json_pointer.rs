@@ -11,6 +11,14 @@ use serde_json::Value;
 
 use super::json_scalar::JsonScalar;
 
+/// Returns whether the bytes are one JSON value, with white space around it. No value is built, and
+/// the depth is not limited.
+pub(super) fn is_json(bytes: &[u8]) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = <IgnoredAny as serde::Deserialize>::deserialize(&mut deserializer);
+    read.and_then(|_| deserializer.end()).is_ok()
+}
+
 /// A string is no JSON pointer (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("JSON pointer `{pointer}`: {fault}")]
