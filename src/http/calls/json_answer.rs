@@ -141,7 +141,8 @@ impl JsonAnswer {
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// If `pointer` is no JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)), or if
+    /// an earlier rule decides on the same value.
     pub fn when(
         self,
         pointer: &str,
@@ -155,7 +156,7 @@ impl JsonAnswer {
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer.
+    /// If `pointer` is no JSON pointer, or if an earlier rule decides on the same value.
     pub fn failure_when(
         self,
         pointer: &str,
@@ -164,7 +165,8 @@ impl JsonAnswer {
         self.when(pointer, value, Outcome::Failure)
     }
 
-    /// Adds a rule: if the value at `pointer` is one of `values`, the call is `outcome`.
+    /// Adds a rule: if the value at `pointer` is one of `values`, the call is `outcome`. Values on
+    /// which an earlier rule decides change nothing.
     ///
     /// ```
     /// use tower_maintenance::{Outcome, http::JsonAnswer};
@@ -184,7 +186,8 @@ impl JsonAnswer {
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer.
+    /// If `pointer` is no JSON pointer, or if the rule can never decide: there is no value, or
+    /// earlier rules decide on every one.
     pub fn codes<V: Into<JsonScalar>>(
         self,
         pointer: &str,
@@ -212,13 +215,31 @@ impl JsonAnswer {
         self.rule(pointer, Test::Code(Arc::new(is)), outcome)
     }
 
-    fn rule(mut self, pointer: &str, test: Test, outcome: Outcome) -> Result<Self, PointerError> {
+    fn rule(mut self, given: &str, test: Test, outcome: Outcome) -> Result<Self, PointerError> {
+        let pointer = Pointer::parse(given)?;
+        if let Test::OneOf(values) = &test
+            && values.iter().all(|value| self.decides(&pointer, value))
+        {
+            let fault = match values.is_empty() {
+                true => "the rule has no value, so it can never decide",
+                false => "an earlier rule decides on the same value, so this one never can",
+            };
+            return Err(PointerError::new(given, fault));
+        }
         self.rules.push(Rule {
-            pointer: Pointer::parse(pointer)?,
+            pointer,
             test,
             outcome,
         });
         Ok(self)
+    }
+
+    /// Returns whether a rule so far decides on this value.
+    fn decides(&self, pointer: &Pointer, value: &JsonScalar) -> bool {
+        self.rules.iter().any(|rule| {
+            let covers = matches!(&rule.test, Test::OneOf(values) if values.contains(value));
+            covers && rule.pointer == *pointer
+        })
     }
 
     /// Judges a whole body by the rules alone. Returns `None` if no rule matches.
@@ -396,6 +417,45 @@ mod tests {
         ] {
             assert_eq!(outcome(&judge, body.as_bytes()), wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_can_never_decide_is_an_error() {
+        let judge = || {
+            JsonAnswer::new()
+                .codes("/a", [1, 2], Outcome::Neutral)
+                .unwrap()
+        };
+        let earlier =
+            "JSON pointer `/a`: an earlier rule decides on the same value, so this one never can";
+        let two = [
+            judge().when("/a", 2, Outcome::Failure),
+            judge().when("/a", 2.0, Outcome::Failure),
+            judge().codes("/a", [2, 1], Outcome::Neutral),
+            judge().codes("/a", [3], Outcome::Failure).unwrap().codes(
+                "/a",
+                [3, 1],
+                Outcome::Neutral,
+            ),
+        ];
+        for judge in two {
+            assert_eq!(judge.unwrap_err().to_string(), earlier);
+        }
+        let none = judge()
+            .codes("/a", [0_u64; 0], Outcome::Failure)
+            .unwrap_err();
+        let empty = "JSON pointer `/a`: the rule has no value, so it can never decide";
+        assert_eq!(none.to_string(), empty);
+        assert!(
+            judge().codes("/a", [2, 3], Outcome::Failure).is_ok(),
+            "it decides on 3"
+        );
+        assert!(
+            judge().when("/a", "2", Outcome::Failure).is_ok(),
+            "a text is no number"
+        );
+        assert!(judge().when("/b", 2, Outcome::Failure).is_ok());
+        assert!(judge().when_code("/a", |_| true, Outcome::Failure).is_ok());
     }
 
     #[test]
