@@ -29,6 +29,8 @@ mod keyed;
 mod listeners;
 mod partner_says;
 mod ping;
+#[cfg(feature = "testing")]
+mod settings;
 mod tower_contract;
 
 mod support;
