@@ -75,7 +75,9 @@ pub(in crate::http) fn asked(
     let reference = || date_of(headers).unwrap_or_else(&now);
     let values = headers.get_all(RETRY_AFTER).iter();
     let by_retry_after = values.filter_map(|value| one_retry_after(value, reference));
-    let values = MILLISECONDS.into_iter().flat_map(|name| headers.get_all(name));
+    let values = MILLISECONDS
+        .into_iter()
+        .flat_map(|name| headers.get_all(name));
     let in_milliseconds =
         values.filter_map(|value| rounded_up(text(value)?, Duration::from_millis));
     let asked = by_retry_after
