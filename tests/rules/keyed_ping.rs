@@ -134,7 +134,8 @@ async fn it_keeps_no_key_and_ends_with_the_layer() {
 
 #[tokio::test(start_paused = true)]
 async fn while_it_lives_requests_do_not_probe() {
-    let layer = layer(policy());
+    // A slot stays free beside the ping's.
+    let layer = layer(policy().with_probes(2));
     let keys = layer.keys();
     let ping = tokio::spawn(keys.ping(|_: &u32| pending::<Result<(), io::Error>>()));
     sleep(secs(1)).await;
