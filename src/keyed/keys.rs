@@ -102,9 +102,8 @@ impl<K, P> Keys<K, P> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the checks under way, each as
-    /// [`MaintenanceHandle::ping`](MaintenanceHandle::ping) says. From then on requests of customers
-    /// probe again.
+    /// Dropping the future ends the checks under way, each as [`MaintenanceHandle::ping`] says.
+    /// From then on requests of customers probe again.
     ///
     /// # Panics
     ///

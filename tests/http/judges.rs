@@ -288,69 +288,51 @@ fn says(verdict: impl Into<Verdict>) -> impl Fn(&AnswerPrefix<'_>) -> Option<Ver
     move |_| Some(verdict)
 }
 
+/// What these calls make of a good answer, of one that says that it failed, and of a page.
+fn said(calls: &HttpCalls) -> [Outcome; 3] {
+    let headers = HeaderMap::new();
+    [r#"{"success": true}"#, r#"{"success": false}"#, PAGE].map(|body| {
+        let answer = AnswerPrefix::whole(StatusCode::OK, &headers, body.as_bytes());
+        calls.judge(&answer).outcome
+    })
+}
+
+fn page_fails(answer: &AnswerPrefix<'_>) -> Option<Verdict> {
+    let is_page = answer.bytes().starts_with(b"<!doctype");
+    is_page.then_some(Outcome::Failure.into())
+}
+
 #[test]
 fn of_two_judges_both_are_asked_and_the_worse_counts() {
-    let (good, bad) = (r#"{"success": true}"#, r#"{"success": false}"#);
-    let maybe = |answer: &AnswerPrefix<'_>| {
-        let is_page = answer.bytes().starts_with(b"<!doctype");
-        is_page.then_some(Outcome::Failure.into())
-    };
-    let lenient = || zuora().when_no_json(Outcome::Success);
-    let neutral = |_: &AnswerPrefix<'_>| Some(Outcome::Neutral.into());
-    for (calls, expected) in [
-        (calls().judged_by_body(maybe), [0, 2, 2]),
-        (
-            HttpCalls::new()
-                .judged_by_body(maybe)
-                .judged_by_json(lenient()),
-            [0, 2, 2],
-        ),
-        (
-            HttpCalls::new()
-                .judged_by_json(lenient())
-                .judged_by_body(maybe),
-            [0, 2, 2],
-        ),
-        (calls().judged_by_body(neutral), [1, 2, 2]),
-        (
-            HttpCalls::new()
-                .judged_by_body(neutral)
-                .judged_by_json(zuora()),
-            [1, 2, 2],
-        ),
-        (calls().judged_by_json(JsonAnswer::new()), [0, 2, 2]),
-        (
-            HttpCalls::new()
-                .judged_by_body(maybe)
-                .judged_by_body(|_| None),
-            [0, 0, 2],
-        ),
-        (
-            HttpCalls::new()
-                .judged_by_body(|_| None)
-                .judged_by_body(maybe),
-            [0, 0, 2],
-        ),
-        (calls().judged_by_body(says(Outcome::Success)), [0, 2, 2]),
-        (
-            HttpCalls::new()
-                .judged_by_body(says(Outcome::Neutral))
-                .judged_by_body(says(Outcome::Success))
-                .judged_by_body(says(Outcome::Failure)),
-            [2, 2, 2],
-        ),
+    use Outcome::{Failure, Neutral, Success};
+    let lenient = || zuora().when_no_json(Success);
+    let new = HttpCalls::new;
+    let both = [Success, Failure, Failure];
+    for calls in [
+        calls().judged_by_body(page_fails),
+        new().judged_by_json(lenient()).judged_by_body(page_fails),
+        new().judged_by_body(page_fails).judged_by_json(lenient()),
+        calls().judged_by_json(JsonAnswer::new()),
+        calls().judged_by_body(says(Success)),
     ] {
-        let headers = HeaderMap::new();
-        let said = [good, bad, PAGE].map(|body| {
-            let answer = AnswerPrefix::whole(StatusCode::OK, &headers, body.as_bytes());
-            match calls.judge(&answer).outcome {
-                Outcome::Success => 0,
-                Outcome::Neutral => 1,
-                Outcome::Failure => 2,
-            }
-        });
-        assert_eq!(said, expected);
+        assert_eq!(said(&calls), both);
     }
+    for calls in [
+        calls().judged_by_body(says(Neutral)),
+        new().judged_by_body(says(Neutral)).judged_by_json(zuora()),
+    ] {
+        assert_eq!(said(&calls), [Neutral, Failure, Failure]);
+    }
+    for calls in [
+        new().judged_by_body(page_fails).judged_by_body(|_| None),
+        new().judged_by_body(|_| None).judged_by_body(page_fails),
+    ] {
+        assert_eq!(said(&calls), [Success, Success, Failure]);
+    }
+    let three = new()
+        .judged_by_body(says(Neutral))
+        .judged_by_body(says(Success));
+    assert_eq!(said(&three.judged_by_body(says(Failure))), [Failure; 3]);
 }
 
 #[test]

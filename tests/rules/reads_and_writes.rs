@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use test_support::now;
+use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maintenance::{Error, KeyedLayer, MaintenanceLayer, Mode, Policy};
 
@@ -57,7 +58,7 @@ async fn an_hour_of<S>(calls: &[Call], service: S) -> [u64; 2]
 where
     S: Service<Call, Response = (), Error = Error<io::Error>> + Clone,
 {
-    let begin = Instant::now();
+    let begin = now();
     let mut refused = [0, 0];
     while begin.elapsed() < HOUR {
         for call in calls {

@@ -81,8 +81,8 @@ impl<P> MaintenanceLayer<P> {
     /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
     ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
     ///   for `hang_limit`.
-    /// - **Neutral**: 401, 403 and 407, which concern our credentials; 429; a redirect, which is any
-    ///   3xx but 304; a body that its reader drops before the end.
+    /// - **Neutral**: 401, 403 and 407, which concern our credentials; 429; a redirect, which is
+    ///   any 3xx but 304; a body that its reader drops before the end.
     /// - **Success**: every other answer whose body comes to its end.
     ///
     /// A redirect is no evidence because a partner under maintenance often redirects every request

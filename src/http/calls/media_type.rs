@@ -10,7 +10,7 @@ pub(super) fn promises_text(headers: &HeaderMap) -> bool {
     let values = headers.get_all(CONTENT_TYPE).iter();
     let types = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     // Of several the last valid one counts, as in browsers (Fetch, "extract a MIME type").
-    let Some((kind, subtype)) = types.filter_map(essence).last() else {
+    let Some((kind, subtype)) = types.filter_map(essence).next_back() else {
         return true;
     };
     let is = |one: &[u8], name: &str| one.eq_ignore_ascii_case(name.as_bytes());

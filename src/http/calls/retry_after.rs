@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_digits_perhaps_with_a_fraction_which_is_rounded_up() {
+    fn seconds_are_digits() {
         for (value, seconds) in [
             ("120", Some(120)),
             ("1", Some(1)),
@@ -236,29 +236,6 @@ mod tests {
             (" ", None),
             ("-5", None),
             ("+5", None),
-            ("2.0", Some(2)),
-            ("120.0", Some(120)),
-            ("0.5", Some(1)),
-            ("1.5", Some(2)),
-            ("292.05", Some(293)),
-            ("007.000", Some(7)),
-            (" 2.0\t", Some(2)),
-            ("0.00000000000000000000000000000000000001", Some(1)),
-            ("1.99999999999999999999999999999999999999", Some(2)),
-            ("18446744073709551615.5", Some(1 << 31)),
-            ("99999999999999999999999999999999999999.0", Some(1 << 31)),
-            ("0.0", None),
-            ("5.", None),
-            (".5", None),
-            (".", None),
-            ("1.2.3", None),
-            ("1,5", None),
-            ("-0.5", None),
-            ("1.-5", None),
-            ("1. 5", None),
-            ("1.5e3", None),
-            ("NaN", None),
-            ("infinity", None),
             ("1e3", None),
             ("0x10", None),
             ("1_000", None),
@@ -284,6 +261,37 @@ mod tests {
             assert_eq!(retry_after_asks(value), None, "{value:?}");
         }
         assert_eq!(asks(&[]), None);
+    }
+
+    #[test]
+    fn a_fraction_of_seconds_is_rounded_up() {
+        for (value, seconds) in [
+            ("2.0", Some(2)),
+            ("120.0", Some(120)),
+            ("0.5", Some(1)),
+            ("1.5", Some(2)),
+            ("292.05", Some(293)),
+            ("007.000", Some(7)),
+            (" 2.0\t", Some(2)),
+            ("0.00000000000000000000000000000000000001", Some(1)),
+            ("1.99999999999999999999999999999999999999", Some(2)),
+            ("18446744073709551615.5", Some(1 << 31)),
+            ("99999999999999999999999999999999999999.0", Some(1 << 31)),
+            ("0.0", None),
+            ("5.", None),
+            (".5", None),
+            (".", None),
+            ("1.2.3", None),
+            ("1,5", None),
+            ("-0.5", None),
+            ("1.-5", None),
+            ("1. 5", None),
+            ("1.5e3", None),
+            ("NaN", None),
+            ("infinity", None),
+        ] {
+            assert_eq!(retry_after_asks(value.as_bytes()), seconds, "{value:?}");
+        }
     }
 
     #[test]
