@@ -117,6 +117,9 @@ impl<P> MaintenanceLayer<P> {
     }
 
     /// A view around plain calls that this judge judges.
+    ///
+    /// The judge decides on everything: names, probes, classes and verdicts that this view has are
+    /// not part of the new one.
     #[must_use]
     pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
         self.with_protocol(Calls(judge))
@@ -161,7 +164,8 @@ impl<P> MaintenanceLayer<P> {
 }
 
 impl<J: Clone> MaintenanceLayer<Calls<J>> {
-    /// A view whose calls are named by `name`, so that some of them can be exempt.
+    /// A view whose calls are named by `name`, so that some of them can be exempt. Called again,
+    /// the last closure counts.
     ///
     /// ```
     /// use tower_maintenance::{Exemption, MaintenanceLayer};
@@ -187,6 +191,10 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
 
     /// A view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a [`Verdict`].
     ///
+    /// If it is called again, all closures are asked, and the [worst](Verdict::or_worse) verdict
+    /// counts. They stand in for the verdict of a [`Judge`](crate::Judge), whose names, probes and
+    /// classes stay.
+    ///
     /// ```
     /// use tower_maintenance::{MaintenanceLayer, Outcome};
     ///
@@ -211,7 +219,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 
     /// A view in which only the requests that `may_probe` says may be used as probes. A charge is
-    /// not a probe.
+    /// not a probe. Called again, the last closure counts.
     #[must_use]
     pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
     where
@@ -222,7 +230,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
 
     /// A view in which the requests that `reads` says are [`Class::Read`](crate::Class::Read): a
     /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be
-    /// a read.
+    /// a read. Called again, a request is a read if one of the closures says so.
     #[must_use]
     pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
     where
@@ -283,6 +291,9 @@ impl<P> fmt::Debug for MaintenanceLayer<P> {
 }
 
 /// Configures a [`MaintenanceLayer`]; everything is checked by [`build`](Self::build).
+///
+/// A setting that is one value takes the last value that it is given. Exemptions, tags and URLs add
+/// up.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<P = Calls> {
@@ -313,16 +324,22 @@ impl<P> Builder<P> {
         self
     }
 
-    /// The cache tags (surrogate keys) that the recovery signal carries. Default: none.
+    /// Adds cache tags (surrogate keys) that the recovery signal carries. Default: none.
     pub fn cache_tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
-        let tags = tags.into_iter().map(Into::into).collect();
-        Self { tags, ..self }
+        let tags = tags.into_iter().map(Into::into);
+        Self {
+            tags: self.tags.iter().cloned().chain(tags).collect(),
+            ..self
+        }
     }
 
-    /// The URLs that the recovery signal carries. Default: none.
+    /// Adds URLs that the recovery signal carries. Default: none.
     pub fn cache_urls<T: Into<String>>(self, urls: impl IntoIterator<Item = T>) -> Self {
-        let urls = urls.into_iter().map(Into::into).collect();
-        Self { urls, ..self }
+        let urls = urls.into_iter().map(Into::into);
+        Self {
+            urls: self.urls.iter().cloned().chain(urls).collect(),
+            ..self
+        }
     }
 
     /// The generation to begin with, 0 to 4398046511103, for a service that keeps it over restarts.
@@ -427,7 +444,8 @@ impl<P> Builder<P> {
 }
 
 impl<J> Builder<Calls<J>> {
-    /// Names the calls, so that some of them can be exempt. Default: no names.
+    /// Names the calls, so that some of them can be exempt. Default: no names. Called again, the
+    /// last closure counts.
     pub fn named<Req, F>(self, name: F) -> Builder<Calls<Named<F, J>>>
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
@@ -436,6 +454,10 @@ impl<J> Builder<Calls<J>> {
     }
 
     /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
+    ///
+    /// If it is called again, all closures are asked, and the [worst](Verdict::or_worse) verdict
+    /// counts. They stand in for the verdict of a [`Judge`](crate::Judge), whose names, probes and
+    /// classes stay.
     pub fn judged_by<T, E, V, F>(self, verdict: F) -> Builder<Calls<JudgedBy<F, J>>>
     where
         F: Fn(Result<&T, &E>) -> V + Clone,
@@ -445,7 +467,8 @@ impl<J> Builder<Calls<J>> {
         self.with_protocol(|calls| calls.judged_by(verdict), names)
     }
 
-    /// Says which requests may be used as probes. Default: every request.
+    /// Says which requests may be used as probes. Default: every request. Called again, the last
+    /// closure counts.
     pub fn may_probe<Req, F>(self, may_probe: F) -> Builder<Calls<MayProbe<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,
@@ -455,7 +478,7 @@ impl<J> Builder<Calls<J>> {
     }
 
     /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
-    /// Default: none.
+    /// Default: none. Called again, a request is a read if one of the closures says so.
     pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,

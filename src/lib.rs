@@ -96,6 +96,7 @@
 //!   reasons.
 //! - [`MaintenanceHandle`]: what operators can do and see. [`KeyedLayer`]: a state for each tenant.
 //! - [`guide::stack`]: where the layer belongs among timeout, retry, buffer and limits.
+//! - [`guide::reads_and_writes`]: a partner whose reads work while its writes fail.
 //! - [`guide::rollout`]: dry run, read, arm. [`guide::at_3_am`]: what happens in an outage at
 //!   night.
 //! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to

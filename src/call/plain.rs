@@ -74,6 +74,14 @@ pub trait Judge<Req, T, E>: Clone {
             Err(_) => Outcome::Failure.into(),
         }
     }
+
+    /// The verdict of the closures that [`judged_by`](crate::MaintenanceLayer::judged_by) has added
+    /// to this judge; `None` without one.
+    #[doc(hidden)]
+    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+        let _ = result;
+        None
+    }
 }
 
 /// Judges by the defaults: no names, every call may probe, `Ok` is a success and `Err` a failure.
@@ -109,6 +117,10 @@ where
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
     }
+
+    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+        self.judge.closures_verdict(result)
+    }
 }
 
 /// A judge that gets its verdicts from a closure.
@@ -136,8 +148,17 @@ where
         self.judge.class(request)
     }
 
+    #[inline]
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
-        (self.verdict)(result).into()
+        let verdict = (self.verdict)(result).into();
+        match self.judge.closures_verdict(result) {
+            None => verdict,
+            Some(before) => before.or_worse(verdict),
+        }
+    }
+
+    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+        Some(Judge::<Req, T, E>::verdict(self, result))
     }
 }
 
@@ -167,6 +188,10 @@ where
 
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
+    }
+
+    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+        self.judge.closures_verdict(result)
     }
 }
 
@@ -200,6 +225,10 @@ where
 
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
+    }
+
+    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+        self.judge.closures_verdict(result)
     }
 }
 

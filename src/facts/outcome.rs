@@ -115,6 +115,49 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Returns the worse of two verdicts: a failure, before a neutral outcome, before a success.
+    ///
+    /// Of two waits the longer one counts. The code is that of the worse verdict; if both are
+    /// equally bad, the first code that is there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_maintenance::{Outcome, Verdict};
+    ///
+    /// let busy = Verdict::from(Outcome::Neutral)
+    ///     .with_code(429)
+    ///     .with_retry_after(Duration::from_secs(20));
+    /// let failed = Verdict::from(Outcome::Failure).with_code(200);
+    /// let worse = failed.with_retry_after(Duration::from_secs(20));
+    /// assert_eq!(busy.or_worse(failed), worse);
+    /// assert_eq!(failed.or_worse(busy), worse);
+    /// ```
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        let badness = |verdict: Self| match (verdict.origin, verdict.outcome) {
+            (Origin::Partner, Outcome::Failure) => 3,
+            // What is not the partner's doing is neutral, whatever the outcome says.
+            (Origin::Ourselves | Origin::RefusedWithin, _) => 2,
+            (Origin::Partner, Outcome::Neutral) => 1,
+            (Origin::Partner, Outcome::Success) => 0,
+        };
+        let (worse, better) = if badness(other) > badness(self) {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        Self {
+            retry_after: worse.retry_after.max(better.retry_after),
+            code: match badness(worse) == badness(better) {
+                true => worse.code.or(better.code),
+                false => worse.code,
+            },
+            ..worse
+        }
+    }
+}
+
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         Self {

@@ -102,7 +102,7 @@ impl GrpcCalls {
     }
 
     /// Sets which calls may probe, by their path. Default: those of the methods that
-    /// [read](Self::reads).
+    /// [read](Self::reads). Called again, the last closure counts.
     ///
     /// This changes no class. A call that may probe and does not read is refused under a read-only
     /// hold. A method of [`never`](Self::never) does not probe either.
@@ -190,13 +190,16 @@ impl GrpcCalls {
     ///
     /// `verdict` gets the code, and the headers (Trailers-Only) or trailers that it came with. If
     /// it panics, the call is neutral and the panic goes on to the caller.
+    ///
+    /// If this is called again, both judges are asked, and the [worse](Verdict::or_worse) verdict
+    /// counts.
     #[must_use]
     pub fn judged_by(
         self,
         verdict: impl Fn(Code, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         Self {
-            judge: JudgeStatus::given(verdict),
+            judge: self.judge.and(verdict),
             ..self
         }
     }

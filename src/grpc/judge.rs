@@ -14,10 +14,17 @@ type JudgeCode = dyn Fn(Code, &HeaderMap) -> Verdict + Send + Sync;
 pub(super) struct JudgeStatus(Option<Arc<JudgeCode>>);
 
 impl JudgeStatus {
-    pub(super) fn given(
+    /// Adds a judge. Of several judges the worst verdict counts.
+    pub(super) fn and(
+        self,
         verdict: impl Fn(Code, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
-        Self(Some(Arc::new(verdict)))
+        Self(Some(match self.0 {
+            None => Arc::new(verdict),
+            Some(before) => Arc::new(move |code, metadata: &HeaderMap| {
+                before(code, metadata).or_worse(verdict(code, metadata))
+            }),
+        }))
     }
 
     pub(super) fn verdict(&self, code: Code, metadata: &HeaderMap) -> Verdict {

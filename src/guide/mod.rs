@@ -1,6 +1,7 @@
 //! The user's guide, one page per question.
 //!
 //! - [`stack`]: where the layer belongs among timeout, retry, buffer and limits.
+//! - [`reads_and_writes`]: a partner whose reads work while its writes fail.
 //! - [`rollout`]: how to introduce the layer: watch, read, arm.
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
@@ -13,6 +14,7 @@
 pub mod at_3_am;
 pub mod coming_from;
 pub mod costs;
+pub mod reads_and_writes;
 pub mod rollout;
 pub mod stack;
 pub mod watching;

@@ -124,6 +124,111 @@
 //! queued request meets the gate when its turn comes. A service that is not `Clone` needs a buffer:
 //! the layer clones the service for calls that it admits while the gate is shut.
 //!
+//! **A buffer dies with its service.** If the service inside a `tower::buffer` fails in
+//! `poll_ready` once, or panics, the buffer answers every later call with that error, for ever. The
+//! layer then sees a partner that never comes back: every probe fails. Some services fail in
+//! `poll_ready` when a connection breaks. Make the buffer anew then:
+//!
+//! ```
+//! use std::{sync::{Arc, Mutex}, task::{Context, Poll, ready}, time::Duration};
+//! use tower::{BoxError, Layer, Service, ServiceExt, buffer::Buffer};
+//! use tower_maintenance::{MaintenanceLayer, Mode};
+//!
+//! /// A buffer that is made anew after its service has failed. All clones share the new one.
+//! #[derive(Clone)]
+//! struct Renewed<M, B> {
+//!     make: M,
+//!     /// The newest buffer, and its number.
+//!     newest: Arc<Mutex<(u64, B)>>,
+//!     /// The one that this clone has polled.
+//!     mine: (u64, B),
+//! }
+//!
+//! impl<M: Fn() -> B, B: Clone> Renewed<M, B> {
+//!     fn new(make: M) -> Self {
+//!         let mine = (0, make());
+//!         Self { make, newest: Arc::new(Mutex::new(mine.clone())), mine }
+//!     }
+//! }
+//!
+//! impl<M: Fn() -> B, B: Service<R> + Clone, R> Service<R> for Renewed<M, B> {
+//!     type Response = B::Response;
+//!     type Error = B::Error;
+//!     type Future = B::Future;
+//!
+//!     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), B::Error>> {
+//!         let mut newest = self.newest.lock().unwrap();
+//!         if newest.0 != self.mine.0 {
+//!             self.mine = newest.clone();
+//!         }
+//!         let polled = ready!(self.mine.1.poll_ready(cx));
+//!         if polled.is_err() {
+//!             *newest = (newest.0 + 1, (self.make)()); // for the next call: this one has failed
+//!         }
+//!         Poll::Ready(polled)
+//!     }
+//!
+//!     fn call(&mut self, request: R) -> B::Future {
+//!         self.mine.1.call(request)
+//!     }
+//! }
+//!
+//! # use std::{future::{Ready, ready as now}, sync::atomic::{AtomicU32, Ordering::Relaxed}};
+//! /// A connection to the partner, which is not `Clone`. The first one breaks after a call.
+//! struct Connection { calls_left: u32 }
+//! # impl Service<()> for Connection {
+//! #     type Response = ();
+//! #     type Error = BoxError;
+//! #     type Future = Ready<Result<(), BoxError>>;
+//! #     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+//! #         Poll::Ready(match self.calls_left {
+//! #             0 => Err("connection reset".into()),
+//! #             _ => Ok(()),
+//! #         })
+//! #     }
+//! #     fn call(&mut self, (): ()) -> Self::Future {
+//! #         self.calls_left -= 1;
+//! #         now(Ok(()))
+//! #     }
+//! # }
+//! # fn connections() -> impl Fn() -> Connection + Clone {
+//! #     let made = Arc::new(AtomicU32::new(0));
+//! #     move || match made.fetch_add(1, Relaxed) {
+//! #         0 => Connection { calls_left: 1 },
+//! #         _ => Connection { calls_left: u32::MAX },
+//! #     }
+//! # }
+//!
+//! /// Returns the mode after an hour with a call every second, and how many were answered.
+//! async fn after_an_hour<S>(partner: S) -> (Mode, u32)
+//! where
+//!     S: Service<(), Response = (), Error = BoxError> + Clone,
+//! {
+//!     let layer = MaintenanceLayer::new("zuora");
+//!     let partner = layer.boxed().layer(partner);
+//!     let mut answered = 0;
+//!     for _ in 0..3600 {
+//!         answered += u32::from(partner.clone().oneshot(()).await.is_ok());
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!     }
+//!     (layer.handle().mode(), answered)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! # let connect = connections();
+//! let (mode, answered) = after_an_hour(Buffer::new(connect(), 16)).await;
+//! assert_ne!(mode, Mode::Serving);
+//! assert_eq!(answered, 1);
+//!
+//! # let connect = connections();
+//! let renewed = Renewed::new(move || Buffer::new(connect(), 16));
+//! let (mode, answered) = after_an_hour(renewed).await;
+//! assert_eq!(mode, Mode::Serving);
+//! assert!(answered > 3590);
+//! # }
+//! ```
+//!
 //! *Load shed.* With load shed inside the layer, its `Overloaded` error counts as a failure, unless
 //! the judge returns `Neutral` for it because the error is our own. With load shed outside, the
 //! shed requests do not reach the layer.

@@ -1,12 +1,15 @@
 //! The operator's side of a keyed layer.
 
-use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
+use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc};
 
-use super::registry::Registry;
+use super::{ping, registry::Registry};
 use crate::{
     call::plain::Calls,
     facts::{mode::Mode, status::Status},
-    operator::handle::MaintenanceHandle,
+    operator::{
+        handle::MaintenanceHandle,
+        ping::{Ping, PingAnswer},
+    },
 };
 
 /// The keys of a [`KeyedLayer`](crate::KeyedLayer): a cheap clone, usable from any thread, that
@@ -80,6 +83,86 @@ impl<K, P> Keys<K, P> {
             let status = entry.layer().borrowed_handle().status();
             Some((entry.key().clone(), status))
         })
+    }
+}
+
+impl<K, P> Keys<K, P> {
+    /// Builds a future that runs `check` for every key that is being probed: a
+    /// [ping](MaintenanceHandle::ping) per key.
+    ///
+    /// Spawn the future once; it serves all keys, also those that come later, and keeps none. It
+    /// ends by itself, within a second, when no layer, service or `Keys` is left. A key that is let
+    /// go of has no more checks.
+    ///
+    /// The future looks at the keys once a second. A key in `Probing` gets one check at a time, at
+    /// most one every [`ping_every`](crate::Policy::with_ping_every). Over all keys at most 32
+    /// checks run at a time, and the other keys wait for their turn. Each check takes an ordinary
+    /// probe slot and may take as long as a probe's [lease](crate::Policy::with_lease). From the
+    /// first poll of the future until it is dropped, requests of customers do not probe.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the checks under way, each as [`MaintenanceHandle::ping`] says.
+    /// From then on requests of customers probe again.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if `check` panics. That probe then counts as failed.
+    ///
+    /// # Examples
+    ///
+    /// Reads of this partner work and charges fail. With a key per class, only charges are refused.
+    /// The ping says when they work again, without a charge of a customer:
+    ///
+    /// ```
+    /// use std::{io, time::Duration};
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{KeyedLayer, MaintenanceLayer, Mode};
+    /// # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    ///
+    /// #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    /// enum Call { Read, Charge }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # static BROKEN: AtomicBool = AtomicBool::new(true);
+    /// // A request of this kind to the partner. For a charge it is one that moves no money.
+    /// async fn answers(call: Call) -> Result<(), io::Error> {
+    ///     match call {
+    ///         Call::Charge if BROKEN.load(Relaxed) => Err(io::Error::other("500")),
+    ///         _ => Ok(()),
+    ///     }
+    /// }
+    ///
+    /// let layer = KeyedLayer::builder(
+    ///     |call: &Call| *call,
+    ///     |call: &Call| MaintenanceLayer::new(&format!("zuora {call:?}")),
+    /// )
+    /// .build()?;
+    /// let keys = layer.keys();
+    /// tokio::spawn(keys.ping(|call: &Call| answers(*call)));
+    ///
+    /// let mut partner = ServiceBuilder::new().layer(layer).service(service_fn(answers));
+    /// for _ in 0..5 {
+    ///     assert!(partner.ready().await?.call(Call::Charge).await.is_err());
+    ///     assert!(partner.ready().await?.call(Call::Read).await.is_ok());
+    /// }
+    /// let mode = |call| keys.get(&call).unwrap().mode();
+    /// assert_eq!((mode(Call::Charge), mode(Call::Read)), (Mode::Maintenance, Mode::Serving));
+    ///
+    /// BROKEN.store(false, Relaxed);
+    /// tokio::time::sleep(Duration::from_secs(60)).await;
+    /// assert_eq!(mode(Call::Charge), Mode::Serving); // no customer has called
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "a ping does nothing until it is spawned"]
+    pub fn ping<C, F>(&self, check: C) -> Ping<impl Future<Output = ()> + use<K, P, C, F>>
+    where
+        C: Fn(&K) -> F,
+        F: Future<Output: PingAnswer>,
+    {
+        Ping::of(ping::run(Arc::downgrade(&self.registry), check))
     }
 }
 

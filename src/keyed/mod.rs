@@ -6,6 +6,7 @@
 //! nothing worth keeping.
 
 mod keys;
+mod ping;
 mod registry;
 mod service;
 mod view;
@@ -89,7 +90,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// - Its policy or its exemptions were replaced.
 /// - It has calls in flight.
 /// - A ping, a [handle](crate::MaintenanceHandle) or a listener of it is kept, also by the closure
-///   that made its layer. So keys that share one layer stay.
+///   that made its layer. So keys that share one layer stay. [`Keys::ping`] pings every key and
+///   keeps none.
 ///
 /// These are lost with a key: its window, which no call has filled for that long, the growth of its
 /// waits, its counts, and its records of events, episodes and commands. Tracing has reported them.
@@ -228,7 +230,8 @@ impl<K, F, P, V> fmt::Debug for KeyedLayer<K, F, P, V> {
     }
 }
 
-/// Configures a [`KeyedLayer`]. [`build`](Self::build) checks every setting.
+/// Configures a [`KeyedLayer`]. [`build`](Self::build) checks every setting. A setting that is set
+/// again takes the last value.
 #[must_use = "a builder does nothing until `build`"]
 pub struct KeyedBuilder<K, F, P> {
     key: F,

@@ -128,7 +128,8 @@ where
                 let ready = readiness == Readiness::Ready;
                 let decision = match has {
                     Has::AState => {
-                        let endpoint = protocol.endpoint(&request);
+                        let mut endpoint = protocol.endpoint(&request);
+                        endpoint.may_probe &= !self.registry.is_pinged();
                         layer.decide(V::Protocol::PLACEMENT, &endpoint, ready)
                     }
                     Has::NoPlace if ready => Decision::Now(Ticket::uncounted()),

@@ -23,6 +23,15 @@ impl<'l> BorrowedHandle<'l> {
         Self(root)
     }
 
+    pub(super) fn state(self) -> &'l Arc<Root> {
+        self.0
+    }
+
+    /// Returns whether the gate lets every request pass. It takes no lock and moves no time.
+    pub(crate) fn is_serving(self) -> bool {
+        self.0.is_serving()
+    }
+
     /// Returns the mode; applies what fell due before.
     pub(crate) fn mode(self) -> Mode {
         self.0.glance().mode()

@@ -21,6 +21,7 @@ use crate::{
     },
     machine::{Ending, Role},
     operator::{
+        borrowed_handle::BorrowedHandle,
         handle::MaintenanceHandle,
         subscribe::{next_news, unless_gone},
     },
@@ -112,11 +113,18 @@ impl MaintenanceHandle {
 }
 
 pin_project! {
-    /// The future of a synthetic ping, which [`MaintenanceHandle::ping`] builds.
+    /// The future of a synthetic ping, which [`MaintenanceHandle::ping`] or
+    /// [`Keys::ping`](crate::Keys::ping) builds.
     #[must_use = "a ping does nothing until it is spawned"]
     pub struct Ping<F> {
         #[pin]
         run: F,
+    }
+}
+
+impl<F> Ping<F> {
+    pub(crate) fn of(run: F) -> Self {
+        Self { run }
     }
 }
 
@@ -204,6 +212,44 @@ fn next_step(layer: &Weak<Root>) -> Step {
         trial: Trial::begin(layer, &shared),
         every,
         lease,
+    }
+}
+
+/// One check of a layer whose owner runs the pings of many.
+pub(crate) struct Check {
+    trial: Trial,
+    every: Duration,
+    lease: Duration,
+}
+
+impl Check {
+    /// Begins a check if the layer is being probed and a slot is free.
+    pub(crate) fn begin(layer: BorrowedHandle<'_>) -> Option<Self> {
+        match next_step(&Arc::downgrade(layer.state())) {
+            Step::Check {
+                trial: Some(trial),
+                every,
+                lease,
+            } => Some(Self {
+                trial,
+                every,
+                lease,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns the time from the begin of a check to the earliest begin of the next.
+    pub(crate) fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Runs the check, and settles it.
+    pub(crate) async fn run<F>(self, mut check: impl FnMut() -> F)
+    where
+        F: Future<Output: PingAnswer>,
+    {
+        self.trial.run(&mut check, self.lease).await;
     }
 }
 

@@ -40,11 +40,12 @@ impl<Req> Judge<Req, Answer, PartnerError> for ByAnswer {
             Err(error) => (error.status(), false, error.retry_after()),
         };
         let outcome = match status {
-            Some(401 | 403 | 429) => Outcome::Neutral,
-            Some(408) => Outcome::Failure,
-            Some(200..300) if !success => Outcome::Failure,
-            Some(0..500) => Outcome::Success,
-            Some(500..) | None => Outcome::Failure,
+            Some(401 | 403 | 407 | 429) => Outcome::Neutral,
+            Some(408 | 500..=599) | None => Outcome::Failure,
+            Some(200..=299) if !success => Outcome::Failure,
+            Some(304) => Outcome::Success,
+            Some(300..=399) => Outcome::Neutral,
+            Some(_) => Outcome::Success,
         };
         Verdict {
             retry_after,
@@ -79,17 +80,30 @@ mod tests {
         );
     }
 
+    fn outcome(status: u16, success: bool) -> Outcome {
+        let answer = Answer {
+            number: 1,
+            status,
+            success,
+            retry_after: None,
+        };
+        Judge::<(), Answer, PartnerError>::verdict(&ByAnswer, Ok(&answer)).outcome
+    }
+
+    /// Tests that pass with the simulated partner must hold for a real one.
+    #[cfg(feature = "http")]
+    #[test]
+    fn every_status_is_judged_as_around_an_http_client() {
+        let headers = http::HeaderMap::new();
+        for status in 100..1000 {
+            let real = http::StatusCode::from_u16(status).unwrap();
+            let real = crate::http::HttpCalls::by_status(real, &headers);
+            assert_eq!(outcome(status, true), real.outcome, "{status}");
+        }
+    }
+
     #[test]
     fn an_answer_is_judged_by_its_status_and_what_it_says() {
-        let outcome = |status, success| {
-            let answer = Answer {
-                number: 1,
-                status,
-                success,
-                retry_after: None,
-            };
-            Judge::<(), Answer, PartnerError>::verdict(&ByAnswer, Ok(&answer)).outcome
-        };
         assert_eq!(outcome(200, true), Outcome::Success);
         assert_eq!(outcome(200, false), Outcome::Failure);
         assert_eq!(outcome(404, false), Outcome::Success);

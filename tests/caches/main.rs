@@ -12,6 +12,8 @@ mod fill;
 mod last_good;
 #[cfg(feature = "http")]
 mod push;
+#[cfg(feature = "last-good")]
+mod settings;
 #[cfg(feature = "axum")]
 mod smooth_return;
 mod support;

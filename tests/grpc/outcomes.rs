@@ -91,7 +91,9 @@ async fn a_proxys_answer_is_judged_by_its_http_status() {
         (401, Outcome::Neutral),
         (429, Outcome::Neutral),
         (404, Outcome::Success),
-        (302, Outcome::Success),
+        (302, Outcome::Neutral),
+        (407, Outcome::Neutral),
+        (304, Outcome::Success),
     ] {
         let answer = by_proxy(http, HeaderMap::new());
         assert_eq!(outcome(answer).await, expected, "{http}");
@@ -267,4 +269,26 @@ async fn what_a_code_means_is_the_users_to_say() {
     assert_eq!(stack.outcome(in_trailers("10")).await, Outcome::Success);
     assert_eq!(stack.outcome(in_trailers("13")).await, Outcome::Success);
     assert_eq!(stack.outcome(in_trailers("14")).await, Outcome::Failure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_judges_both_are_asked_and_the_worse_verdict_counts() {
+    let fails_at = |bad: Code| {
+        move |code: Code, metadata: &HeaderMap| match code == bad {
+            true => Outcome::Failure.into(),
+            false => GrpcCalls::by_code(code, metadata),
+        }
+    };
+    let both = GrpcCalls::new()
+        .judged_by(fails_at(Code::Aborted))
+        .judged_by(fails_at(Code::NotFound));
+    let stack = Stack::with_protocol(both, Answer::default());
+    for (code, expected) in [
+        ("10", Outcome::Failure),
+        ("5", Outcome::Failure),
+        ("9", Outcome::Success),
+        ("8", Outcome::Neutral),
+    ] {
+        assert_eq!(stack.outcome(in_trailers(code)).await, expected, "{code}");
+    }
 }

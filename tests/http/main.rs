@@ -17,6 +17,8 @@ mod drain;
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
 mod exemptions;
+#[cfg(all(feature = "http", feature = "testing"))]
+mod judges;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod placements;
 #[cfg(all(feature = "axum", feature = "testing"))]

@@ -140,7 +140,7 @@ async fn answered_twelve_times(status: u16) -> Stack {
 
 #[tokio::test]
 async fn our_own_credentials_and_rate_say_nothing_about_the_partner() {
-    for status in [401, 403, 429] {
+    for status in [401, 403, 407, 429] {
         let stack = answered_twelve_times(status).await;
         let now = stack.handle.status();
         assert_serving(&stack.handle);
@@ -149,8 +149,31 @@ async fn our_own_credentials_and_rate_say_nothing_about_the_partner() {
 }
 
 #[tokio::test]
+async fn a_redirect_neither_trips_nor_proves_that_the_partner_is_back() {
+    for status in [300, 301, 302, 303, 307, 308] {
+        let stack = answered_twelve_times(status).await;
+        let now = stack.handle.status();
+        assert_serving(&stack.handle);
+        assert_eq!((now.window.total, now.calls.neutral), (0, 12), "{status}");
+    }
+    // Every request is redirected to a maintenance page: no probe succeeds, and no signal comes.
+    let stack = Stack::new(&layer()).await;
+    let mut recoveries = stack.handle.cache_bust();
+    stack.partner_is(Phase::failing(1.0).with_status(302)).await;
+    stack.handle.trip("on-call", "drill").unwrap();
+    stack.handle.probe_now("on-call", "let us see").unwrap();
+    for _ in 0..2 {
+        assert_eq!(stack.get().await.unwrap(), 302);
+    }
+    assert_probing(&stack.handle);
+    let probing = stack.handle.status().probing.unwrap();
+    assert_eq!(probing.successes, 0);
+    assert!(recoveries.try_recv().is_none());
+}
+
+#[tokio::test]
 async fn every_other_answer_is_a_success() {
-    for status in [200, 204, 302, 304, 400, 404, 409, 422] {
+    for status in [200, 204, 304, 400, 404, 409, 422] {
         let stack = answered_twelve_times(status).await;
         let window = stack.handle.status().window;
         assert_eq!((window.succeeded, window.failed), (12, 0), "{status}");

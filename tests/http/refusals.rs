@@ -972,3 +972,25 @@ async fn classes_reach_into_a_nested_service_and_what_has_none_is_reported() {
     let view = layer.routes().with_route_classes(whole).unwrap();
     assert_eq!(view.unclassified(&router()), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_still_works_and_the_edits_of_the_document_add_up() {
+    let layer = MaintenanceLayer::new("zuora");
+    held(&layer);
+    let refusals = || {
+        Refusals::new()
+            .still_works(["Support chat"])
+            .still_works(["Downloading invoices", "Reading prices"])
+            .problem(|_, document| drop(document.insert("one".into(), 1.into())))
+            .problem(|_, document| {
+                let one = document["one"].as_u64().unwrap();
+                document.insert("two".into(), (one + 1).into());
+            })
+    };
+    let document = problem(&layer, refusals()).await;
+    assert_eq!((&document["one"], &document["two"]), (&1.into(), &2.into()));
+    let page = page(&layer, refusals()).await;
+    for works in ["Support chat", "Downloading invoices", "Reading prices"] {
+        assert!(page.contains(works), "{works}");
+    }
+}

@@ -23,6 +23,10 @@ const ASKED: Duration = Duration::from_secs(1800);
 /// Headers that ask for [`ASKED`], each in its own way. The dates need not be near the real time.
 const ASKING: &[&[(&str, &str)]] = &[
     &[("retry-after", "1800")],
+    &[("retry-after", "1800.0")],
+    &[("retry-after", "1799.05")],
+    &[("retry-after-ms", "1800000")],
+    &[("x-ms-retry-after-ms", "1800000"), ("retry-after", "7")],
     &[
         ("date", "Wed, 31 Jul 2024 20:05:00 GMT"),
         ("retry-after", "Wed, 31 Jul 2024 20:35:00 GMT"),
@@ -48,6 +52,9 @@ const SILENT: &[&[(&str, &str)]] = &[
         ("retry-after", "Wed, 31 Jul 2024 20:05:00 GMT"),
     ],
     &[("retry-after", "-1800")],
+    &[("retry-after", "-1800.0"), ("retry-after-ms", "-1800000")],
+    &[("retry-after", "1.8e3"), ("retry-after-ms", "1.8e6")],
+    &[("retry-after", "1800s"), ("retry-after-ms", "0")],
     &[("ratelimit", r#""default";r=1;t=1800"#)],
     &[("ratelimit-remaining", "7"), ("ratelimit-reset", "1800")],
 ];
@@ -197,6 +204,8 @@ async fn a_success_asks_for_nothing() {
 async fn no_partner_makes_us_wait_longer_than_the_longest_wait() {
     for headers in [
         [("retry-after", "99999999999999999999999999")],
+        [("retry-after", "99999999999999999999999999.5")],
+        [("retry-after-ms", "99999999999999999999999999")],
         [("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")],
         [("ratelimit", r#""default";r=0;t=999999999999999"#)],
     ] {

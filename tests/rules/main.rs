@@ -26,9 +26,13 @@ mod classes;
 mod coarse_clock;
 mod costs;
 mod keyed;
+mod keyed_ping;
 mod listeners;
 mod partner_says;
 mod ping;
+mod reads_and_writes;
+#[cfg(feature = "testing")]
+mod settings;
 mod tower_contract;
 #[cfg(feature = "axum")]
 mod unrouted;

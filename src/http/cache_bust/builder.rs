@@ -184,11 +184,15 @@ impl CacheBustBuilder {
     /// [`secure_if`](Self::secure_if) says so. A client that would ignore the header gets the other
     /// cures without it. A request from another site's page carries no cure; a later request of the
     /// same client does.
-    pub fn clear_site_data<T: Into<String>>(self, directives: impl IntoIterator<Item = T>) -> Self {
-        Self {
-            clear: Some(directives.into_iter().map(Into::into).collect()),
-            ..self
-        }
+    ///
+    /// Called again, it adds directives.
+    pub fn clear_site_data<T: Into<String>>(
+        mut self,
+        directives: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let clear = self.clear.get_or_insert_default();
+        clear.extend(directives.into_iter().map(Into::into));
+        self
     }
 
     /// Limits how many clients per second this process sends `Clear-Site-Data`. Default: 100.

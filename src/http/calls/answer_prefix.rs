@@ -28,7 +28,8 @@ pub struct AnswerPrefix<'a> {
 }
 
 impl<'a> AnswerPrefix<'a> {
-    /// Returns an answer with its whole body.
+    /// Returns an answer with its whole body. An answer to HEAD has no body to judge: use
+    /// [`cut`](Self::cut) with no bytes.
     #[must_use]
     pub const fn whole(status: StatusCode, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
         Self {
@@ -88,6 +89,14 @@ impl fmt::Debug for AnswerPrefix<'_> {
 
 /// A judge of the beginning of a body.
 pub(in crate::http) type JudgePrefix = dyn Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync;
+
+/// Returns the worse of what two judges say. `None` says nothing.
+pub(super) fn worse(one: Option<Verdict>, other: Option<Verdict>) -> Option<Verdict> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.or_worse(other)),
+        (one, other) => one.or(other),
+    }
+}
 
 /// A prefix that is being collected for its judge.
 pub(in crate::http) struct Gathering {

@@ -45,13 +45,20 @@ pub(super) struct Beginning {
     verdict: Verdict,
     /// The beginning of the body, until its judge has run.
     gathering: Option<Box<Gathering>>,
+    /// Whether the call ends when the judge of the body has run, and silence says nothing.
+    ends_at_beginning: bool,
 }
 
 impl Beginning {
-    pub(super) fn new(verdict: Verdict, gathering: Option<Gathering>) -> Self {
+    pub(super) fn new(
+        verdict: Verdict,
+        gathering: Option<Gathering>,
+        ends_at_beginning: bool,
+    ) -> Self {
         Self {
             verdict,
             gathering: gathering.map(Box::new),
+            ends_at_beginning,
         }
     }
 
@@ -75,8 +82,10 @@ impl Reading for Beginning {
         if !self.gathering.as_ref()?.is_full() {
             return None;
         }
+        let verdict = self.judged(false);
         // Only a success waits for the rest: no rest turns a failure into a success.
-        Some(self.judged(false)).filter(|verdict| verdict.outcome != Outcome::Success)
+        let waits = verdict.outcome == Outcome::Success && !self.ends_at_beginning;
+        (!waits).then_some(verdict)
     }
 
     fn ended(mut self, _: Option<&HeaderMap>) -> Verdict {
@@ -85,5 +94,9 @@ impl Reading for Beginning {
 
     fn code(&self) -> Option<u16> {
         self.verdict.code
+    }
+
+    fn hangs(&self) -> bool {
+        !self.ends_at_beginning
     }
 }

@@ -75,6 +75,10 @@ where
     type Response = Response<CallBody<B>>;
     type Error = BoxError;
 
+    fn for_call(&self, request: &Request<A>) -> Self {
+        Self(self.0.of_call(request))
+    }
+
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         self.0.endpoint(request)
     }

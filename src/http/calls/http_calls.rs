@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::{
-    answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
+    answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask, worse},
     body::{Beginning, CallBody},
     json_answer::JsonAnswer,
     retry_after,
@@ -46,6 +46,8 @@ pub struct HttpCalls {
     /// `None` for the defaults: a protocol is cloned once per call, and the clone copies nothing
     /// then.
     options: Option<Arc<Options>>,
+    /// Whether the answer to this call has no body by the rules of HTTP. Each call has its own.
+    bodiless: bool,
 }
 
 #[derive(Clone, Default)]
@@ -79,9 +81,14 @@ impl<P> MaintenanceLayer<P> {
     /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
     ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
     ///   for `hang_limit`.
-    /// - **Neutral**: 401 and 403, which concern our credentials; 429; a body that its reader drops
-    ///   before the end.
+    /// - **Neutral**: 401, 403 and 407, which concern our credentials; 429; a redirect, which is
+    ///   any 3xx but 304; a body that its reader drops before the end.
     /// - **Success**: every other answer whose body comes to its end.
+    ///
+    /// A redirect is no evidence because a partner under maintenance often redirects every request
+    /// to a page that says so. If redirects are this partner's usual answers, accept them by
+    /// [`HttpCalls::judged_by`]. A client that follows redirects hides them from the layer: the
+    /// page's own 200 is judged then, and [`HttpCalls::judged_by_json`] recognizes it as no JSON.
     ///
     /// If an answer is no success, its `Retry-After` and an exhausted `RateLimit` set the shortest
     /// wait: see [`retry_after`](crate::http::retry_after()). The content of a body counts only if
@@ -131,6 +138,7 @@ impl HttpCalls {
         set(&mut options);
         Self {
             options: Some(Arc::new(options)),
+            bodiless: false,
         }
     }
 
@@ -155,15 +163,26 @@ impl HttpCalls {
     }
 
     /// Judges the head of an answer by `verdict` instead of [`by_status`](Self::by_status).
+    ///
+    /// If it is called again, both judges are asked, and the [worse](Verdict::or_worse) verdict
+    /// counts.
     #[must_use]
     pub fn judged_by(
         self,
         verdict: impl Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync + 'static,
     ) -> Self {
-        self.with(|options| options.verdict = Some(Arc::new(verdict)))
+        self.with(|options| {
+            options.verdict = Some(match options.verdict.take() {
+                None => Arc::new(verdict),
+                Some(before) => Arc::new(move |status, headers: &HeaderMap| {
+                    before(status, headers).or_worse(verdict(status, headers))
+                }),
+            });
+        })
     }
 
-    /// Sets which requests may probe. Default: those that read.
+    /// Sets which requests may probe. Default: those that read. Called again, the last closure
+    /// counts.
     #[must_use]
     pub fn may_probe(
         self,
@@ -174,6 +193,7 @@ impl HttpCalls {
 
     /// Sets the class of a request: a [read-only hold](crate::Hold::read_only) lets reads pass.
     /// Default: requests with a safe method (GET, HEAD, OPTIONS, TRACE) read, all others write.
+    /// Called again, the last closure counts.
     ///
     /// ```
     /// use tower_maintenance::{Class, http::HttpCalls};
@@ -202,6 +222,10 @@ impl HttpCalls {
     /// end of the body. A verdict without a code takes the status. A verdict that is no success and
     /// has no `Retry-After` takes that of the answer.
     ///
+    /// If there is more than one judge, by this method or by
+    /// [`judged_by_json`](Self::judged_by_json), all of them are asked, and the
+    /// [worst](Verdict::or_worse) verdict counts.
+    ///
     /// The reader gets every frame when it comes. The judge sees a copy, which is made when the
     /// frame passes; the headers are copied too. The judge does not run for a body that breaks off,
     /// hangs, or is dropped before. A panic in the judge reaches the reader and makes the call
@@ -222,18 +246,47 @@ impl HttpCalls {
         self,
         judge: impl Fn(&AnswerPrefix<'_>) -> Option<Verdict> + Send + Sync + 'static,
     ) -> Self {
-        self.with(|options| options.body = Some(Arc::new(judge)))
+        self.with(|options| {
+            options.body = Some(match options.body.take() {
+                None => Arc::new(judge),
+                Some(before) => Arc::new(move |answer| worse(before(answer), judge(answer))),
+            });
+        })
     }
 
-    /// Judges an answer whose head is a success by values in its JSON:
+    /// Judges an answer whose head is a success by values in its JSON, and by whether it is JSON:
     /// [`judged_by_body`](Self::judged_by_body) with a ready-made judge.
+    ///
+    /// An answer under 2xx that is [no JSON](JsonAnswer#an-answer-that-is-no-json) is a failure,
+    /// such as a page that announces maintenance.
+    ///
+    /// ```
+    /// use http::{HeaderMap, StatusCode};
+    /// use tower_maintenance::{Outcome, http::{AnswerPrefix, HttpCalls, JsonAnswer}};
+    ///
+    /// let calls = HttpCalls::new()
+    ///     .judged_by_json(JsonAnswer::new().failure_when("/success", false)?)
+    ///     .judged_by_body(|answer| {
+    ///         let is_stale = answer.headers().contains_key("warning");
+    ///         is_stale.then_some(Outcome::Neutral.into())
+    ///     });
+    /// let headers = HeaderMap::new();
+    /// let outcome = |body: &str| {
+    ///     calls.judge(&AnswerPrefix::whole(StatusCode::OK, &headers, body.as_bytes())).outcome
+    /// };
+    /// assert_eq!(outcome(r#"{"success": true}"#), Outcome::Success);
+    /// assert_eq!(outcome(r#"{"success": false}"#), Outcome::Failure);
+    /// assert_eq!(outcome("<!doctype html><title>Maintenance</title>"), Outcome::Failure);
+    /// # Ok::<(), tower_maintenance::http::PointerError>(())
+    /// ```
     #[must_use]
     pub fn judged_by_json(self, judge: JsonAnswer) -> Self {
         self.judged_by_body(move |answer| judge.judge(answer))
     }
 
     /// Sets the largest number of bytes of a body that its judge sees, from 1 to 65 536.
-    /// Default: 65 536. A number outside the range is replaced by the nearest one in it.
+    /// Default: 65 536. A number outside the range is replaced by the nearest one in it. Called
+    /// again, the last number counts. Without a judge of bodies it has no effect.
     ///
     /// A call that is judged by its body takes up to this much memory while its answer streams.
     #[must_use]
@@ -245,8 +298,12 @@ impl HttpCalls {
     /// Default: the verdict waits for the body, and a body that is not read to its end is neutral.
     ///
     /// It is for callers that never read the body, and for answers that stream without end, such as
-    /// server-sent events and long polling: on such a stream silence is no hang. A judge of bodies
-    /// does not run then.
+    /// server-sent events and long polling: on such a stream silence is no hang.
+    ///
+    /// If there is a judge of bodies too, in either order, the verdict comes as soon as the judge
+    /// has seen its prefix or the end of the body, also if it is a success. Until then silence is
+    /// no hang, and a body that is dropped is neutral. For a stream without end set a prefix that
+    /// its first event fills: [`with_body_prefix`](Self::with_body_prefix).
     #[must_use]
     pub fn judged_at_headers(self) -> Self {
         self.with(|options| options.until = Until::HeadersCame)
@@ -276,6 +333,14 @@ impl HttpCalls {
 
     /// Judges the head of an answer by the default rules.
     ///
+    /// | status | outcome | why |
+    /// |---|---|---|
+    /// | 408, 5xx | failure | the partner did not answer in time, or failed |
+    /// | 401, 403, 407 | neutral | our credentials, at the partner or at a proxy |
+    /// | 429 | neutral | our rate |
+    /// | 3xx but 304 | neutral | a redirect, perhaps to a maintenance page |
+    /// | every other | success | the partner answered, with a yes or a no |
+    ///
     /// If the answer is no success, the verdict has the wait that the partner asks for:
     /// [`retry_after`](crate::http::retry_after()), by the wall clock of this machine where a date
     /// needs a clock.
@@ -284,9 +349,14 @@ impl HttpCalls {
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT => Outcome::Failure,
             // These concern our credentials and our rate. They do not say that the partner is down.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                Outcome::Neutral
-            }
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::TOO_MANY_REQUESTS => Outcome::Neutral,
+            // The partner knows the version that we have: it read the request.
+            StatusCode::NOT_MODIFIED => Outcome::Success,
+            // Perhaps to a maintenance page.
+            status if status.is_redirection() => Outcome::Neutral,
             status if status.is_server_error() => Outcome::Failure,
             _ => Outcome::Success,
         };
@@ -335,6 +405,15 @@ impl HttpCalls {
             .with_request(request)
     }
 
+    /// Returns the protocol of one call. An answer to HEAD has the headers of a body and no body.
+    pub(super) fn of_call<A>(&self, request: &Request<A>) -> Self {
+        let mut calls = self.clone();
+        if calls.options.is_some() {
+            calls.bodiless = matches!(*request.method(), Method::HEAD | Method::CONNECT);
+        }
+        calls
+    }
+
     /// Settles the ticket of an answer, or moves the ticket into the body.
     pub(super) fn answered<B: Body>(
         &self,
@@ -350,17 +429,23 @@ impl HttpCalls {
             return response.map(CallBody::settled);
         }
         let (head, body) = response.into_parts();
-        let (judge, whole) = match self.until() {
-            Until::BodyEnds => (self.given(|options| &options.body), body.is_end_stream()),
-            Until::HeadersCame => (None, true),
-        };
+        let judge = self.given(|options| &options.body);
+        let at_headers = matches!(self.until(), Until::HeadersCame);
+        let ended = body.is_end_stream();
         let mut verdict = self.judge_head(head.status, &head.headers);
-        if let (Some(judge), true, Outcome::Success) = (judge, whole, verdict.outcome) {
-            let answer = AnswerPrefix::whole(head.status, &head.headers, &[]);
+        if let (Some(judge), true, Outcome::Success) =
+            (judge, ended || self.bodiless, verdict.outcome)
+        {
+            let answer = match self.bodiless {
+                true => AnswerPrefix::cut(head.status, &head.headers, &[]),
+                false => AnswerPrefix::whole(head.status, &head.headers, &[]),
+            };
             verdict = ask(&**judge, &answer).unwrap_or(verdict);
         }
+        let judge = judge.filter(|_| !self.bodiless);
         // Only a good head waits for the body: no body turns a 502 into a success.
-        let body = if whole || verdict.outcome != Outcome::Success {
+        let settled = ended || (at_headers && judge.is_none());
+        let body = if settled || verdict.outcome != Outcome::Success {
             ticket.settle(verdict);
             CallBody::settled(body)
         } else {
@@ -374,7 +459,8 @@ impl HttpCalls {
                     body.size_hint().exact(),
                 )
             });
-            CallBody::new(body, ticket, Beginning::new(verdict, gathering))
+            let beginning = Beginning::new(verdict, gathering, at_headers);
+            CallBody::new(body, ticket, beginning)
         };
         Response::from_parts(head, body)
     }
@@ -384,6 +470,10 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
     type Error = Error<E>;
+
+    fn for_call(&self, request: &Request<A>) -> Self {
+        self.of_call(request)
+    }
 
     fn endpoint<'r>(&self, request: &'r Request<A>) -> Endpoint<'r> {
         self.endpoint(request)

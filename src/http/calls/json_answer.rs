@@ -2,10 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
+use http::{HeaderMap, StatusCode, header::CONTENT_ENCODING};
+
 use super::{
-    answer_prefix::AnswerPrefix,
-    json_pointer::{Pointer, PointerError},
+    answer_prefix::{AnswerPrefix, worse},
+    json_pointer::{Pointer, PointerError, is_json},
     json_scalar::JsonScalar,
+    media_type::promises_text,
 };
 use crate::facts::outcome::{Outcome, Verdict};
 
@@ -15,6 +18,27 @@ use crate::facts::outcome::{Outcome, Verdict};
 /// it is cut off before the value, compressed, nested deeper than 127, or not UTF-8. If a key
 /// occurs twice, the first one counts.
 /// [`HttpCalls::judged_by_json`](super::HttpCalls::judged_by_json) takes the rules.
+///
+/// # An answer that is no JSON
+///
+/// A 2xx that is no JSON is a failure where JSON was to be expected: a page that announces
+/// maintenance, the text of a proxy, an empty body, half of a document. It is so whatever the rules
+/// say, unless [`when_no_json`](Self::when_no_json) sets another outcome.
+///
+/// | the answer | judged |
+/// |---|---|
+/// | `Content-Type` of JSON (`application/json`, `text/json`, any `+json`) | must be JSON |
+/// | HTML (`text/html`, `application/xhtml+xml`), `text/plain` | must be JSON |
+/// | no `Content-Type`, or one that cannot be read | must be JSON |
+/// | any other `Content-Type`: PDF, CSV, XML, an image | by the rules and the status |
+/// | 204, 205, 206; a status that is no 2xx; an answer to HEAD | by the rules and the status |
+/// | with a `Content-Encoding` | by the rules and the status |
+/// | longer than [the prefix](super::HttpCalls::with_body_prefix) | by the rules and the status |
+///
+/// JSON is what RFC 8259 defines: one value of any kind, with white space around it. A byte order
+/// mark before it is accepted.
+///
+/// # An example
 ///
 /// The example is Zuora, which sends `"success": false` under a 200, with a code of eight digits.
 /// The last two digits are the category. Zuora's newer answers also give each category a status,
@@ -54,6 +78,17 @@ use crate::facts::outcome::{Outcome, Verdict};
 #[must_use = "rules judge nothing until `judged_by_json` gives them to `HttpCalls`"]
 pub struct JsonAnswer {
     rules: Vec<Rule>,
+    no_json: NoJson,
+}
+
+/// The outcome of an answer that is no JSON where JSON was to be expected.
+#[derive(Debug, Clone, Copy)]
+struct NoJson(Outcome);
+
+impl Default for NoJson {
+    fn default() -> Self {
+        Self(Outcome::Failure)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,16 +105,44 @@ enum Test {
 }
 
 impl JsonAnswer {
-    /// Returns a judge without rules, for which the status of every answer decides.
+    /// Returns a judge without rules: the status of every answer that is JSON decides.
     pub const fn new() -> Self {
-        Self { rules: Vec::new() }
+        Self {
+            rules: Vec::new(),
+            no_json: NoJson(Outcome::Failure),
+        }
+    }
+
+    /// Sets the outcome of a 2xx that is no JSON where JSON was to be expected. Default:
+    /// [`Outcome::Failure`]. Called again, the last value counts.
+    ///
+    /// It is for partners that also send other bodies with the `Content-Type` of JSON, HTML or
+    /// plain text, or with none: a 202 with an empty body, a `pong`. Of this outcome and that of a
+    /// rule the worse one counts.
+    ///
+    /// ```
+    /// use http::{HeaderMap, StatusCode};
+    /// use tower_maintenance::{Outcome, http::{AnswerPrefix, JsonAnswer}};
+    ///
+    /// let headers = HeaderMap::new();
+    /// let pong = AnswerPrefix::whole(StatusCode::OK, &headers, b"pong");
+    /// let strict = JsonAnswer::new().failure_when("/success", false)?;
+    /// assert_eq!(strict.judge(&pong).unwrap().outcome, Outcome::Failure);
+    /// let lenient = strict.when_no_json(Outcome::Success);
+    /// assert_eq!(lenient.judge(&pong).unwrap().outcome, Outcome::Success);
+    /// # Ok::<(), tower_maintenance::http::PointerError>(())
+    /// ```
+    pub const fn when_no_json(mut self, outcome: Outcome) -> Self {
+        self.no_json = NoJson(outcome);
+        self
     }
 
     /// Adds a rule: if the value at `pointer` is `value`, the call is `outcome`.
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// If `pointer` is no JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)), or if
+    /// an earlier rule decides on the same value.
     pub fn when(
         self,
         pointer: &str,
@@ -93,7 +156,7 @@ impl JsonAnswer {
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer.
+    /// If `pointer` is no JSON pointer, or if an earlier rule decides on the same value.
     pub fn failure_when(
         self,
         pointer: &str,
@@ -102,7 +165,8 @@ impl JsonAnswer {
         self.when(pointer, value, Outcome::Failure)
     }
 
-    /// Adds a rule: if the value at `pointer` is one of `values`, the call is `outcome`.
+    /// Adds a rule: if the value at `pointer` is one of `values`, the call is `outcome`. Values on
+    /// which an earlier rule decides change nothing.
     ///
     /// ```
     /// use tower_maintenance::{Outcome, http::JsonAnswer};
@@ -122,7 +186,8 @@ impl JsonAnswer {
     ///
     /// # Errors
     ///
-    /// If `pointer` is no JSON pointer.
+    /// If `pointer` is no JSON pointer, or if the rule can never decide: there is no value, or
+    /// earlier rules decide on every one.
     pub fn codes<V: Into<JsonScalar>>(
         self,
         pointer: &str,
@@ -150,24 +215,51 @@ impl JsonAnswer {
         self.rule(pointer, Test::Code(Arc::new(is)), outcome)
     }
 
-    fn rule(mut self, pointer: &str, test: Test, outcome: Outcome) -> Result<Self, PointerError> {
+    fn rule(mut self, given: &str, test: Test, outcome: Outcome) -> Result<Self, PointerError> {
+        let pointer = Pointer::parse(given)?;
+        if let Test::OneOf(values) = &test
+            && values.iter().all(|value| self.decides(&pointer, value))
+        {
+            let fault = match values.is_empty() {
+                true => "the rule has no value, so it can never decide",
+                false => "an earlier rule decides on the same value, so this one never can",
+            };
+            return Err(PointerError::new(given, fault));
+        }
         self.rules.push(Rule {
-            pointer: Pointer::parse(pointer)?,
+            pointer,
             test,
             outcome,
         });
         Ok(self)
     }
 
-    /// Judges a whole body. Returns `None` if no rule matches.
+    /// Returns whether a rule so far decides on this value.
+    fn decides(&self, pointer: &Pointer, value: &JsonScalar) -> bool {
+        self.rules.iter().any(|rule| {
+            let covers = matches!(&rule.test, Test::OneOf(values) if values.contains(value));
+            covers && rule.pointer == *pointer
+        })
+    }
+
+    /// Judges a whole body by the rules alone. Returns `None` if no rule matches.
     #[must_use]
     pub fn verdict(&self, body: &[u8]) -> Option<Verdict> {
         self.look(body)
     }
 
-    /// Judges the beginning of an answer's body. Returns `None` if no rule matches.
+    /// Judges the beginning of an answer's body, by the rules and by whether it is JSON. Returns
+    /// `None` if neither decides.
     #[must_use]
     pub fn judge(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
+        let said = self.by_rules(answer);
+        if must_be_json(answer) && !is_json(without_mark(answer.bytes())) {
+            return worse(said, Some(self.no_json.0.into()));
+        }
+        said
+    }
+
+    fn by_rules(&self, answer: &AnswerPrefix<'_>) -> Option<Verdict> {
         let bytes = answer.bytes();
         if answer.is_whole() {
             return self.look(bytes);
@@ -182,8 +274,7 @@ impl JsonAnswer {
     }
 
     fn look(&self, bytes: &[u8]) -> Option<Verdict> {
-        // Some senders write a byte order mark, although RFC 8259, 8.1, forbids it.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bytes = without_mark(bytes);
         // Rules about one value usually follow each other. The value is then looked up once.
         let mut last: Option<(&Pointer, Option<JsonScalar>)> = None;
         for rule in &self.rules {
@@ -198,6 +289,36 @@ impl JsonAnswer {
         }
         None
     }
+}
+
+/// Some senders write a byte order mark, although RFC 8259, 8.1, forbids it.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Returns whether JSON is to be expected of the bytes: they are the whole body of a 2xx, in no
+/// encoding, and the answer does not declare another kind of content.
+fn must_be_json(answer: &AnswerPrefix<'_>) -> bool {
+    // These have no body, or a part of one.
+    let partial = [
+        StatusCode::NO_CONTENT,
+        StatusCode::RESET_CONTENT,
+        StatusCode::PARTIAL_CONTENT,
+    ];
+    answer.is_whole()
+        && answer.status().is_success()
+        && !partial.contains(&answer.status())
+        && !is_encoded(answer.headers())
+        && promises_text(answer.headers())
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 impl Test {
@@ -296,6 +417,45 @@ mod tests {
         ] {
             assert_eq!(outcome(&judge, body.as_bytes()), wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_can_never_decide_is_an_error() {
+        let judge = || {
+            JsonAnswer::new()
+                .codes("/a", [1, 2], Outcome::Neutral)
+                .unwrap()
+        };
+        let earlier =
+            "JSON pointer `/a`: an earlier rule decides on the same value, so this one never can";
+        let two = [
+            judge().when("/a", 2, Outcome::Failure),
+            judge().when("/a", 2.0, Outcome::Failure),
+            judge().codes("/a", [2, 1], Outcome::Neutral),
+            judge().codes("/a", [3], Outcome::Failure).unwrap().codes(
+                "/a",
+                [3, 1],
+                Outcome::Neutral,
+            ),
+        ];
+        for judge in two {
+            assert_eq!(judge.unwrap_err().to_string(), earlier);
+        }
+        let none = judge()
+            .codes("/a", [0_u64; 0], Outcome::Failure)
+            .unwrap_err();
+        let empty = "JSON pointer `/a`: the rule has no value, so it can never decide";
+        assert_eq!(none.to_string(), empty);
+        assert!(
+            judge().codes("/a", [2, 3], Outcome::Failure).is_ok(),
+            "it decides on 3"
+        );
+        assert!(
+            judge().when("/a", "2", Outcome::Failure).is_ok(),
+            "a text is no number"
+        );
+        assert!(judge().when("/b", 2, Outcome::Failure).is_ok());
+        assert!(judge().when_code("/a", |_| true, Outcome::Failure).is_ok());
     }
 
     #[test]

@@ -11,7 +11,16 @@ use serde_json::Value;
 
 use super::json_scalar::JsonScalar;
 
-/// A string is no JSON pointer (RFC 6901).
+/// Returns whether the bytes are one JSON value, with white space around it. No value is built, and
+/// the depth is not limited.
+pub(super) fn is_json(bytes: &[u8]) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = <IgnoredAny as serde::Deserialize>::deserialize(&mut deserializer);
+    read.and_then(|_| deserializer.end()).is_ok()
+}
+
+/// A rule of a [`JsonAnswer`](super::JsonAnswer) is invalid: its pointer is no JSON pointer (RFC
+/// 6901), or it can never decide.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("JSON pointer `{pointer}`: {fault}")]
 pub struct PointerError {
@@ -19,15 +28,21 @@ pub struct PointerError {
     fault: String,
 }
 
+impl PointerError {
+    pub(super) fn new(pointer: &str, fault: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.to_owned(),
+            fault: fault.into(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointer(Vec<String>);
 
 impl Pointer {
     pub(super) fn parse(pointer: &str) -> Result<Self, PointerError> {
-        let refused = |fault| PointerError {
-            pointer: pointer.to_owned(),
-            fault,
-        };
+        let refused = |fault| PointerError::new(pointer, fault);
         if pointer.is_empty() {
             return Ok(Self(Vec::new()));
         }
@@ -38,9 +53,8 @@ impl Pointer {
         };
         let mut after_tilde = pointer.split('~').skip(1);
         if after_tilde.any(|rest| !rest.starts_with(['0', '1'])) {
-            return Err(refused(
-                "`~` must be followed by 0, for `~` itself, or by 1, for `/`".to_owned(),
-            ));
+            let fault = "`~` must be followed by 0, for `~` itself, or by 1, for `/`";
+            return Err(refused(fault.to_owned()));
         }
         // The order matters: `~01` stands for `~1`, not for `/`.
         let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");

@@ -9,6 +9,7 @@ mod json_answer;
 mod json_pointer;
 mod json_scalar;
 pub(crate) mod measured_body;
+mod media_type;
 mod reader_wait;
 pub(crate) mod retry_after;
 pub(crate) mod streamed;

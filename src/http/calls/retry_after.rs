@@ -15,6 +15,11 @@ use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 /// large.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
+/// A number of milliseconds, as Microsoft, OpenAI and others send it beside `Retry-After`.
+const MILLISECONDS: [HeaderName; 2] = [
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("x-ms-retry-after-ms"),
+];
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
@@ -23,17 +28,21 @@ const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 ///
 /// These headers are read:
 ///
-/// - `Retry-After: 120` asks for 120 s.
+/// - `Retry-After: 120` asks for 120 s, and so does `Retry-After: 120.0`. A fraction is rounded up:
+///   `0.5` asks for 1 s.
+/// - `retry-after-ms: 1500` and `x-ms-retry-after-ms: 1500` ask for 1.5 s.
 /// - `Retry-After: Wed, 31 Jul 2024 20:57:00 GMT` asks for the time until then. The current time is
 ///   the answer's `Date`, and `now` only if there is no `Date`.
 /// - `RateLimit: "default";r=0;t=30` asks for 30 s, because nothing remains. The older form
 ///   `limit=100, remaining=0, reset=30` is read too.
 /// - `RateLimit-Remaining: 0` with `RateLimit-Reset: 30` asks for 30 s, because nothing remains.
 ///
-/// The first kind in this list that is present and valid decides. `Retry-After` therefore hides the
-/// others even if it asks for nothing. Of several values of one kind the longest counts. Zero and a
-/// date in the past ask for nothing. A number that is too large, or a date that is too far, is 2³¹
-/// s (68 years). In any case the layer waits no longer than the longest wait of the policy.
+/// Of several values of `Retry-After` and of the headers in milliseconds the longest counts. One
+/// that is present and valid hides the rate limits, even if it asks for nothing. `RateLimit` hides
+/// the older fields in the same way. Zero and a date in the past ask for nothing, and so does a
+/// value of another form: a negative number, `1e3`, `120s`. A number that is too large, or a date
+/// that is too far, is 2³¹ s (68 years). In any case the layer waits no longer than the longest
+/// wait of the policy.
 ///
 /// `X-RateLimit-Reset` is not read: some partners send seconds in it, others an instant.
 ///
@@ -66,7 +75,13 @@ pub(in crate::http) fn asked(
     let reference = || date_of(headers).unwrap_or_else(&now);
     let values = headers.get_all(RETRY_AFTER).iter();
     let by_retry_after = values.filter_map(|value| one_retry_after(value, reference));
+    let values = MILLISECONDS
+        .into_iter()
+        .flat_map(|name| headers.get_all(name));
+    let in_milliseconds =
+        values.filter_map(|value| rounded_up(text(value)?, Duration::from_millis));
     let asked = by_retry_after
+        .chain(in_milliseconds)
         .max()
         .or_else(|| by_rate_limit(headers))
         .or_else(|| by_rate_limit_fields(headers))?;
@@ -75,7 +90,7 @@ pub(in crate::http) fn asked(
 
 fn one_retry_after(value: &HeaderValue, now: impl Fn() -> SystemTime) -> Option<Duration> {
     let text = text(value)?;
-    digits(text).or_else(|| {
+    rounded_up(text, Duration::from_secs).or_else(|| {
         let until = httpdate::parse_http_date(text).ok()?;
         // A date in the past is valid and asks for no wait.
         Some(until.duration_since(now()).unwrap_or_default())
@@ -91,11 +106,32 @@ fn text(value: &HeaderValue) -> Option<&str> {
     Some(value.to_str().ok()?.trim_matches([' ', '\t']))
 }
 
-/// Reads a number that consists of digits alone. One that overflows is the longest span.
+/// Reads a number that consists of digits, perhaps with a fraction, which is rounded up to a whole
+/// `unit`. One that overflows is the longest span.
+///
+/// RFC 9110 knows no fraction. Servers send one all the same, because their language prints numbers
+/// so: `2.0`, `292.05`.
+fn rounded_up(text: &str, unit: fn(u64) -> Duration) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let up = u64::from(fraction.bytes().any(|digit| digit != b'0'));
+    let units = whole
+        .parse()
+        .ok()
+        .and_then(|whole: u64| whole.checked_add(up));
+    Some(units.map_or(LONGEST, unit))
+}
+
+/// Reads a number of seconds that consists of digits alone. One that overflows is the longest span.
 fn digits(text: &str) -> Option<Duration> {
-    // `parse` alone would accept a sign.
-    let only_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    only_digits.then(|| text.parse().map_or(LONGEST, Duration::from_secs))
+    is_digits(text).then(|| text.parse().map_or(LONGEST, Duration::from_secs))
+}
+
+/// Returns whether the text is digits alone. `parse` would accept a sign.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads the structured field `RateLimit` of the IETF draft "RateLimit header fields for HTTP"
@@ -182,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_digits_and_nothing_else() {
+    fn seconds_are_digits() {
         for (value, seconds) in [
             ("120", Some(120)),
             ("1", Some(1)),
@@ -200,8 +236,6 @@ mod tests {
             (" ", None),
             ("-5", None),
             ("+5", None),
-            ("1.5", None),
-            ("5.", None),
             ("1e3", None),
             ("0x10", None),
             ("1_000", None),
@@ -227,6 +261,85 @@ mod tests {
             assert_eq!(retry_after_asks(value), None, "{value:?}");
         }
         assert_eq!(asks(&[]), None);
+    }
+
+    #[test]
+    fn a_fraction_of_seconds_is_rounded_up() {
+        for (value, seconds) in [
+            ("2.0", Some(2)),
+            ("120.0", Some(120)),
+            ("0.5", Some(1)),
+            ("1.5", Some(2)),
+            ("292.05", Some(293)),
+            ("007.000", Some(7)),
+            (" 2.0\t", Some(2)),
+            ("0.00000000000000000000000000000000000001", Some(1)),
+            ("1.99999999999999999999999999999999999999", Some(2)),
+            ("18446744073709551615.5", Some(1 << 31)),
+            ("99999999999999999999999999999999999999.0", Some(1 << 31)),
+            ("0.0", None),
+            ("5.", None),
+            (".5", None),
+            (".", None),
+            ("1.2.3", None),
+            ("1,5", None),
+            ("-0.5", None),
+            ("1.-5", None),
+            ("1. 5", None),
+            ("1.5e3", None),
+            ("NaN", None),
+            ("infinity", None),
+        ] {
+            assert_eq!(retry_after_asks(value.as_bytes()), seconds, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_read_and_of_two_the_longer_counts() {
+        let asked = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            retry_after(&headers, UNIX_EPOCH).map(|span| span.as_millis())
+        };
+        for name in ["retry-after-ms", "x-ms-retry-after-ms"] {
+            for (value, expected) in [
+                ("1500", Some(1500)),
+                (" 7 ", Some(7)),
+                ("1500.0", Some(1500)),
+                ("1500.5", Some(1501)),
+                ("0.2", Some(1)),
+                ("0", None),
+                ("-1500", None),
+                ("1.5e3", None),
+                ("1500ms", None),
+                ("NaN", None),
+                ("", None),
+                ("Wed, 31 Jul 2024 12:00:30 GMT", None),
+                ("99999999999999999999", Some((1 << 31) * 1000)),
+                ("18446744073709551615", Some((1 << 31) * 1000)),
+            ] {
+                assert_eq!(asked(&[(name, value)]), expected, "{name}: {value}");
+            }
+            assert_eq!(asked(&[(name, "1500"), (name, "2500")]), Some(2500));
+            for (seconds, expected) in [("1", 1500), ("1.0", 1500), ("2", 2000), ("0", 1500)] {
+                let both = [(name, "1500"), ("retry-after", seconds)];
+                assert_eq!(asked(&both), Some(expected), "{seconds}");
+            }
+            assert_eq!(asked(&[(name, "soon"), ("retry-after", "2")]), Some(2000));
+            assert_eq!(
+                asked(&[(name, "1500"), ("retry-after", "soon")]),
+                Some(1500)
+            );
+            // They hide a rate limit, as `Retry-After` does.
+            let limit = ("ratelimit", r#""default";r=0;t=30"#);
+            assert_eq!(asked(&[(name, "1500"), limit]), Some(1500));
+            assert_eq!(asked(&[(name, "0"), limit]), None);
+            assert_eq!(asked(&[(name, "soon"), limit]), Some(30_000));
+        }
+        let both = [("retry-after-ms", "1500"), ("x-ms-retry-after-ms", "1501")];
+        assert_eq!(asked(&both), Some(1501));
     }
 
     #[test]
@@ -416,10 +529,11 @@ mod tests {
 
         #[test]
         fn whatever_stands_there_it_neither_panics_nor_asks_for_more_than_the_longest(
-            values in vec((0_usize..5, value()), 0..6),
+            values in vec((0_usize..7, value()), 0..6),
             now in any::<u64>(),
         ) {
-            let names = [RETRY_AFTER, DATE, RATE_LIMIT, REMAINING, RESET];
+            let [short, long] = MILLISECONDS;
+            let names = [RETRY_AFTER, DATE, RATE_LIMIT, REMAINING, RESET, short, long];
             let mut headers = HeaderMap::new();
             for (name, value) in values {
                 if let Ok(value) = HeaderValue::from_bytes(&value) {

@@ -71,15 +71,19 @@ impl LastGoodBuilder {
     /// Opts in only requests for which `wanted` returns `true`. Default: all requests to the paths.
     ///
     /// If paths are given too, both must match. It is also called for writes, which drop the stored
-    /// answers to their URI.
+    /// answers to their URI. If this is called again, all closures must return `true`.
     pub fn only(self, wanted: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         Self {
-            wanted: Some(Box::new(wanted)),
+            wanted: Some(match self.wanted {
+                None => Box::new(wanted),
+                Some(before) => Box::new(move |parts| before(parts) && wanted(parts)),
+            }),
             ..self
         }
     }
 
-    /// Sets how the user or tenant of a request is named. Default: no user is named.
+    /// Sets how the user or tenant of a request is named. Default: no user is named. Called again,
+    /// the last closure counts.
     ///
     /// For a request without a user `user` returns `None`; the strict rules apply to it.
     ///
@@ -148,7 +152,7 @@ impl LastGoodBuilder {
     }
 
     /// Stores only answers for which `good` returns `true`. Default: every answer that comes to its
-    /// end.
+    /// end. If this is called again, all closures must return `true`.
     ///
     /// `good` gets the whole body, and the headers that would be stored. For a partner that fails
     /// with a 200, it can use the same judge as the calls:
@@ -171,7 +175,10 @@ impl LastGoodBuilder {
     /// ```
     pub fn good_if(self, good: impl Fn(&AnswerPrefix<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self {
-            good: Some(Arc::new(good)),
+            good: Some(match self.good {
+                None => Arc::new(good),
+                Some(before) => Arc::new(move |answer| before(answer) && good(answer)),
+            }),
             ..self
         }
     }

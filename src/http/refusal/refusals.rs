@@ -26,7 +26,7 @@ use super::{
     template::Template,
     texts::PageTexts,
 };
-use crate::http::shared_caches::overrides_cache_control;
+use crate::{base::harmless::harmless, http::shared_caches::overrides_cache_control};
 
 /// The look of refusals: texts, support, languages, the page and the problem document.
 ///
@@ -35,6 +35,9 @@ use crate::http::shared_caches::overrides_cache_control;
 /// is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
 /// `MaintenanceLayer::with_refusals`.
+///
+/// A setting that is one value takes the last value that it is given. Headers, languages, what
+/// still works, and edits of the problem document add up.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -164,9 +167,9 @@ impl Refusals {
         Ok(self)
     }
 
-    /// Sets what customers can still do, which the page shows as a list. Default: no list is shown.
+    /// Adds what customers can still do, which the page shows as a list. Default: no list is shown.
     pub fn still_works<T: Into<String>>(self, what: impl IntoIterator<Item = T>) -> Self {
-        self.looking(|looks| looks.works = what.into_iter().map(Into::into).collect())
+        self.looking(|looks| looks.works.extend(what.into_iter().map(Into::into)))
     }
 
     /// Sets the address of a status page that customers can read. Default: none is shown.
@@ -240,7 +243,7 @@ impl Refusals {
     /// Adds a language, which `Accept-Language` selects. Default: English alone.
     ///
     /// `de` also serves a request for `de-AT`, and `pt-BR` serves one for `pt` or `pt-PT`. The tag
-    /// `en` replaces the built-in texts.
+    /// `en` replaces the built-in texts. Given twice, a language has the last texts.
     ///
     /// # Errors
     ///
@@ -276,8 +279,12 @@ impl Refusals {
     /// # Errors
     ///
     /// If the source is no template or uses an unknown name. The template is tried here with sample
-    /// refusals.
+    /// refusals. Also if [`page`](Self::page) makes the page already.
     pub fn page_template(self, source: &str) -> Result<Self, RefusalsError> {
+        if let Page::Closure(_) = self.page {
+            let allowed = "one way to make the page; `page` is set already";
+            return Err(RefusalsError::quoting("page_template", source, allowed));
+        }
         let template = Template::new(source)?;
         try_template(&template, &self.looks, source)?;
         Ok(Self {
@@ -290,14 +297,26 @@ impl Refusals {
     ///
     /// The closure must escape every value that it takes from the [`Refusal`]. It runs once per
     /// refusal, in the future of the refused request. A panic in it reaches the request.
+    ///
+    /// A template of [`page_template`](Self::page_template) that is set already has no effect then.
+    /// That is a mistake, and a warning names both settings.
     pub fn page(self, page: impl Fn(&Refusal<'_>) -> String + Send + Sync + 'static) -> Self {
+        if let Page::Template(_) = self.page {
+            harmless(|| {
+                tracing::warn!(
+                    "`page` replaces the page of `page_template`, which has no effect: set one of \
+                     them"
+                );
+            });
+        }
         Self {
             page: Page::Closure(Arc::new(page)),
             ..self
         }
     }
 
-    /// Edits the problem document of each refusal: adds members, replaces texts.
+    /// Edits the problem document of each refusal: adds members, replaces texts. Called again, all
+    /// edits are made, in this order.
     ///
     /// ```
     /// use tower_maintenance::http::Refusals;
@@ -312,8 +331,15 @@ impl Refusals {
         self,
         edit: impl Fn(&Refusal<'_>, &mut Map<String, Value>) + Send + Sync + 'static,
     ) -> Self {
+        let problem: Arc<EditProblem> = match self.problem {
+            None => Arc::new(edit),
+            Some(before) => Arc::new(move |refusal, document| {
+                before(refusal, document);
+                edit(refusal, document);
+            }),
+        };
         Self {
-            problem: Some(Arc::new(edit)),
+            problem: Some(problem),
             ..self
         }
     }

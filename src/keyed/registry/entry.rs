@@ -1,7 +1,14 @@
 //! One key and its state.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::usage::Usage;
-use crate::{facts::mode::Switches, layer::MaintenanceLayer, operator::handle::MaintenanceHandle};
+use crate::{
+    base::moment::Moment,
+    facts::mode::{Mode, Switches},
+    layer::MaintenanceLayer,
+    operator::handle::MaintenanceHandle,
+};
 
 /// One key and its state.
 pub(crate) struct Entry<K, P> {
@@ -11,6 +18,8 @@ pub(crate) struct Entry<K, P> {
     /// The switches that the layer was built with: a key that was built in dry run may go while in
     /// dry run.
     as_built: Switches,
+    /// Before this moment no ping checks the key.
+    next_check: AtomicU64,
 }
 
 impl<K, P> Entry<K, P> {
@@ -21,7 +30,23 @@ impl<K, P> Entry<K, P> {
             layer,
             usage: Usage::new(),
             as_built,
+            next_check: AtomicU64::new(0),
         }
+    }
+
+    /// Returns whether a ping should check the key now: it is being probed, and its last check has
+    /// begun long enough ago. It looks at a key that serves without a lock.
+    pub(super) fn is_due_for_a_check(&self, now: Moment) -> bool {
+        let state = self.layer.borrowed_handle();
+        // One future checks keys as a rule. If two do, the machine still bounds the probes.
+        self.next_check.load(Ordering::Relaxed) <= now.0
+            && !state.is_serving()
+            && state.mode() == Mode::Probing
+    }
+
+    /// Notes that a check begins, and none again before `next`.
+    pub(super) fn next_check_at(&self, next: Moment) {
+        self.next_check.store(next.0, Ordering::Relaxed);
     }
 
     pub(crate) fn key(&self) -> &K {

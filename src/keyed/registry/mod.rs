@@ -44,11 +44,12 @@ use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+pub(crate) use self::entry::Entry as Pinged;
 use self::{
     entry::Entry,
     shard::{Floor, Shard, find},
@@ -90,6 +91,8 @@ pub(crate) struct Registry<K, P> {
     evicted: AtomicU64,
     overflowed: AtomicU64,
     warned: AtomicBool,
+    /// The futures that ping all keys. While there is one, no request probes.
+    pings: AtomicU32,
     /// Gives calls without a place their protocol. Its state is never asked.
     spare: OnceLock<MaintenanceLayer<P>>,
 }
@@ -111,6 +114,7 @@ impl<K, P> Registry<K, P> {
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
             warned: AtomicBool::new(false),
+            pings: AtomicU32::new(0),
             spare: OnceLock::new(),
         }
     }
@@ -175,6 +179,34 @@ impl<K, P> Registry<K, P> {
                 self.spare.get_or_init(|| made)
             }
         }
+    }
+
+    // ---- pings --------------------------------------------------------------------------------
+
+    pub(crate) fn ping_began(&self) {
+        self.pings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ping_ended(&self) {
+        self.pings.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns whether pings probe in place of requests.
+    #[inline]
+    pub(crate) fn is_pinged(&self) -> bool {
+        self.pings.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns the keys that a ping should check now. Looking at them is no use of them.
+    pub(crate) fn due_for_a_check(&self) -> impl Iterator<Item = Arc<Entry<K, P>>> {
+        let now = self.clock.now();
+        let entries = self.shards.iter().flat_map(Shard::entries);
+        entries.filter(move |entry| entry.is_due_for_a_check(now))
+    }
+
+    /// Notes that a check of this key begins, and none again before `every` has passed.
+    pub(crate) fn checks_now(&self, entry: &Entry<K, P>, every: Duration) {
+        entry.next_check_at(self.clock.now().after(every));
     }
 
     // ---- sweeping -----------------------------------------------------------------------------
