@@ -224,6 +224,7 @@ pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
+        nested::Nested,
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
         protocol::Protocol,
         ticket::Ticket,

@@ -17,6 +17,7 @@ mod exemptions;
 mod placements;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod refusals;
+mod refused_within;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod retry_after;
 #[cfg(feature = "testing")]

@@ -866,5 +866,5 @@ async fn another_layers_refusal_from_within_is_no_failure_of_the_partner() {
     }
     assert_serving(&layer.handle());
     let calls = layer.handle().status().calls;
-    assert_eq!((calls.failed, calls.neutral), (0, 5));
+    assert_eq!((calls.failed, calls.refused_within), (0, 5));
 }

@@ -29,6 +29,7 @@ mod keyed;
 mod listeners;
 mod partner_says;
 mod ping;
+mod refused_within;
 mod tower_contract;
 
 mod support;
