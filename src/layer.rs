@@ -36,6 +36,9 @@ use crate::{
 /// One value stands for one partner. It is a layer itself, around plain calls, and has *views* that
 /// are layers for other placements and protocols; whatever is made from it shares one state.
 ///
+/// Put it around a call once. A second time around the same call, the two would compete for the
+/// slots of probes, and probing would not end ([layers within layers](crate::guide::stack)).
+///
 /// ```
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 /// use tower_maintenance::{Error, Hold, MaintenanceLayer};

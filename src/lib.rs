@@ -85,7 +85,8 @@
 //!
 //! - The rules are those of the [`Policy`]. An operator engages a hold by
 //!   [`MaintenanceHandle::engage`].
-//! - A refused request was not processed, and the client can repeat it safely.
+//! - A refused call was not made. A request that is refused before one's own routes was not
+//!   processed, and the client can repeat it safely.
 //! - Exempt endpoints pass in every mode.
 //! - Time changes the state without traffic and without a background task. The next caller that
 //!   reads the state applies each change that fell due, dated at the instant when it fell due.

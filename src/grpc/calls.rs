@@ -366,7 +366,7 @@ impl<A, B: Body + Default, E: 'static> Protocol<Request<A>, Response<B>, E> for 
 
     fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Self::Response, E> {
         let form = web::Form::of(request.headers());
-        Ok(self.longest.refusal(&refused, form))
+        Ok(self.longest.refusal(&refused.into(), form))
     }
 
     fn unready(&self, error: E) -> E {

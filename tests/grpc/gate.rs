@@ -9,6 +9,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
     Exemption, Hold, MaintenanceLayer, Mode, Refused,
     grpc::{GrpcCalls, GrpcRoutes, find},
+    http::Refusals,
 };
 
 use crate::support::*;
@@ -225,8 +226,10 @@ async fn before_services_reads_pass_while_the_partner_is_probed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partners_name_does_not_get_out_of_the_message() {
-    let layer = MaintenanceLayer::new(" zuora\r\ngrpc-status: 0 100% Z\u{fc}rich");
+async fn a_components_name_does_not_get_out_of_the_message() {
+    let name = " zuora\r\ngrpc-status: 0 100% Z\u{fc}rich";
+    let layer = MaintenanceLayer::builder("the partner").refusals(Refusals::new().component(name));
+    let layer = layer.build().unwrap();
     layer
         .handle()
         .engage(Hold::new("on-call", "drill"))

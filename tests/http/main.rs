@@ -14,9 +14,12 @@ mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
 mod exemptions;
 #[cfg(all(feature = "axum", feature = "testing"))]
+mod in_handlers;
+#[cfg(all(feature = "axum", feature = "testing"))]
 mod placements;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod refusals;
+#[cfg(all(feature = "axum", feature = "testing"))]
 mod refused_within;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod retry_after;
