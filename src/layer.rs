@@ -127,9 +127,10 @@ impl<P> MaintenanceLayer<P> {
     /// was not asked.
     ///
     /// The other views find a refusal in a `BoxError`, in an [`io::Error`](std::io::Error) and in
-    /// an [`Error`](crate::Error), and need this one only for errors that wrap these. It asks for an
-    /// [`Error`](std::error::Error) and follows its sources ([`Refused::find`](crate::Refused::find)). A
-    /// [`KeyedLayer`](crate::KeyedLayer) takes it too, as every view.
+    /// an [`Error`](crate::Error), and need this one only for errors that wrap these. It asks for
+    /// an [`Error`](std::error::Error) and follows its sources
+    /// ([`Refused::find`](crate::Refused::find)). A [`KeyedLayer`](crate::KeyedLayer) takes it too,
+    /// as every view.
     ///
     /// ```
     /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};

@@ -7,13 +7,11 @@ use std::{any::Any, fmt, sync::Arc};
 /// Each layer has one list, which every refusal of the layer shares. So the list is also the
 /// identity of the layer: two lists are equal if they are the same list.
 #[derive(Default, Clone)]
-pub(crate) struct Extras(
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "read by the wing that has such values")
-    )]
-    Vec<Arc<dyn Any + Send + Sync>>,
-);
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "read by the wing that has such values")
+)]
+pub(crate) struct Extras(Vec<Arc<dyn Any + Send + Sync>>);
 
 impl Extras {
     /// Adds a value, in place of an earlier one of its type.

@@ -57,11 +57,11 @@ impl<E> Error<E> {
 ///
 /// What that means depends on where the gate stands. Before one's own routes nothing of the request
 /// was processed, and it may be repeated safely. Around calls to the partner *one call was not
-/// made*: that call may be repeated safely, but what its caller did before stands. So a handler that
-/// charges, then reads and is refused, must not tell its customer that nothing was processed.
+/// made*: that call may be repeated safely, but what its caller did before stands. So a handler
+/// that charges, then reads and is refused, must not tell its customer that nothing was processed.
 ///
-/// Its texts ([`Display`](fmt::Display), [`Debug`](fmt::Debug), [`partner`](Self::partner)) name the
-/// partner. They are for logs, not for customers.
+/// Its texts ([`Display`](fmt::Display), [`Debug`](fmt::Debug), [`partner`](Self::partner)) name
+/// the partner. They are for logs, not for customers.
 ///
 /// Making one allocates nothing; cloning shares what all refusals of one maintenance have in
 /// common.

@@ -34,10 +34,11 @@ impl MaintenanceLayer<GrpcCalls> {
     /// layers of this crate *around* it.
     ///
     /// A client makes a status of an answer by its headers alone, so nothing outside the client can
-    /// tell a refusal that is an answer from the partner's own `UNAVAILABLE`. Of an error it makes a
-    /// status that has the error as its source. There [`find`](crate::grpc::find) finds the refusal,
-    /// and so does every layer of this crate. The price: tonic gives such a status the code
-    /// `UNKNOWN` and no details. So ask `find` first, and then the code.
+    /// tell a refusal that is an answer from the partner's own `UNAVAILABLE`. Of an error it makes
+    /// a status that has the error as its source. There [`find`](crate::grpc::find) finds the
+    /// refusal, and so does the view [`nested`](crate::MaintenanceLayer::nested). The price: tonic
+    /// gives such a status the code `UNKNOWN` and no details. So ask `find` first, and then the
+    /// code.
     ///
     /// ```text
     /// let channel = ServiceBuilder::new().layer(layer.grpc_calls().boxed()).service(channel);

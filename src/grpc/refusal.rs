@@ -46,9 +46,10 @@ const LONGEST_TEXT: usize = 1024;
 /// `grpc-status-details-bin` a `google.rpc.Status` with two details:
 ///
 /// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`], and metadata. The metadata are
-///   `component` (the name that customers know: [`Refusals::component`]), `mode` (`maintenance` or `probing`), `read_only`, `since`, `until` if the end is
-///   known (both RFC 3339), `generation`, and `processed`, which is `false` or absent: if absent, it
-///   is not known whether something was processed.
+///   `component` (the name that customers know: [`Refusals::component`]), `mode` (`maintenance` or
+///   `probing`), `read_only`, `since`, `until` if the end is known (both RFC 3339), `generation`,
+///   and `processed`, which is `false` or absent: if absent, it is not known whether something was
+///   processed.
 /// - `google.rpc.RetryInfo`: a random delay, so that callers do not come back at the same instant.
 ///   It is between half of the time that is left and the whole of it, at most 5 min. If the end is
 ///   not known, it is 15 s to 45 s. While the partner is being probed, it is 2.5 s to 7.5 s.

@@ -125,9 +125,9 @@
 //! neutral there, and counted in
 //! [`CallCounts::refused_within`](crate::CallCounts::refused_within).
 //!
-//! The layer outside must be able to see the refusal. It looks into a `BoxError`, an `io::Error` and
-//! this crate's [`Error`](crate::Error), and into the extensions of a response. If errors are wrapped
-//! in a type of your own between the two layers, take the view
+//! The layer outside must be able to see the refusal. It looks into a `BoxError`, an `io::Error`
+//! and this crate's [`Error`](crate::Error), and into the extensions of a response. If errors are
+//! wrapped in a type of your own between the two layers, take the view
 //! [`nested`](crate::MaintenanceLayer::nested) outside, also for the layers of a
 //! [`KeyedLayer`](crate::KeyedLayer). Around a generated gRPC client the layer inside must refuse
 //! by an error: `layer.grpc_calls().boxed()`. What came over the wire is never taken for a refusal:

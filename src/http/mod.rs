@@ -47,9 +47,9 @@
 //! that accepts HTML gets a page, and any other client gets a problem document. [`Refusals`] sets
 //! texts and languages, and can replace either form. They are set once for the layer
 //! ([`Builder::refusals`](crate::Builder::refusals)), for the gate and for handlers. What customers
-//! read names the component that they know, never the partner. The page has no external assets, and by itself
-//! repeats the request once requests are served again. In a product that stays usable, [`Notices`]
-//! show a banner instead.
+//! read names the component that they know, never the partner. The page has no external assets, and
+//! by itself repeats the request once requests are served again. In a product that stays usable,
+//! [`Notices`] show a banner instead.
 //!
 //! A handler whose call to the partner was refused makes the same response
 //! ([`Refusals::respond`], and with the feature `axum` the `IntoResponse` of

@@ -231,7 +231,10 @@ async fn r24_each_view_around_calls_knows_a_refusal_of_a_layer_further_in() {
         .service(partner.service(Ok::<_, Bare>(())));
     let outers = [outer.handle()];
     assert_neutral("plain", &inner.handle(), &outers, &partner, stack).await;
+}
 
+#[tokio::test(start_paused = true)]
+async fn r24_a_refusal_is_known_through_a_timeout_between_the_layers() {
     // Boxed, with a timeout between the two.
     let (inner, outer, partner) = (layer("inner"), layer("outer"), Partner::default());
     let stack = ServiceBuilder::new()
@@ -251,7 +254,10 @@ async fn r24_each_view_around_calls_knows_a_refusal_of_a_layer_further_in() {
         .service(partner.service(Ok::<_, fmt::Error>(())));
     let outers = [outer.handle()];
     assert_neutral("over a timeout", &inner.handle(), &outers, &partner, stack).await;
+}
 
+#[tokio::test(start_paused = true)]
+async fn r24_a_refusal_is_known_where_errors_are_wrapped_between_the_layers() {
     // Wrapped in an `io::Error`.
     let (inner, outer, partner) = (layer("inner"), layer("outer"), Partner::default());
     let stack = ServiceBuilder::new()

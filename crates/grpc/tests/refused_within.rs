@@ -106,22 +106,27 @@ async fn layers_around_a_generated_client_know_the_refusal_of_the_channels_layer
         assert_eq!(status.mode, Mode::Serving, "{status}");
         assert_eq!((status.calls.failed, status.calls.refused_within), (0, 10));
     }
-    account
-        .handle()
-        .release("on-call", "over")
-        .expect("it was held");
-    assert_eq!(stack.clone().oneshot(0).await.expect("it serves"), 1200);
+}
 
-    // What the server says is the partner's word, and trips both.
+/// What a server says is the partner's word: it counts for every layer.
+#[tokio::test]
+async fn what_the_server_itself_says_trips_the_layers_around_a_generated_client() {
+    let partner = Partner::default();
+    let server = partner.listen().await.expect("there is a port");
+    let (account, tenant) = (layer("zuora"), layer("tenant"));
+    let channel = account.grpc_calls().boxed();
+    let channel = channel.layer(server.channel().expect("it has an address"));
+    let client = BillingClient::new(channel);
+    let call = service_fn(move |()| {
+        let mut client = client.clone();
+        async move { client.get_prices(Ask {}).await }
+    });
+    let stack = tenant.nested().layer(call);
     partner.does(Behaviour::failing(Code::Unavailable));
     for _ in 0..3 {
-        stack
-            .clone()
-            .oneshot(0)
-            .await
-            .expect_err("the partner is down");
+        let error = stack.clone().oneshot(()).await;
+        assert!(find(&error.expect_err("the partner is down")).is_none());
     }
-    let tenant = keys.handle(&0).expect("there is a place");
-    assert_eq!(tenant.mode(), Mode::Maintenance);
+    assert_eq!(tenant.handle().mode(), Mode::Maintenance);
     assert_eq!(account.handle().mode(), Mode::Maintenance);
 }

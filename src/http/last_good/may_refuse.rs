@@ -13,10 +13,9 @@ use crate::facts::{
 ///
 /// Around calls refusals are errors, and [`LastGoodLayer`](super::LastGoodLayer) must recognise
 /// them. The trait is implemented for [`Error`] (which may have the refusal of a layer further in),
-/// for `BoxError` (by [`Refused::find`]) and for
-/// `Infallible`. Implement it for your own error type if a stack before routes has one. Refusals
-/// are responses there, so the default method is enough. Convert an error of another crate to a
-/// `BoxError` first.
+/// for `BoxError` (by [`Refused::find`]) and for `Infallible`. Implement it for your own error type
+/// if a stack before routes has one. Refusals are responses there, so the default method is enough.
+/// Convert an error of another crate to a `BoxError` first.
 pub trait MayRefuse {
     /// Returns the refusal, if the error is one: the call was not made.
     fn refused(&self) -> Option<&Refused> {

@@ -82,8 +82,8 @@ pub struct Notices {
 impl Notices {
     /// Returns notices for the state of `handle`, with the texts and languages of `refusals`.
     ///
-    /// Give [`handle.refusals()`](MaintenanceHandle::refusals) for those of the layer. If `refusals`
-    /// have no name of the component, it is that of the layer's.
+    /// Give [`handle.refusals()`](MaintenanceHandle::refusals) for those of the layer. If
+    /// `refusals` have no name of the component, it is that of the layer's.
     ///
     /// Clones share the announcement.
     #[must_use]

@@ -72,10 +72,3 @@ impl Refused {
         }
     }
 }
-
-#[cfg(feature = "axum")]
-impl axum::response::IntoResponse for HandlerRefusal {
-    fn into_response(self) -> axum::response::Response {
-        super::response::refusal(self)
-    }
-}

@@ -265,11 +265,11 @@ impl Refusals {
     /// Replaces the page by a template in the syntax of [minijinja] (which is that of Jinja2).
     /// Every value in it is escaped as HTML, unless the template marks it `|safe`.
     ///
-    /// A template may use these names: `component`, `partner` (not for customers), `title`, `message`, `since`, `until`
-    /// and `next_try` (each of the three with `.human` and `.machine`), `works` (a list), `support`
-    /// (`.contact`, `.href`, `.hours`), `status_url`, `retry_after` (seconds), `cause`, `mode`,
-    /// `read_only`, `nothing_processed`, `generation`, `lang`, `dir`, `returns`, `texts.*`, `check.*`, and the built-in
-    /// page's `style` and `script`.
+    /// A template may use these names: `component`, `partner` (not for customers), `title`,
+    /// `message`, `since`, `until` and `next_try` (each of the three with `.human` and `.machine`),
+    /// `works` (a list), `support` (`.contact`, `.href`, `.hours`), `status_url`, `retry_after`
+    /// (seconds), `cause`, `mode`, `read_only`, `nothing_processed`, `generation`, `lang`, `dir`,
+    /// `returns`, `texts.*`, `check.*`, and the built-in page's `style` and `script`.
     ///
     /// The page is sent without a `Content-Security-Policy`. [`header`](Self::header) can add one.
     ///
@@ -404,12 +404,13 @@ impl Refusals {
 }
 
 impl<P> Builder<P> {
-    /// Sets how refusals look, for all views of the layer and for handlers whose call to the partner
-    /// was refused. Default: [`Refusals::new`].
+    /// Sets how refusals look, for all views of the layer and for handlers whose call to the
+    /// partner was refused. Default: [`Refusals::new`].
     ///
     /// It is the one place for the name that customers know, the support contact, the status page,
     /// the languages and the page. A view may have settings of its own
-    /// ([`with_refusals`](crate::MaintenanceLayer::with_refusals)). Over gRPC the name alone counts.
+    /// ([`with_refusals`](crate::MaintenanceLayer::with_refusals)). Over gRPC the name alone
+    /// counts.
     ///
     /// ```
     /// use tower_maintenance::{Hold, MaintenanceLayer, http::{Refusals, refusal}};

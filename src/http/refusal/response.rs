@@ -191,3 +191,10 @@ pub fn refusal<B: From<String>>(refused: impl Into<HandlerRefusal>) -> Response<
     };
     Refusals::of(&refused).answer(&asked, &refused, processed)
 }
+
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for HandlerRefusal {
+    fn into_response(self) -> axum::response::Response {
+        refusal(self)
+    }
+}

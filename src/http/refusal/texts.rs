@@ -3,8 +3,8 @@
 /// The words of the page and of the in-product notice, in one language.
 ///
 /// `{component}` stands for the name of the component: that of
-/// [`Refusals::component`](super::Refusals::component), or [`unnamed`](Self::unnamed). English is built in
-/// ([`PageTexts::english`]). Another language starts as a copy of it:
+/// [`Refusals::component`](super::Refusals::component), or [`unnamed`](Self::unnamed). English is
+/// built in ([`PageTexts::english`]). Another language starts as a copy of it:
 ///
 /// ```
 /// use tower_maintenance::http::{PageTexts, Refusals};
