@@ -9,25 +9,19 @@ use std::{any::Any, fmt, sync::Arc};
 #[derive(Default, Clone)]
 #[cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "read by the wing that has such values")
+    allow(dead_code, reason = "read by the wing that has such values")
 )]
 pub(crate) struct Extras(Vec<Arc<dyn Any + Send + Sync>>);
 
 impl Extras {
     /// Adds a value, in place of an earlier one of its type.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "called by the wing that has such values")
-    )]
+    #[cfg(feature = "http")]
     pub(crate) fn set<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
         self.0.retain(|other| !(**other).is::<T>());
         self.0.push(value);
     }
 
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "called by the wing that has such values")
-    )]
+    #[cfg(feature = "http")]
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.0.iter().find_map(|value| value.downcast_ref())
     }

@@ -91,7 +91,7 @@ fn wrapped<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError 
 struct Noted {
     id: TypeId,
     find: fn(&dyn Any) -> Option<&Refused>,
-    next: OnceLock<Box<Noted>>,
+    next: OnceLock<Box<Self>>,
 }
 
 /// The types that were noted. It only grows, by one entry per type.

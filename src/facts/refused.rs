@@ -1,7 +1,6 @@
 //! What a refusal says.
 
 use std::{
-    any::Any,
     error::Error as StdError,
     fmt,
     sync::Arc,
@@ -174,7 +173,7 @@ impl Refused {
 
     /// Returns what the layer was given for a wing.
     #[cfg(feature = "http")]
-    pub(crate) fn extra<T: Any + Send + Sync>(&self) -> Option<&T> {
+    pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
         self.notice().extras.get()
     }
 

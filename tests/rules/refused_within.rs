@@ -123,12 +123,12 @@ struct Partner {
 }
 
 impl Partner {
-    fn service<E: Clone>(
+    fn service<E>(
         &self,
         answer: Result<(), E>,
     ) -> impl Service<Call, Response = (), Error = E, Future: Send> + Clone + use<E>
     where
-        E: Send + 'static,
+        E: Clone + Send + 'static,
     {
         let calls = self.calls.clone();
         service_fn(move |_: Call| {
@@ -311,10 +311,9 @@ async fn r24_a_layer_that_refuses_its_own_probe_warns_once() {
         .layer(inner.clone())
         .service(partner.service(Ok::<_, Bare>(())));
     inner.handle().engage(drill()).unwrap();
-    for handle in [outer.handle()] {
-        handle.trip("on-call", "drill").unwrap();
-        handle.probe_now("on-call", "let us see").unwrap();
-    }
+    let handle = outer.handle();
+    handle.trip("on-call", "drill").unwrap();
+    handle.probe_now("on-call", "let us see").unwrap();
     assert!(stack.oneshot(0).await.is_err());
     assert_eq!(outer.handle().status().calls.refused_within, 1);
     assert_eq!(warned(), 0);

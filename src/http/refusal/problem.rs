@@ -38,7 +38,7 @@ pub(super) fn document(refusal: &Refusal<'_>, edit: Option<&EditProblem>) -> Str
         // Absent where it is not known.
         (
             "processed",
-            refusal.nothing_processed().then(|| json!(false)),
+            refusal.nothing_processed().then_some(json!(false)),
         ),
     ];
     let mut document: Map<String, Value> = members
