@@ -78,7 +78,10 @@ const BROWSER: (&str, &str) = ("accept", "text/html");
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_charged_before_does_not_say_that_nothing_was_processed() {
     for (case, word) in WORDS {
-        let layer = MaintenanceLayer::new("zuora");
+        // With the notice's address the page speaks of the way back.
+        let refusals = Refusals::new().notice_url("/notice.json").unwrap();
+        let layer = MaintenanceLayer::builder("zuora").refusals(refusals);
+        let layer = layer.build().unwrap();
         let app = checkout(&layer, word);
         let mut pages = vec![ask(&app, Request::post("/checkout")).await];
         if case == "respond" {
@@ -207,6 +210,15 @@ async fn the_layers_refusals_hold_at_both_placements_and_the_partners_name_is_in
             );
         }
     }
+
+    // Notices without a name of their own take the layer's.
+    let notices = Notices::new(&layer.handle(), &Refusals::new());
+    let answer = notices.json().oneshot(Request::new(())).await.unwrap();
+    assert!(
+        answer.body().contains("Billing is temporarily"),
+        "{}",
+        answer.body()
+    );
 
     // A view's own settings are the view's.
     let ours = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
