@@ -1214,7 +1214,7 @@ async fn the_refusal_of_a_layer_further_in_is_found_too() {
     let [tenant, partner] = ["tenant", "zuora"].map(MaintenanceLayer::new);
     let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
     let inner = service_fn(async |_: Asks| {
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("12 EUR")))
+        Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("12 EUR")))
     });
     let calls = partner.http_calls().layer(inner);
     let calls = last_good.layer(tenant.http_calls().layer(calls));
