@@ -231,8 +231,10 @@ async fn the_layers_refusals_hold_at_both_placements_and_the_partners_name_is_in
         "{}",
         answer.body()
     );
+}
 
-    // Two layers of one builder have their own refusals.
+#[test]
+fn two_layers_of_one_builder_have_their_own_refusals() {
     let builder = MaintenanceLayer::builder("zuora");
     let [first, second] = ["First", "Second"].map(|name| {
         let builder = builder.clone().refusals(Refusals::new().component(name));
