@@ -123,9 +123,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::BoxError;
 use tower_maintenance::{
-    BuildError, EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Rate,
-    Status, Window,
-    http::{Notices, Push, PushScript, Refusals},
+    EventKind, Exemption, Hold, MaintenanceHandle, MaintenanceLayer, Policy, Rate, Status, Window,
+    http::{Notices, Push, PushScript, Refusals, RefusalsError},
     testing::{PartnerServer, Phase},
 };
 
@@ -308,16 +307,28 @@ fn policy(ramp: u32) -> Policy {
 
 /// Builds the layer with its exemptions. It is not private, because a test compares it with the
 /// runbook.
-pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BuildError> {
-    let builder = MaintenanceLayer::builder("zuora").policy(policy(setup.ramp));
-    EXEMPT
+pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BoxError> {
+    let builder = MaintenanceLayer::builder("zuora")
+        .policy(policy(setup.ramp))
+        .refusals(refusals()?);
+    let layer = EXEMPT
         .into_iter()
         .fold(builder, |builder, (route, why)| {
             builder.exempt(Exemption::route(route, why))
         })
         .cache_tags(["prices"])
         .cache_urls(["/billing/prices"])
-        .build()
+        .build()?;
+    Ok(layer)
+}
+
+/// What customers read when the gate, or a handler's call to the partner, refuses.
+fn refusals() -> Result<Refusals, RefusalsError> {
+    Refusals::new()
+        .component("Billing")
+        .still_works(["Reading your invoices"])
+        .notice_url("/maintenance/notice.json")?
+        .page_checks_every(Duration::from_secs(2))
 }
 
 /// Prints the changes of the layer's mode on stderr.
@@ -346,12 +357,7 @@ struct Billing {
 }
 
 fn app(layer: &MaintenanceLayer, billing: Billing, push: &Push) -> Result<Router, BoxError> {
-    let refusals = Refusals::new()
-        .component("Billing")
-        .still_works(["Reading your invoices"])
-        .notice_url("/maintenance/notice.json")?
-        .page_checks_every(Duration::from_secs(2))?;
-    let notices = Notices::new(&billing.handle, &refusals);
+    let notices = Notices::new(&billing.handle, billing.handle.refusals());
     let last_good = billing.setup.last_good()?;
     let cache_bust = billing.setup.cache_bust(&billing.handle)?;
 
@@ -379,7 +385,7 @@ fn app(layer: &MaintenanceLayer, billing: Billing, push: &Push) -> Result<Router
         .route("/partner", get(partner))
         .route("/partner/{phase}", post(switch_partner))
         // `route_layer`, not `layer`: an unknown path stays a 404 in maintenance.
-        .route_layer(layer.routes().with_refusals(refusals));
+        .route_layer(layer.routes());
     // Added later, and so outside of the gate: it replaces the gate's refusals by stored answers.
     let app = match last_good {
         Some(last_good) => app.route_layer(last_good),

@@ -13,12 +13,14 @@ use crate::{
     },
     call::{
         admission::{Decision, Stay, decide},
+        nested::Nested,
         plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
     },
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
     facts::{
         endpoint::{Endpoint, Placement},
+        extras::Extras,
         mode::Switches,
         outcome::Verdict,
     },
@@ -33,6 +35,9 @@ use crate::{
 ///
 /// One value stands for one partner. It is a layer itself, around plain calls, and has *views* that
 /// are layers for other placements and protocols; whatever is made from it shares one state.
+///
+/// Put it around a call once. A second time around the same call, the two would compete for the
+/// slots of probes, and probing would not end ([layers within layers](crate::guide::stack)).
 ///
 /// ```
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -85,6 +90,7 @@ impl MaintenanceLayer {
     pub fn builder(partner: &str) -> Builder {
         Builder {
             partner: partner.into(),
+            extras: Extras::default(),
             policy: Policy::default(),
             exemptions: Vec::new(),
             tags: Arc::default(),
@@ -114,6 +120,49 @@ impl<P> MaintenanceLayer<P> {
         // A protocol of the user's own may name its calls.
         self.shared.calls_have_names();
         self.view(protocol)
+    }
+
+    /// The same view for an inner service whose error type is your own and may wrap the refusal of
+    /// another layer of this crate, further in. Such a call is neutral: the partner of this layer
+    /// was not asked.
+    ///
+    /// The other views find a refusal in a `BoxError`, in an [`io::Error`](std::io::Error) and in
+    /// an [`Error`](crate::Error), and need this one only for errors that wrap these. It asks for
+    /// an [`Error`](std::error::Error) and follows its sources
+    /// ([`Refused::find`](crate::Refused::find)). A [`KeyedLayer`](crate::KeyedLayer) takes it too,
+    /// as every view.
+    ///
+    /// ```
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{Error, Hold, MaintenanceLayer};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// #[error("billing failed")]
+    /// struct Failed(#[source] Error<std::io::Error>);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let account = MaintenanceLayer::new("zuora account 7");
+    /// let zuora = MaintenanceLayer::new("zuora");
+    /// let mut billing = ServiceBuilder::new()
+    ///     .layer(account.nested())
+    ///     .map_err(Failed)
+    ///     .layer(zuora.clone())
+    ///     .service(service_fn(async |()| Ok::<_, std::io::Error>("paid")));
+    ///
+    /// zuora.handle().engage(Hold::new("on-call", "drill"))?;
+    /// assert!(billing.ready().await?.call(()).await.is_err());
+    /// let calls = account.handle().status().calls;
+    /// assert_eq!((calls.failed, calls.refused_within), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn nested(&self) -> MaintenanceLayer<Nested<P>>
+    where
+        P: Clone,
+    {
+        self.view(Nested(self.protocol.clone()))
     }
 
     /// A view around plain calls that this judge judges.
@@ -298,6 +347,7 @@ impl<P> fmt::Debug for MaintenanceLayer<P> {
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<P = Calls> {
     partner: Arc<str>,
+    extras: Extras,
     policy: Policy,
     exemptions: Vec<Exemption>,
     tags: Arc<[String]>,
@@ -316,6 +366,13 @@ impl<P> Builder<P> {
     /// The policy. Default: [`Policy::default`].
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Gives the layer a value that a wing reads from its refusals.
+    #[cfg(feature = "http")]
+    pub(crate) fn extra<T: std::any::Any + Send + Sync>(mut self, value: Arc<T>) -> Self {
+        self.extras.set(value);
+        self
     }
 
     /// Adds an endpoint that passes even in maintenance. Default: none.
@@ -414,6 +471,7 @@ impl<P> Builder<P> {
         let parts = Parts {
             birth,
             clock: (self.clock)(),
+            extras: self.extras,
             exemptions,
             names: self.names,
             tags: self.tags,
@@ -428,6 +486,7 @@ impl<P> Builder<P> {
     fn with_protocol<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
         Builder {
             partner: self.partner,
+            extras: self.extras,
             policy: self.policy,
             exemptions: self.exemptions,
             tags: self.tags,

@@ -85,7 +85,8 @@
 //!
 //! - The rules are those of the [`Policy`]. An operator engages a hold by
 //!   [`MaintenanceHandle::engage`].
-//! - A refused request was not processed, and the client can repeat it safely.
+//! - A refused call was not made. A request that is refused before one's own routes was not
+//!   processed, and the client can repeat it safely.
 //! - Exempt endpoints pass in every mode.
 //! - Time changes the state without traffic and without a background task. The next caller that
 //!   reads the state applies each change that fell due, dated at the instant when it fell due.
@@ -231,6 +232,7 @@ pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
+        nested::Nested,
         plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
         protocol::Protocol,
         ticket::Ticket,

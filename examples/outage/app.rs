@@ -341,7 +341,8 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> AxumResponse {
         // Under any wrapping: here the timeout has boxed it.
         if let Some(refused) = Refused::find(&*self.0) {
-            return refused.clone().into_response();
+            // The call is the first thing that a handler does: nothing was processed before.
+            return refused.clone().nothing_processed().into_response();
         }
         let status = if self.0.is::<Elapsed>() {
             StatusCode::GATEWAY_TIMEOUT

@@ -45,8 +45,9 @@ impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self {
             Self::Partner(error) => match Refused::find(&*error) {
-                // The same 503 as that of the gate before the routes.
-                Some(refused) => refused.clone().into_response(),
+                // The same 503 as that of the gate before the routes. This call is the first thing
+                // that a handler here does, so nothing was processed before.
+                Some(refused) => refused.clone().nothing_processed().into_response(),
                 None if error.is::<Elapsed>() => problem(
                     StatusCode::GATEWAY_TIMEOUT,
                     "the partner did not answer in time; it may have processed the request",

@@ -8,6 +8,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        find_refused::{note, refused_in},
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -233,6 +234,11 @@ where
 }
 
 /// Around calls, any `Result`: a refusal is [`Error::Refused`].
+///
+/// A call is neutral if its error is the refusal of another layer of this crate *further in*. For
+/// that the error is a `BoxError`, an [`io::Error`](std::io::Error), or an [`Error`] with one of
+/// these or any other type in it. An error type of your own that wraps such an error needs the view
+/// [`nested`](crate::MaintenanceLayer::nested).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls<J = Plain>(pub(crate) J);
 
@@ -240,7 +246,7 @@ pub struct Calls<J = Plain>(pub(crate) J);
 /// found by [`Refused::find`].
 ///
 /// A refusal that comes up from *within* the stack (another layer's) is no failure of this partner,
-/// and neutral.
+/// and neutral ([`Verdict::refused_within`]).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoxedCalls<J = Plain>(pub(crate) J);
 
@@ -295,6 +301,8 @@ fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> E
 impl<J, Req, T, E> Protocol<Req, T, E> for Calls<J>
 where
     J: Judge<Req, T, E>,
+    // So that a refusal of a layer further in is known by its type.
+    E: 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = T;
@@ -316,7 +324,9 @@ where
                 Ok(answer)
             }
             Err(error) => {
-                if ticket.is_measured() {
+                if let Some(refused) = refused_in(&error) {
+                    ticket.settle_refused(refused);
+                } else if ticket.is_measured() {
                     ticket.settle(self.0.verdict(Err(&error)));
                 }
                 Err(Error::Inner(error))
@@ -326,6 +336,7 @@ where
 
     #[inline]
     fn refuse(&self, _: Req, refused: Refused) -> Result<T, Error<E>> {
+        note::<E>();
         Err(Error::Refused(refused))
     }
 
@@ -355,11 +366,10 @@ where
                 .as_ref()
                 .err()
                 .and_then(|error: &BoxError| Refused::find(as_error(error)));
-            let verdict = match refused {
-                Some(_) => Outcome::Neutral.into(),
-                None => self.0.verdict(result.as_ref()),
-            };
-            ticket.settle(verdict);
+            match refused {
+                Some(refused) => ticket.settle_refused(refused),
+                None => ticket.settle(self.0.verdict(result.as_ref())),
+            }
         }
         result
     }

@@ -11,7 +11,10 @@ use std::{
 
 use crate::{
     base::clock::Reading,
-    facts::outcome::{Outcome, Verdict},
+    facts::{
+        outcome::{Outcome, Verdict},
+        refused::Refused,
+    },
     machine::{Ending, Role, Slot, word::era_bits},
     state::root::{Local, Root},
 };
@@ -215,6 +218,20 @@ impl Ticket {
             );
             Local::leave(local);
         }
+    }
+
+    /// Ends a call whose answer is the refusal of a layer of this crate further in: neutral, since
+    /// the partner was not asked ([`Verdict::refused_within`]).
+    ///
+    /// For a protocol of your own: call it where [`Refused::find`] finds a refusal in the inner
+    /// service's error, or where the answer carries one that was made in this process. One warning
+    /// per layer is traced if that layer is this one, and the call was its probe: a layer that
+    /// stands twice around a call refuses its own probes.
+    pub fn settle_refused(self, refused: &Refused) {
+        if let (Some(local), Role::Probe(_)) = (&self.local, self.terms.role()) {
+            local.probe_was_refused(refused);
+        }
+        self.settle(Verdict::refused_within());
     }
 
     /// Notes that something came from the partner (headers, a frame) while the call goes on: the

@@ -5,6 +5,8 @@ pub(crate) mod endpoint;
 pub(crate) mod episode;
 pub(crate) mod event;
 pub(crate) mod evidence;
+pub(crate) mod extras;
+pub(crate) mod find_refused;
 pub(crate) mod glance;
 pub(crate) mod mode;
 pub(crate) mod outcome;

@@ -10,7 +10,7 @@ pub enum Mode {
     /// Requests pass, and their outcomes are counted.
     #[doc(alias = "closed")]
     Serving,
-    /// Requests are refused and not processed.
+    /// Requests are refused, and do not pass the gate.
     #[doc(alias = "open")]
     Maintenance,
     /// A few requests pass as probes, to learn whether the partner has recovered. All others are

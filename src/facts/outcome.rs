@@ -82,8 +82,8 @@ impl Verdict {
     /// The verdict on a call that a layer of this crate further in refused: neutral, and counted in
     /// [`CallCounts::refused_within`](crate::CallCounts::refused_within).
     ///
-    /// For a [`Protocol`](crate::Protocol) of your own: give it where
-    /// [`Refused::find`](crate::Refused::find) finds a refusal in the inner service's error.
+    /// A [`Protocol`](crate::Protocol) of your own gives it by
+    /// [`Ticket::settle_refused`](crate::Ticket::settle_refused).
     #[must_use]
     pub fn refused_within() -> Self {
         Self {

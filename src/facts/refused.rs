@@ -14,7 +14,10 @@ use crate::{
         span::Span,
         spare::Spare,
     },
-    facts::mode::{Cause, Mode},
+    facts::{
+        extras::Extras,
+        mode::{Cause, Mode},
+    },
 };
 
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
@@ -23,8 +26,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The call was refused. It did not reach the partner and may be repeated safely.
-    #[error("the call was not processed")]
+    /// The call was refused: it was not made. What the caller did before stands.
+    #[error("the call to the partner was not made")]
     Refused(#[source] Refused),
     /// The inner service failed.
     #[error("the call to the partner failed")]
@@ -49,7 +52,15 @@ impl<E> Error<E> {
     }
 }
 
-/// A request was refused: it was **not processed**, and may be repeated safely.
+/// A request was refused: it did not pass the gate.
+///
+/// What that means depends on where the gate stands. Before one's own routes nothing of the request
+/// was processed, and it may be repeated safely. Around calls to the partner *one call was not
+/// made*: that call may be repeated safely, but what its caller did before stands. So a handler
+/// that charges, then reads and is refused, must not tell its customer that nothing was processed.
+///
+/// Its texts ([`Display`](fmt::Display), [`Debug`](fmt::Debug), [`partner`](Self::partner)) name
+/// the partner. They are for logs, not for customers.
 ///
 /// Making one allocates nothing; cloning shares what all refusals of one maintenance have in
 /// common.
@@ -100,6 +111,8 @@ pub(crate) struct Notice {
     pub(crate) episode: Option<u64>,
     /// When it was published, by the layer's clock and by the wall clock.
     pub(crate) published: (Option<Reading>, SystemTime),
+    /// What the layer was given for the wings, which is also its identity.
+    pub(crate) extras: Arc<Extras>,
 }
 
 impl Notice {
@@ -122,6 +135,7 @@ impl Notice {
             causes: vec![cause],
             episode: None,
             published: (None, SystemTime::UNIX_EPOCH),
+            extras: Arc::default(),
         }
     }
 
@@ -166,7 +180,19 @@ impl Refused {
         }
     }
 
-    /// The name the layer was given for its partner.
+    /// Returns what the layer was given for a wing.
+    #[cfg(feature = "http")]
+    pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
+        self.notice().extras.get()
+    }
+
+    /// Returns whether the layer with these extras made this refusal.
+    pub(crate) fn is_by(&self, extras: &Arc<Extras>) -> bool {
+        Arc::ptr_eq(&self.notice().extras, extras)
+    }
+
+    /// The name the layer was given for its partner. It is for logs and operators, not for
+    /// customers.
     #[must_use]
     pub fn partner(&self) -> &str {
         &self.notice().partner
@@ -233,45 +259,6 @@ impl Refused {
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.notice().message.as_deref()
-    }
-
-    /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind
-    /// `source()`.
-    ///
-    /// ```
-    /// use tower::{BoxError, Service, ServiceExt, service_fn};
-    /// use tower_maintenance::{Hold, MaintenanceLayer, Refused};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), BoxError> {
-    /// let layer = MaintenanceLayer::new("zuora");
-    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
-    /// let mut billing = tower::ServiceBuilder::new()
-    ///     .map_err(|error| BoxError::from(error)) // wrapped once
-    ///     .layer(layer)
-    ///     .service(service_fn(async |()| Ok::<_, std::io::Error>(())));
-    ///
-    /// let error = billing.ready().await?.call(()).await.unwrap_err();
-    /// assert_eq!(Refused::find(&*error).unwrap().partner(), "zuora");
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(refused) = error.downcast_ref::<Self>() {
-                return Some(refused);
-            }
-            // A shared error forwards `source()` to what lies below what it wraps: look inside.
-            if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>()
-                && let Some(refused) = Self::find(&**shared)
-            {
-                return Some(refused);
-            }
-            next = error.source();
-        }
-        None
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        find_refused::refused_in,
         outcome::{Outcome, Verdict},
         refused::Refused,
     },
@@ -299,7 +300,7 @@ impl GrpcCalls {
     }
 }
 
-impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
+impl<A, B: Body + Default, E: 'static> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<GrpcCallBody<B>>;
     type Error = E;
@@ -336,16 +337,19 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
         let response = match result {
             Ok(response) => response,
             Err(error) => {
-                ticket.settle(Outcome::Failure);
+                match refused_in(&error) {
+                    Some(refused) => ticket.settle_refused(refused),
+                    None => ticket.settle(Outcome::Failure),
+                }
                 return Err(error);
             }
         };
         if !ticket.is_measured() {
             return Ok(response.map(GrpcCallBody::settled));
         }
-        // A refusal by another layer inside this one is no failure of the partner (R24).
-        if response.extensions().get::<Refused>().is_some() {
-            ticket.settle(Outcome::Neutral);
+        // Another layer inside this one refused it, in this process (R24): no header can say so.
+        if let Some(refused) = response.extensions().get::<Refused>() {
+            ticket.settle_refused(refused);
             return Ok(response.map(GrpcCallBody::settled));
         }
         let (head, body) = response.into_parts();
@@ -365,7 +369,7 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
 
     fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Self::Response, E> {
         let form = web::Form::of(request.headers());
-        Ok(self.longest.refusal(&refused, form))
+        Ok(self.longest.refusal(&refused.into(), form))
     }
 
     fn unready(&self, error: E) -> E {

@@ -93,8 +93,10 @@
 //!   trailers comes too late for it.
 
 mod body;
+mod boxed_calls;
 mod calls;
 mod code;
+mod find;
 mod first_message;
 mod judge;
 mod methods;
@@ -105,8 +107,10 @@ mod wire;
 
 pub use self::{
     body::GrpcCallBody,
+    boxed_calls::BoxedGrpcCalls,
     calls::GrpcCalls,
     code::Code,
+    find::find,
     methods::MethodError,
     refusal::{DOMAIN, DelayError, REASON, refusal},
     routes::GrpcRoutes,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::{rfc3339::rfc3339, span::Span},
     facts::refused::Refused,
-    http::{delays, mark, setting_error::setting_error},
+    http::{HandlerRefusal, Processed, Refusals, delays, mark, setting_error::setting_error},
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`. It is unique within [`DOMAIN`].
@@ -33,19 +33,23 @@ const LONGEST_ON_THE_WIRE: Duration = Duration::from_secs(315_576_000_000);
 /// twice, once with up to three bytes for each of its own.
 const LONGEST_TEXT: usize = 1024;
 
-/// Returns the response for a refused call: `UNAVAILABLE`, with details that say that nothing was
-/// processed.
+/// Returns the response for a refused call inside a handler of your own: `UNAVAILABLE`, with
+/// details.
 ///
-/// The layer makes these responses by itself. Call this function where a refusal reaches your code
-/// as an error.
+/// The views make such responses by themselves. Call this function where a refusal reaches your
+/// code as an error. It says that a call that the request needs was not made. Only the view before
+/// routes says that nothing was processed, and so does a handler by
+/// [`Refused::nothing_processed`].
 ///
 /// The response is Trailers-Only, one HEADERS frame: HTTP status 200,
 /// `content-type: application/grpc`, `grpc-status: 14`, a `grpc-message`, and in
 /// `grpc-status-details-bin` a `google.rpc.Status` with two details:
 ///
 /// - `google.rpc.ErrorInfo`: reason [`REASON`], domain [`DOMAIN`], and metadata. The metadata are
-///   `partner`, `mode` (`maintenance` or `probing`), `read_only`, `since`, `until` if the end is
-///   known (both RFC 3339), `generation`, and `processed`, which is always `false`.
+///   `component` (the name that customers know: [`Refusals::component`]), `mode` (`maintenance` or
+///   `probing`), `read_only`, `since`, `until` if the end is known (both RFC 3339), `generation`,
+///   and `processed`, which is `false` or absent: if absent, it is not known whether something was
+///   processed.
 /// - `google.rpc.RetryInfo`: a random delay, so that callers do not come back at the same instant.
 ///   It is between half of the time that is left and the whole of it, at most 5 min. If the end is
 ///   not known, it is 15 s to 45 s. While the partner is being probed, it is 2.5 s to 7.5 s.
@@ -80,15 +84,15 @@ const LONGEST_TEXT: usize = 1024;
 /// assert_eq!(response.headers()["grpc-status"], "14");
 /// assert_eq!(
 ///     response.headers()["grpc-message"],
-///     "zuora is in maintenance: the call was not processed, and may be repeated safely",
+///     "This service is in maintenance: a call that the request needs was not made",
 /// );
 /// assert!(response.headers().contains_key("grpc-status-details-bin"));
 /// # Ok(())
 /// # }
 /// ```
 #[must_use]
-pub fn refusal<B: Default>(refused: &Refused) -> Response<B> {
-    Longest::default().refusal(refused, Form::Grpc)
+pub fn refusal<B: Default>(refused: impl Into<HandlerRefusal>) -> Response<B> {
+    Longest::default().refusal(&refused.into(), Form::Grpc)
 }
 
 setting_error! {
@@ -120,9 +124,9 @@ impl Longest {
 
     /// Returns a refusal in the form of the request. gRPC-Web has Trailers-Only too, and its
     /// clients accept no answer of another type.
-    pub(super) fn refusal<B: Default>(self, refused: &Refused, form: Form) -> Response<B> {
-        let delay = self.delay(refused, HasherRng::new().next_f64());
-        respond(refused, delay, form)
+    pub(super) fn refusal<B: Default>(self, refusal: &HandlerRefusal, form: Form) -> Response<B> {
+        let delay = self.delay(&refusal.refused, HasherRng::new().next_f64());
+        respond(refusal, delay, form)
     }
 
     /// Returns the delay that `draw`, a number from 0 to 1, chooses.
@@ -132,16 +136,21 @@ impl Longest {
     }
 }
 
-fn respond<B: Default>(refused: &Refused, delay: Duration, form: Form) -> Response<B> {
-    let message = message(refused);
+fn respond<B: Default>(refusal: &HandlerRefusal, delay: Duration, form: Form) -> Response<B> {
+    let HandlerRefusal { refused, processed } = refusal;
+    let component = Refusals::of(refused).default_name();
+    let component = clipped(&component);
+    let message = message(refused, component, *processed);
     let mut metadata = vec![
-        ("partner", clipped(refused.partner()).to_owned()),
+        ("component", component.to_owned()),
         ("mode", refused.mode().to_string()),
         ("read_only", refused.is_read_only().to_string()),
         ("since", rfc3339(refused.since())),
         ("generation", refused.generation().to_string()),
-        ("processed", "false".to_owned()),
     ];
+    if *processed == Processed::Nothing {
+        metadata.push(("processed", "false".to_owned()));
+    }
     if let Some(until) = refused.until() {
         metadata.push(("until", rfc3339(until)));
     }
@@ -164,16 +173,19 @@ fn respond<B: Default>(refused: &Refused, delay: Duration, form: Form) -> Respon
     response
 }
 
-fn message(refused: &Refused) -> String {
+fn message(refused: &Refused, component: &str, processed: Processed) -> String {
     let mode = if refused.is_read_only() {
         "read-only"
     } else {
         "in maintenance"
     };
-    let partner = clipped(refused.partner());
+    let outcome = match processed {
+        Processed::Nothing => "the call was not processed, and may be repeated safely",
+        Processed::Unknown => "a call that the request needs was not made",
+    };
     let said = refused.message();
     let mut text = format!(
-        "{partner} is {mode}: the call was not processed, and may be repeated safely{}{}",
+        "{component} is {mode}: {outcome}{}{}",
         if said.is_some() { ": " } else { "" },
         said.unwrap_or_default(),
     );

@@ -120,7 +120,7 @@ impl<A, B: Default, E> Protocol<Request<A>, Response<B>, E> for GrpcRoutes {
 
     fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Response<B>, E> {
         let form = Form::of(request.headers());
-        Ok(self.longest.refusal(&refused, form))
+        Ok(self.longest.refusal(&refused.nothing_processed(), form))
     }
 
     fn unready(&self, error: E) -> E {

@@ -41,5 +41,6 @@
 //! What does *not* happen:
 //!
 //! - No charge is sent as a probe, unless you allow it.
-//! - A refused request was not processed. The client can repeat it safely.
+//! - A request that the gate before your routes refuses was not processed. The client can repeat it
+//!   safely. If a handler is refused a call to the partner, what it did before stands.
 //! - A request that timed out at the partner is **unknown**, not failed. Reconcile it.

@@ -118,6 +118,26 @@
 //! A retry policy should not repeat a refused call at once.
 //! [`Refused::retry_after`](crate::Refused::retry_after) says how long to wait.
 //!
+//! # Layers within layers
+//!
+//! A layer per tenant may stand around one for the whole partner, or the other way round. A refusal
+//! of the layer further in says nothing about the partner of the layer outside of it: the call is
+//! neutral there, and counted in
+//! [`CallCounts::refused_within`](crate::CallCounts::refused_within).
+//!
+//! The layer outside must be able to see the refusal. It looks into a `BoxError`, an `io::Error`
+//! and this crate's [`Error`](crate::Error), and into the extensions of a response. If errors are
+//! wrapped in a type of your own between the two layers, take the view
+//! [`nested`](crate::MaintenanceLayer::nested) outside, also for the layers of a
+//! [`KeyedLayer`](crate::KeyedLayer). Around a generated gRPC client the layer inside must refuse
+//! by an error: `layer.grpc_calls().boxed()`. What came over the wire is never taken for a refusal:
+//! a 503 of another process counts as any other.
+//!
+//! *Never the same layer twice around one call.* While the partner is probed, the outer one takes
+//! the slot and the inner one finds none, so no probe reaches the partner and probing does not end.
+//! Every call would count twice besides. One warning tells it (`the layer stands twice around a
+//! call`). The view before routes is no second one: it takes no slot.
+//!
 //! # Inside or outside buffer and load shed
 //!
 //! *Buffer.* With the layer outside the buffer, a refusal skips the queue. With the layer inside, a

@@ -25,6 +25,10 @@
 //! }
 //! ```
 //!
+//! Such a response says that a call was not made. It does not say that the request was not
+//! processed, because the handler may have charged before. A handler that did nothing before says
+//! so: `refused.clone().nothing_processed().into_response()`.
+//!
 //! The recipes below are meant to be copied. The repository compiles and tests them with the real
 //! crates in `crates/observability/`. Each recipe has a control test that shows the noise without
 //! it.
@@ -322,7 +326,7 @@
 //! A refusal appears only where you log it, like any other error:
 //!
 //! ```text
-//! INFO app: no account error=the call was not processed
+//! INFO app: no account error=the call to the partner was not made
 //!     error.sources=[zuora is in maintenance, retry after 1800 s]
 //! ```
 //!

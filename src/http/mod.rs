@@ -26,13 +26,13 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = MaintenanceLayer::builder("zuora")
+//!     .refusals(Refusals::new().component("Billing"))
 //!     .exempt(Exemption::route("/billing/invoices/{id}", "customers may see what they owe"))
 //!     .build()?;
 //! let ours = service_fn(async |_: Request<()>| {
 //!     Ok::<_, std::convert::Infallible>(Response::new(String::from("12 EUR")))
 //! });
-//! let gate = layer.paths().with_refusals(Refusals::new().component("Billing"));
-//! let billing = gate.layer(ours);
+//! let billing = layer.paths().layer(ours);
 //!
 //! layer.handle().engage(Hold::new("on-call", "the partner is degraded"))?;
 //! let get = |path: &str| billing.clone().oneshot(Request::get(path).body(()).unwrap());
@@ -49,9 +49,18 @@
 //! A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and
 //! a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. A client
 //! that accepts HTML gets a page, and any other client gets a problem document. [`Refusals`] sets
-//! texts and languages, and can replace either form. The page has no external assets, and by itself
-//! repeats the request once requests are served again. In a product that stays usable, [`Notices`]
-//! show a banner instead.
+//! texts and languages, and can replace either form. They are set once for the layer
+//! ([`Builder::refusals`](crate::Builder::refusals)), for the gate and for handlers. What customers
+//! read names the component that they know, never the partner. The page has no external assets, and
+//! by itself repeats the request once requests are served again. In a product that stays usable,
+//! [`Notices`] show a banner instead.
+//!
+//! A handler whose call to the partner was refused makes the same response
+//! ([`Refusals::respond`], and with the feature `axum` the `IntoResponse` of
+//! [`Refused`](crate::Refused)). It differs in one point. Only the gate before routes knows that
+//! nothing of the request was processed. In a handler a refusal says that a call was not made, and
+//! no more, unless the handler says
+//! [`nothing_processed`](crate::Refused::nothing_processed).
 //!
 //! # Classes
 //!
@@ -139,7 +148,7 @@ pub use self::last_good::{
     LastGoodLayer, MayRefuse, ServedLastGood,
 };
 #[cfg(feature = "grpc")]
-pub(crate) use self::refusal::{delays, mark};
+pub(crate) use self::refusal::{Processed, delays, mark};
 #[cfg(feature = "axum")]
 pub use self::routes::{
     ByPath, ClassError, Paths, RouteClasses, RouteGaps, RouteGate, RouteList, StrayEntry,
@@ -157,7 +166,7 @@ pub use self::{
     drain::{DrainError, DrainFuture, DrainRefused, Draining, LentBody},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
-    refusal::{PageTexts, Refusal, Refusals, RefusalsError, refusal},
+    refusal::{HandlerRefusal, PageTexts, Refusal, Refusals, RefusalsError, refusal},
     request_head::RequestHead,
     statuspage::{Statuspage, StatuspageError},
 };

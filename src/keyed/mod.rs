@@ -103,6 +103,12 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// 10,000 keys each is looked at within about 4,000 calls. Given so many calls, an idle key goes
 /// after at most one and a half `idle_after`.
 ///
+/// # With another layer inside or outside
+///
+/// A refusal of a layer further in, such as one for the whole partner, is neutral for the key:
+/// [layers within layers](crate::guide::stack). If the errors between the two are of a type of your
+/// own, let `make` return a [`nested`](MaintenanceLayer::nested) view.
+///
 /// # When all places are taken
 ///
 /// If there are [`max_keys`](KeyedBuilder::max_keys) keys and none is idle, calls of further keys

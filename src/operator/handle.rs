@@ -60,6 +60,12 @@ impl MaintenanceHandle {
         self.shared.partner()
     }
 
+    /// Returns what the layer was given for a wing.
+    #[cfg(feature = "http")]
+    pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
+        self.shared.extra()
+    }
+
     // ---- commands ------------------------------------------------------------------------------
 
     /// Puts the layer into maintenance until [`release`](Self::release), or until the hold expires.

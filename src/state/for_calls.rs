@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::Shared;
+use super::{Shared, trace::warn_stacked};
 use crate::{
-    base::{clock::Reading, loom_or_std::MutexGuard, moment::Moment},
+    base::{clock::Reading, harmless::harmless, loom_or_std::MutexGuard, moment::Moment},
     counting::lanes::Counter,
     facts::{
         glance::Glance,
@@ -360,6 +360,15 @@ impl Shared {
         self.locked_at(now, |machine| machine.settle(role, era, ending));
         if let Role::Probe(slot) = role {
             self.waiting_probes.ends(era, slot);
+        }
+    }
+
+    /// Notes that a probe of this layer ended by a refusal further in. If that is this layer's own
+    /// refusal, the layer stands twice around the call.
+    #[cold]
+    pub(crate) fn probe_was_refused(&self, refused: &Refused) {
+        if refused.is_by(&self.extras) && !self.told_stacked.swap(true, Ordering::Relaxed) {
+            harmless(|| warn_stacked(&self.partner));
         }
     }
 

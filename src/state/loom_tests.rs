@@ -19,6 +19,7 @@ use super::{for_calls::Admitted, *};
 use crate::{
     base::clock::WallAnchor,
     facts::{
+        extras::Extras,
         mode::{Mode, Switches},
         outcome::Outcome,
     },
@@ -58,6 +59,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
             switches: Switches::default(),
         },
         clock: Clock::start(),
+        extras: Extras::default(),
         exemptions: Table::default(),
         names: CallNames::Unknown,
         tags: Arc::new([]),

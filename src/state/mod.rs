@@ -43,6 +43,7 @@ use crate::{
     exemptions::{CallNames, Table},
     facts::{
         event::{Event, EventKind},
+        extras::Extras,
         mode::Cause,
         partner_word::Heard,
         recovery::{Bulletin, CacheBust},
@@ -63,6 +64,10 @@ use crate::{
 /// The state of one layer, shared by all its views, services, handles and calls.
 pub(crate) struct Shared {
     partner: Arc<str>,
+    /// What the wings were given, and the layer's identity.
+    extras: Arc<Extras>,
+    /// Whether it was told that the layer stands twice around a call.
+    told_stacked: AtomicBool,
     clock: Clock,
     gate: Gate,
     /// The policy's `hang_limit` in nanoseconds, for readers that must not wait for the lock.
@@ -109,6 +114,7 @@ struct News {
 pub(crate) struct Parts {
     pub(crate) birth: Birth,
     pub(crate) clock: Clock,
+    pub(crate) extras: Extras,
     pub(crate) exemptions: Table,
     pub(crate) names: CallNames,
     pub(crate) tags: Arc<[String]>,
@@ -120,6 +126,7 @@ impl Shared {
         let Parts {
             birth,
             clock,
+            extras,
             exemptions,
             names,
             tags,
@@ -136,7 +143,8 @@ impl Shared {
             lanes.open_while_locked(open);
         }
         let machine_width = machine.bucket_width();
-        let notice = Arc::new(notice(&partner, &machine, &clock));
+        let extras = Arc::new(extras);
+        let notice = Arc::new(notice(&partner, &extras, &machine, &clock));
         Self {
             own_start: (!was_given).then(|| machine.generation()),
             clock,
@@ -144,6 +152,8 @@ impl Shared {
             reads_pass: notice.read_only.into(),
             notice: Published::new(notice),
             partner,
+            extras,
+            told_stacked: AtomicBool::new(false),
             hang_limit: AtomicU64::new(nanos(machine.rules().hang_limit)),
             machine: Mutex::new(machine),
             exemptions: Published::new(Arc::new(exemptions)),
@@ -162,6 +172,12 @@ impl Shared {
 
     pub(crate) fn partner(&self) -> &Arc<str> {
         &self.partner
+    }
+
+    /// Returns what the layer was given for a wing.
+    #[cfg(feature = "http")]
+    pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
+        self.extras.get()
     }
 
     /// What a recovery signal carries.
@@ -297,7 +313,7 @@ impl Shared {
 
     /// Publishes what refusals and looks say, and the numbers that calls read without the lock.
     fn publish_notice(&self, machine: &Machine) {
-        let notice = notice(&self.partner, machine, &self.clock);
+        let notice = notice(&self.partner, &self.extras, machine, &self.clock);
         self.reads_pass.store(notice.read_only, Ordering::Relaxed);
         self.notice.publish(Arc::new(notice));
         // A replaced policy is an event too.
@@ -365,7 +381,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
+fn notice(partner: &Arc<str>, extras: &Arc<Extras>, machine: &Machine, clock: &Clock) -> Notice {
     let held = machine.held();
     let until = machine.known_end();
     let deadline = clock.reading(machine.next_deadline());
@@ -385,6 +401,7 @@ fn notice(partner: &Arc<str>, machine: &Machine, clock: &Clock) -> Notice {
         generation: machine.generation(),
         read_only: machine.is_read_only(),
         message: held.and_then(|held| held.message.clone()),
+        extras: extras.clone(),
     }
 }
 

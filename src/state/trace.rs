@@ -84,6 +84,14 @@ fn trace_warning(partner: OneLine<'_>, event: &Event) {
     }
 }
 
+/// Warns of a layer that refused its own probe.
+pub(super) fn warn_stacked(partner: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner),
+        "the layer stands twice around a call: the outer one takes the probe's slot and the inner one \
+         refuses the probe, so probing never ends; leave one of the two out"
+    );
+}
+
 /// Emits the tracing event for what an operator did, or for a hold that expired.
 fn trace_command(partner: OneLine<'_>, event: &Event) {
     let number = event.number;

@@ -1549,6 +1549,23 @@ async fn refusals_are_found_in_boxed_errors_too() {
     assert!(Refused::find(&*error).is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_refusal_of_a_layer_further_in_is_found_too() {
+    let [tenant, partner] = ["tenant", "zuora"].map(MaintenanceLayer::new);
+    let last_good = LastGoodLayer::builder().path("/prices").build().unwrap();
+    let inner = service_fn(async |_: Asks| {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("12 EUR")))
+    });
+    let calls = partner.http_calls().layer(inner);
+    let calls = last_good.layer(tenant.http_calls().layer(calls));
+    let answer = calls.clone().oneshot(prices()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let held = Hold::new("on-call", "drill");
+    partner.handle().engage(held).unwrap();
+    let answer = calls.oneshot(prices()).await.unwrap();
+    assert!(answer.extensions().get::<ServedLastGood>().is_some());
+}
+
 /// In the documented order of layers a served answer tells the recovery. In the other order it
 /// tells no generation at all.
 #[tokio::test(start_paused = true)]

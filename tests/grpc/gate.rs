@@ -8,7 +8,8 @@ use test_support::millis;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
     Exemption, Hold, MaintenanceLayer, Mode, Refused,
-    grpc::{GrpcCalls, GrpcRoutes},
+    grpc::{GrpcCalls, GrpcRoutes, find},
+    http::Refusals,
 };
 
 use crate::support::*;
@@ -170,7 +171,29 @@ async fn another_layers_refusal_from_within_is_no_failure_of_this_partner() {
     let answer = channel.oneshot(request).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "14");
     let calls = outer.handle().status().calls;
-    assert_eq!((calls.failed, calls.neutral), (0, 1));
+    assert_eq!((calls.failed, calls.refused_within), (0, 1));
+
+    // Refusals that are errors, too.
+    let channel = outer
+        .grpc_calls()
+        .layer(inner.grpc_calls().boxed().layer(partner.channel()));
+    let request = Request::post(CHARGE).body(()).unwrap();
+    let error = channel.oneshot(request).await.unwrap_err();
+    assert_eq!(find(&*error).unwrap().partner(), "tax");
+    let calls = outer.handle().status().calls;
+    assert_eq!((calls.failed, calls.refused_within), (0, 2));
+
+    // The same answer from another process is the partner's word.
+    let said = inner.grpc_calls().layer(partner.channel());
+    let said = said.map_response(|mut answer| {
+        answer.extensions_mut().clear();
+        answer
+    });
+    let request = Request::post(CHARGE).body(()).unwrap();
+    let answer = outer.grpc_calls().layer(said).oneshot(request).await;
+    assert_eq!(answer.unwrap().headers()["grpc-status"], "14");
+    let calls = outer.handle().status().calls;
+    assert_eq!((calls.failed, calls.refused_within), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,8 +226,10 @@ async fn before_services_reads_pass_while_the_partner_is_probed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partners_name_does_not_get_out_of_the_message() {
-    let layer = MaintenanceLayer::new(" zuora\r\ngrpc-status: 0 100% Z\u{fc}rich");
+async fn a_components_name_does_not_get_out_of_the_message() {
+    let name = " zuora\r\ngrpc-status: 0 100% Z\u{fc}rich";
+    let layer = MaintenanceLayer::builder("the partner").refusals(Refusals::new().component(name));
+    let layer = layer.build().unwrap();
     layer
         .handle()
         .engage(Hold::new("on-call", "drill"))

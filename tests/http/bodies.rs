@@ -918,7 +918,10 @@ async fn boxed_a_timeout_inside_is_a_failure_and_another_layers_refusal_is_neutr
         .unwrap();
     let error = stack.clone().oneshot(get()).await.unwrap_err();
     assert_eq!(Refused::find(&*error).unwrap().partner(), "tax");
-    assert_eq!((counts(&outer).neutral, counts(&outer).failed), (1, 0));
+    assert_eq!(
+        (counts(&outer).refused_within, counts(&outer).failed),
+        (1, 0)
+    );
 
     let hanging = ServiceBuilder::new()
         .layer(outer.http_calls().boxed())

@@ -17,12 +17,16 @@ mod drain;
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
 mod exemptions;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod in_handlers;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod judges;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod placements;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod refusals;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod refused_within;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod retry_after;
 #[cfg(feature = "testing")]

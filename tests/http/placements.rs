@@ -429,7 +429,7 @@ async fn a_refusal_says_all_that_a_client_needs() {
         assert_eq!(problem["type"], "about:blank");
         assert_eq!(problem["title"], "Service Unavailable");
         assert_eq!(problem["status"], 503);
-        assert_eq!(problem["component"], "zuora");
+        assert_eq!(problem["component"], "This service");
         assert_eq!(problem["generation"], status.generation);
         assert_eq!(problem["retry_after"], hint.as_secs());
         assert_eq!(problem["processed"], false);
@@ -741,7 +741,8 @@ async fn prices(State(shop): State<Shop>, method: Method) -> Result<String, Axum
         .oneshot(request)
         .await
         .map_err(|error| match error {
-            Error::Refused(refused) => refused.into_response(),
+            // The call is the handler's first act.
+            Error::Refused(refused) => refused.nothing_processed().into_response(),
             other => (StatusCode::BAD_GATEWAY, other.to_string()).into_response(),
         })?;
     let good = answer.status().is_success();
@@ -889,5 +890,5 @@ async fn another_layers_refusal_from_within_is_no_failure_of_the_partner() {
     }
     assert_serving(&layer.handle());
     let calls = layer.handle().status().calls;
-    assert_eq!((calls.failed, calls.neutral), (0, 5));
+    assert_eq!((calls.failed, calls.refused_within), (0, 5));
 }

@@ -31,6 +31,7 @@ mod listeners;
 mod partner_says;
 mod ping;
 mod reads_and_writes;
+mod refused_within;
 #[cfg(feature = "testing")]
 mod settings;
 mod tower_contract;

@@ -180,14 +180,14 @@ async fn r02_nothing_reaches_the_partner_in_maintenance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r02_a_refusal_says_that_the_call_was_not_processed() {
+async fn r02_a_refusal_around_calls_says_that_the_call_was_not_made() {
     let rig = Rig::new(policy());
     advance(secs(7)).await;
     rig.trip().await;
     advance(secs(10)).await;
 
     let error = rig.call(charge()).await.unwrap_err();
-    assert_eq!(error.to_string(), "the call was not processed");
+    assert_eq!(error.to_string(), "the call to the partner was not made");
     let refused = Refused::find(&error).unwrap();
     assert_eq!(
         refused.to_string(),

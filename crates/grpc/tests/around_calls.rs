@@ -16,6 +16,7 @@ use tower::{Layer, ServiceBuilder};
 use tower_maintenance::{
     Exemption, Hold, Maintenance, MaintenanceHandle, MaintenanceLayer, Mode, Policy, Rule,
     grpc::{DOMAIN, GrpcCalls, GrpcRoutes, REASON},
+    http::Refusals,
 };
 
 /// More than enough for anything here; reached only by a failure.
@@ -109,8 +110,8 @@ fn assert_refused(status: &Status) -> ErrorDetails {
     let details = status.get_error_details();
     let info = details.error_info().expect("a refusal says why");
     assert_eq!((&*info.reason, &*info.domain), (REASON, DOMAIN));
-    assert_eq!(info.metadata["partner"], "zuora");
-    assert_eq!(info.metadata["processed"], "false");
+    assert_eq!(info.metadata["component"], "This service");
+    assert!(!format!("{status:?}").contains("zuora"), "{status:?}");
     details
 }
 
@@ -367,9 +368,10 @@ async fn while_tripped_callers_see_unavailable_with_details_and_the_server_sees_
         assert!(delay <= secs(300) && delay >= secs(150), "{delay:?}");
         let info = details.error_info().unwrap();
         assert_eq!(info.metadata["mode"], "maintenance");
+        assert!(!info.metadata.contains_key("processed"), "not known");
         assert_eq!(
             refused.message(),
-            "zuora is in maintenance: the call was not processed, and may be repeated safely"
+            "This service is in maintenance: a call that the request needs was not made"
         );
     }
     // Not every caller is sent to the same instant.
@@ -426,7 +428,7 @@ async fn a_read_only_hold_lets_reads_pass() {
     assert_eq!(details.error_info().unwrap().metadata["read_only"], "true");
     assert_eq!(
         refused.message(),
-        "zuora is read-only: the call was not processed, and may be repeated safely: \
+        "This service is read-only: a call that the request needs was not made: \
          Pr\u{e4}sentation: back at 9 %\n"
     );
     assert!(
@@ -474,7 +476,9 @@ async fn a_retry_info_of_the_partner_is_the_least_that_the_trip_waits() {
 /// Two services, both with the layer: what one says while it is in maintenance, the other heeds.
 #[tokio::test]
 async fn a_partner_that_is_in_maintenance_itself_is_left_alone_that_long() {
-    let theirs = MaintenanceLayer::new("ledger");
+    let refusals = Refusals::new().component("Ledger");
+    let theirs = MaintenanceLayer::builder("ledger-db").refusals(refusals);
+    let theirs = theirs.build().unwrap();
     let hold = Hold::new("their on-call", "migration").for_at_most(secs(1800));
     theirs.handle().engage(hold).unwrap();
     let partner = Partner::default();
@@ -492,7 +496,10 @@ async fn a_partner_that_is_in_maintenance_itself_is_left_alone_that_long() {
     for _ in 0..3 {
         let status = soon(client.charge(Payment { cents: 7 })).await.unwrap_err();
         let details = status.get_error_details();
-        assert_eq!(details.error_info().unwrap().metadata["partner"], "ledger");
+        assert_eq!(
+            details.error_info().unwrap().metadata["component"],
+            "Ledger"
+        );
     }
     let left = ours.handle().status().retry_after.unwrap();
     assert!(left <= secs(300) && left > secs(150) - CAP, "{left:?}");

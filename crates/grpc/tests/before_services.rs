@@ -73,6 +73,11 @@ fn assert_refused(status: &Status) {
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
     assert_eq!((&*info.reason, &*info.domain), (REASON, DOMAIN));
+    assert_eq!(info.metadata["processed"], "false", "the gate knows");
+    let said =
+        "This service is in maintenance: the call was not processed, and may be repeated safely";
+    assert_eq!(status.message(), said);
+    assert!(!format!("{status:?}").contains("zuora"), "{status:?}");
     let delay = details.retry_info().unwrap().retry_delay.unwrap();
     assert!(delay <= Duration::from_secs(300), "{delay:?}");
 }

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// [`boxed`](crate::MaintenanceLayer::boxed) makes it. [`Refused::find`] finds a refusal in the
 /// error. A refusal by another layer *inside* the stack is no failure of this partner: the call is
-/// neutral.
+/// neutral ([`Verdict::refused_within`](crate::Verdict::refused_within)).
 #[derive(Debug, Clone, Default)]
 pub struct BoxedHttpCalls(HttpCalls);
 
@@ -92,10 +92,10 @@ where
             Ok(response) => Ok(self.0.answered(ticket, response)),
             Err(error) => {
                 let error = error.into();
-                ticket.settle(match Refused::find(&*error) {
-                    Some(_) => Outcome::Neutral,
-                    None => Outcome::Failure,
-                });
+                match Refused::find(&*error) {
+                    Some(refused) => ticket.settle_refused(refused),
+                    None => ticket.settle(Outcome::Failure),
+                }
                 Err(error)
             }
         }

@@ -16,6 +16,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        find_refused::{note, refused_in},
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -423,9 +424,9 @@ impl HttpCalls {
         if !ticket.is_measured() {
             return response.map(CallBody::settled);
         }
-        // A refusal by another layer inside the stack is no failure of this partner.
-        if response.extensions().get::<Refused>().is_some() {
-            ticket.settle(Outcome::Neutral);
+        // Another layer inside the stack refused it, in this process: no header can say so.
+        if let Some(refused) = response.extensions().get::<Refused>() {
+            ticket.settle_refused(refused);
             return response.map(CallBody::settled);
         }
         let (head, body) = response.into_parts();
@@ -466,7 +467,7 @@ impl HttpCalls {
     }
 }
 
-impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
+impl<A, B: Body, E: 'static> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
     type Error = Error<E>;
@@ -487,13 +488,17 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
         match result {
             Ok(response) => Ok(self.answered(ticket, response)),
             Err(error) => {
-                ticket.settle(Outcome::Failure);
+                match refused_in(&error) {
+                    Some(refused) => ticket.settle_refused(refused),
+                    None => ticket.settle(Outcome::Failure),
+                }
                 Err(Error::Inner(error))
             }
         }
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
+        note::<E>();
         Err(Error::Refused(refused))
     }
 

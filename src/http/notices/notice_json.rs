@@ -83,12 +83,15 @@ pub struct Notices {
 impl Notices {
     /// Returns notices for the state of `handle`, with the texts and languages of `refusals`.
     ///
+    /// Give [`handle.refusals()`](MaintenanceHandle::refusals) for those of the layer. If
+    /// `refusals` have no name of the component, it is that of the layer's.
+    ///
     /// Clones share the announcement.
     #[must_use]
     pub fn new(handle: &MaintenanceHandle, refusals: &Refusals) -> Self {
         Self {
             handle: handle.clone(),
-            refusals: refusals.clone(),
+            refusals: refusals.clone().named_as(handle.refusals()),
             announced: Arc::default(),
         }
     }
@@ -124,13 +127,12 @@ impl Notices {
         let announced = self.announced_at(glance.wall_now());
         let state = State::of(&glance, announced.is_some());
         let texts = self.refusals.texts(headers);
-        let component = self.refusals.component_or(glance.partner());
         let spread = HasherRng::new().next_f64();
         let body = json!({
             "state": state.as_str(),
-            "component": component,
+            "component": self.refusals.component_name(texts),
             "generation": glance.generation(),
-            "notice": state.notice(&glance, announced.as_deref(), texts, component),
+            "notice": state.notice(&glance, announced.as_deref(), &self.refusals, texts),
             "status_url": self.refusals.status_page(),
             "hide": texts.hide,
             "check_after_seconds": 15 + (spread * 31.0) as u64,
@@ -184,14 +186,21 @@ impl State {
         self,
         glance: &Glance,
         announced: Option<&Announcement>,
+        refusals: &Refusals,
         texts: &PageTexts,
-        component: &str,
     ) -> Value {
+        let sentence = |text: &str, more: Option<&str>| {
+            let text = refusals.with_component(text, texts);
+            match more {
+                Some(more) => format!("{text} {more}"),
+                None => text,
+            }
+        };
         let message = glance.message();
         let held = |text: &str| {
             let since = glance.episode().map(|_| glance.since());
             json!({
-                "text": sentence(text, component, message),
+                "text": sentence(text, message),
                 "since": since.map(rfc3339),
                 "ends": glance.promised_end().map(rfc3339),
             })
@@ -200,7 +209,7 @@ impl State {
             Self::Serving => Value::Null,
             Self::Announced => announced.map_or(Value::Null, |announced| {
                 json!({
-                    "text": sentence(&texts.notice_announced, component, Some(&announced.text)),
+                    "text": sentence(&texts.notice_announced, Some(&announced.text)),
                     "starts": announced.starts.map(rfc3339),
                     "ends": announced.ends.map(rfc3339),
                 })
@@ -208,15 +217,6 @@ impl State {
             Self::ReadOnly => held(&texts.notice_read_only),
             Self::Maintenance => held(&texts.notice_maintenance),
         }
-    }
-}
-
-/// Puts the component's name into `text`, and `more` after it.
-fn sentence(text: &str, component: &str, more: Option<&str>) -> String {
-    let text = text.replace("{component}", component);
-    match more {
-        Some(more) => format!("{text} {more}"),
-        None => text,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The settings of refusals that are plain values.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::HeaderMap;
 
@@ -36,8 +36,33 @@ impl Looks {
         }
     }
 
-    pub(super) fn component_or<'n>(&'n self, partner: &'n str) -> &'n str {
-        self.component.as_deref().unwrap_or(partner)
+    /// Returns the component's name by itself, as in a heading.
+    ///
+    /// The partner's name is not for customers, so a component without a name is "This service".
+    pub(super) fn component<'n>(&'n self, texts: &'n PageTexts) -> Cow<'n, str> {
+        match &self.component {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(capitalized(&texts.unnamed)),
+        }
+    }
+
+    /// Puts the component's name into a text, in place of `{component}`.
+    pub(super) fn with_component(&self, text: &str, texts: &PageTexts) -> String {
+        if let Some(name) = &self.component {
+            return text.replace("{component}", name);
+        }
+        let mut parts = text.split("{component}");
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let begins = whole.trim_end().is_empty() || whole.trim_end().ends_with(['.', '!', '?']);
+            if begins {
+                whole.push_str(&capitalized(&texts.unnamed));
+            } else {
+                whole.push_str(&texts.unnamed);
+            }
+            whole.push_str(part);
+        }
+        whole
     }
 
     /// Sets the support's contact. A second contact is an error: only one is shown.
@@ -83,4 +108,15 @@ impl Looks {
         let (tag, texts) = &self.languages[language(headers, tags)];
         (tag, texts)
     }
+}
+
+/// Returns the text with a capital at its beginning.
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    let first: String = rest
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    first + rest.as_str()
 }

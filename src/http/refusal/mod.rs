@@ -9,6 +9,7 @@
 //! | `negotiate` | the form and the language that a client accepts |
 //! | `support` | the contact that helps customers meanwhile |
 //! | `looks` | the settings that are plain values |
+//! | `in_handler` | what a handler says of its own request |
 //! | `retry_hint` | how long a refusal asks its client to wait |
 //! | `one_refusal` | one refusal: the settings, the request and the answer of the gate |
 //! | `problem` | the problem document |
@@ -18,6 +19,7 @@
 //! | `response` | the response |
 
 mod error;
+mod in_handler;
 mod looks;
 mod negotiate;
 mod one_refusal;
@@ -34,8 +36,8 @@ mod texts;
 #[cfg(feature = "axum")]
 pub(in crate::http) use self::one_refusal::Asked;
 pub use self::{
-    error::RefusalsError, one_refusal::Refusal, refusals::Refusals, response::refusal,
-    texts::PageTexts,
+    error::RefusalsError, in_handler::HandlerRefusal, one_refusal::Refusal, refusals::Refusals,
+    response::refusal, texts::PageTexts,
 };
 #[cfg(feature = "grpc")]
-pub(crate) use self::{response::mark, retry_hint::delays};
+pub(crate) use self::{in_handler::Processed, response::mark, retry_hint::delays};

@@ -1,10 +1,10 @@
 //! One refusal: the settings, the request, and the answer of the gate.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{HeaderMap, Method, Uri};
 
-use super::{looks::Looks, texts::PageTexts};
+use super::{in_handler::Processed, looks::Looks, texts::PageTexts};
 use crate::facts::{endpoint::Class, refused::Refused};
 
 /// The parts of a request that its refusal depends on.
@@ -22,6 +22,8 @@ pub struct Refusal<'r> {
     pub(super) looks: &'r Looks,
     pub(super) refused: &'r Refused,
     pub(super) asked: &'r Asked<'r>,
+    pub(super) processed: Processed,
+    pub(super) component: Cow<'r, str>,
     pub(super) seconds: u64,
     pub(super) lang: &'r str,
     pub(super) texts: &'r PageTexts,
@@ -40,10 +42,19 @@ impl Refusal<'_> {
         self.refused
     }
 
-    /// Returns the name by which customers know the component that is in maintenance.
+    /// Returns the name by which customers know the component that is in maintenance: that of
+    /// [`Refusals::component`](super::Refusals::component), or "This service" in the language of
+    /// the refusal.
     #[must_use]
     pub fn component(&self) -> &str {
-        self.looks.component_or(self.refused.partner())
+        &self.component
+    }
+
+    /// Returns whether nothing of the request was processed, and it may be repeated safely. If not,
+    /// a handler was refused a call, and what it did before is not known.
+    #[must_use]
+    pub fn nothing_processed(&self) -> bool {
+        self.processed == Processed::Nothing
     }
 
     /// Returns the value of `Retry-After`, in whole seconds. It is drawn anew for each response.

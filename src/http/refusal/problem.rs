@@ -35,7 +35,11 @@ pub(super) fn document(refusal: &Refusal<'_>, edit: Option<&EditProblem>) -> Str
             "support",
             support.map(|it| json!({ "contact": it.contact, "hours": it.hours })),
         ),
-        ("processed", Some(json!(false))),
+        // Absent where it is not known.
+        (
+            "processed",
+            refusal.nothing_processed().then_some(json!(false)),
+        ),
     ];
     let mut document: Map<String, Value> = members
         .into_iter()
@@ -54,5 +58,10 @@ fn detail(refusal: &Refusal<'_>) -> String {
         "is temporarily unavailable for maintenance"
     };
     let component = refusal.component();
-    format!("{component} {state}. The request was not processed, and it is safe to repeat it.")
+    let outcome = if refusal.nothing_processed() {
+        "The request was not processed, and it is safe to repeat it."
+    } else {
+        "A call that the request needs was not made. Other parts of the request may have been done."
+    };
+    format!("{component} {state}. {outcome}")
 }

@@ -1,6 +1,7 @@
 //! The settings of refusals, as the user gives them.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -26,15 +27,25 @@ use super::{
     template::Template,
     texts::PageTexts,
 };
-use crate::{base::harmless::harmless, http::shared_caches::overrides_cache_control};
+use crate::{
+    base::harmless::harmless, facts::refused::Refused,
+    http::shared_caches::overrides_cache_control, layer::Builder,
+    operator::handle::MaintenanceHandle,
+};
 
 /// The look of refusals: texts, support, languages, the page and the problem document.
 ///
-/// A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language` and
-/// a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its body
-/// is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
-/// 9457](https://www.rfc-editor.org/rfc/rfc9457)). A view takes the settings by
-/// `MaintenanceLayer::with_refusals`.
+/// A refusal is a 503 with `Cache-Control: private, no-store`, `Vary: Accept, Accept-Language`
+/// and a jittered `Retry-After`, which is at least 1 s and otherwise never past a known end. Its
+/// body is an HTML page if `Accept` prefers HTML, and otherwise a problem document ([RFC
+/// 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+///
+/// The layer takes the settings by [`Builder::refusals`](crate::Builder::refusals), once for all of
+/// its views, and for handlers whose call was refused ([`of`](Self::of)). A view may have settings
+/// of its own: `MaintenanceLayer::with_refusals`.
+///
+/// Customers read the name of the [component](Self::component). The name of the partner, which the
+/// layer was given, is in nothing that customers get, unless a template or a closure puts it there.
 ///
 /// A setting that is one value takes the last value that it is given. Headers, languages, what
 /// still works, and edits of the problem document add up.
@@ -52,11 +63,11 @@ use crate::{base::harmless::harmless, http::shared_caches::overrides_cache_contr
 ///     .still_works(["Support chat", "Downloading invoices"])
 ///     .support_email("billing@example.com", "Mon to Fri, 8:00 to 18:00 UTC")?
 ///     .status_url("https://status.example.com")?;
-/// let layer = MaintenanceLayer::new("zuora");
+/// let layer = MaintenanceLayer::builder("zuora").refusals(refusals).build()?;
 /// let ours = service_fn(async |_: Request<()>| {
 ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 /// });
-/// let gated = layer.paths().with_refusals(refusals).layer(ours);
+/// let gated = layer.paths().layer(ours);
 ///
 /// let hold = Hold::new("on-call", "ticket 4711").with_message("We move to a new ledger.");
 /// layer.handle().engage(hold)?;
@@ -75,7 +86,7 @@ use crate::{base::harmless::harmless, http::shared_caches::overrides_cache_contr
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "refusals do nothing until `with_refusals` gives them to a view"]
+#[must_use = "refusals do nothing until a layer or a view is given them"]
 pub struct Refusals {
     pub(super) looks: Looks,
     pub(super) page: Page,
@@ -96,8 +107,13 @@ impl Refusals {
         }
     }
 
-    pub(in crate::http) fn defaults() -> &'static Self {
-        &DEFAULTS
+    /// Returns the settings of the layer that made this refusal, or the defaults if the layer was
+    /// given none.
+    ///
+    /// For a handler that has the request and makes the response by [`respond`](Self::respond):
+    /// `Refusals::of(&refused).respond(method, uri, headers, &refused)`.
+    pub fn of(refused: &Refused) -> &Self {
+        refused.extra().unwrap_or(&DEFAULTS)
     }
 
     fn looking(mut self, set: impl FnOnce(&mut Looks)) -> Self {
@@ -106,7 +122,8 @@ impl Refusals {
     }
 
     /// Sets the name by which customers know the component that is in maintenance.
-    /// Default: the name of the partner that the layer was given.
+    /// Default: "This service". The name of the partner that the layer was given is not for
+    /// customers; to show it, give it here.
     pub fn component(self, name: impl Into<String>) -> Self {
         self.looking(|looks| looks.component = Some(name.into()))
     }
@@ -256,11 +273,11 @@ impl Refusals {
     /// Replaces the page by a template in the syntax of [minijinja] (which is that of Jinja2).
     /// Every value in it is escaped as HTML, unless the template marks it `|safe`.
     ///
-    /// A template may use these names: `component`, `partner`, `title`, `message`, `since`, `until`
-    /// and `next_try` (each of the three with `.human` and `.machine`), `works` (a list), `support`
-    /// (`.contact`, `.href`, `.hours`), `status_url`, `retry_after` (seconds), `cause`, `mode`,
-    /// `read_only`, `generation`, `lang`, `dir`, `returns`, `texts.*`, `check.*`, and the built-in
-    /// page's `style` and `script`.
+    /// A template may use these names: `component`, `partner` (not for customers), `title`,
+    /// `message`, `since`, `until` and `next_try` (each of the three with `.human` and `.machine`),
+    /// `works` (a list), `support` (`.contact`, `.href`, `.hours`), `status_url`, `retry_after`
+    /// (seconds), `cause`, `mode`, `read_only`, `nothing_processed`, `generation`, `lang`, `dir`,
+    /// `returns`, `texts.*`, `check.*`, and the built-in page's `style` and `script`.
     ///
     /// The page is sent without a `Content-Security-Policy`. [`header`](Self::header) can add one.
     ///
@@ -391,8 +408,31 @@ impl Refusals {
         Ok(self)
     }
 
-    pub(in crate::http) fn component_or<'n>(&'n self, partner: &'n str) -> &'n str {
-        self.looks.component_or(partner)
+    /// Returns the same settings, with the component's name of `other` if they have none.
+    pub(in crate::http) fn named_as(mut self, other: &Self) -> Self {
+        let looks = &mut self.looks;
+        looks.component = looks
+            .component
+            .take()
+            .or_else(|| other.looks.component.clone());
+        self
+    }
+
+    /// Returns the component's name by itself.
+    pub(in crate::http) fn component_name<'n>(&'n self, texts: &'n PageTexts) -> Cow<'n, str> {
+        self.looks.component(texts)
+    }
+
+    /// Returns the component's name by itself, in the default language.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn default_name(&self) -> Cow<'_, str> {
+        let (_, texts) = &self.looks.languages[0];
+        self.looks.component(texts)
+    }
+
+    /// Puts the component's name into a text.
+    pub(in crate::http) fn with_component(&self, text: &str, texts: &PageTexts) -> String {
+        self.looks.with_component(text, texts)
     }
 
     pub(in crate::http) fn status_page(&self) -> Option<&str> {
@@ -403,6 +443,46 @@ impl Refusals {
     pub(in crate::http) fn texts(&self, headers: &HeaderMap) -> &PageTexts {
         let (_, texts) = self.looks.in_language_of(headers);
         texts
+    }
+}
+
+impl<P> Builder<P> {
+    /// Sets how refusals look, for all views of the layer and for handlers whose call to the
+    /// partner was refused. Default: [`Refusals::new`].
+    ///
+    /// It is the one place for the name that customers know, the support contact, the status page,
+    /// the languages and the page. A view may have settings of its own
+    /// ([`with_refusals`](crate::MaintenanceLayer::with_refusals)). Over gRPC the name alone
+    /// counts.
+    ///
+    /// ```
+    /// use tower_maintenance::{Hold, MaintenanceLayer, http::{Refusals, refusal}};
+    /// # use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::builder("zuora")
+    ///     .refusals(Refusals::new().component("Billing"))
+    ///     .build()?;
+    /// layer.handle().engage(Hold::new("on-call", "drill"))?;
+    /// let partner = layer.layer(service_fn(async |()| Ok::<_, std::io::Error>(())));
+    /// let error = partner.oneshot(()).await.unwrap_err();
+    /// let response: http::Response<String> = refusal(error.refused().unwrap());
+    /// assert!(response.body().contains("Billing is temporarily unavailable"));
+    /// assert!(!response.body().contains("zuora"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refusals(self, refusals: impl Into<Arc<Refusals>>) -> Self {
+        self.extra(refusals.into())
+    }
+}
+
+impl MaintenanceHandle {
+    /// Returns how refusals of this layer look: what
+    /// [`Builder::refusals`](crate::Builder::refusals) was given, or the defaults.
+    pub fn refusals(&self) -> &Refusals {
+        self.extra().unwrap_or(&DEFAULTS)
     }
 }
 

@@ -10,6 +10,7 @@ use http::{
 use tower::util::rng::{HasherRng, Rng};
 
 use super::{
+    in_handler::{HandlerRefusal, Processed},
     negotiate::Form,
     one_refusal::{Asked, Refusal},
     problem,
@@ -25,18 +26,20 @@ impl Refusals {
     /// Returns the response for a refused request, for a handler whose call to the partner was
     /// refused.
     ///
+    /// It says that a call that the request needs was not made. It says that nothing of the request
+    /// was processed only if the handler says so: [`Refused::nothing_processed`].
+    ///
     /// ```
     /// use http::{HeaderMap, Method, Response, Uri};
     /// use tower_maintenance::{Refused, http::Refusals};
     ///
     /// fn in_a_handler(
-    ///     refusals: &Refusals,
     ///     method: &Method,
     ///     uri: &Uri,
     ///     headers: &HeaderMap,
     ///     refused: Refused,
     /// ) -> Response<String> {
-    ///     refusals.respond(method, uri, headers, refused)
+    ///     Refusals::of(&refused).respond(method, uri, headers, &refused)
     /// }
     /// # let _ = in_a_handler;
     /// ```
@@ -45,8 +48,9 @@ impl Refusals {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        refused: Refused,
+        refused: impl Into<HandlerRefusal>,
     ) -> Response<B> {
+        let HandlerRefusal { refused, processed } = refused.into();
         let asked = Asked {
             method,
             uri: Some(uri),
@@ -54,21 +58,33 @@ impl Refusals {
             headers,
             class: by_method(method),
         };
-        self.answer(&asked, refused)
+        self.answer(&asked, &refused, processed)
     }
 
-    pub(in crate::http) fn answer<B: From<String>>(
+    /// Answers for the gate before routes: nothing of the request was processed.
+    pub(in crate::http) fn answer_at_gate<B: From<String>>(
         &self,
         asked: &Asked<'_>,
-        refused: Refused,
+        refused: &Refused,
+    ) -> Response<B> {
+        self.answer(asked, refused, Processed::Nothing)
+    }
+
+    fn answer<B: From<String>>(
+        &self,
+        asked: &Asked<'_>,
+        refused: &Refused,
+        processed: Processed,
     ) -> Response<B> {
         let (lang, texts) = self.looks.in_language_of(asked.headers);
         let draw = HasherRng::new().next_f64();
-        let seconds = retry_after(&refused, self.looks.longest_retry_after, draw);
+        let seconds = retry_after(refused, self.looks.longest_retry_after, draw);
         let refusal = Refusal {
             looks: &self.looks,
-            refused: &refused,
+            refused,
             asked,
+            processed,
+            component: self.looks.component(texts),
             seconds,
             lang,
             texts,
@@ -92,7 +108,7 @@ impl Refusals {
             }
         };
         self.finish_headers(response.headers_mut(), seconds);
-        mark(&mut response, refused);
+        mark(&mut response, refused.clone());
         response
     }
 
@@ -126,8 +142,11 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
     response.extensions_mut().insert(refused);
 }
 
-/// Returns the response for a refusal without its request: a problem document with the
-/// [default](Refusals::new) settings.
+/// Returns the response for a refusal inside a handler, without its request: a problem document
+/// with the [settings of the layer](crate::Builder::refusals).
+///
+/// It says that a call that the request needs was not made. It says that nothing of the request was
+/// processed only if the handler says so: [`Refused::nothing_processed`].
 ///
 /// The response is `private, no-store`, because browsers keep a cacheable 503 and show it after the
 /// recovery. `Retry-After` is drawn between half of the time that is left and all of it, so that
@@ -156,12 +175,13 @@ pub(crate) fn mark<B>(response: &mut Response<B>, refused: Refused) {
 /// let seconds: u64 = response.headers()["retry-after"].to_str()?.parse()?;
 /// assert!((15..=45).contains(&seconds));
 /// assert_eq!(response.headers()["cache-control"], "private, no-store");
-/// assert!(response.body().contains(r#""processed":false"#));
+/// assert!(response.body().contains("A call that the request needs was not made."));
 /// # Ok(())
 /// # }
 /// ```
 #[must_use]
-pub fn refusal<B: From<String>>(refused: &Refused) -> Response<B> {
+pub fn refusal<B: From<String>>(refused: impl Into<HandlerRefusal>) -> Response<B> {
+    let HandlerRefusal { refused, processed } = refused.into();
     let asked = Asked {
         method: &Method::GET,
         uri: None,
@@ -169,5 +189,12 @@ pub fn refusal<B: From<String>>(refused: &Refused) -> Response<B> {
         headers: &HeaderMap::new(),
         class: Class::Write,
     };
-    Refusals::defaults().answer(&asked, refused.clone())
+    Refusals::of(&refused).answer(&asked, &refused, processed)
+}
+
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for HandlerRefusal {
+    fn into_response(self) -> axum::response::Response {
+        refusal(self)
+    }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method};
 
 use super::{
     error::RefusalsError,
+    in_handler::Processed,
     looks::Looks,
     one_refusal::{Asked, Refusal},
     support::Support,
@@ -37,13 +38,15 @@ pub(super) fn try_template(
     let full = full(looks);
     let samples = [looks, &full]
         .into_iter()
-        .flat_map(|looks| samples().map(move |refused| (looks, refused)));
-    for (looks, refused) in samples {
+        .flat_map(|looks| samples().map(move |(refused, processed)| (looks, refused, processed)));
+    for (looks, refused, processed) in samples {
         for (lang, texts) in &looks.languages {
             let refusal = Refusal {
                 looks,
                 refused: &refused,
                 asked: &asked,
+                processed,
+                component: looks.component(texts),
                 seconds: 1,
                 lang,
                 texts,
@@ -71,7 +74,7 @@ fn full(looks: &Looks) -> Looks {
 }
 
 /// Returns one refusal of each kind.
-fn samples() -> impl Iterator<Item = Refused> {
+fn samples() -> impl Iterator<Item = (Refused, Processed)> {
     let modes = [Mode::Maintenance, Mode::Probing].into_iter();
     let kinds = modes.flat_map(|mode| [false, true].map(|is_set| (mode, is_set)));
     kinds.map(|(mode, is_set)| {
@@ -83,6 +86,11 @@ fn samples() -> impl Iterator<Item = Refused> {
             message: time.map(|_| "sample".into()),
             ..Notice::sample("sample", mode, Cause::Operator)
         };
-        Refused::sample(notice, None)
+        let processed = if is_set {
+            Processed::Nothing
+        } else {
+            Processed::Unknown
+        };
+        (Refused::sample(notice, None), processed)
     })
 }

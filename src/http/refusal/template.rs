@@ -60,6 +60,7 @@ fn values(refusal: &Refusal<'_>) -> Value {
         title => with_component(title, refusal),
         component => refusal.component(),
         partner => refused.partner(),
+        nothing_processed => refusal.nothing_processed(),
         cause => refused.cause().to_string(),
         mode => refused.mode().to_string(),
         read_only => refused.is_read_only(),
@@ -97,9 +98,10 @@ fn support(refusal: &Refusal<'_>) -> Option<Value> {
 /// Returns the texts of the page in the language of the refusal.
 fn words(refusal: &Refusal<'_>) -> Value {
     let texts = refusal.texts;
+    let nothing = refusal.nothing_processed();
     let word = |text: &str| with_component(text, refusal);
     context! {
-        lead => word(&texts.lead),
+        lead => word(if nothing { &texts.lead } else { &texts.lead_in_handler }),
         since => word(&texts.since),
         until => word(&texts.until),
         next_try => word(&texts.next_try),
@@ -109,14 +111,14 @@ fn words(refusal: &Refusal<'_>) -> Value {
         hours => word(&texts.hours),
         status_page => word(&texts.status_page),
         returns => word(&texts.returns),
-        tells => word(&texts.tells),
+        tells => word(if nothing { &texts.tells } else { &texts.tells_in_handler }),
         works_again => word(&texts.works_again),
         back => word(&texts.back),
     }
 }
 
 fn with_component(text: &str, refusal: &Refusal<'_>) -> String {
-    text.replace("{component}", refusal.component())
+    refusal.looks.with_component(text, refusal.texts)
 }
 
 /// Returns a time in two forms. The page's script puts the one for people into the reader's time

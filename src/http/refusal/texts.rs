@@ -2,14 +2,16 @@
 
 /// The words of the page and of the in-product notice, in one language.
 ///
-/// `{component}` stands for the name of the component. English is built in
-/// ([`PageTexts::english`]). Another language starts as a copy of it:
+/// `{component}` stands for the name of the component: that of
+/// [`Refusals::component`](super::Refusals::component), or [`unnamed`](Self::unnamed). English is
+/// built in ([`PageTexts::english`]). Another language starts as a copy of it:
 ///
 /// ```
 /// use tower_maintenance::http::{PageTexts, Refusals};
 ///
 /// let mut german = PageTexts::english();
 /// german.title = "{component} wird gewartet".into();
+/// german.unnamed = "dieser Dienst".into();
 /// german.lead = "Ihre Anfrage wurde nicht bearbeitet. Wiederholen ist gefahrlos.".into();
 /// // and so on for each field
 /// let refusals = Refusals::new().language("de", german)?;
@@ -23,8 +25,15 @@ pub struct PageTexts {
     pub title: String,
     /// The heading under a read-only hold.
     pub title_read_only: String,
-    /// The outcome of the request. It must say that the request was not processed.
+    /// What stands for `{component}` if the component has no name. At the beginning of a sentence
+    /// its first letter becomes a capital.
+    pub unnamed: String,
+    /// The outcome of a request that was not processed. It must say so.
     pub lead: String,
+    /// The outcome of a request whose handler was refused a call to the partner. It must not say
+    /// that the request was not processed, or that it may be repeated: the handler may have charged
+    /// before.
+    pub lead_in_handler: String,
     /// The label of the time at which maintenance began.
     pub since: String,
     /// The label of the time at which a hold is expected to end.
@@ -45,6 +54,8 @@ pub struct PageTexts {
     pub returns: String,
     /// The sentence that the page polls, and that the customer must send the request again.
     pub tells: String,
+    /// The sentence that the page polls, for a request whose handler was refused a call.
+    pub tells_in_handler: String,
     /// The sentence that requests are served again. [`back`](Self::back) follows it.
     pub works_again: String,
     /// The text of the link to the previous page.
@@ -75,8 +86,12 @@ impl PageTexts {
         Self {
             title: text("{component} is temporarily unavailable for maintenance"),
             title_read_only: text("{component} can be viewed but not changed during maintenance"),
+            unnamed: text("this service"),
             lead: text(
                 "Your request was not processed, so nothing was changed or charged. It is safe to repeat it.",
+            ),
+            lead_in_handler: text(
+                "Your request could not be completed. Some of it may have been done: please check before you repeat it.",
             ),
             since: text("Since"),
             until: text("Expected until"),
@@ -91,6 +106,9 @@ impl PageTexts {
             ),
             tells: text(
                 "This page checks automatically. It tells you as soon as {component} is available again. Then go back and send your request once more.",
+            ),
+            tells_in_handler: text(
+                "This page checks automatically. It tells you as soon as {component} is available again.",
             ),
             works_again: text("{component} is available again."),
             back: text("Go back"),

@@ -103,9 +103,13 @@ impl<P> MaintenanceLayer<P> {
     }
 }
 
-/// Makes the same 503 as before routes, as a problem document, for a call to the partner that was
-/// refused inside a handler. [`Refusals::respond`](crate::http::Refusals::respond) can make a page
-/// too.
+/// Makes a 503 like that before routes, as a problem document, for a call to the partner that was
+/// refused inside a handler.
+///
+/// It looks as the layer's [`refusals`](crate::Builder::refusals) say. It says that a call was not
+/// made, not that the request was not processed: a handler that knows the latter returns
+/// [`Refused::nothing_processed`]. [`Refusals::respond`](crate::http::Refusals::respond) can make a
+/// page too, in the customer's language.
 impl IntoResponse for Refused {
     fn into_response(self) -> AxumResponse {
         refusal(&self)

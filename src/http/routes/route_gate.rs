@@ -191,8 +191,9 @@ impl<F: Find, A, B: From<String>, E> Protocol<Request<A>, Response<B>, E> for Ro
             headers: request.headers(),
             class: class(self.classes.as_deref(), self.find.find(&request), &request),
         };
-        let refusals = self.refusals.as_deref().unwrap_or(Refusals::defaults());
-        Ok(refusals.answer(&asked, refused))
+        let refusals = self.refusals.as_deref();
+        let refusals = refusals.unwrap_or_else(|| Refusals::of(&refused));
+        Ok(refusals.answer_at_gate(&asked, &refused))
     }
 
     fn unready(&self, error: E) -> E {
