@@ -15,6 +15,7 @@ use tower::Service;
 use crate::{
     call::{
         admission::{Stay, admit},
+        just_refused,
         protocol::Protocol,
         ticket::{Holder, Ticket},
         wake_on_shut::Parked,
@@ -164,6 +165,7 @@ where
     ) -> Waited<S::Future, S, Req, P, Result<P::Response, P::Error>> {
         loop {
             if let Err(refused) = self.stay_admitted() {
+                just_refused::note(&refused);
                 return Waited::Ended(self.protocol.refuse(self.request, refused));
             }
             match self.ticket.while_polling(|| self.inner.poll_ready(cx)) {
@@ -232,6 +234,7 @@ where
             } => {
                 let refused = refused.take().expect(POLLED_AGAIN);
                 let request = request.take().expect(POLLED_AGAIN);
+                just_refused::note(&refused);
                 Poll::Ready(protocol.refuse(request, refused))
             }
             StateProj::Waiting { .. } => self.wait(cx),
@@ -296,6 +299,7 @@ where
     P: Protocol<Req, Res, E>,
 {
     assert!(slot.is_some(), "{POLLED_AGAIN}");
+    let refused_before = just_refused::count();
     let guard = FailsOnPanic(slot);
     let polled = future.poll(cx);
     mem::forget(guard);
@@ -306,6 +310,10 @@ where
         return Poll::Pending;
     };
     let mut ticket = slot.take().expect(POLLED_AGAIN);
+    if result.is_err() && just_refused::count() != refused_before {
+        // A layer further in refused in this very poll: no judge is asked (R24).
+        mem::replace(&mut ticket, Ticket::uncounted()).settle_just_refused();
+    }
     ticket.held_by(Holder::Classifier);
     Poll::Ready(protocol.finish(ticket, result))
 }

@@ -122,13 +122,13 @@ impl<P> MaintenanceLayer<P> {
         self.view(protocol)
     }
 
-    /// The same view for an inner service whose error type is your own and may wrap the refusal of
-    /// another layer of this crate, further in. Such a call is neutral: the partner of this layer
-    /// was not asked.
+    /// The same view for an inner service whose errors may carry the refusal of another layer of
+    /// this crate over a channel or a task. Such a call is neutral: the partner of this layer was
+    /// not asked.
     ///
-    /// The other views find a refusal in a `BoxError`, in an [`io::Error`](std::io::Error) and in
-    /// an [`Error`](crate::Error), and need this one only for errors that wrap these. It asks for
-    /// an [`Error`](std::error::Error) and follows its sources
+    /// Every view knows a refusal that a layer further in made in the very poll in which the call
+    /// ended. Behind a `tower::buffer` or a spawned task it must be found in the error: this view
+    /// asks for an [`Error`](std::error::Error) and follows its sources
     /// ([`Refused::find`](crate::Refused::find)). A [`KeyedLayer`](crate::KeyedLayer) takes it too,
     /// as every view.
     ///

@@ -1,6 +1,7 @@
 //! One call: asked, let in, judged.
 
 pub(crate) mod admission;
+pub(crate) mod just_refused;
 pub(crate) mod nested;
 pub(crate) mod plain;
 pub(crate) mod protocol;

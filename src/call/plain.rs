@@ -8,7 +8,6 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
-        find_refused::{note, refused_in},
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -301,8 +300,6 @@ fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> E
 impl<J, Req, T, E> Protocol<Req, T, E> for Calls<J>
 where
     J: Judge<Req, T, E>,
-    // So that a refusal of a layer further in is known by its type.
-    E: 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = T;
@@ -324,9 +321,7 @@ where
                 Ok(answer)
             }
             Err(error) => {
-                if let Some(refused) = refused_in(&error) {
-                    ticket.settle_refused(refused);
-                } else if ticket.is_measured() {
+                if ticket.is_measured() {
                     ticket.settle(self.0.verdict(Err(&error)));
                 }
                 Err(Error::Inner(error))
@@ -336,7 +331,6 @@ where
 
     #[inline]
     fn refuse(&self, _: Req, refused: Refused) -> Result<T, Error<E>> {
-        note::<E>();
         Err(Error::Refused(refused))
     }
 

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     base::clock::Reading,
+    call::just_refused,
     facts::{
         outcome::{Outcome, Verdict},
         refused::Refused,
@@ -228,8 +229,16 @@ impl Ticket {
     /// per layer is traced if that layer is this one, and the call was its probe: a layer that
     /// stands twice around a call refuses its own probes.
     pub fn settle_refused(self, refused: &Refused) {
+        just_refused::note(refused);
+        self.settle_just_refused();
+    }
+
+    /// Ends a call in whose last poll a layer of this crate further in refused.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle_just_refused(self) {
         if let (Some(local), Role::Probe(_)) = (&self.local, self.terms.role()) {
-            local.probe_was_refused(refused);
+            local.probe_was_refused(just_refused::was_by);
         }
         self.settle(Verdict::refused_within());
     }

@@ -186,9 +186,10 @@ impl Refused {
         self.notice().extras.get()
     }
 
-    /// Returns whether the layer with these extras made this refusal.
-    pub(crate) fn is_by(&self, extras: &Arc<Extras>) -> bool {
-        Arc::ptr_eq(&self.notice().extras, extras)
+    /// Returns the extras of the layer that made this refusal, which are its identity.
+    #[inline]
+    pub(crate) fn extras(&self) -> &Arc<Extras> {
+        &self.notice().extras
     }
 
     /// The name the layer was given for its partner. It is for logs and operators, not for

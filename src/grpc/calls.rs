@@ -18,7 +18,6 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
-        find_refused::refused_in,
         outcome::{Outcome, Verdict},
         refused::Refused,
     },
@@ -300,7 +299,7 @@ impl GrpcCalls {
     }
 }
 
-impl<A, B: Body + Default, E: 'static> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
+impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<GrpcCallBody<B>>;
     type Error = E;
@@ -337,10 +336,7 @@ impl<A, B: Body + Default, E: 'static> Protocol<Request<A>, Response<B>, E> for 
         let response = match result {
             Ok(response) => response,
             Err(error) => {
-                match refused_in(&error) {
-                    Some(refused) => ticket.settle_refused(refused),
-                    None => ticket.settle(Outcome::Failure),
-                }
+                ticket.settle(Outcome::Failure);
                 return Err(error);
             }
         };

@@ -125,13 +125,15 @@
 //! neutral there, and counted in
 //! [`CallCounts::refused_within`](crate::CallCounts::refused_within).
 //!
-//! The layer outside must be able to see the refusal. It looks into a `BoxError`, an `io::Error`
-//! and this crate's [`Error`](crate::Error), and into the extensions of a response. If errors are
-//! wrapped in a type of your own between the two layers, take the view
-//! [`nested`](crate::MaintenanceLayer::nested) outside, also for the layers of a
-//! [`KeyedLayer`](crate::KeyedLayer). Around a generated gRPC client the layer inside must refuse
-//! by an error: `layer.grpc_calls().boxed()`. What came over the wire is never taken for a refusal:
-//! a 503 of another process counts as any other.
+//! The layer outside knows a refusal by the poll: the call failed in the very poll in which the
+//! layer further in refused. That holds for every error type, and for a
+//! [`KeyedLayer`](crate::KeyedLayer) too. A refused response is known by its extensions. Over a
+//! channel or a task (`tower::buffer`, `tokio::spawn`) the error must be looked into:
+//! [`boxed`](crate::MaintenanceLayer::boxed) does so for stacks with `BoxError`, and
+//! [`nested`](crate::MaintenanceLayer::nested) for an [`Error`](std::error::Error) of your own.
+//! Around a generated gRPC client the layer inside must refuse by an error:
+//! `layer.grpc_calls().boxed()`. What came over the wire is never taken for a refusal: a 503 of
+//! another process counts as any other.
 //!
 //! *Never the same layer twice around one call.* While the partner is probed, the outer one takes
 //! the slot and the inner one finds none, so no probe reaches the partner and probing does not end.

@@ -106,8 +106,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// # With another layer inside or outside
 ///
 /// A refusal of a layer further in, such as one for the whole partner, is neutral for the key:
-/// [layers within layers](crate::guide::stack). If the errors between the two are of a type of your
-/// own, let `make` return a [`nested`](MaintenanceLayer::nested) view.
+/// [layers within layers](crate::guide::stack). If there is a buffer or a task between the two, let
+/// `make` return a [`nested`](MaintenanceLayer::nested) view.
 ///
 /// # When all places are taken
 ///

@@ -1557,7 +1557,7 @@ async fn the_refusal_of_a_layer_further_in_is_found_too() {
         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("12 EUR")))
     });
     let calls = partner.http_calls().layer(inner);
-    let calls = last_good.layer(tenant.http_calls().layer(calls));
+    let calls = last_good.layer(tenant.http_calls().boxed().layer(calls));
     let answer = calls.clone().oneshot(prices()).await.unwrap();
     answer.into_body().collect().await.unwrap();
     let held = Hold::new("on-call", "drill");

@@ -281,6 +281,39 @@ async fn r24_a_refusal_is_known_where_errors_are_wrapped_between_the_layers() {
     assert_neutral("nested", &inner.handle(), &outers, &partner, stack).await;
 }
 
+/// A bound on the error type that names a lifetime would keep callers with `BoxError` from
+/// spawning their calls.
+#[tokio::test(start_paused = true)]
+async fn a_call_with_boxed_errors_can_be_spawned() {
+    let layer = layer("outer");
+    let service = layer.layer(tower::service_fn(async |call: u32| Ok::<_, BoxError>(call)));
+    let spawned = tokio::spawn(async move { service.oneshot(7).await.is_ok() });
+    assert!(spawned.await.unwrap());
+}
+
+/// A refusal that the caller further in swallowed says nothing about the failure that comes later.
+#[tokio::test(start_paused = true)]
+async fn r24_a_failure_after_a_swallowed_refusal_is_the_partners() {
+    let (inner, outer) = (layer("inner"), layer("outer"));
+    inner.handle().engage(drill()).unwrap();
+    let optional = inner.layer(tower::service_fn(async |call: u32| {
+        Ok::<_, fmt::Error>(call)
+    }));
+    let service = outer.layer(tower::service_fn(move |call: u32| {
+        let optional = optional.clone();
+        async move {
+            assert!(optional.oneshot(call).await.is_err(), "it is refused");
+            // The partner itself answers at a later poll.
+            tokio::time::sleep(secs(1)).await;
+            Err::<u32, _>(fmt::Error)
+        }
+    }));
+    for call in 0..3 {
+        assert!(service.clone().oneshot(call).await.is_err());
+    }
+    assert_eq!(outer.handle().mode(), Mode::Maintenance);
+}
+
 #[tokio::test(start_paused = true)]
 async fn r24_the_partners_own_failures_under_a_layer_further_in_still_count() {
     let (inner, outer, partner) = (layer("inner"), layer("outer"), Partner::default());

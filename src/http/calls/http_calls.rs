@@ -16,7 +16,6 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
-        find_refused::{note, refused_in},
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -467,7 +466,7 @@ impl HttpCalls {
     }
 }
 
-impl<A, B: Body, E: 'static> Protocol<Request<A>, Response<B>, E> for HttpCalls {
+impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
     type Error = Error<E>;
@@ -488,17 +487,13 @@ impl<A, B: Body, E: 'static> Protocol<Request<A>, Response<B>, E> for HttpCalls 
         match result {
             Ok(response) => Ok(self.answered(ticket, response)),
             Err(error) => {
-                match refused_in(&error) {
-                    Some(refused) => ticket.settle_refused(refused),
-                    None => ticket.settle(Outcome::Failure),
-                }
+                ticket.settle(Outcome::Failure);
                 Err(Error::Inner(error))
             }
         }
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
-        note::<E>();
         Err(Error::Refused(refused))
     }
 

@@ -4,18 +4,15 @@ use std::convert::Infallible;
 
 use tower::BoxError;
 
-use crate::facts::{
-    find_refused::refused_in,
-    refused::{Error, Refused},
-};
+use crate::facts::refused::{Error, Refused};
 
 /// An error that may be a refusal.
 ///
 /// Around calls refusals are errors, and [`LastGoodLayer`](super::LastGoodLayer) must recognise
-/// them. The trait is implemented for [`Error`] (which may have the refusal of a layer further in),
-/// for `BoxError` (by [`Refused::find`]) and for `Infallible`. Implement it for your own error type
-/// if a stack before routes has one. Refusals are responses there, so the default method is enough.
-/// Convert an error of another crate to a `BoxError` first.
+/// them. The trait is implemented for [`Error`], for `BoxError` (by [`Refused::find`], so that the
+/// refusal of a layer further in is found too) and for `Infallible`. Implement it for your own error
+/// type if a stack before routes has one. Refusals are responses there, so the default method is
+/// enough. Convert an error of another crate to a `BoxError` first.
 pub trait MayRefuse {
     /// Returns the refusal, if the error is one: the call was not made.
     fn refused(&self) -> Option<&Refused> {
@@ -25,13 +22,9 @@ pub trait MayRefuse {
 
 impl MayRefuse for Infallible {}
 
-impl<E: 'static> MayRefuse for Error<E> {
+impl<E> MayRefuse for Error<E> {
     fn refused(&self) -> Option<&Refused> {
-        match self {
-            Self::Refused(refused) => Some(refused),
-            // Of a layer further in.
-            Self::Inner(error) => refused_in(error),
-        }
+        self.refused()
     }
 }
 
