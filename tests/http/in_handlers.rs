@@ -90,7 +90,7 @@ async fn a_handler_that_charged_before_does_not_say_that_nothing_was_processed()
         }
         for answer in pages {
             assert_eq!(answer.status(), 503, "{case}");
-            assert_eq!(answer.headers()["cache-control"], "no-store");
+            assert_eq!(answer.headers()["cache-control"], "private, no-store");
             assert!(answer.extensions().get::<Refused>().is_some(), "{case}");
             let text = text(answer).await.to_lowercase();
             for never in [
