@@ -48,7 +48,7 @@ pin_project! {
     #[project = StateProj]
     #[repr(u64)]
     enum State<F, S, Req, P> {
-        Refused { refused: Option<Refused>, request: Option<Req>, protocol: P },
+        Refused { refusal: Option<(Refused, Req)>, protocol: P },
         Waiting { waiting: Seldom<Waiting<S, Req, P>> },
         Running { #[pin] future: F, ticket: Option<Ticket>, protocol: P },
     }
@@ -96,8 +96,7 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
     pub(crate) fn refused(request: Req, refused: Refused, protocol: P) -> Self {
         Self {
             state: State::Refused {
-                refused: Some(refused),
-                request: Some(request),
+                refusal: Some((refused, request)),
                 protocol,
             },
         }
@@ -227,13 +226,8 @@ where
                 ticket,
                 protocol,
             } => run(future, ticket, protocol, cx),
-            StateProj::Refused {
-                refused,
-                request,
-                protocol,
-            } => {
-                let refused = refused.take().expect(POLLED_AGAIN);
-                let request = request.take().expect(POLLED_AGAIN);
+            StateProj::Refused { refusal, protocol } => {
+                let (refused, request) = refusal.take().expect(POLLED_AGAIN);
                 just_refused::note(&refused);
                 Poll::Ready(protocol.refuse(request, refused))
             }

@@ -46,6 +46,11 @@ impl<T> Published<T> {
         }
     }
 
+    /// Tells whether the value in force lies at this address.
+    pub(crate) fn is_at(&self, address: usize) -> bool {
+        self.place.load(Ordering::Relaxed) == address
+    }
+
     #[cold]
     #[inline(never)]
     fn get_anew(&self, left: Option<Arc<T>>) -> Arc<T> {

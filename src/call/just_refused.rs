@@ -10,14 +10,14 @@
 //! It does not reach over a channel or another task: there the view for `BoxError`, or
 //! [`nested`](crate::MaintenanceLayer::nested), looks into the error.
 
-use std::{cell::Cell, sync::Arc};
+use std::cell::Cell;
 
-use crate::facts::{extras::Extras, refused::Refused};
+use crate::facts::refused::Refused;
 
 thread_local! {
     static REFUSALS: Cell<u64> = const { Cell::new(0) };
-    /// The address of the extras of the layer that refused last: the layer's identity.
-    static LAYER: Cell<usize> = const { Cell::new(0) };
+    /// The address of what the last refusal shares with all others of its layer.
+    static NOTICE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Returns how many calls were refused on this thread.
@@ -30,14 +30,11 @@ pub(crate) fn count() -> u64 {
 #[inline]
 pub(crate) fn note(refused: &Refused) {
     REFUSALS.set(REFUSALS.get().wrapping_add(1));
-    LAYER.set(address(refused.extras()));
+    NOTICE.set(refused.address());
 }
 
-/// Whether the layer with these extras refused last.
-pub(crate) fn was_by(extras: &Arc<Extras>) -> bool {
-    LAYER.get() == address(extras)
-}
-
-fn address(extras: &Arc<Extras>) -> usize {
-    Arc::as_ptr(extras).addr()
+/// Returns the address of what the last refusal on this thread shares with all others of its layer
+/// between two changes.
+pub(crate) fn address() -> usize {
+    NOTICE.get()
 }

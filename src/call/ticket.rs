@@ -238,7 +238,7 @@ impl Ticket {
     #[inline(never)]
     pub(crate) fn settle_just_refused(self) {
         if let (Some(local), Role::Probe(_)) = (&self.local, self.terms.role()) {
-            local.probe_was_refused(just_refused::was_by);
+            local.probe_was_refused(just_refused::address());
         }
         self.settle(Verdict::refused_within());
     }

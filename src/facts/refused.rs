@@ -186,10 +186,12 @@ impl Refused {
         self.notice().extras.get()
     }
 
-    /// Returns the extras of the layer that made this refusal, which are its identity.
+    /// Returns the address of what all refusals of the layer share between two changes.
     #[inline]
-    pub(crate) fn extras(&self) -> &Arc<Extras> {
-        &self.notice().extras
+    pub(crate) fn address(&self) -> usize {
+        self.notice
+            .as_ref()
+            .map_or(0, |notice| Arc::as_ptr(notice).addr())
     }
 
     /// The name the layer was given for its partner. It is for logs and operators, not for

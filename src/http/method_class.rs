@@ -1,6 +1,6 @@
 //! The class of a request, as far as its head tells.
 
-use http::{HeaderValue, Method, Request, header::UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header::UPGRADE};
 
 use crate::facts::endpoint::Class;
 
@@ -17,11 +17,11 @@ pub(crate) fn by_method(method: &Method) -> Class {
 ///
 /// What a WebSocket carries is unknown. Over HTTP/2 it is a CONNECT, which writes already.
 pub(crate) fn by_head<A>(request: &Request<A>) -> Class {
-    if asks_to_upgrade(request) {
-        Class::Write
-    } else {
-        by_method(request.method())
+    let class = by_method(request.method());
+    if class == Class::Read && asks_to_upgrade(request) {
+        return Class::Write;
     }
+    class
 }
 
 /// Returns whether the request asks for another protocol on its connection.
@@ -29,8 +29,17 @@ pub(crate) fn by_head<A>(request: &Request<A>) -> Class {
 /// `h2c` is HTTP all the same: some clients offer it with every request, and a server that does not
 /// know it answers as if it were not there. `Connection` is not looked at, because servers upgrade
 /// without it, and proxies consume it.
+#[inline]
 pub(crate) fn asks_to_upgrade<A>(request: &Request<A>) -> bool {
-    let values = request.headers().get_all(UPGRADE).into_iter();
+    let headers = request.headers();
+    // HTTP/2 and later have no such header (RFC 9113, 8.2.2), and few requests of HTTP/1.1 do.
+    let may_ask = request.version() < Version::HTTP_2 && !headers.is_empty();
+    may_ask && headers.contains_key(&UPGRADE) && names_another_protocol(headers)
+}
+
+#[cold]
+fn names_another_protocol(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(&UPGRADE).into_iter();
     values
         .map(HeaderValue::as_bytes)
         .flat_map(|value| value.split(|byte| *byte == b','))

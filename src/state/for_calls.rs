@@ -14,7 +14,6 @@ use crate::{
     base::{clock::Reading, harmless::harmless, loom_or_std::MutexGuard, moment::Moment},
     counting::lanes::Counter,
     facts::{
-        extras::Extras,
         glance::Glance,
         outcome::{Origin, Outcome, Verdict},
         refused::{Notice, Refused},
@@ -367,8 +366,8 @@ impl Shared {
     /// Notes that a probe of this layer ended by a refusal further in. If that is this layer's own
     /// refusal, the layer stands twice around the call.
     #[cold]
-    pub(crate) fn probe_was_refused(&self, by_this_layer: impl FnOnce(&Arc<Extras>) -> bool) {
-        if by_this_layer(&self.extras) && !self.told_stacked.swap(true, Ordering::Relaxed) {
+    pub(crate) fn probe_was_refused(&self, address: usize) {
+        if self.notice.is_at(address) && !self.told_stacked.swap(true, Ordering::Relaxed) {
             harmless(|| warn_stacked(&self.partner));
         }
     }
