@@ -19,7 +19,7 @@ use crate::{
         ticket::{Holder, Ticket},
         wake_on_shut::Parked,
     },
-    facts::{outcome::Outcome, refused::Refused},
+    facts::refused::Refused,
     state::root::Root,
 };
 
@@ -176,7 +176,8 @@ where
                     };
                 }
                 Poll::Ready(Err(error)) => {
-                    self.ticket.settle(Outcome::Failure);
+                    self.ticket.held_by(Holder::Classifier);
+                    self.ticket.settle(self.protocol.judge_unready(&error));
                     return Waited::Ended(Err(self.protocol.unready(error)));
                 }
                 Poll::Pending => {}

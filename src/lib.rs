@@ -225,7 +225,7 @@ pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
-        plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+        plain::{BoxedCalls, Calls, Judge, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
         protocol::Protocol,
         ticket::Ticket,
     },
@@ -237,6 +237,7 @@ pub use crate::{
         episode::Episode,
         event::{Event, EventKind},
         evidence::{Evidence, Rule},
+        fault,
         glance::Glance,
         mode::{Cause, Mode, Switches},
         outcome::{Origin, Outcome, Verdict},

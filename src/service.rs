@@ -120,7 +120,8 @@ where
                     if P::PLACEMENT == Placement::AroundCalls
                         && !mutant!("a failing poll_ready is not counted")
                     {
-                        self.shared.unready();
+                        let verdict = self.protocol.judge_unready(&error);
+                        self.shared.unready(verdict);
                     }
                     return Poll::Ready(Err(self.protocol.unready(error)));
                 }

@@ -1,6 +1,6 @@
 //! The ready-made protocols around plain calls: any `Result`, judged by a [`Judge`].
 
-use std::error::Error as StdError;
+use std::{any::Any, error::Error as StdError};
 
 use tower::BoxError;
 
@@ -8,6 +8,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        fault,
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -74,6 +75,13 @@ pub trait Judge<Req, T, E>: Clone {
             Err(_) => Outcome::Failure.into(),
         }
     }
+
+    /// Says whose fault an error is, before [`verdict`](Self::verdict) is asked: `None` leaves it to
+    /// the [type of the error](crate::fault), and then to `verdict`. Default: `None`.
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        let _ = error;
+        None
+    }
 }
 
 /// Judges by the defaults: no names, every call may probe, `Ok` is a success and `Err` a failure.
@@ -109,6 +117,10 @@ where
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
     }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
+    }
 }
 
 /// A judge that gets its verdicts from a closure.
@@ -139,6 +151,45 @@ where
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         (self.verdict)(result).into()
     }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
+    }
+}
+
+/// A judge that learns from a closure whose fault an error is.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgedErrors<F, J> {
+    judge_error: F,
+    judge: J,
+}
+
+impl<F, J, V, Req, T, E> Judge<Req, T, E> for JudgedErrors<F, J>
+where
+    F: Fn(&E) -> Option<V> + Clone,
+    V: Into<Verdict>,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        let first = self.judge.judge_error(error);
+        first.or_else(|| Some((self.judge_error)(error)?.into()))
+    }
 }
 
 /// A judge that learns from a closure which requests may probe.
@@ -167,6 +218,10 @@ where
 
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
+    }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
     }
 }
 
@@ -201,9 +256,16 @@ where
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         self.judge.verdict(result)
     }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
+    }
 }
 
 /// Around calls, any `Result`: a refusal is [`Error::Refused`].
+///
+/// An error of a type of your own is the partner's, whatever it wraps, unless a closure says whose
+/// fault it is: [`judged_errors`](crate::MaintenanceLayer::judged_errors).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls<J = Plain>(pub(crate) J);
 
@@ -231,6 +293,13 @@ impl<J> Calls<J> {
     pub(crate) fn judged_by<F>(self, verdict: F) -> Calls<JudgedBy<F, J>> {
         Calls(JudgedBy {
             verdict,
+            judge: self.0,
+        })
+    }
+
+    pub(crate) fn judged_errors<F>(self, judge_error: F) -> Calls<JudgedErrors<F, J>> {
+        Calls(JudgedErrors {
+            judge_error,
             judge: self.0,
         })
     }
@@ -264,9 +333,21 @@ fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> E
     }
 }
 
+/// Judges an error: by whose fault it is, and if that is not told by `verdict`.
+#[cold]
+fn judged<Req, T, E: 'static>(judge: &impl Judge<Req, T, E>, error: &E) -> Verdict {
+    told(judge, error).unwrap_or_else(|| judge.verdict(Err(error)))
+}
+
+/// Returns the verdict on an error whose fault is told: by the judge, or by its type.
+fn told<Req, T, E: 'static>(judge: &impl Judge<Req, T, E>, error: &E) -> Option<Verdict> {
+    judge.judge_error(error).or_else(|| fault::of_any(error))
+}
+
 impl<J, Req, T, E> Protocol<Req, T, E> for Calls<J>
 where
     J: Judge<Req, T, E>,
+    E: 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = T;
@@ -289,7 +370,7 @@ where
             }
             Err(error) => {
                 if ticket.is_measured() {
-                    ticket.settle(self.0.verdict(Err(&error)));
+                    ticket.settle(judged(&self.0, &error));
                 }
                 Err(Error::Inner(error))
             }
@@ -301,6 +382,10 @@ where
         Err(Error::Refused(refused))
     }
 
+    fn judge_unready(&self, error: &E) -> Verdict {
+        told(&self.0, error).unwrap_or(Outcome::Failure.into())
+    }
+
     fn unready(&self, error: E) -> Error<E> {
         Error::Inner(error)
     }
@@ -309,7 +394,7 @@ where
 impl<J, Req, T, E> Protocol<Req, T, E> for BoxedCalls<J>
 where
     J: Judge<Req, T, BoxError>,
-    E: Into<BoxError>,
+    E: Into<BoxError> + 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = T;
@@ -329,7 +414,10 @@ where
                 .and_then(|error: &BoxError| Refused::find(as_error(error)));
             let verdict = match refused {
                 Some(_) => Outcome::Neutral.into(),
-                None => self.0.verdict(result.as_ref()),
+                None => match &result {
+                    Ok(_) => self.0.verdict(result.as_ref()),
+                    Err(error) => judged(&self.0, error),
+                },
             };
             ticket.settle(verdict);
         }
@@ -338,6 +426,15 @@ where
 
     fn refuse(&self, _: Req, refused: Refused) -> Result<T, BoxError> {
         Err(refused.into())
+    }
+
+    fn judge_unready(&self, error: &E) -> Verdict {
+        let told = match (error as &dyn Any).downcast_ref::<BoxError>() {
+            Some(error) => told(&self.0, error),
+            // The judge knows boxed errors alone.
+            None => fault::of_any(error),
+        };
+        told.unwrap_or(Outcome::Failure.into())
     }
 
     fn unready(&self, error: E) -> BoxError {

@@ -9,6 +9,7 @@ use crate::{
     call::ticket::Ticket,
     facts::{
         endpoint::{Endpoint, Placement},
+        outcome::{Outcome, Verdict},
         refused::Refused,
     },
 };
@@ -60,6 +61,12 @@ pub trait Protocol<Req, Res, E>: Clone {
     ///
     /// Where a refusal is an error.
     fn refuse(&self, request: Req, refused: Refused) -> Result<Self::Response, Self::Error>;
+
+    /// Judges an error of the inner `poll_ready`. Default: a failure.
+    fn judge_unready(&self, error: &E) -> Verdict {
+        let _ = error;
+        Outcome::Failure.into()
+    }
 
     /// Turns an error of the inner `poll_ready`, which has no response to give.
     fn unready(&self, error: E) -> Self::Error;

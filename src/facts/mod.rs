@@ -5,6 +5,7 @@ pub(crate) mod endpoint;
 pub(crate) mod episode;
 pub(crate) mod event;
 pub(crate) mod evidence;
+pub mod fault;
 pub(crate) mod glance;
 pub(crate) mod mode;
 pub(crate) mod outcome;

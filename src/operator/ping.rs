@@ -16,6 +16,7 @@ use crate::{
     base::moment::Moment,
     call::ticket::Holder,
     facts::{
+        fault,
         mode::Mode,
         outcome::{Outcome, Verdict},
     },
@@ -28,7 +29,9 @@ use crate::{
 };
 use pin_project_lite::pin_project;
 
-/// The answer of a check: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success.
+/// The answer of a check: a [`Verdict`], an [`Outcome`], or a `Result` whose `Ok` is a success and
+/// whose `Err` is a failure, unless the error's [type](crate::fault) says that it is not the
+/// partner's.
 #[doc(alias = "CheckAnswer")]
 pub trait PingAnswer {
     /// Converts the answer to a verdict on the partner.
@@ -47,11 +50,11 @@ impl PingAnswer for Outcome {
     }
 }
 
-impl<T, E> PingAnswer for Result<T, E> {
+impl<T, E: 'static> PingAnswer for Result<T, E> {
     fn verdict(self) -> Verdict {
         match self {
             Ok(_) => Outcome::Success.into(),
-            Err(_) => Outcome::Failure.into(),
+            Err(error) => fault::of_any(&error).unwrap_or(Outcome::Failure.into()),
         }
     }
 }
