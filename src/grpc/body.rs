@@ -1,12 +1,14 @@
 //! The body of a gRPC answer: judged by its trailers, or if it is a stream by its first message.
 
+use std::any::Any;
+
 use bytes::Buf;
 use http::HeaderMap;
 
 use super::{Code, first_message::FirstMessage, judge::JudgeStatus, web, wire};
 use crate::{
     facts::outcome::{Outcome, Verdict},
-    http::calls::{measured_body::measured_body, streamed::Reading},
+    http::calls::{judged_errors::JudgedErrors, measured_body::measured_body, streamed::Reading},
 };
 
 measured_body! {
@@ -19,7 +21,7 @@ measured_body! {
     /// | brings its trailers | what their `grpc-status` says |
     /// | is gRPC-Web and brings trailers as a frame | the same, at that moment |
     /// | ends without a `grpc-status` | failure |
-    /// | breaks off | failure |
+    /// | breaks off | failure, unless the error is [ours](crate::fault) |
     /// | hangs: nothing comes while its reader waits for `hang_limit` | failure, at that moment |
     /// | is dropped while the partner is silent for `hang_limit` | failure |
     /// | is dropped before its end otherwise | neutral: the reader stopped, not the partner |
@@ -45,6 +47,7 @@ measured_body! {
 /// Judges an answer as its body passes.
 pub(super) struct Answer {
     pub(super) judge: JudgeStatus,
+    pub(super) errors: JudgedErrors,
     /// The verdict if the body comes to its end and nothing in it says otherwise.
     pub(super) otherwise: Verdict,
     /// For a stream, how much of its first message came.
@@ -105,6 +108,10 @@ impl Reading for Answer {
             self.otherwise
         };
         self.early().unwrap_or(otherwise)
+    }
+
+    fn broke_off(&self, error: &impl Any) -> Verdict {
+        self.errors.verdict_of_body(error)
     }
 
     fn code(&self) -> Option<u16> {

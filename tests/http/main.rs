@@ -13,6 +13,8 @@ mod dispatch;
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
 mod exemptions;
+#[cfg(feature = "axum")]
+mod faults;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod placements;
 #[cfg(all(feature = "axum", feature = "testing"))]

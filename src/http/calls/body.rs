@@ -1,10 +1,15 @@
 //! The body of an HTTP answer: judged by whether it comes to its end, and on request by its
 //! beginning.
 
+use std::any::Any;
+
 use bytes::Buf;
 use http::HeaderMap;
 
-use super::{answer_prefix::Gathering, measured_body::measured_body, streamed::Reading};
+use super::{
+    answer_prefix::Gathering, judged_errors::JudgedErrors, measured_body::measured_body,
+    streamed::Reading,
+};
 use crate::facts::outcome::{Outcome, Verdict};
 
 measured_body! {
@@ -15,7 +20,7 @@ measured_body! {
     ///
     /// - **It comes to its end**, also by trailers: the call is what the head says, or the
     ///   beginning of the body where that is judged.
-    /// - **It breaks off**: a failure.
+    /// - **It breaks off**: a failure, unless the error is [ours](crate::fault).
     /// - **It hangs**, because its reader has waited `hang_limit` for the next frame: a failure, at
     ///   that moment. The body still passes later frames to its reader.
     /// - **It is dropped before its end**: a failure if the partner had been silent for at least
@@ -45,13 +50,19 @@ pub(super) struct Beginning {
     verdict: Verdict,
     /// The beginning of the body, until its judge has run.
     gathering: Option<Box<Gathering>>,
+    errors: JudgedErrors,
 }
 
 impl Beginning {
-    pub(super) fn new(verdict: Verdict, gathering: Option<Gathering>) -> Self {
+    pub(super) fn new(
+        verdict: Verdict,
+        gathering: Option<Gathering>,
+        errors: JudgedErrors,
+    ) -> Self {
         Self {
             verdict,
             gathering: gathering.map(Box::new),
+            errors,
         }
     }
 
@@ -81,6 +92,10 @@ impl Reading for Beginning {
 
     fn ended(mut self, _: Option<&HeaderMap>) -> Verdict {
         self.judged(true)
+    }
+
+    fn broke_off(&self, error: &impl Any) -> Verdict {
+        self.errors.verdict_of_body(error)
     }
 
     fn code(&self) -> Option<u16> {

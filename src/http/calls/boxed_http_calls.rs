@@ -9,7 +9,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Endpoint, Placement},
-        outcome::Outcome,
+        outcome::{Outcome, Verdict},
         refused::Refused,
     },
     layer::MaintenanceLayer,
@@ -68,8 +68,8 @@ impl MaintenanceLayer<HttpCalls> {
 
 impl<A, B, E> Protocol<Request<A>, Response<B>, E> for BoxedHttpCalls
 where
-    B: Body,
-    E: Into<BoxError>,
+    B: Body<Error: 'static>,
+    E: Into<BoxError> + 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
@@ -88,10 +88,12 @@ where
             Ok(response) => Ok(self.0.answered(ticket, response)),
             Err(error) => {
                 let error = error.into();
-                ticket.settle(match Refused::find(&*error) {
-                    Some(_) => Outcome::Neutral,
-                    None => Outcome::Failure,
-                });
+                if ticket.is_measured() {
+                    ticket.settle(match Refused::find(&*error) {
+                        Some(_) => Outcome::Neutral.into(),
+                        None => self.0.judge_error(&error),
+                    });
+                }
                 Err(error)
             }
         }
@@ -99,6 +101,10 @@ where
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, BoxError> {
         Err(refused.into())
+    }
+
+    fn judge_unready(&self, error: &E) -> Verdict {
+        self.0.judge_error(error)
     }
 
     fn unready(&self, error: E) -> BoxError {

@@ -9,6 +9,7 @@ use super::{
     answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask},
     body::{Beginning, CallBody},
     json_answer::JsonAnswer,
+    judged_errors::JudgedErrors,
     retry_after,
 };
 use crate::{
@@ -56,6 +57,7 @@ struct Options {
     body: Option<Arc<JudgePrefix>>,
     /// The number of bytes of a body that its judge sees. `None` stands for [`MOST`].
     prefix: Option<usize>,
+    errors: JudgedErrors,
     until: Until,
 }
 
@@ -76,7 +78,8 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// A call is judged by the status, and by whether the body comes to its end:
     ///
-    /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
+    /// - **Failure**: an error of the client (connection, timeout), unless its type or a
+    ///   [closure](HttpCalls::judged_errors) tells that it is [ours](crate::fault); the status 408 or 5xx; a body
     ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
     ///   for `hang_limit`.
     /// - **Neutral**: 401 and 403, which concern our credentials; 429; a body that its reader drops
@@ -145,6 +148,13 @@ impl HttpCalls {
     #[inline]
     fn prefix(&self) -> usize {
         *self.given(|options| &options.prefix).unwrap_or(&MOST)
+    }
+
+    fn errors(&self) -> JudgedErrors {
+        let options = self.options.as_deref();
+        options
+            .map(|options| options.errors.clone())
+            .unwrap_or_default()
     }
 
     #[inline]
@@ -252,6 +262,51 @@ impl HttpCalls {
         self.with(|options| options.until = Until::HeadersCame)
     }
 
+    /// Says by `judge` whose fault an error is: an [`Origin`](crate::Origin), an [`Outcome`] or a
+    /// [`Verdict`], or `None` if it does not know. What it leaves open is told by the error's
+    /// [type](crate::fault), or else is the partner's failure. Default: no closure.
+    ///
+    /// `judge` gets the errors of the client that have its parameter's type, and the errors of
+    /// answers' bodies that have it. If it is called again, both closures are asked in that order,
+    /// and the first answer counts. In a [boxed](Self::boxed) view the errors are
+    /// [`BoxError`](tower::BoxError)s. If errors come and no closure takes their type, one warning
+    /// is traced. A panic in `judge` makes the call neutral and goes on to the caller.
+    ///
+    /// A client with an error type of its own, such as reqwest, needs a closure for what the type
+    /// would tell, too. [`guide::errors`](crate::guide::errors) has the closures for some clients.
+    ///
+    /// ```
+    /// use tower::BoxError;
+    /// use tower_maintenance::{Origin, fault, http::HttpCalls};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// #[error("the token for the partner has run out")]
+    /// struct NoToken;
+    ///
+    /// let calls = HttpCalls::new().judged_errors(|error: &BoxError| {
+    ///     fault::find::<NoToken>(&**error).map(|_| Origin::Ourselves)
+    /// });
+    /// let boxed: BoxError = NoToken.into();
+    /// assert_eq!(calls.judge_error(&boxed).origin, Origin::Ourselves);
+    /// ```
+    #[must_use]
+    pub fn judged_errors<E: 'static, V: Into<Verdict>>(
+        self,
+        judge: impl Fn(&E) -> Option<V> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| options.errors = std::mem::take(&mut options.errors).and(judge))
+    }
+
+    /// Judges an error of the client by the same rules as calls. It is for your own
+    /// [pings](crate::MaintenanceHandle::ping).
+    #[must_use]
+    pub fn judge_error<E: 'static>(&self, error: &E) -> Verdict {
+        match self.options.as_deref() {
+            Some(options) => options.errors.verdict(error),
+            None => JudgedErrors::default().verdict(error),
+        }
+    }
+
     /// Judges an answer and the beginning of its body by the same rules as calls.
     ///
     /// It is for your own [pings](crate::MaintenanceHandle::ping), so that a ping does not pass by
@@ -313,6 +368,7 @@ impl fmt::Debug for HttpCalls {
             .field("class", &self.given(|options| &options.class).is_some())
             .field("body", &self.given(|options| &options.body).is_some())
             .field("prefix", &self.prefix())
+            .field("errors", &self.errors())
             .field("until", &self.until())
             .finish()
     }
@@ -334,7 +390,7 @@ impl HttpCalls {
     }
 
     /// Settles the ticket of an answer, or moves the ticket into the body.
-    pub(super) fn answered<B: Body>(
+    pub(super) fn answered<B: Body<Error: 'static>>(
         &self,
         mut ticket: Ticket,
         response: Response<B>,
@@ -372,13 +428,21 @@ impl HttpCalls {
                     body.size_hint().exact(),
                 )
             });
-            CallBody::new(body, ticket, Beginning::new(verdict, gathering))
+            CallBody::new(
+                body,
+                ticket,
+                Beginning::new(verdict, gathering, self.errors()),
+            )
         };
         Response::from_parts(head, body)
     }
 }
 
-impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
+impl<A, B, E> Protocol<Request<A>, Response<B>, E> for HttpCalls
+where
+    B: Body<Error: 'static>,
+    E: 'static,
+{
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
     type Error = Error<E>;
@@ -395,7 +459,9 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
         match result {
             Ok(response) => Ok(self.answered(ticket, response)),
             Err(error) => {
-                ticket.settle(Outcome::Failure);
+                if ticket.is_measured() {
+                    ticket.settle(self.judge_error(&error));
+                }
                 Err(Error::Inner(error))
             }
         }
@@ -403,6 +469,10 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
         Err(Error::Refused(refused))
+    }
+
+    fn judge_unready(&self, error: &E) -> Verdict {
+        self.judge_error(error)
     }
 
     fn unready(&self, error: E) -> Error<E> {

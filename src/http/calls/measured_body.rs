@@ -53,7 +53,7 @@ macro_rules! measured_body {
             }
         }
 
-        impl<B: ::http_body::Body> ::http_body::Body for $name<B> {
+        impl<B: ::http_body::Body<Error: 'static>> ::http_body::Body for $name<B> {
             type Data = B::Data;
             type Error = B::Error;
 

@@ -4,6 +4,7 @@
 //! everything else is written here once: when the call is settled, and how long its reader waits.
 
 use std::{
+    any::Any,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -31,6 +32,9 @@ pub(crate) trait Reading {
 
     /// Returns the verdict when the body has come to its end.
     fn ended(self, trailers: Option<&HeaderMap>) -> Verdict;
+
+    /// Returns the verdict on an error of the body.
+    fn broke_off(&self, error: &impl Any) -> Verdict;
 
     /// Returns the code for a hang, which is usually that of the head.
     fn code(&self) -> Option<u16>;
@@ -142,7 +146,7 @@ impl<B, R> Measuring<B, R> {
     }
 }
 
-impl<B: Body, R: Reading> Body for Measuring<B, R> {
+impl<B: Body<Error: 'static>, R: Reading> Body for Measuring<B, R> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -182,7 +186,10 @@ impl<B: Body, R: Reading> Body for Measuring<B, R> {
                 }
             }
             Poll::Ready(None) => open.ended(None),
-            Poll::Ready(Some(Err(_))) => open.ticket.settle(Outcome::Failure),
+            Poll::Ready(Some(Err(error))) => {
+                let verdict = open.reading.broke_off(error);
+                open.ticket.settle(verdict);
+            }
         }
         polled
     }
