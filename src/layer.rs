@@ -211,8 +211,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 
     /// A view in which `judge` says whose fault an error is: an [`Origin`](crate::Origin), an
-    /// [`Outcome`](crate::Outcome) or a [`Verdict`], or `None` if it does not know. An error that is
-    /// not the partner's gives no evidence against it.
+    /// [`Outcome`](crate::Outcome) or a [`Verdict`], or `None` if it does not know. An error that
+    /// is not the partner's gives no evidence against it.
     ///
     /// What `judge` leaves open is told by the error's [type](crate::fault) if it can be, and else
     /// by the other closures and judges of the view. Of several such closures, the first that
@@ -238,9 +238,11 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     ///     Failed::NeverSent => Some(Origin::Ourselves),
     ///     Failed::Down => None,
     /// });
-    /// let mut billing = ServiceBuilder::new().layer(layer.clone()).service(service_fn(
-    ///     async |amount: f64| if amount.is_nan() { Err(Failed::NeverSent) } else { Err(Failed::Down) },
-    /// ));
+    /// let client = service_fn(async |amount: f64| match amount.is_nan() {
+    ///     true => Err::<(), _>(Failed::NeverSent),
+    ///     false => Err(Failed::Down),
+    /// });
+    /// let mut billing = ServiceBuilder::new().layer(layer.clone()).service(client);
     ///
     /// billing.ready().await?.call(f64::NAN).await.unwrap_err();
     /// billing.ready().await?.call(12.0).await.unwrap_err();

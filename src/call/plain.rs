@@ -76,8 +76,8 @@ pub trait Judge<Req, T, E>: Clone {
         }
     }
 
-    /// Says whose fault an error is, before [`verdict`](Self::verdict) is asked: `None` leaves it to
-    /// the [type of the error](crate::fault), and then to `verdict`. Default: `None`.
+    /// Says whose fault an error is, before [`verdict`](Self::verdict) is asked: `None` leaves it
+    /// to the [type of the error](crate::fault), and then to `verdict`. Default: `None`.
     fn judge_error(&self, error: &E) -> Option<Verdict> {
         let _ = error;
         None

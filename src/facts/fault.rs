@@ -19,33 +19,34 @@
 //! |---|---|---|
 //! | [`io::Error`]: too many open files, no free port, no memory | ours | [`of_io`] |
 //! | tower's `Overloaded`: a load shed further in | ours | [`of_tower`] |
-//! | `hyper::Error` with `is_user()`: the caller's own upload broke off, for example | ours | `of_hyper` |
-//! | a request that hyper-util's client cannot send: a relative URI, a wrong version | ours | `of_hyper` |
-//! | `http::Error`, `InvalidUri` and the like: the request could not be built | ours | `of_http` |
+//! | `hyper::Error`, `is_user()`: the caller's own upload broke off | ours | `of_hyper` |
+//! | hyper-util's client cannot send it: a relative URI, a wrong version | ours | `of_hyper` |
+//! | `http::Error`, `InvalidUri` and the like: a request that was not built | ours | `of_http` |
 //! | `http_body_util::LengthLimitError`: a limit of the caller's own | ours | `of_http` |
 //! | `h2::Error`: a stream that this process reset | ours | `of_h2` |
-//! | `h2::Error`: the partner's graceful `GOAWAY`; the request was not processed | neutral | `of_h2` |
+//! | `h2::Error`: the partner's graceful `GOAWAY`; nothing was processed | neutral | `of_h2` |
 //!
-//! The functions of the last five rows need feature `http`. Everything else is the partner's, or the
+//! The functions of the last six rows need feature `http`. Everything else is the partner's, or the
 //! network's on the way to it: a refused or reset connection, TLS, a timeout.
 //!
 //! # Which errors can be opened
 //!
-//! The chain is followed by [`source`](StdError::source), into `io::Error` and into some `Arc`s, for
-//! at most 128 errors. It must begin at an error whose type is known: a
+//! The chain is followed by [`source`](StdError::source), into `io::Error` and into some `Arc`s,
+//! for at most 128 errors. It must begin at an error whose type is known: a
 //! [`BoxError`](tower::BoxError), an `io::Error`, with feature `http` an error of hyper, of
 //! hyper-util's client or of `http`, with feature `axum` axum's, and each of these in an
 //! [`Error`](crate::Error) of another layer. An error of any other type is opened by a closure. For
 //! a type that is an [`Error`](StdError) it has one line:
 //!
 //! ```
-//! use tower_maintenance::{MaintenanceLayer, Outcome, fault};
+//! use tower_maintenance::{MaintenanceLayer, fault};
 //!
 //! #[derive(Debug, thiserror::Error)]
 //! #[error("the call failed")]
 //! struct Failed(#[source] std::io::Error);
 //!
-//! let layer = MaintenanceLayer::new("zuora").judged_errors(|error: &Failed| fault::by_type(error));
+//! let layer = MaintenanceLayer::new("zuora")
+//!     .judged_errors(|error: &Failed| fault::by_type(error));
 //! # let _ = layer;
 //! ```
 

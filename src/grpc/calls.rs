@@ -254,8 +254,8 @@ impl GrpcCalls {
     /// | neutral | `PERMISSION_DENIED` (7), `UNAUTHENTICATED` (16) | our own credentials |
     /// | success | all others | the partner answered, with a yes or a no |
     ///
-    /// `CANCELLED` is *received* here: the caller still waits for the answer. A call that the caller
-    /// cancels is dropped, has no status, and is judged by the partner's silence.
+    /// `CANCELLED` is *received* here: the caller still waits for the answer. A call that the
+    /// caller cancels is dropped, has no status, and is judged by the partner's silence.
     ///
     /// Unless the outcome is a success, the verdict carries the partner's `google.rpc.RetryInfo` or
     /// `grpc-retry-pushback-ms`, the longer of the two, as a `Retry-After`. The verdict's code is

@@ -37,8 +37,8 @@ impl fmt::Debug for JudgeStatus {
 /// Returns the default verdict; see [`GrpcCalls::by_code`](super::GrpcCalls::by_code).
 pub(super) fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
     let outcome = match code {
-        // Received, so the caller still waits: it is the partner that gave up. A call that the caller
-        // cancels is dropped, and has no status.
+        // Received, so the caller still waits, and the partner gave up. A call that the caller
+        // cancels is dropped and has no status.
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded

@@ -120,7 +120,8 @@ impl<P> MaintenanceLayer<P> {
     /// | outcome | answer |
     /// |---|---|
     /// | failure | an error of the channel (connection, timeout) that is not [ours](crate::fault) |
-    /// | failure | `CANCELLED`, `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
+    /// | failure | `CANCELLED`, `UNKNOWN`, `DEADLINE_EXCEEDED` |
+    /// | failure | `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
     /// | failure | a body that breaks off, or that ends without a status |
     /// | failure | a body that hangs: nothing comes while its reader waits for `hang_limit` |
     /// | neutral | `RESOURCE_EXHAUSTED`, `PERMISSION_DENIED`, `UNAUTHENTICATED` |

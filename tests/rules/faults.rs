@@ -12,7 +12,10 @@ use std::{
 };
 
 use tower::{
-    BoxError, Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn,
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt,
+    buffer::{Buffer, error::Closed},
+    load_shed::error::Overloaded,
+    service_fn,
     util::BoxCloneService,
 };
 use tower_maintenance::{
@@ -234,6 +237,27 @@ async fn a_closure_judges_in_boxed_views_and_in_those_of_a_builder() {
         .oneshot(())
         .await;
     assert_eq!(told(&base), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffer_whose_worker_is_gone_is_told_by_a_closure() {
+    let base = layer();
+    let told_by = base.judged_errors(|error: &BoxError| {
+        fault::find::<Closed>(&**error).map(|_| Origin::Ourselves)
+    });
+    let (buffer, worker) = Buffer::pair(failing(no_descriptor), 1);
+    drop(worker);
+    let _ = base.boxed().layer(buffer.clone()).oneshot(()).await;
+    assert_eq!(told(&base), FAILURE);
+    let error = told_by.boxed().layer(buffer).oneshot(()).await;
+    assert!(error.unwrap_err().is::<Closed>());
+    assert_eq!(told(&base), (1, 0, 1));
+
+    // An error of the buffered service is opened by its type.
+    let (buffer, worker) = Buffer::pair(Unready(no_descriptor), 1);
+    tokio::spawn(worker);
+    let _ = base.boxed().layer(buffer).oneshot(()).await;
+    assert_eq!(told(&base), (1, 0, 2));
 }
 
 #[tokio::test(start_paused = true)]

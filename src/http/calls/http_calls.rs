@@ -78,10 +78,9 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// A call is judged by the status, and by whether the body comes to its end:
     ///
-    /// - **Failure**: an error of the client (connection, timeout), unless its type or a
-    ///   [closure](HttpCalls::judged_errors) tells that it is [ours](crate::fault); the status 408 or 5xx; a body
-    ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
-    ///   for `hang_limit`.
+    /// - **Failure**: an error of the client (connection, timeout), unless it is
+    ///   [ours](crate::fault); the status 408 or 5xx; a body that breaks off; a body that hangs,
+    ///   which means that its reader waits and no frame comes for `hang_limit`.
     /// - **Neutral**: 401 and 403, which concern our credentials; 429; a body that its reader drops
     ///   before the end.
     /// - **Success**: every other answer whose body comes to its end.
