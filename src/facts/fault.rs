@@ -10,7 +10,7 @@
 //! 2. [`by_type`];
 //! 3. the view's own judge, which by default takes every error for a failure.
 //!
-//! An answer is an [`Origin`](crate::Origin), an [`Outcome`] or a whole [`Verdict`].
+//! An answer is an [`Origin`](crate::Origin), an [`Outcome`](crate::Outcome) or a whole [`Verdict`].
 //! [`Origin::Ourselves`](crate::Origin::Ourselves) is neutral and has a count of its own.
 //!
 //! # What is told by type
@@ -54,10 +54,7 @@ use std::{any::Any, error::Error as StdError, io, sync::Arc};
 
 use tower::{BoxError, load_shed::error::Overloaded};
 
-use crate::facts::{
-    outcome::{Outcome, Verdict},
-    refused::Error,
-};
+use crate::facts::{outcome::Verdict, refused::Error};
 
 /// How many errors of a chain are looked at: a chain may be a circle.
 const MOST: usize = 128;
@@ -200,7 +197,8 @@ pub use self::wire::{of_h2, of_http, of_hyper};
 
 #[cfg(feature = "http")]
 mod wire {
-    use super::{Outcome, StdError, Verdict, in_chain};
+    use super::{StdError, Verdict, in_chain};
+    use crate::facts::outcome::Outcome;
 
     /// Judges errors of hyper, and of hyper-util's client: a broken upload of the caller's own and
     /// a request that cannot be sent are ours.

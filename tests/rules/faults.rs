@@ -370,6 +370,31 @@ async fn an_error_of_readiness_has_an_origin_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_in_a_closure_about_readiness_holds_no_slot() {
+    let base = layer();
+    let calls = base.judged_errors(|_: &io::Error| -> Option<Origin> { panic!("in the closure") });
+    let panics = async || {
+        let call = calls.layer(Unready(no_descriptor)).oneshot(());
+        assert!(tokio::spawn(call).await.unwrap_err().is_panic());
+    };
+    panics().await;
+    assert_eq!(
+        (told(&base), base.handle().mode()),
+        ((0, 0, 0), Mode::Serving)
+    );
+    base.handle().trip("on-call", "drill").unwrap();
+    base.handle().probe_now("on-call", "drill").unwrap();
+    for _ in 0..3 {
+        panics().await;
+    }
+    assert_eq!(
+        (told(&base), base.handle().mode()),
+        ((0, 3, 0), Mode::Probing)
+    );
+    assert_eq!(base.handle().status().calls.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exempt_call_in_maintenance_asks_no_closure() {
     let built = MaintenanceLayer::builder("zuora")
         .named(|(): &()| "invoice.read")
