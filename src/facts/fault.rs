@@ -10,7 +10,7 @@
 //! 2. [`by_type`];
 //! 3. the view's own judge, which by default takes every error for a failure.
 //!
-//! An answer is an [`Origin`](crate::Origin), an [`Outcome`](crate::Outcome) or a whole [`Verdict`].
+//! An answer is an [`Origin`](crate::Origin), an [`Outcome`](crate::Outcome) or a [`Verdict`].
 //! [`Origin::Ourselves`](crate::Origin::Ourselves) is neutral and has a count of its own.
 //!
 //! # What is told by type
