@@ -20,7 +20,10 @@ use crate::{
         ticket::{Holder, Ticket},
         wake_on_shut::Parked,
     },
-    facts::{outcome::Outcome, refused::Refused},
+    facts::{
+        outcome::{Outcome, Verdict},
+        refused::Refused,
+    },
     state::root::Root,
 };
 
@@ -177,7 +180,9 @@ where
                     };
                 }
                 Poll::Ready(Err(error)) => {
-                    self.ticket.settle(Outcome::Failure);
+                    self.ticket.held_by(Holder::Classifier);
+                    let verdict = unready(&self.protocol, &error);
+                    self.ticket.settle(verdict);
                     return Waited::Ended(Err(self.protocol.unready(error)));
                 }
                 Poll::Pending => {}
@@ -304,12 +309,45 @@ where
         return Poll::Pending;
     };
     let mut ticket = slot.take().expect(POLLED_AGAIN);
-    if result.is_err() && just_refused::count() != refused_before {
-        // A layer further in refused in this very poll: no judge is asked (R24).
-        mem::replace(&mut ticket, Ticket::uncounted()).settle_just_refused();
-    }
     ticket.held_by(Holder::Classifier);
+    if let Err(error) = &result {
+        let was_refused = just_refused::count() != refused_before;
+        ticket = unless_told(ticket, protocol, error, was_refused);
+    }
     Poll::Ready(protocol.finish(ticket, result))
+}
+
+/// Judges an error of the inner `poll_ready`, which no `finish` judges.
+#[cold]
+pub(crate) fn unready<Req, Res, E, P: Protocol<Req, Res, E>>(protocol: &P, error: &E) -> Verdict {
+    let told = protocol.judge_error(error, None);
+    told.unwrap_or(Outcome::Failure.into())
+}
+
+/// Ends a call with an error whose fault is told: a layer further in refused in the very poll
+/// (R24), or the protocol says whose fault it is (R25). Returns the ticket for all others.
+#[cold]
+#[inline(never)]
+fn unless_told<Req, Res, E, P: Protocol<Req, Res, E>>(
+    ticket: Ticket,
+    protocol: &P,
+    error: &E,
+    was_refused: bool,
+) -> Ticket {
+    if was_refused {
+        ticket.settle_just_refused();
+        return Ticket::uncounted();
+    }
+    if !ticket.is_measured() {
+        return ticket;
+    }
+    match protocol.judge_error(error, None) {
+        Some(verdict) => {
+            ticket.settle(verdict);
+            Ticket::uncounted()
+        }
+        None => ticket,
+    }
 }
 
 /// Ends the call as the inner service's failure. It is dropped only while a panic unwinds, so the

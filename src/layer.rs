@@ -14,7 +14,7 @@ use crate::{
     call::{
         admission::{Decision, Stay, decide},
         nested::Nested,
-        plain::{BoxedCalls, Calls, JudgedBy, MayProbe, Named, Plain, Reads},
+        plain::{BoxedCalls, Calls, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
     },
     error::BuildError,
     exemptions::{CallNames, Exemption, Table},
@@ -265,6 +265,56 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         V: Into<Verdict>,
     {
         self.view(self.protocol.clone().judged_by(verdict))
+    }
+
+    /// A view in which `judge` says whose fault an error is: an [`Origin`](crate::Origin), an
+    /// [`Outcome`](crate::Outcome) or a [`Verdict`], or `None` if it does not know. An error that
+    /// is not the partner's gives no evidence against it.
+    ///
+    /// What `judge` leaves open is told by the error's [type](crate::fault) if it can be, and else
+    /// by the other closures and judges of the view. Of several such closures, the first that
+    /// answers counts, in the order in which they are given. A panic in `judge` makes the call
+    /// neutral and goes on to the caller. In a [boxed](Self::boxed) view `judge` gets a
+    /// [`BoxError`](tower::BoxError), which [`fault::find`](crate::fault::find) opens.
+    ///
+    /// ```
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_maintenance::{MaintenanceLayer, Origin};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum Failed {
+    ///     #[error("the amount cannot be written as JSON")]
+    ///     NeverSent,
+    ///     #[error("the partner does not answer")]
+    ///     Down,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::new("zuora").judged_errors(|error: &Failed| match error {
+    ///     Failed::NeverSent => Some(Origin::Ourselves),
+    ///     Failed::Down => None,
+    /// });
+    /// let client = service_fn(async |amount: f64| match amount.is_nan() {
+    ///     true => Err::<(), _>(Failed::NeverSent),
+    ///     false => Err(Failed::Down),
+    /// });
+    /// let mut billing = ServiceBuilder::new().layer(layer.clone()).service(client);
+    ///
+    /// billing.ready().await?.call(f64::NAN).await.unwrap_err();
+    /// billing.ready().await?.call(12.0).await.unwrap_err();
+    /// let calls = layer.handle().status().calls;
+    /// assert_eq!((calls.ours, calls.failed), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn judged_errors<E, V, F>(&self, judge: F) -> MaintenanceLayer<Calls<JudgedErrors<F, J>>>
+    where
+        F: Fn(&E) -> Option<V> + Clone,
+        V: Into<Verdict>,
+    {
+        self.view(self.protocol.clone().judged_errors(judge))
     }
 
     /// A view in which only the requests that `may_probe` says may be used as probes. A charge is
@@ -524,6 +574,17 @@ impl<J> Builder<Calls<J>> {
     {
         let names = self.names;
         self.with_protocol(|calls| calls.judged_by(verdict), names)
+    }
+
+    /// Says whose fault an error is: see
+    /// [`MaintenanceLayer::judged_errors`]. Default: what the error's [type](crate::fault) tells.
+    pub fn judged_errors<E, V, F>(self, judge: F) -> Builder<Calls<JudgedErrors<F, J>>>
+    where
+        F: Fn(&E) -> Option<V> + Clone,
+        V: Into<Verdict>,
+    {
+        let names = self.names;
+        self.with_protocol(|calls| calls.judged_errors(judge), names)
     }
 
     /// Says which requests may be used as probes. Default: every request. Called again, the last

@@ -233,7 +233,7 @@ pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
         nested::Nested,
-        plain::{BoxedCalls, Calls, Judge, JudgedBy, MayProbe, Named, Plain, Reads},
+        plain::{BoxedCalls, Calls, Judge, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
         protocol::Protocol,
         ticket::Ticket,
     },
@@ -245,6 +245,7 @@ pub use crate::{
         episode::Episode,
         event::{Event, EventKind},
         evidence::{Evidence, Rule},
+        fault,
         glance::Glance,
         mode::{Cause, Mode, Switches},
         outcome::{Origin, Outcome, Verdict},

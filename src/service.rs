@@ -22,7 +22,7 @@ use crate::{
         wake_on_shut::Parked,
     },
     facts::{endpoint::Placement, refused::Refused},
-    future::ResponseFuture,
+    future::{ResponseFuture, unready},
     state::root::Root,
 };
 
@@ -120,7 +120,8 @@ where
                     if P::PLACEMENT == Placement::AroundCalls
                         && !mutant!("a failing poll_ready is not counted")
                     {
-                        self.shared.unready();
+                        let verdict = unready(&self.protocol, &error);
+                        self.shared.unready(verdict);
                     }
                     return Poll::Ready(Err(self.protocol.unready(error)));
                 }

@@ -1,12 +1,14 @@
 //! The view whose inner service has an error type of the user's own, with other layers of this
 //! crate under it.
 
-use std::error::Error as StdError;
+use std::{any::Any, error::Error as StdError};
 
 use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Endpoint, Placement},
+        fault,
+        outcome::Verdict,
         refused::Refused,
     },
 };
@@ -50,6 +52,14 @@ where
             return self.0.finish(Ticket::uncounted(), result);
         }
         self.0.finish(ticket, result)
+    }
+
+    fn judge_error(&self, error: &E, _: Option<&dyn Any>) -> Option<Verdict> {
+        if Refused::find(error).is_some() {
+            return None;
+        }
+        let told = self.0.judge_error(error, Some(error));
+        told.or_else(|| fault::by_type(error))
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The ready-made protocols around plain calls: any `Result`, judged by a [`Judge`].
 
-use std::error::Error as StdError;
+use std::{any::Any, error::Error as StdError};
 
 use tower::BoxError;
 
@@ -8,6 +8,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        fault,
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -82,6 +83,13 @@ pub trait Judge<Req, T, E>: Clone {
         let _ = result;
         None
     }
+
+    /// Says whose fault an error is, before [`verdict`](Self::verdict) is asked: `None` leaves it
+    /// to the [type of the error](crate::fault), and then to `verdict`. Default: `None`.
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        let _ = error;
+        None
+    }
 }
 
 /// Judges by the defaults: no names, every call may probe, `Ok` is a success and `Err` a failure.
@@ -120,6 +128,10 @@ where
 
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         self.judge.closures_verdict(result)
+    }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
     }
 }
 
@@ -160,6 +172,45 @@ where
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         Some(Judge::<Req, T, E>::verdict(self, result))
     }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
+    }
+}
+
+/// A judge that learns from a closure whose fault an error is.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgedErrors<F, J> {
+    judge_error: F,
+    judge: J,
+}
+
+impl<F, J, V, Req, T, E> Judge<Req, T, E> for JudgedErrors<F, J>
+where
+    F: Fn(&E) -> Option<V> + Clone,
+    V: Into<Verdict>,
+    J: Judge<Req, T, E>,
+{
+    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+        self.judge.name(request)
+    }
+
+    fn may_probe(&self, request: &Req) -> bool {
+        self.judge.may_probe(request)
+    }
+
+    fn class(&self, request: &Req) -> Class {
+        self.judge.class(request)
+    }
+
+    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+        self.judge.verdict(result)
+    }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        let first = self.judge.judge_error(error);
+        first.or_else(|| Some((self.judge_error)(error)?.into()))
+    }
 }
 
 /// A judge that learns from a closure which requests may probe.
@@ -192,6 +243,10 @@ where
 
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         self.judge.closures_verdict(result)
+    }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
     }
 }
 
@@ -230,14 +285,19 @@ where
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         self.judge.closures_verdict(result)
     }
+
+    fn judge_error(&self, error: &E) -> Option<Verdict> {
+        self.judge.judge_error(error)
+    }
 }
 
 /// Around calls, any `Result`: a refusal is [`Error::Refused`].
 ///
-/// A call is neutral if its error is the refusal of another layer of this crate *further in*. For
-/// that the error is a `BoxError`, an [`io::Error`](std::io::Error), or an [`Error`] with one of
-/// these or any other type in it. An error type of your own that wraps such an error needs the view
-/// [`nested`](crate::MaintenanceLayer::nested).
+/// A call is neutral if a layer of this crate *further in* refused it. Over a channel or a task the
+/// view [`nested`](crate::MaintenanceLayer::nested) finds the refusal in the error.
+///
+/// An error of a type of your own is the partner's, whatever it wraps, unless a closure says whose
+/// fault it is: [`judged_errors`](crate::MaintenanceLayer::judged_errors).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls<J = Plain>(pub(crate) J);
 
@@ -269,6 +329,13 @@ impl<J> Calls<J> {
         })
     }
 
+    pub(crate) fn judged_errors<F>(self, judge_error: F) -> Calls<JudgedErrors<F, J>> {
+        Calls(JudgedErrors {
+            judge_error,
+            judge: self.0,
+        })
+    }
+
     pub(crate) fn may_probe<F>(self, may_probe: F) -> Calls<MayProbe<F, J>> {
         Calls(MayProbe {
             may_probe,
@@ -295,6 +362,16 @@ fn endpoint<'r, Req, T, E>(judge: &impl Judge<Req, T, E>, request: &'r Req) -> E
         class: judge.class(request),
         ..Endpoint::unnamed(judge.may_probe(request))
     }
+}
+
+/// Returns the verdict on an error whose fault is told: by the judge, or by its type.
+fn told<Req, T, E>(
+    judge: &impl Judge<Req, T, E>,
+    error: &E,
+    any: Option<&dyn Any>,
+) -> Option<Verdict> {
+    let told = judge.judge_error(error);
+    told.or_else(|| any.and_then(fault::of_any))
 }
 
 impl<J, Req, T, E> Protocol<Req, T, E> for Calls<J>
@@ -334,6 +411,10 @@ where
         Err(Error::Refused(refused))
     }
 
+    fn judge_error(&self, error: &E, any: Option<&dyn Any>) -> Option<Verdict> {
+        told(&self.0, error, any)
+    }
+
     fn unready(&self, error: E) -> Error<E> {
         Error::Inner(error)
     }
@@ -360,9 +441,13 @@ where
                 .as_ref()
                 .err()
                 .and_then(|error: &BoxError| Refused::find(as_error(error)));
-            match refused {
-                Some(refused) => ticket.settle_refused(refused),
-                None => ticket.settle(self.0.verdict(result.as_ref())),
+            match (refused, &result) {
+                (Some(refused), _) => ticket.settle_refused(refused),
+                (None, Ok(_)) => ticket.settle(self.0.verdict(result.as_ref())),
+                (None, Err(error)) => {
+                    let told = told(&self.0, error, Some(error));
+                    ticket.settle(told.unwrap_or_else(|| self.0.verdict(Err(error))));
+                }
             }
         }
         result
@@ -370,6 +455,11 @@ where
 
     fn refuse(&self, _: Req, refused: Refused) -> Result<T, BoxError> {
         Err(refused.into())
+    }
+
+    /// The judge knows boxed errors alone: each is judged once it is boxed.
+    fn judge_error(&self, _: &E, _: Option<&dyn Any>) -> Option<Verdict> {
+        None
     }
 
     fn unready(&self, error: E) -> BoxError {

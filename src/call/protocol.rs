@@ -5,10 +5,14 @@
 //! owns the call's [`Ticket`] once the inner service has answered, so that the verdict may be given
 //! at once, or be moved into the response (a body, trailers) and given later.
 
+use std::any::Any;
+
 use crate::{
     call::ticket::Ticket,
     facts::{
         endpoint::{Endpoint, Placement},
+        fault,
+        outcome::Verdict,
         refused::Refused,
     },
 };
@@ -60,6 +64,17 @@ pub trait Protocol<Req, Res, E>: Clone {
     ///
     /// Where a refusal is an error.
     fn refuse(&self, request: Req, refused: Refused) -> Result<Self::Response, Self::Error>;
+
+    /// Says whose fault an error of the inner service is, before [`finish`](Self::finish) judges it;
+    /// `None` leaves it to `finish`.
+    ///
+    /// `any` is the same error for what its type tells ([`fault`](crate::fault)), in views that can
+    /// open errors. A view for any error type cannot: a bound of `'static` would keep callers with
+    /// `BoxError` from spawning their calls. Default: what the type tells.
+    fn judge_error(&self, error: &E, any: Option<&dyn Any>) -> Option<Verdict> {
+        let _ = error;
+        any.and_then(fault::of_any)
+    }
 
     /// Turns an error of the inner `poll_ready`, which has no response to give.
     fn unready(&self, error: E) -> Self::Error;

@@ -6,6 +6,7 @@ pub(crate) mod episode;
 pub(crate) mod event;
 pub(crate) mod evidence;
 pub(crate) mod extras;
+pub mod fault;
 pub(crate) mod find_refused;
 pub(crate) mod glance;
 pub(crate) mod mode;

@@ -158,6 +158,17 @@ impl Verdict {
     }
 }
 
+/// The verdict on an error with this origin: a failure of the partner, or neutral.
+impl From<Origin> for Verdict {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Partner => Outcome::Failure.into(),
+            Origin::Ourselves => Self::ours(),
+            Origin::RefusedWithin => Self::refused_within(),
+        }
+    }
+}
+
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         Self {

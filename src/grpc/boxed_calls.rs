@@ -1,5 +1,7 @@
 //! The view around a gRPC client whose refusals are errors.
 
+use std::any::Any;
+
 use http::{Request, Response};
 use http_body::Body;
 use tower::BoxError;
@@ -9,6 +11,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Endpoint, Placement},
+        outcome::{Outcome, Verdict},
         refused::Refused,
     },
     layer::MaintenanceLayer,
@@ -74,7 +77,25 @@ where
         ticket: Ticket,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response, BoxError> {
-        Protocol::<Request<A>, _, _>::finish(&self.0, ticket, result.map_err(Into::into))
+        let result = result.map_err(Into::into);
+        if let Err(error) = &result
+            && ticket.is_measured()
+        {
+            match Refused::find(&**error) {
+                Some(refused) => ticket.settle_refused(refused),
+                None => {
+                    let told = self.0.told(Some(error));
+                    ticket.settle(told.unwrap_or(Outcome::Failure.into()));
+                }
+            }
+            return Protocol::<Request<A>, _, _>::finish(&self.0, Ticket::uncounted(), result);
+        }
+        Protocol::<Request<A>, _, _>::finish(&self.0, ticket, result)
+    }
+
+    /// Each error is judged once it is boxed.
+    fn judge_error(&self, _: &E, _: Option<&dyn Any>) -> Option<Verdict> {
+        None
     }
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, BoxError> {

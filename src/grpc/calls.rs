@@ -1,6 +1,6 @@
 //! The view around a gRPC client: judges by `grpc-status` and refuses with an answer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -21,7 +21,7 @@ use crate::{
         outcome::{Outcome, Verdict},
         refused::Refused,
     },
-    http::HttpCalls,
+    http::{HttpCalls, calls::judged_errors::JudgedErrors},
 };
 
 /// The protocol around a gRPC client.
@@ -49,6 +49,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct GrpcCalls {
     judge: JudgeStatus,
+    errors: JudgedErrors,
     methods: Methods,
     may_probe: Option<Arc<JudgeProbe>>,
     longest: Longest,
@@ -204,6 +205,29 @@ impl GrpcCalls {
         }
     }
 
+    /// Says by `judge` whose fault an error of the channel is, or of an answer's body: as
+    /// [`HttpCalls::judged_errors`].
+    ///
+    /// It is not asked for a status that the partner sent: that is [`judged_by`](Self::judged_by).
+    ///
+    /// tonic's channel has an error type of its own. What its [type](crate::fault) would tell needs
+    /// a closure, in one line:
+    ///
+    /// ```text
+    /// let calls = GrpcCalls::new()
+    ///     .judged_errors(|error: &tonic::transport::Error| fault::by_type(error));
+    /// ```
+    #[must_use]
+    pub fn judged_errors<E: 'static, V: Into<Verdict>>(
+        self,
+        judge: impl Fn(&E) -> Option<V> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            errors: self.errors.and(judge),
+            ..self
+        }
+    }
+
     /// Sets the longest delay in a refusal's `RetryInfo`, at least 1 s. Default: 5 min, as the
     /// longest `Retry-After` over HTTP.
     ///
@@ -223,14 +247,17 @@ impl GrpcCalls {
     ///
     /// | outcome | code | why |
     /// |---|---|---|
+    /// | failure | `CANCELLED` (1) | the partner gave up, as tonic's server at its timeout |
     /// | failure | `UNKNOWN` (2) | an uncaught exception; also a `grpc-status` that is no code |
     /// | failure | `DEADLINE_EXCEEDED` (4) | the partner did not answer in time |
     /// | failure | `INTERNAL` (13), `DATA_LOSS` (15) | something in the partner is broken |
     /// | failure | `UNAVAILABLE` (14) | the partner says so, or a proxy before it |
-    /// | neutral | `CANCELLED` (1) | the caller gave up |
     /// | neutral | `RESOURCE_EXHAUSTED` (8) | our own rate or quota |
     /// | neutral | `PERMISSION_DENIED` (7), `UNAUTHENTICATED` (16) | our own credentials |
     /// | success | all others | the partner answered, with a yes or a no |
+    ///
+    /// `CANCELLED` is *received* here: the caller still waits for the answer. A call that the
+    /// caller cancels is dropped, has no status, and is judged by the partner's silence.
     ///
     /// Unless the outcome is a success, the verdict carries the partner's `google.rpc.RetryInfo` or
     /// `grpc-retry-pushback-ms`, the longer of the two, as a `Retry-After`. The verdict's code is
@@ -245,6 +272,7 @@ impl fmt::Debug for GrpcCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcCalls")
             .field("judge", &self.judge)
+            .field("errors", &self.errors)
             .field("methods", &self.methods)
             .field("may_probe", &self.may_probe.is_some())
             .field("longest", &self.longest)
@@ -278,6 +306,11 @@ impl GrpcCalls {
                 }
             }
         }
+    }
+
+    /// Returns the verdict on an error of the client whose fault is told.
+    pub(super) fn told(&self, error: Option<&dyn Any>) -> Option<Verdict> {
+        self.errors.told(error)
     }
 
     /// Returns what the body of an answer is judged by. `otherwise` is the verdict of its head.
@@ -336,7 +369,9 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
         let response = match result {
             Ok(response) => response,
             Err(error) => {
-                ticket.settle(Outcome::Failure);
+                if ticket.is_measured() {
+                    ticket.settle(Outcome::Failure);
+                }
                 return Err(error);
             }
         };
@@ -366,6 +401,10 @@ impl<A, B: Body + Default, E> Protocol<Request<A>, Response<B>, E> for GrpcCalls
     fn refuse(&self, request: Request<A>, refused: Refused) -> Result<Self::Response, E> {
         let form = web::Form::of(request.headers());
         Ok(self.longest.refusal(&refused.into(), form))
+    }
+
+    fn judge_error(&self, _: &E, any: Option<&dyn Any>) -> Option<Verdict> {
+        self.told(any)
     }
 
     fn unready(&self, error: E) -> E {

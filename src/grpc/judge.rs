@@ -44,15 +44,17 @@ impl fmt::Debug for JudgeStatus {
 /// Returns the default verdict; see [`GrpcCalls::by_code`](super::GrpcCalls::by_code).
 pub(super) fn by_code(code: Code, metadata: &HeaderMap) -> Verdict {
     let outcome = match code {
-        Code::Unknown
+        // Received, so the caller still waits, and the partner gave up. A call that the caller
+        // cancels is dropped and has no status.
+        Code::Cancelled
+        | Code::Unknown
         | Code::DeadlineExceeded
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss => Outcome::Failure,
-        Code::Cancelled
-        | Code::ResourceExhausted
-        | Code::PermissionDenied
-        | Code::Unauthenticated => Outcome::Neutral,
+        Code::ResourceExhausted | Code::PermissionDenied | Code::Unauthenticated => {
+            Outcome::Neutral
+        }
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound

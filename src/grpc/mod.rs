@@ -123,11 +123,12 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// | outcome | answer |
     /// |---|---|
-    /// | failure | an error of the channel (connection, timeout) |
-    /// | failure | `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
+    /// | failure | an error of the channel (connection, timeout) that is not [ours](crate::fault) |
+    /// | failure | `CANCELLED`, `UNKNOWN`, `DEADLINE_EXCEEDED` |
+    /// | failure | `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
     /// | failure | a body that breaks off, or that ends without a status |
     /// | failure | a body that hangs: nothing comes while its reader waits for `hang_limit` |
-    /// | neutral | `CANCELLED`, `RESOURCE_EXHAUSTED`, `PERMISSION_DENIED`, `UNAUTHENTICATED` |
+    /// | neutral | `RESOURCE_EXHAUSTED`, `PERMISSION_DENIED`, `UNAUTHENTICATED` |
     /// | neutral | a body that is dropped before its end, without a hang |
     /// | success | every other status |
     /// | success | of a method that [`GrpcCalls::streams`] names: its first message |

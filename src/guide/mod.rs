@@ -6,6 +6,7 @@
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
+//! - [`errors`]: whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
 //!
 //! The pages define no items. Each example is compiled and asserts what the text says. The recipes
@@ -14,6 +15,8 @@
 pub mod at_3_am;
 pub mod coming_from;
 pub mod costs;
+#[cfg(feature = "grpc")]
+pub mod errors;
 pub mod reads_and_writes;
 pub mod rollout;
 pub mod stack;

@@ -289,10 +289,11 @@ impl Shared {
 
     // ---- the end of a call --------------------------------------------------------------------
 
-    /// Lands a failed call of the present era: the inner service failed before it took a call (R7).
-    pub(crate) fn unready(&self) {
+    /// Lands the verdict on a call of the present era that the inner service failed before it took
+    /// it (R7).
+    pub(crate) fn unready(&self, verdict: Verdict) {
         if let Some((role, era)) = self.admit_counted() {
-            self.judged(role, era, Outcome::Failure.into(), None, 0);
+            self.judged(role, era, verdict, None, 0);
         }
     }
 

@@ -97,7 +97,7 @@ fn streamed() -> (Writer, Streamed) {
 }
 
 /// The answer of a call through this view. The partner answers with `response`.
-async fn answer<B: Body>(
+async fn answer<B: Body<Error: 'static>>(
     layer: &MaintenanceLayer,
     calls: HttpCalls,
     response: Response<B>,

@@ -17,6 +17,8 @@ mod drain;
 mod exempt_dispatch;
 #[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
 mod exemptions;
+#[cfg(feature = "axum")]
+mod faults;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod in_handlers;
 #[cfg(all(feature = "http", feature = "testing"))]

@@ -25,6 +25,7 @@ mod classes;
 #[cfg(feature = "coarse-clock")]
 mod coarse_clock;
 mod costs;
+mod faults;
 mod keyed;
 mod keyed_ping;
 mod listeners;

@@ -9,7 +9,7 @@ use grpc_tests::{
 use tokio_stream::StreamExt;
 use tonic::{
     Code, Status,
-    transport::{Channel, Server},
+    transport::{Channel, Endpoint, Server},
 };
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, ServiceBuilder};
@@ -113,6 +113,52 @@ fn assert_refused(status: &Status) -> ErrorDetails {
     assert_eq!(info.metadata["component"], "This service");
     assert!(!format!("{status:?}").contains("zuora"), "{status:?}");
     details
+}
+
+/// A client behind the layer with the default protocol, and whether a time limit fires in it.
+async fn hanging(
+    server: impl FnOnce(Server) -> Server,
+    limit: Option<Duration>,
+) -> (MaintenanceHandle, Status) {
+    let partner = Partner::default();
+    partner.does(Behaviour::Hangs);
+    let routes = server(Server::builder()).add_service(BillingServer::new(partner));
+    let listening = serve(routes).await.unwrap();
+    let mut endpoint = Endpoint::from_shared(format!("http://{}", listening.addr())).unwrap();
+    if let Some(limit) = limit {
+        endpoint = endpoint.timeout(limit);
+    }
+    let layer = MaintenanceLayer::builder("zuora")
+        .policy(policy())
+        .build()
+        .unwrap();
+    let channel = layer.grpc_calls().layer(endpoint.connect_lazy());
+    let mut client = BillingClient::new(channel);
+    let mut last = None;
+    for _ in 0..3 {
+        last = soon(client.charge(Payment { cents: 7 })).await.err();
+    }
+    (layer.handle(), last.unwrap())
+}
+
+#[tokio::test]
+async fn a_tonic_server_whose_time_limit_fires_trips() {
+    let limit = Duration::from_millis(50);
+    let (handle, status) = hanging(|server| server.timeout(limit), None).await;
+    // tonic says CANCELLED of its own limit.
+    assert_eq!(status.code(), Code::Cancelled);
+    assert_eq!(handle.mode(), Mode::Maintenance);
+    let calls = handle.status().calls;
+    assert_eq!((calls.failed, calls.neutral), (3, 0));
+}
+
+#[tokio::test]
+async fn a_tonic_client_whose_time_limit_fires_trips() {
+    let limit = Duration::from_millis(50);
+    let (handle, status) = hanging(|server| server, Some(limit)).await;
+    assert_eq!(status.code(), Code::Cancelled);
+    assert_eq!(handle.status().calls.failed, 3);
+    assert_eq!(handle.mode(), Mode::Maintenance);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The view around an HTTP client in a stack whose errors are `BoxError`.
 
+use std::any::Any;
+
 use http::{Request, Response};
 use http_body::Body;
 use tower::BoxError;
@@ -9,7 +11,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Endpoint, Placement},
-        outcome::Outcome,
+        outcome::{Outcome, Verdict},
         refused::Refused,
     },
     layer::MaintenanceLayer,
@@ -68,8 +70,8 @@ impl MaintenanceLayer<HttpCalls> {
 
 impl<A, B, E> Protocol<Request<A>, Response<B>, E> for BoxedHttpCalls
 where
-    B: Body,
-    E: Into<BoxError>,
+    B: Body<Error: 'static>,
+    E: Into<BoxError> + 'static,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
@@ -92,9 +94,14 @@ where
             Ok(response) => Ok(self.0.answered(ticket, response)),
             Err(error) => {
                 let error = error.into();
-                match Refused::find(&*error) {
-                    Some(refused) => ticket.settle_refused(refused),
-                    None => ticket.settle(Outcome::Failure),
+                if ticket.is_measured() {
+                    match Refused::find(&*error) {
+                        Some(refused) => ticket.settle_refused(refused),
+                        None => {
+                            let told = self.0.told(Some(&error));
+                            ticket.settle(told.unwrap_or(Outcome::Failure.into()));
+                        }
+                    }
                 }
                 Err(error)
             }
@@ -103,6 +110,11 @@ where
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, BoxError> {
         Err(refused.into())
+    }
+
+    /// Each error is judged once it is boxed.
+    fn judge_error(&self, _: &E, _: Option<&dyn Any>) -> Option<Verdict> {
+        None
     }
 
     fn unready(&self, error: E) -> BoxError {

@@ -1,6 +1,6 @@
 //! The view around an HTTP client: calls are judged by status and body, and a refusal is an error.
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
@@ -9,6 +9,7 @@ use super::{
     answer_prefix::{AnswerPrefix, Gathering, JudgePrefix, MOST, ask, worse},
     body::{Beginning, CallBody},
     json_answer::JsonAnswer,
+    judged_errors::JudgedErrors,
     retry_after,
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     call::{protocol::Protocol, ticket::Ticket},
     facts::{
         endpoint::{Class, Endpoint, Placement},
+        fault,
         outcome::{Outcome, Verdict},
         refused::{Error, Refused},
     },
@@ -58,6 +60,7 @@ struct Options {
     body: Option<Arc<JudgePrefix>>,
     /// The number of bytes of a body that its judge sees. `None` stands for [`MOST`].
     prefix: Option<usize>,
+    errors: JudgedErrors,
     until: Until,
 }
 
@@ -78,9 +81,9 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// A call is judged by the status, and by whether the body comes to its end:
     ///
-    /// - **Failure**: an error of the client (connection, timeout); the status 408 or 5xx; a body
-    ///   that breaks off; a body that hangs, which means that its reader waits and no frame comes
-    ///   for `hang_limit`.
+    /// - **Failure**: an error of the client (connection, timeout), unless it is
+    ///   [ours](crate::fault); the status 408 or 5xx; a body that breaks off; a body that hangs,
+    ///   which means that its reader waits and no frame comes for `hang_limit`.
     /// - **Neutral**: 401, 403 and 407, which concern our credentials; 429; a redirect, which is
     ///   any 3xx but 304; a body that its reader drops before the end.
     /// - **Success**: every other answer whose body comes to its end.
@@ -153,6 +156,14 @@ impl HttpCalls {
     #[inline]
     fn prefix(&self) -> usize {
         *self.given(|options| &options.prefix).unwrap_or(&MOST)
+    }
+
+    /// Returns the verdict on an error of the client whose fault is told.
+    pub(super) fn told(&self, error: Option<&dyn Any>) -> Option<Verdict> {
+        match self.options.as_deref() {
+            Some(options) => options.errors.told(error),
+            None => error.and_then(fault::of_any),
+        }
     }
 
     #[inline]
@@ -309,6 +320,48 @@ impl HttpCalls {
         self.with(|options| options.until = Until::HeadersCame)
     }
 
+    /// Says by `judge` whose fault an error is: an [`Origin`](crate::Origin), an [`Outcome`] or a
+    /// [`Verdict`], or `None` if it does not know. What it leaves open is told by the error's
+    /// [type](crate::fault), or else is the partner's failure. Default: no closure.
+    ///
+    /// `judge` gets the errors of the client that have its parameter's type, in a view that opens
+    /// errors: [`nested`](crate::MaintenanceLayer::nested) for a client with an error type of its
+    /// own, or [boxed](Self::boxed), where they are [`BoxError`](tower::BoxError)s. If it is called
+    /// again, both closures are asked in that order, and the first answer counts. If errors come
+    /// and no closure takes them, one warning is traced. A panic in `judge` makes the call neutral
+    /// and goes on to the caller. An error of an answer's body is the partner's failure.
+    ///
+    /// [`guide::errors`](crate::guide::errors) has the closures for some clients.
+    ///
+    /// ```
+    /// use tower::BoxError;
+    /// use tower_maintenance::{Origin, fault, http::HttpCalls};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// #[error("the token for the partner has run out")]
+    /// struct NoToken;
+    ///
+    /// let calls = HttpCalls::new().judged_errors(|error: &BoxError| {
+    ///     fault::find::<NoToken>(&**error).map(|_| Origin::Ourselves)
+    /// });
+    /// let boxed: BoxError = NoToken.into();
+    /// assert_eq!(calls.judge_error(&boxed).origin, Origin::Ourselves);
+    /// ```
+    #[must_use]
+    pub fn judged_errors<E: 'static, V: Into<Verdict>>(
+        self,
+        judge: impl Fn(&E) -> Option<V> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| options.errors = std::mem::take(&mut options.errors).and(judge))
+    }
+
+    /// Judges an error of the client by the same rules as calls. It is for your own
+    /// [pings](crate::MaintenanceHandle::ping).
+    #[must_use]
+    pub fn judge_error<E: 'static>(&self, error: &E) -> Verdict {
+        self.told(Some(error)).unwrap_or(Outcome::Failure.into())
+    }
+
     /// Judges an answer and the beginning of its body by the same rules as calls.
     ///
     /// It is for your own [pings](crate::MaintenanceHandle::ping), so that a ping does not pass by
@@ -383,6 +436,10 @@ impl fmt::Debug for HttpCalls {
             .field("class", &self.given(|options| &options.class).is_some())
             .field("body", &self.given(|options| &options.body).is_some())
             .field("prefix", &self.prefix())
+            .field(
+                "errors",
+                &self.options.as_deref().map(|options| &options.errors),
+            )
             .field("until", &self.until())
             .finish()
     }
@@ -415,7 +472,7 @@ impl HttpCalls {
     }
 
     /// Settles the ticket of an answer, or moves the ticket into the body.
-    pub(super) fn answered<B: Body>(
+    pub(super) fn answered<B: Body<Error: 'static>>(
         &self,
         mut ticket: Ticket,
         response: Response<B>,
@@ -466,7 +523,11 @@ impl HttpCalls {
     }
 }
 
-impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
+impl<A, B, E> Protocol<Request<A>, Response<B>, E> for HttpCalls
+where
+    B: Body<Error: 'static>,
+    E: 'static,
+{
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
     type Error = Error<E>;
@@ -495,6 +556,10 @@ impl<A, B: Body, E> Protocol<Request<A>, Response<B>, E> for HttpCalls {
 
     fn refuse(&self, _: Request<A>, refused: Refused) -> Result<Self::Response, Error<E>> {
         Err(Error::Refused(refused))
+    }
+
+    fn judge_error(&self, _: &E, any: Option<&dyn Any>) -> Option<Verdict> {
+        self.told(any)
     }
 
     fn unready(&self, error: E) -> Error<E> {

@@ -8,6 +8,7 @@ mod http_calls;
 mod json_answer;
 mod json_pointer;
 mod json_scalar;
+pub(crate) mod judged_errors;
 pub(crate) mod measured_body;
 mod media_type;
 mod reader_wait;
