@@ -162,7 +162,7 @@ fn ask(root: &Root, placement: Placement, request: Request) -> Result<(Ticket, S
     if request.is_read()
         && let Some(era) = root.read_only()
     {
-        // Not measured: the operator has permitted it, and the partner's record is not its reason.
+        // Not measured: the operator has permitted the read, whatever the partner's record says.
         return Ok((Ticket::uncounted(), Stay { era, request }));
     }
     let asker = request.asker();

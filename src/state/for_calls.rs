@@ -125,8 +125,8 @@ impl Shared {
     }
 
     /// Takes the machine's lock if it is free within [`TRIES`] tries, about a microsecond in all. A
-    /// reading of the status and the end of a call hold the lock about that long, and neither moves
-    /// anything for which a call would be refused.
+    /// reading of the status and the end of a call hold the lock about that long, and no call must
+    /// be refused because of them.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
         for _ in 0..TRIES {
             match self.machine.try_lock() {
