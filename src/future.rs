@@ -54,8 +54,8 @@ pin_project! {
     }
 }
 
-/// What few futures still hold when they are dropped: it goes out of the way of all others, whose
-/// drop is short then.
+/// A value that few futures still hold when they are dropped. Its drop glue is out of line, which
+/// saves every other call 10 instructions (`cargo run --release -p peers`, `waiting`).
 struct Seldom<T>(ManuallyDrop<Option<T>>);
 
 impl<T> Seldom<T> {
