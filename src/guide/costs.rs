@@ -21,8 +21,7 @@
 //! cargo's default release profile). `benches/peers/instructions.json` holds them, case by case.
 //! `cargo run --release -p peers` counts them anew, prints other circuit breakers beside them, and
 //! measures the times and ratios of your machine. No time stands on this page, because it would
-//! hold for one machine only: reading the clock takes most of it, and that depends on the kernel
-//! and on the processor.
+//! hold for one machine only.
 //!
 //! | call | case | instructions |
 //! |---|---|---|
@@ -37,8 +36,8 @@
 //! | HTTP, answered at the first poll; the client alone takes 375 | `http` | 1,176 |
 //! | HTTP, headers and two frames waited for | `waiting_http` | 3,764 |
 //!
-//! The instructions of the kernel are not counted. `CoarseClock` (feature `coarse-clock`) saves
-//! time there and no instructions.
+//! The instructions of the kernel and of its clock are not counted, so the table does not show what
+//! `CoarseClock` (feature `coarse-clock`) saves.
 //!
 //! `cargo run --release -p peers -- --check-instructions` fails if a call takes more instructions
 //! than the committed number. Three tests check that nothing is allocated:
@@ -110,7 +109,7 @@
 //!
 //! `cargo bench --bench many_cores` compares a model of cache lines with real runs of one and two
 //! threads, and prints what the model computes for up to 128 cores. No run on more than two cores
-//! was measured. The numbers depend on the machine, but the order of the bottlenecks does not.
+//! was measured, so what follows about more cores comes from the model.
 //!
 //! - *Memory.* A layer takes 3.4 KB, and 392 bytes for each lane. There is one lane for each core,
 //!   up to 64, and one more. That is 28,888 bytes on 64 cores or more, and 289 MB for 10,000
