@@ -33,11 +33,11 @@ use crate::{
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.
 ///
-/// One value stands for one partner. It is a layer itself, around plain calls, and has *views* that
-/// are layers for other placements and protocols; whatever is made from it shares one state.
+/// One value stands for one partner. It is a layer around plain calls. Its *views* are layers for
+/// other placements and protocols. All views, services and handles of one value share one state.
 ///
-/// Put it around a call once. A second time around the same call, the two would compete for the
-/// slots of probes, and probing would not end ([layers within layers](crate::guide::stack)).
+/// Put it around a call once. If it stands around the same call twice, the two layers compete for
+/// the slots of probes, and probing does not end ([layers within layers](crate::guide::stack)).
 ///
 /// ```
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -65,16 +65,16 @@ pub struct MaintenanceLayer<P = Calls> {
 }
 
 impl MaintenanceLayer {
-    /// A layer for this partner with the default [`Policy`], around plain calls.
+    /// Makes a layer for this partner with the default [`Policy`], around plain calls.
     ///
-    /// Works outside a runtime too.
+    /// It works outside a runtime too.
     #[must_use]
     pub fn new(partner: &str) -> Self {
         let built = Self::builder(partner).build();
         built.unwrap_or_else(|_| unreachable!("the defaults are valid"))
     }
 
-    /// Configures a layer for this partner.
+    /// Returns a builder that configures a layer for this partner.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,30 +107,30 @@ impl MaintenanceLayer {
 }
 
 impl<P> MaintenanceLayer<P> {
-    /// The operator's handle: a cheap clone that outlives every service.
+    /// Returns the operator's handle. It is cheap to clone, and outlives every service.
     #[must_use]
     pub fn handle(&self) -> MaintenanceHandle {
         MaintenanceHandle::new(self.shared.clone())
     }
 
-    /// A view of the same state that speaks another [`Protocol`](crate::Protocol).
+    /// Returns a view of the same state with another [`Protocol`](crate::Protocol).
     #[must_use]
     #[doc(alias = "speaking")]
     pub fn with_protocol<Q>(&self, protocol: Q) -> MaintenanceLayer<Q> {
-        // A protocol of the user's own may name its calls.
+        // A protocol of the user may name its calls.
         self.shared.calls_have_names();
         self.view(protocol)
     }
 
-    /// The same view for an inner service whose errors may carry the refusal of another layer of
-    /// this crate over a channel or a task. Such a call is neutral: the partner of this layer was
-    /// not asked.
+    /// Returns the same view for an inner service whose errors may carry the refusal of another
+    /// layer of this crate over a channel or a task.
     ///
-    /// Every view knows a refusal that a layer further in made in the very poll in which the call
-    /// ended. Behind a `tower::buffer` or a spawned task it must be found in the error: this view
-    /// asks for an [`Error`](std::error::Error) and follows its sources
-    /// ([`Refused::find`](crate::Refused::find)). A [`KeyedLayer`](crate::KeyedLayer) takes it too,
-    /// as every view.
+    /// Such a call is neutral, because the partner of this layer was not asked. Every view knows a
+    /// refusal that a layer further in made in the same poll in which the call ended. Behind a
+    /// `tower::buffer` or a spawned task the refusal must be found in the error. So this view needs
+    /// an [`Error`](std::error::Error), and follows its sources
+    /// ([`Refused::find`](crate::Refused::find)). A [`KeyedLayer`](crate::KeyedLayer) takes this
+    /// view like every other.
     ///
     /// ```
     /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -165,10 +165,10 @@ impl<P> MaintenanceLayer<P> {
         self.view(Nested(self.protocol.clone()))
     }
 
-    /// A view around plain calls that this judge judges.
+    /// Returns a view around plain calls that `judge` judges.
     ///
-    /// The judge decides on everything: names, probes, classes and verdicts that this view has are
-    /// not part of the new one.
+    /// Names, probes, classes and verdicts all come from the judge. The new view keeps none of
+    /// those that this view has.
     #[must_use]
     pub fn judged<J>(&self, judge: J) -> MaintenanceLayer<Calls<J>> {
         self.with_protocol(Calls(judge))
@@ -178,8 +178,8 @@ impl<P> MaintenanceLayer<P> {
         BorrowedHandle::new(&self.shared)
     }
 
-    /// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked
-    /// is ready.
+    /// Decides on a request for `endpoint`. `ready` tells whether the polled inner instance is
+    /// ready.
     #[inline]
     pub(crate) fn decide(
         &self,
@@ -213,8 +213,9 @@ impl<P> MaintenanceLayer<P> {
 }
 
 impl<J: Clone> MaintenanceLayer<Calls<J>> {
-    /// A view whose calls are named by `name`, so that some of them can be exempt. Called again,
-    /// the last closure counts.
+    /// Returns a view whose calls are named by `name`, so that some of them can be exempt.
+    ///
+    /// If it is called again, the last closure counts.
     ///
     /// ```
     /// use tower_maintenance::{Exemption, MaintenanceLayer};
@@ -238,11 +239,12 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.with_protocol(self.protocol.clone().named(name))
     }
 
-    /// A view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a [`Verdict`].
+    /// Returns a view whose calls are judged by `verdict`: an [`Outcome`](crate::Outcome) or a
+    /// [`Verdict`].
     ///
     /// If it is called again, all closures are asked, and the [worst](Verdict::or_worse) verdict
-    /// counts. They stand in for the verdict of a [`Judge`](crate::Judge), whose names, probes and
-    /// classes stay.
+    /// counts. They replace the verdict of a [`Judge`](crate::Judge). Its names, probes and classes
+    /// stay.
     ///
     /// ```
     /// use tower_maintenance::{MaintenanceLayer, Outcome};
@@ -317,8 +319,10 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().judged_errors(judge))
     }
 
-    /// A view in which only the requests that `may_probe` says may be used as probes. A charge is
-    /// not a probe. Called again, the last closure counts.
+    /// Returns a view in which only the requests for which `may_probe` returns `true` may be used
+    /// as probes.
+    ///
+    /// A charge, for example, must not be a probe. If it is called again, the last closure counts.
     #[must_use]
     pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
     where
@@ -327,9 +331,11 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().may_probe(may_probe))
     }
 
-    /// A view in which the requests that `reads` says are [`Class::Read`](crate::Class::Read): a
-    /// [read-only hold](crate::Hold::read_only) lets them pass. Without it, nothing is known to be
-    /// a read. Called again, a request is a read if one of the closures says so.
+    /// Returns a view in which the requests for which `reads` returns `true` are
+    /// [`Class::Read`](crate::Class::Read).
+    ///
+    /// A [read-only hold](crate::Hold::read_only) lets them pass. Without this method no request is
+    /// a read. If it is called again, a request is a read if one of the closures returns `true`.
     #[must_use]
     pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
     where
@@ -338,8 +344,8 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
         self.view(self.protocol.clone().reads(reads))
     }
 
-    /// The same view for stacks whose errors are `BoxError`: those with a timeout, a buffer, a load
-    /// shed.
+    /// Returns the same view for stacks whose errors are `BoxError`: those with a timeout, a buffer
+    /// or load shedding.
     ///
     /// ```
     /// use std::time::Duration;
@@ -389,10 +395,10 @@ impl<P> fmt::Debug for MaintenanceLayer<P> {
     }
 }
 
-/// Configures a [`MaintenanceLayer`]; everything is checked by [`build`](Self::build).
+/// Configures a [`MaintenanceLayer`]. [`build`](Self::build) checks all settings.
 ///
-/// A setting that is one value takes the last value that it is given. Exemptions, tags and URLs add
-/// up.
+/// A setting that holds one value keeps the last value that it was given. Exemptions, tags and URLs
+/// add up.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<P = Calls> {
@@ -413,7 +419,7 @@ pub struct Builder<P = Calls> {
 }
 
 impl<P> Builder<P> {
-    /// The policy. Default: [`Policy::default`].
+    /// Sets the policy. Default: [`Policy::default`].
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
     }
@@ -449,11 +455,11 @@ impl<P> Builder<P> {
         }
     }
 
-    /// The generation to begin with, 0 to 4398046511103, for a service that keeps it over restarts.
+    /// Sets the first generation, 0 to 4398046511103, for a service that keeps it over restarts.
     /// Default: milliseconds since the Unix epoch, so that a restart does not lower it.
     ///
-    /// Give the last generation that there was, not a new one: a client behind it counts as behind
-    /// a recovery.
+    /// Pass the last generation before the restart, not a new one: a client with an older
+    /// generation counts as behind a recovery.
     pub fn generation(self, generation: u64) -> Self {
         Self {
             generation: Some(generation),
@@ -469,7 +475,7 @@ impl<P> Builder<P> {
         }
     }
 
-    /// What the wall clock reads now. Default: the system's clock, read once when the layer is
+    /// Sets what the wall clock reads now. Default: the system's clock, read once when the layer is
     /// built.
     pub fn wall_clock(self, now: SystemTime) -> Self {
         Self {
@@ -478,7 +484,7 @@ impl<P> Builder<P> {
         }
     }
 
-    /// The clock that calls look at. Default: tokio's, which is exact and can be paused in tests.
+    /// Sets the clock that calls read. Default: tokio's, which is exact and can be paused in tests.
     #[cfg(feature = "coarse-clock")]
     pub fn clock(self, clock: CoarseClock) -> Self {
         let CoarseClock = clock;
@@ -488,7 +494,7 @@ impl<P> Builder<P> {
         }
     }
 
-    /// Begins in dry run: the rules judge and tell, but do not act. Default: armed.
+    /// Begins in dry run: the rules are evaluated and report, but do not act. Default: armed.
     pub fn dry_run(mut self) -> Self {
         self.switches.dry_run = true;
         self
@@ -498,8 +504,8 @@ impl<P> Builder<P> {
     ///
     /// # Errors
     ///
-    /// If the policy, an exemption or the generation makes no sense; the error names field, value
-    /// and what is allowed.
+    /// Returns an error if the policy, an exemption or the generation is invalid. The error names
+    /// the field, its value and what is allowed.
     pub fn build(self) -> Result<MaintenanceLayer<P>, BuildError> {
         let rules = self.policy.rules()?;
         let exemptions = Table::new(self.exemptions, self.names)?;
@@ -553,8 +559,9 @@ impl<P> Builder<P> {
 }
 
 impl<J> Builder<Calls<J>> {
-    /// Names the calls, so that some of them can be exempt. Default: no names. Called again, the
-    /// last closure counts.
+    /// Names the calls, so that some of them can be exempt. Default: no names.
+    ///
+    /// If it is called again, the last closure counts.
     pub fn named<Req, F>(self, name: F) -> Builder<Calls<Named<F, J>>>
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
@@ -565,8 +572,8 @@ impl<J> Builder<Calls<J>> {
     /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
     ///
     /// If it is called again, all closures are asked, and the [worst](Verdict::or_worse) verdict
-    /// counts. They stand in for the verdict of a [`Judge`](crate::Judge), whose names, probes and
-    /// classes stay.
+    /// counts. They replace the verdict of a [`Judge`](crate::Judge). Its names, probes and classes
+    /// stay.
     pub fn judged_by<T, E, V, F>(self, verdict: F) -> Builder<Calls<JudgedBy<F, J>>>
     where
         F: Fn(Result<&T, &E>) -> V + Clone,
@@ -587,8 +594,9 @@ impl<J> Builder<Calls<J>> {
         self.with_protocol(|calls| calls.judged_errors(judge), names)
     }
 
-    /// Says which requests may be used as probes. Default: every request. Called again, the last
-    /// closure counts.
+    /// Sets which requests may be used as probes. Default: every request.
+    ///
+    /// If it is called again, the last closure counts.
     pub fn may_probe<Req, F>(self, may_probe: F) -> Builder<Calls<MayProbe<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,
@@ -597,8 +605,10 @@ impl<J> Builder<Calls<J>> {
         self.with_protocol(|calls| calls.may_probe(may_probe), names)
     }
 
-    /// Says which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
-    /// Default: none. Called again, a request is a read if one of the closures says so.
+    /// Sets which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
+    /// Default: none.
+    ///
+    /// If it is called again, a request is a read if one of the closures returns `true`.
     pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,

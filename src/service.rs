@@ -1,10 +1,10 @@
 //! The wrapped service: the request path in order, and nothing else.
 //!
-//! Readiness follows tower's contract: an admitted call uses the very instance that was polled
-//! ready, and clones start un-ready. What a gate adds: while it is shut, `poll_ready` is ready at
-//! once, because a refusal must not wait for the inner service (compare tower's `LoadShed`); and a
-//! refused call keeps no hold on the inner service's readiness, which may be another caller's
-//! permit.
+//! Readiness follows tower's contract: an admitted call uses the instance that was polled ready,
+//! and clones start un-ready. The gate adds two rules. While it is shut, `poll_ready` is ready at
+//! once, because a refusal must not wait for the inner service (compare tower's `LoadShed`). A
+//! refused call gives up the inner service's readiness, because it may be a permit that another
+//! caller needs.
 
 use std::{
     fmt,
@@ -28,21 +28,20 @@ use crate::{
 
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).
 ///
-/// A clone shares the state, and starts un-ready as tower asks.
+/// A clone shares the state. It starts un-ready, as tower's contract requires.
 pub struct Maintenance<S, P> {
     inner: S,
     readiness: Readiness,
-    /// While it is pending: the caller is woken if the gate shuts meanwhile.
+    /// Wakes the caller if the gate shuts while readiness is pending.
     parked: Parked,
     protocol: P,
     shared: Arc<Root>,
 }
 
-/// What this instance of the inner service said when it was last asked, and has not been called
-/// since.
+/// The last answer of this instance's `poll_ready`, if the instance has not been called since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readiness {
-    /// Nothing, or that it failed.
+    /// None: it was not asked, or it failed.
     Idle,
     Ready,
     Pending,
@@ -63,17 +62,17 @@ impl<S, P> Maintenance<S, P> {
         }
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Polling it here has no part in what the gate knows.
+    /// Returns the inner service. The gate does not see what is polled through it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Returns the inner service and drops the rest.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -164,7 +163,8 @@ where
 }
 
 impl<S: Clone, P> Maintenance<S, P> {
-    /// Has the caller woken when the gate shuts; says whether it still lets calls through.
+    /// Registers the caller to be woken when the gate shuts. Returns whether the gate still lets
+    /// calls through.
     fn parks(&mut self, cx: &mut Context<'_>) -> bool {
         self.readiness = Readiness::Pending;
         let shared = &self.shared;
@@ -172,7 +172,7 @@ impl<S: Clone, P> Maintenance<S, P> {
             .while_admitted(shared, cx, || shared.is_serving())
     }
 
-    /// Notes what the inner service said.
+    /// Notes the answer of the inner service.
     #[inline]
     fn is(&mut self, readiness: Readiness) {
         if self.readiness == Readiness::Pending {
@@ -189,7 +189,8 @@ impl<S: Clone, P> Maintenance<S, P> {
         }
     }
 
-    /// A clone starts un-ready; dropping the polled instance returns its permit.
+    /// Replaces the instance by a clone, which starts un-ready. Dropping the polled instance
+    /// returns its permit.
     fn renew(&mut self) {
         self.is(Readiness::Idle);
         self.inner = self.inner.clone();
@@ -209,8 +210,8 @@ impl<S: Clone, P> Maintenance<S, P> {
         ResponseFuture::refused(request, refused, self.protocol.clone())
     }
 
-    /// The gate was shut when readiness was asked for: the future takes an instance and waits for
-    /// it.
+    /// Makes the future of an admitted call whose instance is not ready, because the gate was shut
+    /// when readiness was asked for. The future takes an instance and waits for it.
     #[inline(never)]
     fn wait<Req>(
         &mut self,

@@ -1,5 +1,5 @@
-//! The coarse clock: what the kernel noted at its last tick, for a fifth of what the exact time
-//! costs.
+//! The coarse clock: the time of the kernel's last tick. Reading it takes less time than reading
+//! the exact clock (`cargo run --release -p peers`, `admitted_coarse` beside `admitted`).
 
 use std::time::Duration;
 

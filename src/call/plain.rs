@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-/// What to make of plain calls: their names, which may probe, and what their ends say.
+/// Judges plain calls: their names, which of them may probe, and what their ends say.
 ///
-/// Every method has a default, so that a judge says only what it knows better. Closures are enough
-/// for one of them: [`named`](crate::MaintenanceLayer::named),
+/// Every method has a default, so a judge overrides only the methods that differ. For one of them a
+/// closure is enough: [`named`](crate::MaintenanceLayer::named),
 /// [`judged_by`](crate::MaintenanceLayer::judged_by),
 /// [`may_probe`](crate::MaintenanceLayer::may_probe), [`reads`](crate::MaintenanceLayer::reads).
 ///
@@ -48,26 +48,26 @@ use crate::{
 /// assert_eq!(Billing.verdict(Err(&Declined::CardExpired)).outcome, Outcome::Success);
 /// ```
 pub trait Judge<Req, T, E>: Clone {
-    /// The endpoint's name; without one it is never exempt. Default: none.
+    /// Returns the endpoint's name. Without a name it is never exempt. Default: none.
     fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
         let _ = request;
         None
     }
 
-    /// Whether the request may be used as a probe. Default: every request.
+    /// Tells whether the request may be used as a probe. Default: every request may.
     fn may_probe(&self, request: &Req) -> bool {
         let _ = request;
         true
     }
 
-    /// What the request does: a read-only hold lets reads pass. Default: [`Class::Write`], the safe
-    /// choice.
+    /// Returns what the request does: a read-only hold lets reads pass. Default: [`Class::Write`],
+    /// the safe choice.
     fn class(&self, request: &Req) -> Class {
         let _ = request;
         Class::Write
     }
 
-    /// What the end of the call says about the partner. Default: `Ok` is a success, `Err` a
+    /// Returns what the end of the call says about the partner. Default: `Ok` is a success, `Err` a
     /// failure.
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
         match result {
@@ -76,8 +76,9 @@ pub trait Judge<Req, T, E>: Clone {
         }
     }
 
-    /// The verdict of the closures that [`judged_by`](crate::MaintenanceLayer::judged_by) has added
-    /// to this judge; `None` without one.
+    /// Returns the verdict of the closures that
+    /// [`judged_by`](crate::MaintenanceLayer::judged_by) has added to this judge; `None` without
+    /// one.
     #[doc(hidden)]
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         let _ = result;
@@ -291,26 +292,28 @@ where
     }
 }
 
-/// Around calls, any `Result`: a refusal is [`Error::Refused`].
+/// The protocol around calls that return any `Result`. A refusal is [`Error::Refused`].
 ///
-/// A call is neutral if a layer of this crate *further in* refused it. Over a channel or a task the
-/// view [`nested`](crate::MaintenanceLayer::nested) finds the refusal in the error.
+/// A call is neutral if another layer of this crate *further in* refused it in the poll in which it
+/// ended. The error may be of any type. Behind a channel or a task the refusal must be found in the
+/// error: the views [`boxed`](crate::MaintenanceLayer::boxed) and
+/// [`nested`](crate::MaintenanceLayer::nested) do that.
 ///
 /// An error of a type of your own is the partner's, whatever it wraps, unless a closure says whose
 /// fault it is: [`judged_errors`](crate::MaintenanceLayer::judged_errors).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls<J = Plain>(pub(crate) J);
 
-/// Around calls in stacks whose errors are [`BoxError`] (timeout, buffer, retry): a refusal is
-/// found by [`Refused::find`].
+/// The protocol around calls in stacks whose errors are [`BoxError`] (timeout, buffer, retry).
+/// [`Refused::find`] finds a refusal in the error.
 ///
-/// A refusal that comes up from *within* the stack (another layer's) is no failure of this partner,
-/// and neutral ([`Verdict::refused_within`]).
+/// A call that another layer *within* the stack refused is neutral: this partner did not fail
+/// ([`Verdict::refused_within`]).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoxedCalls<J = Plain>(pub(crate) J);
 
 impl<J> Calls<J> {
-    /// Calls judged by `judge`.
+    /// Makes the protocol whose calls `judge` judges.
     pub const fn new(judge: J) -> Self {
         Self(judge)
     }
@@ -389,7 +392,7 @@ where
 
     #[inline]
     fn finish(&self, ticket: Ticket, result: Result<T, E>) -> Result<T, Error<E>> {
-        // Each in its own arm, where most judges have but one verdict to give.
+        // The verdict is taken in each arm, because most judges have one constant verdict per arm.
         match result {
             Ok(answer) => {
                 if ticket.is_measured() {

@@ -1,9 +1,9 @@
 //! What the layer must know of a protocol at one placement.
 //!
-//! One trait, because the two placements cannot share a type: a router wants refusals as responses
-//! and errors that are `Infallible`, and around a client no code can make up a body. The protocol
-//! owns the call's [`Ticket`] once the inner service has answered, so that the verdict may be given
-//! at once, or be moved into the response (a body, trailers) and given later.
+//! A trait is needed, because the two placements cannot share a type. A router wants refusals as
+//! responses and errors that are `Infallible`, and around a client no code can make a body. The
+//! protocol owns the call's [`Ticket`] once the inner service has answered. It settles the ticket
+//! at once, or moves it into the response (a body, trailers), which settles it later.
 
 use std::any::Any;
 
@@ -17,35 +17,33 @@ use crate::{
     },
 };
 
-/// What the layer must know of a protocol at one placement; `Response` and `Error` are what callers
-/// see.
+/// What the layer must know of a protocol at one placement.
 ///
 /// Ready-made: [`Calls`](crate::Calls) for any `Result`, [`BoxedCalls`](crate::BoxedCalls) for
 /// stacks whose errors are `BoxError`, and with the feature `http` those of
-/// `tower_maintenance::http`. For another way of judging a `Result` a [`Judge`](crate::Judge) is
-/// enough; implement this trait for a protocol whose responses must be wrapped, or whose refusals
+/// `tower_maintenance::http`. To judge a `Result` in another way, a [`Judge`](crate::Judge) is
+/// enough. Implement this trait for a protocol whose responses must be wrapped, or whose refusals
 /// are responses.
 ///
-/// It is cloned once a call: keep it small, and free of allocation.
+/// It is cloned once per call, so it must be small, and its clone must not allocate.
 pub trait Protocol<Req, Res, E>: Clone {
     /// Where a view with this protocol stands.
     const PLACEMENT: Placement;
-    /// What callers get.
+    /// The response that callers get.
     type Response;
-    /// What callers get when it fails.
+    /// The error that callers get.
     type Error;
 
-    /// The protocol as one call carries it to its end. Default: a clone.
+    /// Returns the protocol that one call carries to its end. Default: a clone.
     ///
-    /// For a protocol that judges calls differently by what was asked: [`finish`](Self::finish)
-    /// sees the answer and not the request, which is gone by then. The layer asks for it when it
-    /// lets a request in.
+    /// A protocol whose verdict depends on the request overrides this method, because
+    /// [`finish`](Self::finish) sees only the answer. The layer calls it when it admits a request.
     #[must_use]
     fn for_call(&self, _request: &Req) -> Self {
         self.clone()
     }
 
-    /// Tells the endpoint's name, and whether it may probe.
+    /// Returns the endpoint of the request: its name, and whether it may probe.
     fn endpoint<'r>(&self, request: &'r Req) -> Endpoint<'r>;
 
     /// Settles the ticket, or moves it into the response to be settled later. A ticket that is
@@ -53,16 +51,16 @@ pub trait Protocol<Req, Res, E>: Clone {
     ///
     /// # Errors
     ///
-    /// What callers get for the inner service's error.
+    /// Returns the error that callers get for the inner service's error.
     fn finish(&self, ticket: Ticket, result: Result<Res, E>)
     -> Result<Self::Response, Self::Error>;
 
-    /// Makes a refusal of what the gate says; the request is given back, untouched, for what the
-    /// refusal must know of it (what it accepts, in which language).
+    /// Makes the refusal that callers get. The request comes back untouched, because the refusal
+    /// may depend on it (the media types and the languages that it accepts).
     ///
     /// # Errors
     ///
-    /// Where a refusal is an error.
+    /// Returns an error if refusals of this protocol are errors.
     fn refuse(&self, request: Req, refused: Refused) -> Result<Self::Response, Self::Error>;
 
     /// Says whose fault an error of the inner service is, before [`finish`](Self::finish) judges it;
@@ -76,6 +74,6 @@ pub trait Protocol<Req, Res, E>: Clone {
         any.and_then(fault::of_any)
     }
 
-    /// Turns an error of the inner `poll_ready`, which has no response to give.
+    /// Turns an error of the inner `poll_ready` into the error that callers get.
     fn unready(&self, error: E) -> Self::Error;
 }

@@ -27,8 +27,8 @@ use crate::{
 /// waited for the partner for at least the policy's `hang_limit`, and is neutral if not.
 ///
 /// A wait begins with the first poll that finds nothing, and ends when something comes from the
-/// partner. A caller that does not poll after that does not wait: what the partner sent is there
-/// for it.
+/// partner. A caller that does not poll after that does not wait, because the partner's data is
+/// there.
 ///
 /// A ticket of a call that is not measured (exempt, before routes) accepts everything and counts
 /// nothing.
@@ -46,7 +46,7 @@ pub struct Ticket {
 /// Era, role and holder in one word: three fields cost 9 instructions more per call
 /// (`cargo run --release -p peers`, `waiting`).
 ///
-/// Never zero, so that an optional ticket is as small as a ticket.
+/// It is never zero, so that an optional ticket is as small as a ticket.
 #[derive(Debug, Clone, Copy)]
 struct Terms(NonZeroU64);
 
@@ -98,7 +98,7 @@ impl Terms {
     }
 }
 
-/// Which code has the call in hand.
+/// The code that holds the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// None: the call waits for the partner, or for its reader.
@@ -174,7 +174,8 @@ impl Ticket {
         }
     }
 
-    /// Whether the call is measured: an exempt one is not, nor is any before one's own routes.
+    /// Tells whether the call is measured. An exempt call is not, and neither is a call before the
+    /// application's routes.
     #[must_use]
     #[inline]
     pub fn is_measured(&self) -> bool {
@@ -203,11 +204,11 @@ impl Ticket {
     /// Ends the call with a verdict.
     #[inline(always)]
     pub fn settle(self, verdict: impl Into<Verdict>) {
-        // Before `local` is taken: the conversion is the user's and may panic, and then the ticket
-        // drops unsettled.
+        // Before `local` is taken: the conversion is user code and may panic, and then the ticket
+        // is dropped unsettled.
         let verdict = verdict.into();
-        // From here on nothing is left to drop, so that no field has to stand in memory for it: 11
-        // instructions of a call (`cargo run --release -p peers`, `waiting`).
+        // `ManuallyDrop` leaves no drop glue, so that no field is kept in memory for it. That saves
+        // 11 instructions per call (`cargo run --release -p peers`, `waiting`).
         let mut ended = ManuallyDrop::new(self);
         if let Some(local) = ended.local.take() {
             local.judged(
@@ -243,8 +244,8 @@ impl Ticket {
         self.settle(Verdict::refused_within());
     }
 
-    /// Notes that something came from the partner (headers, a frame) while the call goes on: the
-    /// caller does not wait any more, until a poll finds nothing.
+    /// Notes that something came from the partner (headers, a frame) while the call goes on. The
+    /// caller no longer waits, until a poll finds nothing.
     ///
     /// Call it when the ticket moves into a response that is still streaming, and at each frame.
     pub fn progress(&mut self) {
@@ -309,7 +310,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Ends the call by its holder.
+/// Ends an unsettled call with the outcome that its holder implies.
 #[cold]
 #[inline(never)]
 fn unsettled(local: Arc<Local>, terms: Terms, since: Option<Reading>, waited: u64) {

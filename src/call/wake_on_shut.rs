@@ -13,7 +13,7 @@ use crate::state::Shared;
 pub(crate) struct Parked(Option<Pin<Box<OwnedNotified>>>);
 
 impl Parked {
-    /// Gives the place up.
+    /// Gives up the place.
     #[inline]
     pub(crate) fn leave(&mut self) {
         if self.0.is_some() {
@@ -21,7 +21,8 @@ impl Parked {
         }
     }
 
-    /// Has the caller woken when the era ends, as long as `admitted` holds; says whether it does.
+    /// Registers the caller to be woken when the era ends, if `admitted` holds. Returns whether it
+    /// holds.
     pub(crate) fn while_admitted(
         &mut self,
         shared: &Shared,
@@ -30,7 +31,7 @@ impl Parked {
     ) -> bool {
         loop {
             let era_ends = self.0.get_or_insert_with(|| Box::pin(shared.era_ends()));
-            // Registered first, looked at again after: no era can end unseen in between.
+            // The caller is registered before `admitted` is asked, so no era ends unseen between.
             let woken = era_ends.as_mut().poll(cx).is_ready();
             if !admitted() {
                 self.0 = None;
@@ -39,8 +40,8 @@ impl Parked {
             if !woken || mutant!("a caller that was woken once is never woken again") {
                 return true;
             }
-            // An era ended and the caller may stay all the same (a reset while serving): wait for
-            // the next.
+            // An era ended, but the caller is still admitted (a reset while serving): it waits for
+            // the end of the next era.
             self.0 = None;
         }
     }

@@ -1,14 +1,14 @@
 //! Counting without the lock: each core writes a cache line of its own.
 //!
 //! Most calls in `Serving` succeed, and a success is never judged (R9). So a success does not need
-//! the machine: it is counted in a *lane*, and the next lock holder drains the lanes into the
+//! the machine. It is counted in a *lane*, and the next lock holder drains the lanes into the
 //! window before it judges or shows anything. Nothing is lost, and nothing counts in another era: a
 //! success that got into a lane did so before the drain that found it, and a success that comes too
 //! late finds the lane closed and takes the lock.
 //!
-//! Lanes are open while a success changes nothing but a number: in `Serving`, in a time window,
-//! while no failure's run is to be ended and no shadow may end. Calls that failed, were slow, or
-//! bear the partner's `Retry-After` take the lock.
+//! Lanes are open while a success changes only a count: in `Serving`, in a time window, while it
+//! would end no run of failures and no shadow. Calls that failed, were slow, or carry the partner's
+//! `Retry-After` take the lock.
 //!
 //! # Orderings
 //!
@@ -41,29 +41,30 @@ use crate::base::{
     thread_number,
 };
 
-/// How many buckets a window may touch to be counted in lanes; a window with more is counted under
-/// the lock.
+/// The most buckets that a window counted in lanes may touch. A window with more buckets is counted
+/// under the lock.
 pub(crate) const SLOTS: usize = if cfg!(maintenance_loom) { 4 } else { 16 };
-/// How narrow a bucket may be, in nanoseconds. A slot knows a bucket's number by its low 32 bits:
-/// at this width a success is taken for an older one only after 24 days in its lane, if no caller
-/// takes the lock in all that time.
+/// The narrowest bucket, in nanoseconds. A slot knows a bucket's number by its low 32 bits. At this
+/// width a success is taken for an older one only after 24 days in its lane, if no caller takes the
+/// lock in all that time.
 pub(crate) const NARROWEST: u64 = 1_000_000;
 
-/// On a cache line of its own, and its neighbour: processors fetch lines in pairs.
+/// Aligned to a pair of cache lines, because processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Lane {
     slots: [AtomicU64; SLOTS],
-    /// By [`Counter`], those of the one thread that owns the lane: a plain store in place of a
-    /// read-modify-write. The standard library's atomics under loom too: no promise rests on these.
+    /// The counts of the one thread that owns the lane, by [`Counter`]. The owner stores them, and
+    /// needs no read-modify-write. They are the standard library's atomics under loom too, because
+    /// no promise depends on them.
     owned: [StdAtomicU64; COUNTERS],
-    /// Those of all other threads that share the lane.
+    /// The counts of all other threads that share the lane.
     shared: [StdAtomicU64; COUNTERS],
 }
 
 impl Lane {
-    /// Counts for the thread that owns the lane: a number belongs to one living thread, and passes
-    /// on under a lock, so that this thread is the only writer.
+    /// Counts for the thread that owns the lane. A number belongs to one living thread and passes
+    /// on under a lock, so this thread is the only writer.
     #[inline]
     fn count_owned(&self, counter: Counter) {
         let counter = &self.owned[counter as usize];
@@ -89,8 +90,8 @@ thread_local! {
     static MEMO: Cell<Option<Memo>> = const { Cell::new(None) };
 }
 
-/// Where this thread counted its last success. The next one of the same bucket needs no division
-/// and no thread number.
+/// Where this thread counted its last success. The next success of the same bucket needs no
+/// division and no thread number.
 #[derive(Debug, Clone, Copy)]
 struct Memo {
     version: u64,
@@ -98,21 +99,21 @@ struct Memo {
     lane: u32,
     /// The slot before anything is counted in it.
     base: u64,
-    /// When the bucket ends. Its start is not needed: a thread's clock does not go back. Where it
-    /// does (another runtime's paused clock is behind), the success counts in the latest bucket, as
-    /// in the machine.
+    /// When the bucket ends. Its start is not needed, because a thread's clock does not go back. If
+    /// it does (another runtime's paused clock is behind), the success counts in the latest bucket,
+    /// as in the machine.
     end: Reading,
 }
 
 /// The lanes of one layer.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    /// Names the opening, unlike any other of any layer; 0 while the lanes are closed.
+    /// The number of the opening, unique among all layers; 0 while the lanes are closed.
     version: AtomicU64,
     era: AtomicU64,
     width: AtomicU64,
     slow_limit: AtomicU64,
-    /// The openings so far; read by the lock holder alone.
+    /// The number of openings so far. Only the lock holder reads it.
     openings: AtomicU64,
     lanes: Box<[Lane]>,
 }
@@ -168,9 +169,9 @@ impl Lanes {
 
     /// Counts a success of `era` at `now`; returns `false` if it must take the lock.
     ///
-    /// `took` says how long the call was, in nanoseconds. It is asked for under a slow-call rule
-    /// only, where no call goes by the memo: the subtraction costs 27 instructions (`cargo run
-    /// --release -p peers`, `waiting`).
+    /// `took` returns how long the call was, in nanoseconds. It runs only under a slow-call rule,
+    /// where no call uses the memo: the subtraction costs 27 instructions (`cargo run --release -p
+    /// peers`, `waiting`).
     #[inline(always)]
     pub(crate) fn land(
         &self,
@@ -189,7 +190,8 @@ impl Lanes {
         {
             let slot = &lane.slots[(memo.base >> COUNT_BITS) as usize % SLOTS];
             let seen = slot.load(Ordering::Relaxed);
-            // The same opening and bucket, and not full: the difference is then the count.
+            // In a slot of the same opening and bucket the difference is the count. A full slot
+            // takes no more.
             if seen.wrapping_sub(memo.base) < CLOSED - 1
                 && slot
                     .compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed)
@@ -201,7 +203,7 @@ impl Lanes {
         self.land_without_memo(era, now, clock, took)
     }
 
-    /// Lands by the numbers of the opening, and makes the next memo.
+    /// Lands by the opening's era, width and limit, and makes the next memo.
     #[cold]
     #[inline(never)]
     fn land_without_memo(
@@ -235,7 +237,7 @@ impl Lanes {
         self.add(version, lane, index)
     }
 
-    /// Counts one in the bucket; returns `false` if the slot cannot take it.
+    /// Counts one success in the bucket; returns `false` if the slot cannot take it.
     fn add(&self, version: u64, lane: usize, index: u64) -> bool {
         let slot = &self.lanes[lane].slots[index as usize % SLOTS];
         let mut seen = Slot(slot.load(Ordering::Relaxed));
@@ -250,7 +252,7 @@ impl Lanes {
         false
     }
 
-    /// Tells whether the lanes stand as they should.
+    /// Tells whether the lanes are open or closed as `wanted` says.
     pub(crate) fn stand_while_locked(&self, wanted: Option<Open>) -> bool {
         let open = self.version.load(Ordering::Relaxed) != 0;
         match wanted {
@@ -318,13 +320,13 @@ impl Lanes {
     }
 }
 
-/// How many lanes a layer has: one per core, at most 64, and one more. A runtime has a worker per
-/// core, and the thread that starts the runtime calls too.
+/// Returns the number of lanes of a layer: one per core, at most 64, and one more. A runtime has a
+/// worker per core, and the thread that starts the runtime calls too.
 pub(crate) fn how_many() -> usize {
     if cfg!(maintenance_loom) {
         return 1;
     }
-    // Cached: where cores are rationed the answer comes from the file system, which takes longer
+    // Cached: under a CPU quota `available_parallelism` reads the file system, which takes longer
     // than building a layer.
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| {
@@ -428,8 +430,8 @@ mod tests {
                     }
                 }
                 prop_assert!(lanes.stand_while_locked(opened));
-                // A width that changes makes other buckets of the same number: forget what is done
-                // with.
+                // With another width the same number means another bucket, so the next drain
+                // counts from this moment.
                 if !matches!(step, Step::Advance(_) | Step::Land { .. }) {
                     drained_at = now;
                     prop_assert_eq!(&drained, &landed);

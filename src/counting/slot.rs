@@ -5,7 +5,7 @@ const INDEX_BITS: u32 = 32;
 const VERSION_BITS: u32 = 12;
 const VERSION: u64 = (1 << VERSION_BITS) - 1;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
-/// Which bits of a bucket's number a slot keeps.
+/// The bits of a bucket's number that a slot keeps.
 pub(super) const INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// The count of a slot that takes nothing. The largest real count is one less, and sends its caller
 /// to the lock.
@@ -17,20 +17,20 @@ pub(super) fn version(of_all: u64, of_layer: u64) -> u64 {
     of_all << VERSION_BITS | of_layer & VERSION
 }
 
-/// The opening a slot belongs to, the bucket it counts for, and how many successes it holds.
+/// The opening that a slot belongs to, the bucket it counts for, and the number of its successes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(pub(super) u64);
 
 impl Slot {
     pub(super) const TAKES_NOTHING: Self = Self(CLOSED);
 
-    /// A slot of this opening that counts for no bucket yet.
+    /// Makes a slot of this opening that counts for no bucket yet.
     #[inline]
     pub(super) fn empty(version: u64) -> Self {
         Self(version << (COUNT_BITS + INDEX_BITS))
     }
 
-    /// A slot of this opening that counts for the bucket `index`, and holds nothing yet.
+    /// Makes a slot of this opening that counts for the bucket `index` and holds nothing yet.
     #[inline]
     pub(super) fn of(version: u64, index: u64) -> Self {
         Self(Self::empty(version).0 | (index & INDEX) << COUNT_BITS)
@@ -40,7 +40,7 @@ impl Slot {
         self.0 & COUNT
     }
 
-    /// The low bits of the bucket's number.
+    /// Returns the low bits of the bucket's number.
     pub(super) fn index(self) -> u64 {
         (self.0 >> COUNT_BITS) & INDEX
     }

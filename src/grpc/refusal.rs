@@ -11,9 +11,9 @@ use super::{
     wire::{self, Details, GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS},
 };
 use crate::{
-    base::{rfc3339::rfc3339, span::Span},
+    base::{rfc3339::rfc3339, setting_error::setting_error, span::Span},
     facts::refused::Refused,
-    http::{HandlerRefusal, Processed, Refusals, delays, mark, setting_error::setting_error},
+    http::{HandlerRefusal, Processed, Refusals, delays, mark},
 };
 
 /// The `reason` of a refusal's `google.rpc.ErrorInfo`. It is unique within [`DOMAIN`].

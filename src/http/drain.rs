@@ -26,8 +26,7 @@ use tokio::{
 };
 use tower::{Layer, Service};
 
-use super::setting_error::setting_error;
-use crate::facts::refused::Refused;
+use crate::{base::setting_error::setting_error, facts::refused::Refused};
 
 setting_error! {
     /// An invalid bound of [`DrainRefused`].

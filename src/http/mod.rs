@@ -116,7 +116,7 @@
 // The order of the modules in this folder, lowest first. A module imports only from modules in
 // earlier lines: two modules in one line do not import each other.
 //
-//     setting_error, method_class, shared_caches, always_ready, request_head
+//     method_class, shared_caches, always_ready, request_head
 //     preflight, routes::path_ambiguity, routes::pattern_check, routes::path_pattern
 //     calls, refusal, drain
 //     routes (lenient_reading, readings, route_classes, route_gate, by_path, axum)
@@ -138,7 +138,6 @@ mod push;
 mod refusal;
 pub(crate) mod request_head;
 pub(crate) mod routes;
-pub(crate) mod setting_error;
 mod shared_caches;
 mod statuspage;
 

@@ -73,6 +73,11 @@ impl Machine {
     ) -> Result<bool, CommandError> {
         let at = self.now;
         let switches = self.switches;
+        let dry_run = |dry_run| Switches {
+            dry_run,
+            ..switches
+        };
+        let bypass = |bypass| Switches { bypass, ..switches };
         match command {
             Command::Engage(engagement) => Ok(self.engage(engagement, by, at)),
             Command::Release => self.release(at),
@@ -81,34 +86,10 @@ impl Machine {
             Command::ProbeNow => self.probe_now(at),
             Command::Clear => Ok(self.clear(at)),
             Command::Reset => Ok(self.reset(at)),
-            Command::DryRun => Ok(self.switch(
-                Switches {
-                    dry_run: true,
-                    ..switches
-                },
-                at,
-            )),
-            Command::Arm => Ok(self.switch(
-                Switches {
-                    dry_run: false,
-                    ..switches
-                },
-                at,
-            )),
-            Command::Bypass => Ok(self.switch(
-                Switches {
-                    bypass: true,
-                    ..switches
-                },
-                at,
-            )),
-            Command::EndBypass => Ok(self.switch(
-                Switches {
-                    bypass: false,
-                    ..switches
-                },
-                at,
-            )),
+            Command::DryRun => Ok(self.switch(dry_run(true), at)),
+            Command::Arm => Ok(self.switch(dry_run(false), at)),
+            Command::Bypass => Ok(self.switch(bypass(true), at)),
+            Command::EndBypass => Ok(self.switch(bypass(false), at)),
             Command::ReplacePolicy(rules) => Ok(self.replace_policy(*rules, at)),
             Command::ReplaceExemptions => Ok(self.exemptions_replaced(at)),
         }

@@ -60,7 +60,7 @@ impl MaintenanceHandle {
         self.shared.partner()
     }
 
-    /// Returns what the layer was given for a wing.
+    /// Returns the value of this type that the layer was given for a wing.
     #[cfg(feature = "http")]
     pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
         self.shared.extra()
@@ -422,14 +422,13 @@ impl MaintenanceHandle {
         self.shared.locked(|machine| machine.wall_clock_reads(now));
     }
 
-    // ---- the partner's statement
-    // -----------------------------------------------------------------
+    // ---- the partner's statement ---------------------------------------------------------------
 
     /// Notes the partner's statement about its own state, which the [`Status`] then shows.
     ///
     /// A statement is information and no command. It changes no mode, and the audit trail does not
-    /// contain it. It replaces the statement before and counts as read now, so a source notes it
-    /// again whenever it reads it, also unchanged. `http::Statuspage` is such a source.
+    /// contain it. It replaces the previous statement and counts as read now, so a source notes it
+    /// again each time it reads it, even unchanged. `http::Statuspage` is such a source.
     ///
     /// ```
     /// use tower_maintenance::{Indicator, MaintenanceLayer, Mode, PartnerStatus};
@@ -449,8 +448,8 @@ impl MaintenanceHandle {
 
     /// Notes that the partner's statement could not be read, and why.
     ///
-    /// The [`Status`] shows the error until a statement is noted again. The statement before stays
-    /// and ages. The text is made safe to show, as in [`PartnerStatus`].
+    /// The [`Status`] shows the error until a statement is noted again. The previous statement
+    /// stays and ages. The text is made safe to show, as in [`PartnerStatus`].
     ///
     /// ```
     /// use tower_maintenance::MaintenanceLayer;

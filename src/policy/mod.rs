@@ -413,7 +413,7 @@ impl Policy {
         }
         Err(PolicyError::new(
             "rules",
-            "all off".into(),
+            "all off",
             "at least one of failure_rate, consecutive_failures, slow_calls, given_up on",
         ))
     }
@@ -515,11 +515,7 @@ impl GivenUpSetting {
 
 fn positive(field: &'static str, span: Duration) -> Result<(), PolicyError> {
     if span.is_zero() && !mutant!("a duration may be zero") {
-        return Err(PolicyError::new(
-            field,
-            "0 s".into(),
-            "any time longer than 0",
-        ));
+        return Err(PolicyError::new(field, "0 s", "any time longer than 0"));
     }
     Ok(())
 }

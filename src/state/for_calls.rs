@@ -1,8 +1,8 @@
 //! What a call does with the state.
 //!
-//! While the gate serves or refuses, a call goes on by the published word and takes no lock. It
-//! needs the machine near a deadline, for a slot, and to land an outcome that may change more than
-//! a number.
+//! While the gate serves or refuses, a call needs only the published word and takes no lock. It
+//! needs the machine near a deadline, for a probe slot, and to land an outcome that may change more
+//! than a count.
 
 use std::{
     sync::{Arc, TryLockError, atomic::Ordering},
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// How often a call tries the lock. Under loom once: a model explores each try.
+/// Number of times that a call tries the lock. It is 1 under loom: a model explores each try.
 const TRIES: u32 = if cfg!(maintenance_loom) { 1 } else { 64 };
 
-/// In which role and which era an admitted call lands.
+/// The role and the era in which an admitted call lands.
 pub(crate) type Admitted = (Role, u32);
 
-/// What the machine said to a call that only tried its lock.
+/// The machine's answer to a call that only tried its lock.
 enum Answer {
     /// Another caller holds the lock, and is moving the state.
     Busy,
-    /// `None` is a no.
+    /// The machine answered. `None` means no.
     Is(Option<Admitted>),
 }
 
@@ -72,8 +72,8 @@ impl Shared {
         Ok(admitted)
     }
 
-    /// Asks to be let through before one's own routes, where nothing is measured and no slot is
-    /// taken; returns the era.
+    /// Asks to pass before the application's routes, and returns the era. Nothing is measured there
+    /// and no slot is taken.
     pub(crate) fn pass(&self, asker: Asker) -> Result<u32, Refused> {
         let (_, era) =
             self.ask_gate(|machine| machine.lets_through(asker).then_some(Role::Plain))?;
@@ -123,9 +123,9 @@ impl Shared {
         }))
     }
 
-    /// Takes the machine's lock if it is free within a bounded number of tries, about a
-    /// microsecond in all: as long as a reading of the status or the end of a call holds it, which
-    /// move nothing that a call would be refused for.
+    /// Takes the machine's lock if it is free within [`TRIES`] tries, about a microsecond in all. A
+    /// reading of the status and the end of a call hold the lock about that long, and no call must
+    /// be refused because of them.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
         for _ in 0..TRIES {
             match self.machine.try_lock() {
@@ -139,19 +139,19 @@ impl Shared {
 
     // ---- while a caller waits for the partner -------------------------------------------------
 
-    /// Notes that the caller of a probe waits for the partner since `now`.
+    /// Notes that the caller of a probe waits for the partner from `now` on.
     #[cold]
     pub(crate) fn probe_waits(&self, era: u32, slot: Slot, now: Reading) {
         self.ping_waits(era, slot, self.moment(now));
     }
 
-    /// Notes that a ping waits for the partner since `now`.
+    /// Notes that a ping waits for the partner from `now` on.
     pub(crate) fn ping_waits(&self, era: u32, slot: Slot, now: Moment) {
         self.waiting_probes.waits(era, slot, now);
     }
 
-    /// Notes that something came from the partner, and its caller does not wait any more. A lease
-    /// that ended meanwhile ends first.
+    /// Notes that something came from the partner, so that the caller of the probe no longer waits.
+    /// A lease that has run out by `now` is ended first.
     #[cold]
     pub(crate) fn probe_is_answered(&self, era: u32, slot: Slot, now: Reading) {
         let now = self.moment(now);
@@ -161,9 +161,9 @@ impl Shared {
         self.waiting_probes.ends(era, slot);
     }
 
-    /// Notes a sign of life of the partner: something came on a call that goes on.
+    /// Notes that something came from the partner on a call that is still running.
     pub(crate) fn hear(&self, era: u32, now: Reading) {
-        // Another era's call says nothing about this one (R8).
+        // A call of another era says nothing about the present one (R8).
         if self.gate.read().era() == era && !mutant!("signs of life are not noted") {
             self.pulse.hear(self.moment(now));
         }
@@ -172,11 +172,12 @@ impl Shared {
     /// Returns the era in which a read-only hold lets a read pass now, and counts it as passed.
     pub(crate) fn read_only(&self) -> Option<u32> {
         let word = self.gate.read();
-        // Written before the word, and only ever too new: then the machine has decided so.
+        // `reads_pass` is written before the word. A value newer than the word is one on which the
+        // machine has decided already.
         if word.op() != Op::Refuse || !self.reads_pass.load(Ordering::Relaxed) {
             return None;
         }
-        // Time may have ended the hold; a call that asks in the ordinary way applies that.
+        // The hold may have expired. A call that asks in the ordinary way applies that.
         let deadline = self.gate.deadline().known();
         if deadline.is_some_and(|deadline| deadline <= self.now()) {
             return None;
@@ -185,8 +186,8 @@ impl Shared {
         Some(word.era())
     }
 
-    /// Admits a call that is counted without being gated (an exempt call whose exemption asks for
-    /// it); only in `Serving`.
+    /// Admits a call that is counted but not gated (an exempt call whose exemption asks for it).
+    /// Returns `None` unless the gate serves.
     pub(crate) fn admit_counted(&self) -> Option<Admitted> {
         let word = self.gate.read();
         matches!(word.op(), Op::Serve | Op::ServeUntil).then(|| {
@@ -195,7 +196,7 @@ impl Shared {
         })
     }
 
-    /// Takes a slot for a synthetic ping. It may wait for the lock: a ping refuses no customer.
+    /// Takes a slot for a synthetic ping. It may wait for the lock: no customer waits for a ping.
     pub(crate) fn admit_ping(&self) -> Option<(Role, u32, Moment)> {
         let now = self.now();
         let admitted = self.locked(|machine| {
@@ -219,19 +220,22 @@ impl Shared {
         self.gate.read().era() == era
     }
 
-    /// Tells whether an admission still holds once what fell due is applied: a call that waits
-    /// looks too (R11), or a probe whose lease is over would reach the partner.
+    /// Tells whether an admission still holds after deadlines that have passed are applied.
+    ///
+    /// A waiting call applies them too (R11). Otherwise a probe whose lease is over would reach the
+    /// partner.
     pub(crate) fn lasts(&self, era: u32, role: Role) -> bool {
         self.era_lasts(era) && self.holds_its_slot(role)
     }
 
-    /// Tells whether a call is no probe, or a probe that still holds its slot: a lease may end
+    /// Tells whether a call needs no slot, or is a probe that still holds its slot. A lease may end
     /// while the era goes on.
     fn holds_its_slot(&self, role: Role) -> bool {
         let Role::Probe(slot) = role else {
             return true;
         };
-        // Tries the lock only (R3). A failed try is a no: then the call asks anew.
+        // This only tries the lock (R3). If the try fails, the answer is no, and the call asks
+        // again.
         let answer = self.try_ask(self.now(), |machine| machine.holds(slot).then_some(role));
         matches!(answer, Answer::Is(Some(_)))
     }
@@ -242,8 +246,8 @@ impl Shared {
         }
         if let Some(deadline) = self.gate.deadline().known() {
             let now = self.now();
-            // Tries the lock only (R3). A failed try is a no where the gate is not open: the lock
-            // holder may be ending this very era.
+            // This only tries the lock (R3). If the try fails while the gate is not open, the
+            // answer is no, because the lock holder may be ending this era.
             if deadline <= now
                 && matches!(self.try_ask(now, |_| None), Answer::Busy)
                 && !self.is_serving()
@@ -254,15 +258,15 @@ impl Shared {
         self.is_current(era)
     }
 
-    /// Resolves when the present era ends.
+    /// Returns a future that resolves when the present era ends.
     pub(crate) fn era_ends(&self) -> tokio::sync::futures::OwnedNotified {
         self.parked.clone().notified_owned()
     }
 
     // ---- refusals -----------------------------------------------------------------------------
 
-    /// Refuses by a word that says so; `None` if something has fallen due that the machine must
-    /// apply first. It reads the clock only where a deadline is pending.
+    /// Refuses by a word that says so. Returns `None` if a deadline has passed that the machine
+    /// must apply first. It reads the clock only if a deadline is pending.
     #[inline(always)]
     pub(crate) fn refuse_by_word(&self) -> Option<Refused> {
         let notice = self.spare_notice();
@@ -276,7 +280,7 @@ impl Shared {
         Some(Refused::new(notice))
     }
 
-    /// Refuses, and counts it.
+    /// Refuses a call and counts the refusal.
     pub(crate) fn refuse(&self) -> Refused {
         self.lanes.count(Counter::Refused);
         Refused::new(self.spare_notice())
@@ -297,8 +301,8 @@ impl Shared {
         }
     }
 
-    /// Lands the verdict on an admitted call. It was waited for since `since`, and `waited`
-    /// nanoseconds before.
+    /// Lands the verdict on an admitted call. Its caller has waited since `since`, and for `waited`
+    /// nanoseconds before that.
     #[inline(always)]
     pub(crate) fn judged(
         &self,
@@ -308,7 +312,7 @@ impl Shared {
         since: Option<Reading>,
         waited: u64,
     ) {
-        // A plain success changes nothing but a number.
+        // A plain success changes only a count.
         let is_plain = role == Role::Plain
             && verdict.outcome == Outcome::Success
             && verdict.origin == Origin::Partner
@@ -364,8 +368,8 @@ impl Shared {
         }
     }
 
-    /// Notes that a probe of this layer ended by a refusal further in. If that is this layer's own
-    /// refusal, the layer stands twice around the call.
+    /// Notes that a layer further in refused a probe of this layer. If that layer is this one, it
+    /// stands twice around the call.
     #[cold]
     pub(crate) fn probe_was_refused(&self, address: usize) {
         if self.notice.is_at(address) && !self.told_stacked.swap(true, Ordering::Relaxed) {
@@ -375,9 +379,9 @@ impl Shared {
 
     // ---- looks --------------------------------------------------------------------------------
 
-    /// Returns what was last published, once what fell due is applied. It takes no lock, unless a
-    /// deadline has passed that no caller has seen: then it tries the lock, and otherwise shows
-    /// what the lock holder is about to replace.
+    /// Returns what was last published, after applying deadlines that have passed. It takes no
+    /// lock, unless a deadline has passed that no caller has seen. Then it tries the lock. If the
+    /// try fails, it shows what the lock holder is about to replace.
     pub(crate) fn glance(&self) -> Glance {
         self.apply_what_fell_due();
         Glance::new(self.notice.get(None))
@@ -398,9 +402,10 @@ impl Shared {
         self.gate.read().generation()
     }
 
-    /// Returns the generation once what fell due is applied. Without a passed deadline it takes no
-    /// lock, and otherwise only tries it (R3): another lock holder is moving the state at this
-    /// moment, and no order of the two is wrong.
+    /// Returns the generation, after applying deadlines that have passed.
+    ///
+    /// Without a passed deadline it takes no lock. With one it only tries the lock (R3). If the try
+    /// fails, the lock holder is moving the state at this moment, and either order is correct.
     #[cfg(feature = "http")]
     pub(crate) fn generation_now(&self) -> u64 {
         self.apply_what_fell_due();

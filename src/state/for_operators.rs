@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Shared {
-    /// Carries out a command; `table` are the exemptions that it puts in force.
+    /// Carries out a command. `table` holds the exemptions that it puts in force.
     pub(crate) fn command(
         &self,
         command: Command,
@@ -27,7 +27,7 @@ impl Shared {
         let action = command.action();
         let (changed, status) = self.locked_at(now, |machine| {
             let changed = machine.command(command, &by)?;
-            // Under the lock, so that the last in the audit trail is the one in force.
+            // Published under the lock, so that the last table in the audit trail is in force.
             if let Some(mut table) = table
                 && !mutant!("new exemptions are not taken up")
             {
@@ -42,7 +42,7 @@ impl Shared {
                 action,
                 changed,
             };
-            // Under both locks, so that commands and events stand in one order.
+            // Written under both locks, so that commands and events stand in one order.
             if !mutant!("commands are not written down") {
                 self.journal().write_command(entry);
             }
@@ -62,7 +62,7 @@ impl Shared {
         status
     }
 
-    /// Notes what the partner says of itself; traced when it says something else.
+    /// Notes the partner's statement about itself, and traces it if it differs from the last one.
     pub(crate) fn report_partner_status(&self, says: PartnerStatus) {
         let now = self.now();
         let before = self
@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// Notes that the partner's word could not be read; traced when it is for another reason.
+    /// Notes that the partner's statement could not be read, and traces it if the reason is new.
     pub(crate) fn partner_unreadable(&self, error: Arc<str>) {
         let now = self.now();
         let before = self
@@ -98,7 +98,7 @@ impl Shared {
         }
     }
 
-    /// Moves time; returns the next deadline.
+    /// Applies deadlines that have passed, and returns the next one.
     pub(crate) fn look(&self) -> Moment {
         self.locked(|machine| machine.next_deadline())
     }
@@ -112,7 +112,7 @@ impl Shared {
         self.locked(|_| f(&self.journal()))
     }
 
-    /// Looks at the exemptions in force.
+    /// Runs `look` on the exemptions in force.
     #[inline]
     pub(crate) fn with_exemptions<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         Table::look(&self.exemptions, look)
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     pub(crate) fn calls_have_names(&self) {
-        // Relaxed: guards nothing but a helpful error.
+        // Relaxed: the flag decides only whether a command returns an error.
         self.named.store(true, Ordering::Relaxed);
     }
 

@@ -9,15 +9,15 @@
 //! *Readers*: every call.
 //!
 //! `deadline` is written before `word` (Release) and read after it (Acquire): a reader that sees a
-//! word sees the deadline that was published with it, or a later one. Were the word stored Relaxed,
-//! a read could find a new hold beside the old deadline, "never", and go on passing after the hold
-//! is over until another caller looks. A *later* deadline beside an older word is harmless: a
-//! caller that finds a deadline passed asks the machine, which knows. A refusal reads its deadline
-//! from the notice.
+//! word sees the deadline that was published with it, or a later one. If the word were stored
+//! Relaxed, a request of `Class::Read` could see a new hold with the old deadline, "never", and
+//! still pass after the hold is over, until another caller looks. A *later* deadline with an older
+//! word is harmless: a caller that finds a deadline passed asks the machine, which knows. A refusal
+//! reads its deadline from the notice.
 //!
 //! *Why not stronger*: nothing orders the gate against a second atomic; one word carries all that
 //! must be seen together. The notice that refusals show is published before the word by an atomic
-//! pointer of its own, and is only ever too new.
+//! pointer of its own. A reader may find it newer than the word, but never older.
 
 use crate::{
     base::{
@@ -27,8 +27,8 @@ use crate::{
     machine::word::Word,
 };
 
-/// The word and the next deadline, on a line of their own: every call reads them, and what lies
-/// beside them is written.
+/// The word and the next deadline. Aligned to have cache lines of their own: every call reads them,
+/// and the fields beside them are written.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Gate {
@@ -56,15 +56,15 @@ impl Gate {
         Word(self.word.load(order))
     }
 
-    /// The next deadline; to be read after the word that sent the caller here.
+    /// Returns the next deadline. The caller reads it after the word.
     #[inline]
     pub(crate) fn deadline(&self) -> Moment {
         // Relaxed: ordered by the Acquire of the word that was read before.
         Moment(self.deadline.load(Ordering::Relaxed))
     }
 
-    /// Publishes what the machine decided. A plain store will do: the lock makes the caller the
-    /// only writer.
+    /// Publishes what the machine decided. A plain store is enough, because the lock makes the
+    /// caller the only writer.
     pub(crate) fn publish_while_locked(&self, word: Word, deadline: Moment) {
         if mutant!("the word is published before its deadline") {
             self.word.store(word.0, Ordering::Release);

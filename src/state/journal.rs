@@ -12,7 +12,7 @@ use crate::facts::{
     event::Event,
 };
 
-/// How many events, commands and episodes are kept.
+/// The numbers of events, commands and episodes that are kept.
 const EVENTS: usize = 512;
 const COMMANDS: usize = 256;
 const EPISODES: usize = 64;
@@ -50,7 +50,7 @@ impl Journal {
         push_bounded(&mut self.commands, entry, COMMANDS);
     }
 
-    /// Whether a command has replaced the policy or the exemptions that the layer was built with.
+    /// Tells whether a command has replaced the policy or the exemptions of the builder.
     pub(crate) fn has_replaced(&self) -> bool {
         self.replaced
     }

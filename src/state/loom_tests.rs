@@ -1,10 +1,11 @@
-//! What must hold in every interleaving: the published word, the probe slots, the one signal.
+//! Models of what holds in every interleaving: the published word, the probe slots, the one signal.
 //!
 //! ```sh
 //! RUSTFLAGS='--cfg maintenance_loom' cargo test --release --lib loom_
 //! ```
 //!
-//! `.ci/break-loom` weakens what these rest on, one mutant at a time, and shows that they fail.
+//! `.ci/break-loom` breaks the code that the models check, one mutant at a time, and shows that
+//! they fail.
 //!
 //! Loom explores what goes through `crate::base::loom_or_std`: the word, the deadline, the lock.
 //! tokio's and the standard library's primitives are opaque to it, which is sound as long as no
@@ -67,7 +68,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
     })
 }
 
-/// Tripped, at the instant at which the wait ends; no caller has looked yet.
+/// Makes a tripped layer at the instant at which its wait ends. No caller has looked yet.
 fn wait_just_over(policy: &Policy) -> Arc<Root> {
     let shared = shared(policy);
     command(&shared, Command::Trip);
@@ -105,14 +106,13 @@ fn recoveries(shared: &Shared) -> usize {
         .count()
 }
 
-/// In flight, and succeeded in a row; `None` if it is not probing.
+/// Returns the probes in flight and the successes in a row; `None` if it is not probing.
 fn trials(shared: &Shared) -> Option<(u32, u32)> {
     let probing = shared.status().probing?;
     Some((probing.in_flight, probing.successes))
 }
 
-// ---- the published word
-// ---------------------------------------------------------------------------
+// ---- the published word ------------------------------------------------------------------------
 
 #[test]
 fn whoever_sees_a_word_sees_its_deadline_or_a_later_one() {
@@ -148,7 +148,7 @@ fn a_read_never_passes_by_the_deadline_of_the_hold_before_it() {
             thread::spawn(move || {
                 command(&shared, Command::Release);
                 command(&shared, hold_for(Some(WAIT), Passing::Reads));
-                // Says that the clock may move; orders nothing.
+                // The flag says that the clock may move. It orders nothing.
                 done.store(true, Ordering::Relaxed);
             })
         };
@@ -162,8 +162,7 @@ fn a_read_never_passes_by_the_deadline_of_the_hold_before_it() {
     });
 }
 
-// ---- the probe slots
-// ------------------------------------------------------------------------------
+// ---- the probe slots ---------------------------------------------------------------------------
 
 fn askers_for_one_slot(askers: usize) {
     check(move || {
@@ -319,7 +318,7 @@ fn an_operator_beats_the_last_success() {
         settle(&shared, last, Outcome::Success);
         operator.join().unwrap();
         if let Ok(role) = asker.join().unwrap() {
-            // Not before the last success landed, and then as anybody.
+            // It is admitted only after the last success has landed, and then as a plain call.
             assert_eq!((role, recoveries(&shared)), (Role::Plain, 1));
         }
         assert!(shared.admit(Asker::Eligible).is_err());
@@ -361,8 +360,7 @@ fn a_failing_probe_lets_nobody_in_behind_it() {
     });
 }
 
-// ---- the one signal
-// -------------------------------------------------------------------------------
+// ---- the one signal ----------------------------------------------------------------------------
 
 /// One episode ended: in the log, and for a subscriber.
 fn assert_one_signal(shared: &Arc<Root>) {
@@ -462,8 +460,7 @@ fn a_late_teller_does_not_take_the_newest_signal_back() {
     });
 }
 
-// ---- counting without the lock
-// --------------------------------------------------------------------
+// ---- counting without the lock -----------------------------------------------------------------
 
 /// A window that is counted in lanes: two buckets, and one or two more that its edges touch.
 fn in_time() -> Policy {

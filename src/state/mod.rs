@@ -1,12 +1,12 @@
-//! Where machine, gate, clock and listeners meet: the only lock, the only publish.
+//! The state of a layer: the machine under the only lock, and the only code that publishes.
 //!
-//! Two paths go through this room. A *call* reads the gate's word and, while serving or refusing,
-//! goes on without the lock; only near a deadline, for a slot, and to land its outcome does it meet
-//! the machine. A *command* always takes the lock. Both leave by the same door: the machine
-//! decides, the gate is published, the lock is let go, and only then is anybody told.
+//! A *call* reads the gate's word. While the gate serves or refuses, the call needs no lock. It
+//! needs the machine only near a deadline, for a probe slot, and to land its outcome. A *command*
+//! always takes the lock. Both end in the same order: the machine decides, the gate is published,
+//! the lock is released, and then the listeners are told.
 //!
-//! In that order, because a listener may be slow, may panic, and may look back in here: nothing of
-//! its kind ever runs under the lock.
+//! Listeners are told last, because a listener may be slow, may panic, and may call the layer. No
+//! code of a listener runs under the lock.
 
 mod for_calls;
 mod for_operators;
@@ -64,9 +64,9 @@ use crate::{
 /// The state of one layer, shared by all its views, services, handles and calls.
 pub(crate) struct Shared {
     partner: Arc<str>,
-    /// What the wings were given, and the layer's identity.
+    /// The values that wings read. Their address is the layer's identity.
     extras: Arc<Extras>,
-    /// Whether it was told that the layer stands twice around a call.
+    /// Whether the warning was traced that the layer stands twice around a call.
     told_stacked: AtomicBool,
     clock: Clock,
     gate: Gate,
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     exemptions: Published<Table>,
     /// Whether a view gives plain calls names; it is only ever set.
     named: AtomicBool,
-    /// What the partner says of itself: beside the machine, which never learns of it.
+    /// The partner's statement about itself. The machine does not know it.
     heard: ArcSwap<Heard>,
     /// What is counted without the lock.
     lanes: Lanes,
@@ -89,18 +89,17 @@ pub(crate) struct Shared {
     /// The probes whose callers wait for the partner.
     waiting_probes: WaitingProbes,
     journal: std::sync::Mutex<Journal>,
-    /// Gone when the last view, service and handle are.
+    /// Dead once the last view, service and handle are dropped.
     bulletin: Weak<watch::Sender<Bulletin>>,
     /// Wakes the callers that wait for the inner service's readiness when an era ends.
     parked: Arc<Notify>,
     tags: Arc<[String]>,
     urls: Arc<[String]>,
-    /// The generation it began with, if that is the time of its start, and no recovery's that was
-    /// kept.
+    /// The first generation, if the layer took it from the time of its start and was not given one.
     own_start: Option<u64>,
 }
 
-/// What is to be told once the lock is free.
+/// What listeners are told once the lock is free.
 #[derive(Debug, Default)]
 struct News {
     published: bool,
@@ -174,20 +173,20 @@ impl Shared {
         &self.partner
     }
 
-    /// Returns what the layer was given for a wing.
+    /// Returns the value of this type that the layer was given for a wing.
     #[cfg(feature = "http")]
     pub(crate) fn extra<T: std::any::Any + Send + Sync>(&self) -> Option<&T> {
         self.extras.get()
     }
 
-    /// What a recovery signal carries.
+    /// Returns the URLs that a recovery signal carries.
     #[cfg(feature = "http")]
     pub(crate) fn urls(&self) -> &[String] {
         &self.urls
     }
 
-    /// Whether `generation` is but the time at which this process started: nothing has recovered
-    /// since.
+    /// Tells whether `generation` is only the time at which this process started, so that nothing
+    /// has recovered since.
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "asked by the wing that tells caches")
@@ -201,19 +200,19 @@ impl Shared {
         self.clock.now()
     }
 
-    /// The `hang_limit` in force, without the lock.
+    /// Returns the `hang_limit` in force, without the lock.
     pub(crate) fn hang_limit(&self) -> Duration {
-        // Relaxed: a number by itself. A thread that replaces a policy and then passes the news on
-        // has ordered both.
+        // Relaxed: no other value is read with it. A thread that replaces a policy and then
+        // synchronises with the reader has ordered the two.
         Duration::from_nanos(self.hang_limit.load(Ordering::Relaxed))
     }
 
-    /// Where `moment` lies on tokio's clock, if it can be slept for.
+    /// Returns `moment` on tokio's clock; `None` if no task can sleep until it.
     pub(crate) fn instant(&self, moment: Moment) -> Option<tokio::time::Instant> {
         self.clock.seen_at(moment)
     }
 
-    /// Runs `f` on the machine, at the present moment, and tells what came of it.
+    /// Runs `f` on the machine, at the present moment, and tells listeners the result.
     pub(crate) fn locked<T>(&self, f: impl FnOnce(&mut Machine) -> T) -> T {
         self.locked_at(self.now(), f)
     }
@@ -229,7 +228,7 @@ impl Shared {
         now: Moment,
         f: impl FnOnce(&mut Machine) -> T,
     ) -> T {
-        // First what has landed: before anything is judged, or shown.
+        // The machine takes what has landed before it judges or shows anything.
         self.lanes
             .drain_while_locked(|landed| machine.landed(landed));
         if let Some(index) = self.pulse.take_while_locked() {
@@ -262,7 +261,7 @@ impl Shared {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes what the machine decided, under its lock; what is to be told goes out as a value.
+    /// Publishes what the machine decided, under its lock. Returns what listeners are told later.
     fn publish(&self, machine: &mut Machine) -> News {
         let deadline = machine.next_deadline();
         let word = Word::new(machine.op(), machine.era(), machine.generation());
@@ -271,8 +270,8 @@ impl Shared {
         let lanes = machine.lanes();
         let lanes_stand = self.lanes.stand_while_locked(lanes);
         if !lanes_stand {
-            // What landed since the drain was in time: it did so before this era, this window, this
-            // failure's run ends.
+            // What landed since the drain counts: it landed before this era, this window or this
+            // run of failures ends.
             self.lanes.close_while_locked(|landed| {
                 if !mutant!("what lands while the lanes close is lost") {
                     machine.landed(landed);
@@ -290,11 +289,11 @@ impl Shared {
             open();
             return News::default();
         }
-        // A refusal asks the machine at the deadline that its notice shows.
+        // The notice must show the new deadline: at that deadline a refusal asks the machine.
         let other_deadline = word.op() == Op::Refuse && deadline != self.gate.deadline();
         let other_generation = word.generation() != before.generation();
         if !events.is_empty() || other_generation || other_deadline || stepped {
-            // First: a refusal that reads the new word must not show the old reason.
+            // Before the word: a refusal that reads the new word must not show the old reason.
             self.publish_notice(machine);
         }
         let era_ended = before.era() != word.era();
@@ -321,7 +320,7 @@ impl Shared {
             .store(nanos(machine.rules().hang_limit), Ordering::Relaxed);
     }
 
-    /// Makes ready what calls write without the lock, for a new era or another window.
+    /// Prepares what calls write without the lock, for a new era or another window.
     fn expect_calls(&self, machine: &Machine, era_ended: bool) {
         let width = machine.bucket_width();
         if era_ended || !self.pulse.is_for(width) {
@@ -349,12 +348,12 @@ impl Shared {
         }))
     }
 
-    /// Tells everybody, after the lock is free and the flag has cleared (R16).
+    /// Tells all listeners, after the gate is published and the lock is free (R16).
     fn tell(&self, news: News) {
         if !news.published {
             return;
         }
-        // Also without a recovery: a task that sleeps to a deadline must learn of the new one.
+        // Sent without a recovery too: a task that sleeps to a deadline must learn of the new one.
         if let Some(bulletin) = self.bulletin.upgrade() {
             harmless(|| bulletin.send_modify(|bulletin| bulletin.update(news.recovery)));
         }
@@ -367,8 +366,8 @@ impl Shared {
     }
 }
 
-// A panic leaves nothing half done in here: no user's code runs under the lock, and a poisoned lock
-// is taken as it is. So a handle or a service may be used on either side of a `catch_unwind`.
+// A panic leaves no state half changed: no user code runs under the lock, and a poisoned lock is
+// taken as it is. So a handle or a service may be used on either side of a `catch_unwind`.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 

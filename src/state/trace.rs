@@ -11,7 +11,7 @@ use crate::{
 /// The target of every tracing event of the layer, whichever file emits it: operators filter by it.
 pub(super) const TARGET: &str = "tower_maintenance";
 
-/// Emits the tracing event for what happened. A warning is what an operator should look at.
+/// Emits the tracing event for `event`. It is a warning if an operator should look at it.
 pub(super) fn trace(partner: &str, event: &Event) {
     let (partner, number) = (OneLine(partner), event.number);
     match &event.kind {
@@ -58,7 +58,7 @@ pub(super) fn trace(partner: &str, event: &Event) {
     }
 }
 
-/// Emits the tracing event for what the layer cannot judge.
+/// Emits the warning for an event that tells what the layer cannot judge.
 fn trace_warning(partner: OneLine<'_>, event: &Event) {
     let number = event.number;
     match &event.kind {
@@ -92,7 +92,7 @@ pub(super) fn warn_stacked(partner: &str) {
     );
 }
 
-/// Emits the tracing event for what an operator did, or for a hold that expired.
+/// Emits the tracing event for a command of an operator, or for a hold that expired.
 fn trace_command(partner: OneLine<'_>, event: &Event) {
     let number = event.number;
     match &event.kind {

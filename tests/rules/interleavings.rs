@@ -1656,21 +1656,30 @@ proptest! {
 
 // ---- what such runs found -----------------------------------------------------------------------
 
+impl World {
+    /// Returns a tripped layer whose wait is over. It lets one probe through at a time, and one
+    /// success ends the probing.
+    async fn about_to_probe() -> Result<Self, TestCaseError> {
+        let mut world = Self::new(Setup {
+            probes: 1,
+            needed: 1,
+            ramp: None,
+            by_time: false,
+            given_up: false,
+            listens: Listens::Nobody,
+        });
+        world.command(&Step::Trip)?;
+        tokio::time::advance(secs(4)).await;
+        Ok(world)
+    }
+}
+
 /// A probe waited for the partner's readiness while its lease ended. The layer was not looked at
 /// since: the era seemed to last, and the partner was called in what had long been maintenance
 /// again.
 #[tokio::test(start_paused = true)]
 async fn a_probe_whose_lease_is_over_does_not_reach_the_partner() -> Checked {
-    let mut world = World::new(Setup {
-        probes: 1,
-        needed: 1,
-        ramp: None,
-        by_time: false,
-        given_up: false,
-        listens: Listens::Nobody,
-    });
-    world.command(&Step::Trip)?;
-    tokio::time::advance(secs(4)).await;
+    let mut world = World::about_to_probe().await?;
     world.take(&Step::SetReady(Ready::NotYet)).await?;
     world.call(0, Kind::Read)?;
     world.poll_call(0)?;
@@ -1687,16 +1696,7 @@ async fn a_probe_whose_lease_is_over_does_not_reach_the_partner() -> Checked {
 /// the partner in a slot that counts.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_lost_its_slot_before_it_was_polled_takes_another() -> Checked {
-    let mut world = World::new(Setup {
-        probes: 1,
-        needed: 1,
-        ramp: None,
-        by_time: false,
-        given_up: false,
-        listens: Listens::Nobody,
-    });
-    world.command(&Step::Trip)?;
-    tokio::time::advance(secs(4)).await;
+    let mut world = World::about_to_probe().await?;
     world.call(0, Kind::Read)?;
     prop_assert!(is_at(&*world.calls[0].call, "Waiting"));
     tokio::time::advance(secs(7)).await;

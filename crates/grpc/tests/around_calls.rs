@@ -6,6 +6,7 @@ use std::time::Duration;
 use grpc_tests::{
     Ask, Behaviour, BillingClient, BillingServer, Listening, Partner, Payment, method, serve,
 };
+use test_support::{CAP, millis, secs, soon};
 use tokio_stream::StreamExt;
 use tonic::{
     Code, Status,
@@ -18,18 +19,6 @@ use tower_maintenance::{
     grpc::{DOMAIN, GrpcCalls, GrpcRoutes, REASON},
     http::Refusals,
 };
-
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
 
 type Client = BillingClient<Maintenance<Channel, GrpcCalls>>;
 
@@ -247,7 +236,7 @@ async fn a_server_that_is_gone_trips() {
 
 #[tokio::test]
 async fn a_hang_under_a_timeout_trips() {
-    const LIMIT: Duration = Duration::from_millis(100);
+    const LIMIT: Duration = millis(100);
     let stack = Stack::with(policy().with_hang_limit(LIMIT)).await;
     let channel = ServiceBuilder::new()
         .timeout(LIMIT)
@@ -264,7 +253,7 @@ async fn a_hang_under_a_timeout_trips() {
 
 #[tokio::test]
 async fn a_stream_that_hangs_is_a_failure_when_its_reader_gives_up() {
-    const LIMIT: Duration = Duration::from_millis(100);
+    const LIMIT: Duration = millis(100);
     let stack = Stack::with(policy().with_hang_limit(LIMIT)).await;
     stack.partner.does(Behaviour::StreamHangs);
     for _ in 0..3 {
@@ -279,7 +268,7 @@ async fn a_stream_that_hangs_is_a_failure_when_its_reader_gives_up() {
 
 #[tokio::test]
 async fn a_stream_that_hangs_is_a_failure_while_its_reader_still_waits() {
-    const LIMIT: Duration = Duration::from_millis(100);
+    const LIMIT: Duration = millis(100);
     let stack = Stack::with(policy().with_hang_limit(LIMIT)).await;
     stack.partner.does(Behaviour::StreamHangs);
     let mut readers = Vec::new();
@@ -391,7 +380,7 @@ async fn tonics_own_timeout_counts_like_any_other_error() {
     stack.partner.does(Behaviour::Hangs);
     for _ in 0..3 {
         let mut request = tonic::Request::new(Payment { cents: 7 });
-        request.set_timeout(Duration::from_millis(50));
+        request.set_timeout(millis(50));
         soon(stack.client.clone().charge(request))
             .await
             .unwrap_err();

@@ -1,11 +1,10 @@
 //! The layer before one's own tonic services, a real client in front of it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
-use std::time::Duration;
-
 use grpc_tests::{
     Ask, Behaviour, BillingClient, BillingServer, Listening, Partner, Payment, method, serve,
 };
+use test_support::{millis, secs, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,13 +19,6 @@ use tower_maintenance::{
     Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
     grpc::{DOMAIN, GrpcRoutes, REASON},
 };
-
-const CAP: Duration = Duration::from_secs(60);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
 
 /// Our own services behind the gate: billing, and the health check, which is exempt.
 struct Ours {
@@ -63,7 +55,7 @@ impl Ours {
     }
 
     fn hold(&self) {
-        let hold = Hold::new("on-call", "ticket 4711").for_at_most(Duration::from_secs(600));
+        let hold = Hold::new("on-call", "ticket 4711").for_at_most(secs(600));
         self.handle.engage(hold).unwrap();
     }
 }
@@ -79,7 +71,7 @@ fn assert_refused(status: &Status) {
     assert_eq!(status.message(), said);
     assert!(!format!("{status:?}").contains("zuora"), "{status:?}");
     let delay = details.retry_info().unwrap().retry_delay.unwrap();
-    assert!(delay <= Duration::from_secs(300), "{delay:?}");
+    assert!(delay <= secs(300), "{delay:?}");
 }
 
 #[tokio::test]
@@ -143,7 +135,7 @@ async fn a_stream_under_way_is_not_cut_by_a_later_engage() {
     }
     assert_eq!(cents, [1200, 1300, 1400]);
     // The one that has nothing to say is still open.
-    let more = tokio::time::timeout(Duration::from_millis(100), slow.message()).await;
+    let more = tokio::time::timeout(millis(100), slow.message()).await;
     assert!(more.is_err(), "{more:?}");
 }
 

@@ -2,8 +2,6 @@
 //! HTTP/1.1 and HTTP/2.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use grpc_tests::{
     Ask, Behaviour, BillingClient, BillingServer, Listening, Partner, Payment, serve,
@@ -12,20 +10,13 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use test_support::{secs, soon};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status, body::Body, transport::Server};
 use tonic_types::StatusExt;
 use tonic_web::{GrpcWebClientLayer, GrpcWebLayer};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_maintenance::{Hold, MaintenanceHandle, MaintenanceLayer, Mode, Policy, grpc::REASON};
-
-/// More than enough for anything here; reached only by a failure.
-const CAP: Duration = Duration::from_secs(60);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    let limited = tokio::time::timeout(CAP, future).await;
-    limited.expect("it takes far too long")
-}
 
 type Channel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, tower::BoxError>;
 
@@ -98,7 +89,7 @@ fn calling(
 fn layer() -> MaintenanceLayer {
     let policy = Policy::default()
         .with_consecutive_failures(3)
-        .with_wait(Duration::from_secs(600));
+        .with_wait(secs(600));
     MaintenanceLayer::builder("zuora")
         .policy(policy)
         .build()

@@ -13,23 +13,23 @@ use http::StatusCode;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{Error, Exemption, MaintenanceLayer, http::Refusals};
 
-/// Refused before the routes.
+/// A path whose requests are refused before the routes.
 pub const BEFORE_ROUTES: &str = "/billing/prices";
-/// Reaches its handler. The handler's call to the partner is refused; while the layer serves, the
-/// partner fails.
+/// A path that reaches its handler. The handler's call to the partner is refused; while the layer
+/// serves, the partner fails.
 pub const AROUND_CALLS: &str = "/account";
-/// The same, answered within a span of the handler's own.
+/// The same, but the handler answers within a span of its own.
 pub const IN_A_SPAN: &str = "/account/in-a-span";
-/// Broken by itself, whatever the partner does.
+/// A path that is broken by itself, whatever the partner does.
 pub const BROKEN: &str = "/broken";
-/// Overloaded by itself: a 503 that is no refusal.
+/// A path that is overloaded by itself: its 503 is not a refusal.
 pub const OVERLOADED: &str = "/overloaded";
 
-/// The layer of the app.
+/// Returns the layer of the app.
 ///
 /// # Panics
 ///
-/// If the exemptions make no sense.
+/// Panics if the exemptions are invalid.
 #[must_use]
 pub fn layer() -> MaintenanceLayer {
     let exempt = [AROUND_CALLS, IN_A_SPAN, BROKEN, OVERLOADED]
@@ -39,7 +39,7 @@ pub fn layer() -> MaintenanceLayer {
     builder.build().expect("the exemptions make sense")
 }
 
-/// The app behind `layer.routes()`.
+/// Returns the app behind `layer.routes()`.
 pub fn app(layer: &MaintenanceLayer) -> Router {
     Router::new()
         .route(BEFORE_ROUTES, get(async || "12 EUR"))
@@ -60,7 +60,7 @@ async fn account(State(layer): State<MaintenanceLayer>) -> Response {
     match ask_partner(layer).await {
         Ok(()) => "account".into_response(),
         Err(error) => {
-            // As a catch-all does it, which does not know of refusals.
+            // A catch-all for errors does this, without knowing of refusals.
             tracing::error!(error = &error as &dyn StdError, "no account");
             match error {
                 Error::Refused(refused) => refused.into_response(),
@@ -93,7 +93,7 @@ async fn broken() -> StatusCode {
 ///
 /// # Panics
 ///
-/// If the body breaks off.
+/// Panics if the body ends early.
 pub async fn status_of(app: &Router, path: &str) -> StatusCode {
     let request = http::Request::get(path).body(axum::body::Body::empty());
     let request = request.expect("a path makes a request");
@@ -104,11 +104,11 @@ pub async fn status_of(app: &Router, path: &str) -> StatusCode {
     status
 }
 
-/// Runs `f` on a runtime of its own on this thread, where this thread's subscriber and hub see it.
+/// Runs `f` on a new runtime on this thread, so that this thread's subscriber and hub see it.
 ///
 /// # Panics
 ///
-/// If there is no runtime to be had.
+/// Panics if no runtime can be built.
 pub fn block_on<F: Future>(f: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

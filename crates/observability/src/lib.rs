@@ -1,4 +1,4 @@
-//! What keeps refusals out of error trackers, traces and logs, with the real crates.
+//! Recipes that keep refusals out of error trackers, traces and logs, with the real crates.
 //!
 //! The recipes of `tower_maintenance::guide::watching` are here word for word, to be copied.
 //! `tests/` runs each of them beside a control that shows the noise without it. The tests fail if

@@ -1,4 +1,4 @@
-//! OpenTelemetry: the span of a refused request is no error.
+//! OpenTelemetry: the span of a refused request is not an error.
 
 use std::time::Duration;
 

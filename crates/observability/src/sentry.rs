@@ -1,4 +1,4 @@
-//! Sentry: what is logged or captured of a refusal is no issue.
+//! Sentry: a refusal that is logged or captured makes no issue.
 
 use std::{error::Error, fmt::Debug};
 

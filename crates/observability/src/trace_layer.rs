@@ -1,4 +1,4 @@
-//! tower-http's `TraceLayer`: a refusal is no failure.
+//! tower-http's `TraceLayer`: a refusal is not a failure.
 
 use std::{fmt::Display, time::Duration};
 

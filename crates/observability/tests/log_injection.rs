@@ -31,7 +31,7 @@ fn is_treacherous(c: char) -> bool {
         || turns.contains(&c)
 }
 
-/// Whether a line begins as the formatter begins one: time, level, target.
+/// Tells whether a line begins as the formatter begins a line: time, level, target.
 fn begins_an_event(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let time = words.next().is_some_and(|word| {
@@ -46,7 +46,7 @@ fn one_line(what: &str, text: &str) {
     assert!(!text.contains(is_treacherous), "{what}: {text:?}");
 }
 
-/// Does everything that writes a line, with evil text wherever a caller can give a text.
+/// Does everything that writes a line, with a forged text for each argument that takes a text.
 fn live(layer: &MaintenanceLayer) {
     let handle = layer.handle();
     let (actor, reason) = (evil("actor"), evil("reason"));
@@ -105,7 +105,7 @@ fn evil_layer() -> MaintenanceLayer {
         .cache_tags([evil("tag")])
         .cache_urls([evil("url")]);
     let layer = layer.build().unwrap();
-    // So that exemptions of calls can be put in force later; the calls here have other names.
+    // The view names calls, so that exemptions of calls can be put in force later.
     let _ = layer.named(|(): &()| "prices");
     layer
 }
@@ -128,7 +128,7 @@ fn every_line_is_one_event_whatever_operators_and_the_partner_say() {
     let mut listener = handle.events();
     let log = support::logged(|| live(&layer));
 
-    // One for each event, and two for what the partner says.
+    // One line for each event, and two for the partner's statement.
     let mut events = 2;
     while block_on(async {
         tokio::select! {
@@ -162,7 +162,7 @@ fn every_line_is_one_event_whatever_operators_and_the_partner_say() {
     ] {
         assert!(said(text) >= 1, "nothing says `{text}`");
     }
-    // Nothing is lost: it stands there, escaped, and is the same name in every line.
+    // Nothing is lost: the name is escaped, and is the same in every line.
     assert_eq!(said("partner=partner\\u{a}2026-01-01"), lines.len());
     assert!(said("actor=actor\\u{a}2026-01-01") >= 1);
 }

@@ -1,4 +1,5 @@
-//! OpenTelemetry: the span of a refused request is marked and no error, that of a real 5xx is one.
+//! OpenTelemetry: the span of a refused request is marked and is not an error. The span of a real
+//! 5xx is an error.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use axum::{Router, extract::Request, middleware::Next, response::Response};
@@ -22,7 +23,7 @@ use tower_maintenance::{Hold, Refused};
 use tracing::{Span, field::Empty};
 use tracing_subscriber::{Layer, layer::SubscriberExt, registry::Registry};
 
-/// What a span says of the request: its path, whether it is an error, whether it is marked.
+/// What a span tells about the request: its path, whether it is an error, whether it is marked.
 #[derive(Debug, PartialEq)]
 struct Seen {
     error: bool,
@@ -52,7 +53,7 @@ impl Seen {
         }
     }
 
-    /// What an alert on errors asks: `status = error and not maintenance.refused`.
+    /// Tells what an alert on errors asks: `status = error and not maintenance.refused`.
     fn alerts(&self) -> bool {
         self.error && !self.refused
     }
@@ -66,7 +67,7 @@ fn recipe(tracer: SdkTracer) -> Box<dyn Layer<Registry> + Send + Sync> {
     Box::new(spans_to_opentelemetry(tracer))
 }
 
-/// The server spans of requests to `paths` while an operator holds maintenance.
+/// Returns the server spans of requests to `paths` while an operator holds maintenance.
 fn server_spans<E: SpanExporter + 'static>(
     watch: fn(Router) -> Router,
     to_opentelemetry: fn(SdkTracer) -> Box<dyn Layer<Registry> + Send + Sync>,
@@ -105,12 +106,12 @@ fn span(request: &Request) -> Span {
     )
 }
 
-/// The span declares the mark, and nothing else is done.
+/// Adds a span that declares the mark, and nothing else.
 fn only_declared(app: Router) -> Router {
     app.layer(TraceLayer::new_for_http().make_span_with(span))
 }
 
-/// A foreign middleware that calls every 5xx an error, as the semantic conventions do.
+/// Adds another middleware, which marks every 5xx as an error, as the semantic conventions ask.
 fn by_status(app: Router) -> Router {
     let judge = async |request: Request, next: Next| -> Response {
         let response = next.run(request).await;
@@ -185,7 +186,7 @@ fn the_exporter_takes_the_error_from_marked_spans_whoever_put_it_there() {
     );
 }
 
-/// The mark that all of it rests on.
+/// The mark that all of these tests depend on.
 #[test]
 fn only_a_refusal_carries_the_mark_as_an_extension() {
     use tower::ServiceExt;

@@ -1,4 +1,4 @@
-//! Numbers: refusals are counted by themselves, and never as failures.
+//! Refusals are counted separately, and never as failures.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod support;
@@ -45,7 +45,7 @@ fn ten_thousand_refusals_are_counted_as_refusals_and_leave_failures_and_window_a
     assert_eq!(but_refused, before.calls);
     assert_eq!(log, "", "no line a refusal");
 
-    // And when it is over, the next failure is the first of its window.
+    // After the maintenance the next failure is the first of its window.
     handle.release("on-call", "drill over").unwrap();
     assert!(matches!(call(false), Err(Error::Inner(_))));
     let serving = handle.status();

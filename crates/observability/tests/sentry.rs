@@ -1,4 +1,4 @@
-//! Sentry: refusals are no issues, real errors still are.
+//! Sentry: refusals make no issues, and real errors still do.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 use std::{error::Error, io, sync::Arc};
@@ -30,7 +30,7 @@ fn with_sentry(app: Router) -> Router {
         .layer(NewSentryLayer::<Request>::new_from_top())
 }
 
-/// The app as it is commonly set up.
+/// Returns the app with Sentry as it is commonly set up.
 fn without_recipe(app: Router) -> Router {
     with_sentry(app.layer(TraceLayer::new_for_http()))
 }
@@ -47,7 +47,7 @@ fn errors_but_refusals() -> impl Subscriber + Send + Sync {
     Registry::default().with(errors_to_sentry())
 }
 
-/// What Sentry gets to see when `paths` are asked for while an operator holds maintenance.
+/// Returns what Sentry receives when `paths` are requested while an operator holds maintenance.
 fn issues_while_held(
     watch: fn(Router) -> Router,
     subscriber: impl Subscriber + Send + Sync + 'static,
@@ -77,7 +77,7 @@ fn issues(
     events.iter().map(title).collect()
 }
 
-/// The message, and the innermost error.
+/// Returns the message and the innermost error.
 fn title(event: &Event<'_>) -> String {
     let message = event.message.clone().unwrap_or_default();
     match event.exception.first() {
@@ -143,8 +143,8 @@ impl Error for Wrapped {
     }
 }
 
-/// A refusal as the layer returns it, as a stack of boxed errors returns it, and below an app's own
-/// error.
+/// Returns a refusal as the layer returns it, as a stack of boxed errors returns it, and below an
+/// app's own error.
 fn refusals() -> Vec<BoxError> {
     let layer = MaintenanceLayer::new("zuora");
     layer

@@ -1,4 +1,4 @@
-//! tower-http's `TraceLayer`: a refusal is not logged as a failure, a real 5xx is.
+//! tower-http's `TraceLayer`: a refusal is not logged as a failure, but a real 5xx is.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod support;
@@ -11,7 +11,8 @@ use observability_tests::{
 use tower_http::trace::TraceLayer;
 use tower_maintenance::Hold;
 
-/// The lines on level ERROR that a request to `path` leaves while an operator holds maintenance.
+/// Returns the lines of level ERROR that a request to `path` leaves while an operator holds
+/// maintenance.
 fn errors(watch: fn(Router) -> Router, path: &str) -> Vec<String> {
     let layer = layer();
     let hold = Hold::new("on-call", "drill");

@@ -1,6 +1,6 @@
 //! The error of an invalid setting.
 
-use crate::http::setting_error::setting_error;
+use crate::base::setting_error::setting_error;
 
 setting_error! {
     /// A setting of a [`CacheBustBuilder`](super::CacheBustBuilder) or of a

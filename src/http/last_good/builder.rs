@@ -11,10 +11,10 @@ use super::{
     store::{Good, Limits, Store},
 };
 use crate::{
+    base::setting_error::setting_error,
     http::{
         calls::answer_prefix::AnswerPrefix,
         routes::path_pattern::{BadPattern, Matcher},
-        setting_error::setting_error,
     },
     operator::{handle::MaintenanceHandle, weak_handle::WeakHandle},
 };

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::request;
 
 use super::{events::Push, options::Options, subscribers::Subscribers};
-use crate::{http::setting_error::setting_error, operator::handle::MaintenanceHandle};
+use crate::{base::setting_error::setting_error, operator::handle::MaintenanceHandle};
 
 impl Push {
     /// Builds a push with the defaults of [`PushBuilder`]. It does not keep the layer alive.

@@ -1,6 +1,6 @@
 //! The error of an invalid setting of refusals or notices.
 
-use crate::http::setting_error::setting_error;
+use crate::base::setting_error::setting_error;
 
 setting_error! {
     /// A setting of [`Refusals`](super::Refusals) or of a notice is invalid.

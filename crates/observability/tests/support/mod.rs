@@ -1,4 +1,4 @@
-//! What the real `tracing_subscriber::fmt` writes.
+//! Captures what the real `tracing_subscriber::fmt` writes.
 
 use std::{
     io,

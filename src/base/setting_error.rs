@@ -1,8 +1,7 @@
-//! The shape of the errors that builders return for an invalid setting.
+//! The shape of the errors that the policy and the builders return for an invalid setting.
 //!
-//! Each builder has an error type of its own, so that the type tells a caller which errors are
-//! possible. All of these types have the same three parts: the field, its value, and what is
-//! allowed.
+//! Each has an error type of its own, so that the type tells a caller which errors are possible.
+//! All of these types have the same three parts: the field, its value, and what is allowed.
 
 /// Declares such an error type.
 ///
@@ -31,7 +30,8 @@ macro_rules! setting_error {
                 }
             }
 
-            /// Returns the name of the invalid setting: a method of the builder, or an argument.
+            /// Returns the name of the invalid setting: a field, a method of the builder, or an
+            /// argument.
             #[must_use]
             pub fn field(&self) -> &'static str {
                 self.field
