@@ -35,3 +35,5 @@ mod simulator;
 mod statuspage;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod support;
+#[cfg(feature = "http")]
+mod waiting;
