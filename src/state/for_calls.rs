@@ -10,6 +10,8 @@ use std::{
 };
 
 use super::{Shared, trace::warn_stacked};
+#[cfg(feature = "http")]
+use crate::base::clock::Clock;
 use crate::{
     base::{clock::Reading, harmless::harmless, loom_or_std::MutexGuard, moment::Moment},
     counting::lanes::Counter,
@@ -49,6 +51,11 @@ impl Shared {
     #[inline]
     pub(crate) fn read_clock(&self) -> Reading {
         self.clock.read()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn moment(&self, reading: Reading) -> Moment {

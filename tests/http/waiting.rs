@@ -1,11 +1,13 @@
 //! Waiting, as a property: a call fails by silence exactly if its caller waited `hang_limit` for the
-//! partner.
+//! partner. The time in which the body of its request was late does not count, in the view that
+//! watches it.
 //!
 //! Random sequences of polls, pauses, frames and drops run over several calls at once, in memory
 //! and on paused time. A naive model keeps a few numbers per call and says how each call ends. The
 //! counts of the layer must agree with it after every step.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     future::poll_fn,
     io, mem,
@@ -20,9 +22,9 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use proptest::{prelude::*, sample::select, test_runner::Config};
-use test_support::{millis, secs};
+use test_support::{at_once, millis, secs};
 use tokio::time::timeout;
-use tower::{BoxError, Layer, Service, util::BoxCloneService};
+use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_maintenance::{MaintenanceLayer, Policy, Rate, Window};
 
 const HANG_LIMIT: Duration = secs(5);
@@ -45,8 +47,20 @@ enum Step {
     StopsAsking(usize),
     /// The caller drops the future or the body.
     Drops(usize),
+    /// The transport polls the body of the request, and finds this.
+    Uploads(usize, Upload),
     /// Time passes, in milliseconds.
     Passes(u64),
+}
+
+/// What a poll of the body of a request finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    Nothing,
+    Frame,
+    End,
+    /// It is not polled, but dropped.
+    Gone,
 }
 
 /// What the partner says. On a call without a head yet it is the head, or an error in its place.
@@ -67,13 +81,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let word = prop_oneof![3 => Just(Word::More), 1 => word];
     let exact = select(vec![0, 1, 2_500, 4_999, 5_000, 5_001, 8_000, 8_001, 30_000]);
     let span = prop_oneof![2 => exact, 1 => 0..6_000_u64];
+    let upload = prop_oneof![
+        4 => Just(Upload::Nothing),
+        3 => Just(Upload::Frame),
+        1 => Just(Upload::End),
+        1 => Just(Upload::Gone),
+    ];
     let call = 0..CALLS;
     let step = prop_oneof![
         4 => (call.clone(), word).prop_map(|(call, word)| Step::Says(call, word)),
         4 => call.clone().prop_map(Step::Polls),
         3 => call.clone().prop_map(Step::Asks),
         2 => call.clone().prop_map(Step::StopsAsking),
-        1 => call.prop_map(Step::Drops),
+        1 => call.clone().prop_map(Step::Drops),
+        3 => (call, upload).prop_map(|(call, found)| Step::Uploads(call, found)),
         6 => span.prop_map(Step::Passes),
     ];
     proptest::collection::vec(step, 1..60)
@@ -91,6 +112,8 @@ struct Counted {
     in_flight: u64,
     slow: u64,
     total: u64,
+    /// Calls that were dropped while their callers waited.
+    given_up: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,33 +137,70 @@ struct Call {
     stage: Stage,
     said: VecDeque<Word>,
     asks: bool,
-    /// Since when the caller waits.
-    since: Option<u64>,
+    /// How long the caller waits by now, if it waits.
+    wait: Option<u64>,
     /// The sum of the waits that are over.
     waited: u64,
+    /// Whether the last poll of the body of the request found nothing.
+    late: bool,
+    uploads: bool,
+}
+
+impl Call {
+    fn new() -> Self {
+        Self {
+            stage: Stage::Head,
+            said: VecDeque::new(),
+            asks: false,
+            wait: None,
+            waited: 0,
+            late: false,
+            uploads: true,
+        }
+    }
+
+    fn hangs(&self) -> bool {
+        self.wait.is_some_and(|wait| wait >= ms(HANG_LIMIT))
+    }
+
+    /// The body of the request had something, or is gone: the wait begins anew.
+    fn waits_anew(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            self.waited += *wait;
+            *wait = 0;
+        }
+    }
+
+    /// After this time the body is known to hang, if its reader asks.
+    fn hangs_after(&self) -> Option<u64> {
+        let wait = self.wait.filter(|_| self.asks && !self.late)?;
+        (self.stage == Stage::Body).then(|| ms(HANG_LIMIT) - wait)
+    }
+
+    fn passes(&mut self, span: u64) {
+        if let Some(wait) = &mut self.wait
+            && !self.late
+        {
+            *wait += span;
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Model {
-    now: u64,
+    /// Whether the view watches the bodies of requests.
+    watches: bool,
     calls: Vec<Call>,
     counted: Counted,
 }
 
 impl Model {
-    fn new() -> Self {
-        let call = || Call {
-            stage: Stage::Head,
-            said: VecDeque::new(),
-            asks: false,
-            since: None,
-            waited: 0,
-        };
+    fn new(watches: bool) -> Self {
         let mut counted = Counted::default();
         counted.in_flight += CALLS as u64;
         Self {
-            now: 0,
-            calls: (0..CALLS).map(|_| call()).collect(),
+            watches,
+            calls: (0..CALLS).map(|_| Call::new()).collect(),
             counted,
         }
     }
@@ -157,6 +217,8 @@ impl Model {
             }
             Step::StopsAsking(call) => self.calls[call].asks = false,
             Step::Drops(call) => self.drops(call),
+            Step::Uploads(call, found) if self.watches => self.uploads(call, found),
+            Step::Uploads(..) => {}
             Step::Passes(span) => self.passes(span),
         }
     }
@@ -168,15 +230,14 @@ impl Model {
             return false;
         }
         let Some(word) = call.said.pop_front() else {
-            let since = *call.since.get_or_insert(self.now);
+            call.wait.get_or_insert(0);
             // A body fails at that moment, if its reader is there to see it.
-            if call.stage == Stage::Body && self.now - since >= ms(HANG_LIMIT) {
+            if call.stage == Stage::Body && call.hangs() {
                 self.ends(at, Ending::Failure);
             }
             return false;
         };
-        let wait = call.since.take().map_or(0, |since| self.now - since);
-        call.waited += wait;
+        call.waited += call.wait.take().unwrap_or(0);
         match (call.stage, word) {
             (Stage::Head, Word::More) => call.stage = Stage::Body,
             (Stage::Head, Word::Ends) => self.ends(at, Ending::Neutral),
@@ -196,45 +257,49 @@ impl Model {
         if call.stage == Stage::Ended {
             return;
         }
-        let hung = call
-            .since
-            .is_some_and(|since| self.now - since >= ms(HANG_LIMIT));
-        self.ends(
-            at,
-            if hung {
-                Ending::Failure
-            } else {
-                Ending::GivenUp
-            },
-        );
+        let waits = call.wait.is_some_and(|wait| !call.late || wait > 0);
+        self.counted.given_up += u64::from(waits);
+        let ending = if call.hangs() {
+            Ending::Failure
+        } else {
+            Ending::GivenUp
+        };
+        self.ends(at, ending);
+    }
+
+    fn uploads(&mut self, at: usize, found: Upload) {
+        let call = &mut self.calls[at];
+        if !call.uploads {
+            return;
+        }
+        let was_late = call.late;
+        call.late = found == Upload::Nothing;
+        call.uploads = matches!(found, Upload::Nothing | Upload::Frame);
+        if matches!(found, Upload::Frame | Upload::End) || was_late && !call.late {
+            call.waits_anew();
+        }
     }
 
     fn passes(&mut self, span: u64) {
-        let began = self.now;
         for at in 0..CALLS {
-            self.now = began;
             if self.calls[at].asks {
                 self.asks(at);
             }
-            let call = &self.calls[at];
-            let hangs_at = call.since.map(|since| since + ms(HANG_LIMIT));
-            if let Some(hangs_at) = hangs_at
-                && call.asks
-                && call.stage == Stage::Body
-                && hangs_at <= began + span
-            {
-                self.now = hangs_at;
-                self.ends(at, Ending::Failure);
+            let call = &mut self.calls[at];
+            match call.hangs_after() {
+                Some(rest) if rest <= span => {
+                    call.passes(rest);
+                    self.ends(at, Ending::Failure);
+                }
+                _ => call.passes(span),
             }
         }
-        self.now = began + span;
     }
 
     fn ends(&mut self, at: usize, ending: Ending) {
         let call = &mut self.calls[at];
         call.stage = Stage::Ended;
-        let wait = call.since.take().map_or(0, |since| self.now - since);
-        let slow = call.waited + wait > ms(SLOW_LIMIT);
+        let slow = call.waited + call.wait.take().unwrap_or(0) > ms(SLOW_LIMIT);
         let counted = &mut self.counted;
         counted.in_flight -= 1;
         let (count, in_total) = match ending {
@@ -255,25 +320,53 @@ fn ms(span: Duration) -> u64 {
 
 // ---- the partner --------------------------------------------------------------------------------
 
-/// The line of one call: what the partner has said on it, and nobody has read.
-#[derive(Debug, Clone, Default)]
-struct Line(Arc<Mutex<(VecDeque<Word>, Option<Waker>)>>);
+/// The line of one call.
+#[derive(Clone, Default)]
+struct Line(Arc<Mutex<OnLine>>);
+
+#[derive(Default)]
+struct OnLine {
+    /// What the partner has said, and the caller has not read.
+    said: VecDeque<Word>,
+    waker: Option<Waker>,
+    /// The body of the request, as the view has given it to the client.
+    upload: Option<Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>>,
+}
 
 impl Line {
     fn says(&self, word: Word) {
         let mut line = self.0.lock().unwrap();
-        line.0.push_back(word);
-        if let Some(waker) = line.1.take() {
+        line.said.push_back(word);
+        if let Some(waker) = line.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// The transport polls the body of the request, if it is still there.
+    fn uploads(&self, found: Upload) {
+        let mut line = self.0.lock().unwrap();
+        let Some(mut upload) = line.upload.take() else {
+            return;
+        };
+        if found == Upload::Gone {
+            return;
+        }
+        FOUND.set(found);
+        let polled = upload
+            .as_mut()
+            .poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled.is_pending(), found == Upload::Nothing);
+        if found != Upload::End {
+            line.upload = Some(upload);
         }
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Word> {
         let mut line = self.0.lock().unwrap();
-        if let Some(word) = line.0.pop_front() {
+        if let Some(word) = line.said.pop_front() {
             return Poll::Ready(word);
         }
-        line.1 = Some(cx.waker().clone());
+        line.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }
@@ -301,10 +394,37 @@ impl Body for Line {
     }
 }
 
+thread_local! {
+    /// What the next poll of the body of a request finds.
+    static FOUND: Cell<Upload> = const { Cell::new(Upload::Nothing) };
+}
+
+/// The body of a request.
+struct Uploaded;
+
+impl Body for Uploaded {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match FOUND.get() {
+            Upload::Nothing => Poll::Pending,
+            Upload::Frame => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"."))))),
+            Upload::End | Upload::Gone => Poll::Ready(None),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Partner;
 
-impl Service<Request<Line>> for Partner {
+impl<B> Service<Request<B>> for Partner
+where
+    B: Body<Data = Bytes, Error = io::Error> + Send + 'static,
+{
     type Response = Response<Answer>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, BoxError>> + Send>>;
@@ -313,8 +433,9 @@ impl Service<Request<Line>> for Partner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Line>) -> Self::Future {
-        let line = request.into_body();
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let line: Line = request.extensions_mut().remove().unwrap();
+        line.0.lock().unwrap().upload = Some(Box::pin(request.into_body()));
         Box::pin(async move {
             let status = match poll_fn(|cx| line.poll(cx)).await {
                 Word::More => 200,
@@ -329,7 +450,7 @@ impl Service<Request<Line>> for Partner {
 }
 
 /// The body of an answer. An empty one is for answers that a gate before it makes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Answer(Option<Line>);
 
 impl Body for Answer {
@@ -350,8 +471,8 @@ impl Body for Answer {
 // ---- the callers --------------------------------------------------------------------------------
 
 type Boxed = UnsyncBoxBody<Bytes, io::Error>;
-type Client = BoxCloneService<Request<Line>, Response<Boxed>, BoxError>;
-type Running = <Client as Service<Request<Line>>>::Future;
+type Client = BoxCloneService<Request<Uploaded>, Response<Boxed>, BoxError>;
+type Running = <Client as Service<Request<Uploaded>>>::Future;
 
 /// What a caller holds.
 enum Held {
@@ -369,7 +490,13 @@ struct Caller {
 impl Caller {
     fn new(client: &mut Client) -> Self {
         let line = Line::default();
-        let future = client.call(Request::new(line.clone()));
+        // The future of a client that is ready calls it at once.
+        assert!(matches!(at_once(client.ready()), Some(Ok(_))));
+        let future = client.call({
+            let mut request = Request::new(Uploaded);
+            request.extensions_mut().insert(line.clone());
+            request
+        });
         Self {
             line,
             held: Held::Future(future),
@@ -430,6 +557,7 @@ impl Rig {
             }
             Step::StopsAsking(call) => self.callers[call].asks = false,
             Step::Drops(call) => self.callers[call].held = Held::Nothing,
+            Step::Uploads(call, found) => self.callers[call].line.uploads(found),
             Step::Passes(span) => self.passes(millis(span)).await,
         }
     }
@@ -455,19 +583,24 @@ impl Rig {
             in_flight: status.calls.in_flight(),
             slow: status.window.slow,
             total: status.window.total,
+            given_up: status.window.given_up,
         }
     }
 }
 
 /// Runs the steps, and then drops every call.
-fn check(view: fn(&MaintenanceLayer) -> Client, steps: &[Step]) -> Result<(), TestCaseError> {
+fn check(
+    view: fn(&MaintenanceLayer) -> Client,
+    watches: bool,
+    steps: &[Step],
+) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (mut rig, mut model) = (Rig::new(view), Model::new());
+        let (mut rig, mut model) = (Rig::new(view), Model::new(watches));
         let drops = (0..CALLS).map(Step::Drops);
         for (at, step) in steps.iter().copied().chain(drops).enumerate() {
             model.take(step);
@@ -488,16 +621,23 @@ fn grpc(layer: &MaintenanceLayer) -> Client {
     boxed(layer.grpc_calls().boxed().layer(Partner))
 }
 
+fn watching(layer: &MaintenanceLayer) -> Client {
+    let view = layer.http_calls().boxed().watching_uploads();
+    boxed(view.layer(Partner))
+}
+
 /// Boxes a client and its bodies.
 fn boxed<S, B>(client: S) -> Client
 where
-    S: Service<Request<Line>, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+    S: Service<Request<Uploaded>, Response = Response<B>, Error = BoxError>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error = io::Error> + Send + 'static,
 {
-    let client = tower::ServiceExt::map_response(client, move |answer: Response<B>| {
-        answer.map(|body| UnsyncBoxBody::new(body))
-    });
+    let client =
+        client.map_response(|answer: Response<B>| answer.map(|body| UnsyncBoxBody::new(body)));
     BoxCloneService::new(client)
 }
 
@@ -515,12 +655,17 @@ proptest! {
 
     #[test]
     fn a_call_fails_by_silence_exactly_if_its_caller_waited_for_the_hang_limit(steps in steps()) {
-        check(http, &steps)?;
+        check(http, false, &steps)?;
+    }
+
+    #[test]
+    fn no_caller_waits_while_the_body_of_its_request_is_late(steps in steps()) {
+        check(watching, true, &steps)?;
     }
 
     #[cfg(feature = "grpc")]
     #[test]
     fn so_does_a_call_over_grpc(steps in steps()) {
-        check(grpc, &steps)?;
+        check(grpc, false, &steps)?;
     }
 }
