@@ -103,6 +103,7 @@ impl Drop for CallersEnd {
         let (mut wait, now) = self.0.locked();
         wait.caller_has_something(now);
         if let Some(probe) = wait.probe.take() {
+            // The body, in another task, may have noted a wait since the ticket was settled.
             probe.stands_still(now.reading);
         }
     }
