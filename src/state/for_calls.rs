@@ -30,6 +30,9 @@ use crate::{
 /// How often a call tries the lock. Under loom once: a model explores each try.
 const TRIES: u32 = if cfg!(maintenance_loom) { 1 } else { 64 };
 
+/// How often it tries at most while a reading of the status is under way.
+const TRIES_BESIDE_A_READING: u32 = if cfg!(maintenance_loom) { 1 } else { 4096 };
+
 /// In which role and which era an admitted call lands.
 pub(crate) type Admitted = (Role, u32);
 
@@ -132,17 +135,32 @@ impl Shared {
     }
 
     /// Takes the machine's lock if it is free within a bounded number of tries, about a
-    /// microsecond in all: as long as a reading of the status or the end of a call holds it, which
-    /// move nothing that a call would be refused for.
+    /// microsecond in all: as long as the end of a call holds it.
+    ///
+    /// A reading of the status holds it longer, and moves nothing that a call would be refused for.
+    /// While one is under way, a call tries for up to some 100 microseconds more. The number is bounded all
+    /// the same: a reader may lose its core while it holds the lock.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        loop {
             match self.machine.try_lock() {
                 Ok(machine) => return Some(machine),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Err(TryLockError::WouldBlock) => tries += 1,
             }
+            // Relaxed: a number that is read late costs a refusal, or some tries.
+            let is_read = self.readings.load(Ordering::Relaxed) > 0;
+            if tries
+                >= if is_read {
+                    TRIES_BESIDE_A_READING
+                } else {
+                    TRIES
+                }
+            {
+                return None;
+            }
+            std::hint::spin_loop();
         }
-        None
     }
 
     // ---- while a caller waits for the partner -------------------------------------------------

@@ -4,6 +4,7 @@
 //! ramp here lets every call pass, so that a refusal can only come from a busy lock.
 
 use std::{
+    fs,
     sync::atomic::{
         AtomicU64,
         Ordering::{Acquire, Release},
@@ -43,6 +44,8 @@ struct Looker {
     apart: Duration,
     looks: u64,
     done: AtomicU64,
+    /// How often the thread lost its core, as far as the system tells.
+    preempted: AtomicU64,
 }
 
 impl Looker {
@@ -52,6 +55,7 @@ impl Looker {
             apart,
             looks,
             done: AtomicU64::new(0),
+            preempted: AtomicU64::new(0),
         }
     }
 
@@ -81,11 +85,21 @@ impl Looker {
             self.done.fetch_add(1, Release);
             due += self.apart;
         }
+        self.preempted.store(preemptions(), Release);
     }
 
     fn is_done(&self) -> bool {
         self.done.load(Acquire) == self.looks
     }
+}
+
+/// How often the system took the core from this thread; 0 where it does not tell.
+fn preemptions() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
 /// A layer in a ramp that lets every call pass.
@@ -104,8 +118,8 @@ fn in_a_ramp() -> MaintenanceLayer {
 
 /// Calls at least `least` times, and until all lookers are done.
 fn calls(layer: &MaintenanceLayer, least: u64, lookers: &[Looker]) -> Counted {
+    let handle = &layer.handle();
     let counted = thread::scope(|scope| {
-        let handle = &layer.handle();
         for looker in lookers {
             scope.spawn(move || looker.run(handle));
         }
@@ -121,16 +135,21 @@ fn call(layer: &MaintenanceLayer, least: u64, lookers: &[Looker]) -> Counted {
         calls: 0,
         refused: 0,
     };
+    // The second looker reads.
+    let readings = lookers.get(1);
     while counted.calls < least || !lookers.iter().all(Looker::is_done) {
-        let before = looks(lookers);
+        let before = readings.map(|looker| looker.done.load(Acquire));
         assert!(matches!(at_once(service.ready()), Some(Ok(_))));
         counted.calls += 1;
         match at_once(service.call(())) {
             Some(Ok(())) => {}
             Some(Err(Error::Refused(_))) => {
                 counted.refused += 1;
-                // A refused caller comes back later: it waits for the look that was in its way.
-                while looks(lookers) == before && !lookers.iter().all(Looker::is_done) {
+                // A refused caller comes back later: after the reading that was in its way.
+                while let (Some(looker), Some(before)) = (readings, before)
+                    && looker.done.load(Acquire) == before
+                    && !looker.is_done()
+                {
                     thread::yield_now();
                 }
             }
@@ -140,24 +159,27 @@ fn call(layer: &MaintenanceLayer, least: u64, lookers: &[Looker]) -> Counted {
     counted
 }
 
-fn looks(lookers: &[Looker]) -> u64 {
-    lookers.iter().map(|looker| looker.done.load(Acquire)).sum()
-}
-
 #[test]
 fn looks_refuse_no_call_in_a_ramp() {
     let _alone = ALONE.lock();
     let layer = in_a_ramp();
-    let alone = calls(&layer, 100_000, &[]);
-    let beside_glances = calls(&layer, 100_000, &[Looker::glances()]);
-    let beside_both = calls(&layer, 100_000, &[Looker::glances(), Looker::readings()]);
+    let alone = calls(&layer, 20_000, &[]);
+    let beside_glances = calls(&layer, 20_000, &[Looker::glances()]);
+    let lookers = [Looker::glances(), Looker::readings()];
+    let beside_both = calls(&layer, 20_000, &lookers);
+    let preempted = lookers[1].preempted.load(Acquire);
     println!("alone {alone:?}, beside {GLANCES} glances {beside_glances:?}");
-    println!("beside {GLANCES} glances and {READINGS} readings {beside_both:?}");
+    println!("beside these and {READINGS} readings {beside_both:?}, {preempted} preemptions");
     assert_eq!(alone.refused, 0);
     assert_eq!(beside_glances.refused, 0, "a glance takes no lock");
-    // A reading holds the lock for as long as a call tries to get it. Only a reader that loses its
-    // core while it holds the lock can refuse a call, which is rare and costs each caller one call.
-    let most = READINGS.div_ceil(1_000);
-    assert!(beside_both.refused <= most, "{beside_both:?}");
+    // A call waits out a reading that runs. A reader that loses its core while it holds the lock is
+    // not waited for. The caller that it refuses comes back after that reading, so that it costs
+    // one call. The system does not count the cores that a virtual machine loses: hence one for a
+    // thousand readings.
+    let most = READINGS.div_ceil(1_000) + preempted;
+    assert!(
+        beside_both.refused <= most,
+        "{beside_both:?}, {preempted} preemptions"
+    );
     assert_eq!(layer.handle().status().calls.refused, beside_both.refused);
 }
