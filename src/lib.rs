@@ -161,7 +161,7 @@
 //!   enabled. Otherwise the hang is noticed when the body is dropped.
 //! - **A slow upload looks like a slow partner**, unless the view watches it. A call's wait counts
 //!   from its first poll, also while the body of its request is still on its way. Where customers'
-//!   uploads pass through, use [`watching_uploads`](MaintenanceLayer::watching_uploads) (feature
+//!   uploads pass through, use `MaintenanceLayer::watching_uploads` (feature
 //!   `http`, over HTTP and gRPC; not with [`KeyedLayer`]). It is no default because it changes the
 //!   type of the request's body.
 //! - **A refused upload is not read.** Before routes a request is refused without its body. Over

@@ -138,8 +138,8 @@ impl Shared {
     /// microsecond in all: as long as the end of a call holds it.
     ///
     /// A reading of the status holds it longer, and moves nothing that a call would be refused for.
-    /// While one is under way, a call tries for up to some 100 microseconds more. The number is bounded all
-    /// the same: a reader may lose its core while it holds the lock.
+    /// While one is under way, a call tries for up to some 100 microseconds more. The number is
+    /// bounded all the same: a reader may lose its core while it holds the lock.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
         let mut tries = 0;
         loop {

@@ -218,7 +218,7 @@ async fn a_partner_that_reads_the_upload_slowly_is_slow() {
     assert_tripped(&layer.handle());
 }
 
-// ---- answers that stream beside the upload --------------------------------------------------------
+// ---- answers that stream beside the upload ------------------------------------------------------
 
 /// A partner that answers at once, and sends back what it reads.
 async fn echoes<B: Body>(request: Request<B>) -> Result<Response<B>, io::Error> {

@@ -1,5 +1,5 @@
-//! Waiting, as a property: a call fails by silence exactly if its caller waited `hang_limit` for the
-//! partner. The time in which the body of its request was late does not count, in the view that
+//! Waiting, as a property: a call fails by silence exactly if its caller waited `hang_limit` for
+//! the partner. The time in which the body of its request was late does not count, in the view that
 //! watches it.
 //!
 //! Random sequences of polls, pauses, frames and drops run over several calls at once, in memory

@@ -41,7 +41,8 @@ use tower_maintenance::{
 
 mod looks;
 
-/// Held by the test that runs: the others would take its cores, and add to the memory that it measures.
+/// Held by the test that runs: the others would take its cores, and add to the memory that it
+/// measures.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const LAYERS: usize = 3;
