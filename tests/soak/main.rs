@@ -6,7 +6,7 @@
 //! partner was admitted; every refusal was counted; generations only grew; the layer serves again
 //! as soon as it may; and no memory is kept that grows.
 //!
-//! Two seconds of it are part of every run. `SOAK_SECONDS=600 cargo test --release --test soak`
+//! Two seconds of it, and two of `looks`, are part of every run. `SOAK_SECONDS=600 cargo test --release --test soak`
 //! looks longer. It is a target of its own, because it measures the memory of its process.
 #![expect(
     clippy::unwrap_used,
