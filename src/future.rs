@@ -12,6 +12,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
+#[cfg(feature = "http")]
+use crate::call::upload_wait::Ticketed;
 use crate::{
     call::{
         admission::{Stay, admit},
@@ -281,6 +283,16 @@ where
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<F, S, Req, P> Ticketed for ResponseFuture<F, S, Req, P> {
+    fn ticket(self: Pin<&mut Self>) -> Option<&mut Ticket> {
+        match self.project().state.project() {
+            StateProj::Running { ticket, .. } => ticket.as_mut(),
+            StateProj::Refused { .. } | StateProj::Waiting { .. } => None,
         }
     }
 }

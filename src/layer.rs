@@ -200,6 +200,12 @@ impl<P> MaintenanceLayer<P> {
         &self.shared
     }
 
+    /// Returns the clock that calls look at.
+    #[cfg(feature = "http")]
+    pub(crate) fn clock(&self) -> Clock {
+        self.shared.clock()
+    }
+
     pub(crate) fn protocol(&self) -> &P {
         &self.protocol
     }

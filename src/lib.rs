@@ -140,8 +140,10 @@
 //!   The generation is wall-clock milliseconds, so a restart does not lower it.
 //! - **A time window forgets in steps.** With ten buckets, an outcome counts for at least nine
 //!   tenths of the window and at most the whole window.
-//! - **A busy lock refuses.** In `Probing`, and at the instant when a wait ends, a call tries the
-//!   lock of the state. If another thread holds the lock, the call is refused. It does not wait.
+//! - **A busy lock refuses.** In `Probing`, in a ramp, and at the instant when a wait ends, a call
+//!   tries the lock of the state. If another thread holds the lock for longer than the call tries,
+//!   the call is refused: after about a microsecond, or after some 100 beside a reading of the
+//!   status. [`MaintenanceHandle::glance`] takes no lock.
 //! - **Signals keep the newest value.** A subscriber that misses several recoveries gets the last
 //!   one.
 //! - **The event history is bounded.** The last 512 events are kept.
@@ -157,6 +159,11 @@
 //!   count, as they are on the wire. Compressed JSON gives no evidence.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
 //!   enabled. Otherwise the hang is noticed when the body is dropped.
+//! - **A slow upload looks like a slow partner**, unless the view watches it. A call's wait counts
+//!   from its first poll, also while the body of its request is still on its way. Where customers'
+//!   uploads pass through, use `MaintenanceLayer::watching_uploads` (feature
+//!   `http`, over HTTP and gRPC; not with [`KeyedLayer`]). It is no default because it changes the
+//!   type of the request's body.
 //! - **A refused upload is not read.** Before routes a request is refused without its body. Over
 //!   HTTP/1.1 the server then closes the connection, and a client that is still writing may see a
 //!   broken pipe in place of the refusal. `tower_maintenance::http::DrainRefused` reads the body

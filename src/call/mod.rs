@@ -6,4 +6,6 @@ pub(crate) mod nested;
 pub(crate) mod plain;
 pub(crate) mod protocol;
 pub(crate) mod ticket;
+#[cfg(feature = "http")]
+pub(crate) mod upload_wait;
 pub(crate) mod wake_on_shut;

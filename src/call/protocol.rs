@@ -63,8 +63,8 @@ pub trait Protocol<Req, Res, E>: Clone {
     /// Returns an error if refusals of this protocol are errors.
     fn refuse(&self, request: Req, refused: Refused) -> Result<Self::Response, Self::Error>;
 
-    /// Says whose fault an error of the inner service is, before [`finish`](Self::finish) judges it;
-    /// `None` leaves it to `finish`.
+    /// Returns whose fault an error of the inner service is, before [`finish`](Self::finish) judges
+    /// it; `None` leaves it to `finish`.
     ///
     /// `any` is the same error for what its type tells ([`fault`](crate::fault)), in views that can
     /// open errors. A view for any error type cannot: a bound of `'static` would keep callers with

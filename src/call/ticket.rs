@@ -195,10 +195,46 @@ impl Ticket {
     }
 
     /// Returns how long the caller has waited by now for what comes next; zero if it does not wait.
+    #[cfg(feature = "http")]
     pub(crate) fn wait(&self) -> Duration {
         let wait = self.since.zip(self.local.as_ref());
         let nanos = wait.map_or(0, |(since, local)| local.read_clock().nanos_since(since));
         Duration::from_nanos(nanos)
+    }
+
+    /// Returns since when the caller waits; `None` if it does not.
+    #[cfg(feature = "http")]
+    pub(crate) fn waits_since(&self) -> Option<Reading> {
+        self.since
+    }
+
+    /// Sets how long the caller has waited, if it waits: in all up to the present wait, in
+    /// nanoseconds, and since when in that.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_waited(&mut self, waited: u64, since: Reading) {
+        if self.since.is_some() {
+            self.waited = waited;
+            self.since = Some(since);
+        }
+    }
+
+    /// Notes that the caller does not wait for the partner.
+    #[cfg(feature = "http")]
+    pub(crate) fn waits_not(&mut self) {
+        self.since = None;
+    }
+
+    /// Returns where the wait of a probe is noted; `None` if the call is no probe.
+    #[cfg(feature = "http")]
+    pub(crate) fn probe_wait(&self) -> Option<ProbeWait> {
+        match (&self.local, self.terms.role()) {
+            (Some(local), Role::Probe(slot)) => Some(ProbeWait {
+                local: local.clone(),
+                era: self.terms.era(),
+                slot,
+            }),
+            _ => None,
+        }
     }
 
     /// Ends the call with a verdict.
@@ -286,6 +322,27 @@ impl Ticket {
         let returned = call();
         mem::forget(guard);
         returned
+    }
+}
+
+/// Where the wait of a probe's caller is noted for the end of the lease.
+#[cfg(feature = "http")]
+pub(crate) struct ProbeWait {
+    local: Arc<Local>,
+    era: u32,
+    slot: Slot,
+}
+
+#[cfg(feature = "http")]
+impl ProbeWait {
+    /// Notes that the caller waits for the partner from `now` on.
+    pub(crate) fn runs(&self, now: Reading) {
+        self.local.probe_waits(self.era, self.slot, now);
+    }
+
+    /// Notes that the caller does not wait for the partner from `now` on.
+    pub(crate) fn stands_still(&self, now: Reading) {
+        self.local.probe_is_answered(self.era, self.slot, now);
     }
 }
 

@@ -15,7 +15,9 @@
 //!
 //! Around calls the whole answer counts. A good head is provisional; a body that breaks off or
 //! hangs is a failure; a body that its reader drops early is neutral ([`CallBody`]). Frames pass as
-//! they come, and none is held back.
+//! they come, and none is held back. Where requests stream too,
+//! [`watching_uploads`](crate::MaintenanceLayer::watching_uploads) tells a slow customer from a
+//! slow partner.
 //!
 #![cfg_attr(feature = "axum", doc = "```")]
 #![cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -160,7 +162,7 @@ pub use self::{
     },
     calls::{
         AnswerPrefix, BoxedHttpCalls, CallBody, HttpCalls, JsonAnswer, JsonScalar, PointerError,
-        retry_after,
+        UploadBody, UploadWatched, WatchingUploads, WatchingUploadsLayer, retry_after,
     },
     drain::{DrainError, DrainFuture, DrainRefused, Draining, LentBody},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},

@@ -162,10 +162,11 @@ impl Machine {
             Ending::Unjudged => Landing::Neutral { code: 0 },
             Ending::Dropped { wait, took } => {
                 let slow = slow(took) && !mutant!("a call given up is never slow");
-                let hung = wait.is_some_and(|wait| wait >= self.rules.hang_limit);
+                let hung = wait.is_some_and(|wait| wait >= self.rules.hang_limit)
+                    && !mutant!("every drop is neutral");
+                let hung = hung || mutant!("every drop is a failure");
                 let wait = self.given_up(wait);
-                if mutant!("every drop is a failure") || (hung && !mutant!("every drop is neutral"))
-                {
+                if hung {
                     Landing::Hung { slow, wait }
                 } else {
                     Landing::Abandoned { slow, wait }

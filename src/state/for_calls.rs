@@ -10,6 +10,8 @@ use std::{
 };
 
 use super::{Shared, trace::warn_stacked};
+#[cfg(feature = "http")]
+use crate::base::clock::Clock;
 use crate::{
     base::{clock::Reading, harmless::harmless, loom_or_std::MutexGuard, moment::Moment},
     counting::lanes::Counter,
@@ -26,6 +28,9 @@ use crate::{
 
 /// Number of times that a call tries the lock. It is 1 under loom: a model explores each try.
 const TRIES: u32 = if cfg!(maintenance_loom) { 1 } else { 64 };
+
+/// How often it tries at most while a reading of the status is under way.
+const TRIES_BESIDE_A_READING: u32 = if cfg!(maintenance_loom) { 1 } else { 4096 };
 
 /// The role and the era in which an admitted call lands.
 pub(crate) type Admitted = (Role, u32);
@@ -48,6 +53,11 @@ impl Shared {
     #[inline]
     pub(crate) fn read_clock(&self) -> Reading {
         self.clock.read()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn moment(&self, reading: Reading) -> Moment {
@@ -123,18 +133,33 @@ impl Shared {
         }))
     }
 
-    /// Takes the machine's lock if it is free within [`TRIES`] tries, about a microsecond in all. A
-    /// reading of the status and the end of a call hold the lock about that long, and no call must
-    /// be refused because of them.
+    /// Takes the machine's lock if it is free within a bounded number of tries, about a
+    /// microsecond in all: as long as the end of a call holds it.
+    ///
+    /// A reading of the status holds it longer, and moves nothing that a call would be refused for.
+    /// While one is under way, a call tries for up to some 100 microseconds more. The number is
+    /// bounded all the same: a reader may lose its core while it holds the lock.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        loop {
             match self.machine.try_lock() {
                 Ok(machine) => return Some(machine),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Err(TryLockError::WouldBlock) => tries += 1,
             }
+            // Relaxed: a number that is read late costs a refusal, or some tries.
+            let is_read = self.readings.load(Ordering::Relaxed) > 0;
+            if tries
+                >= if is_read {
+                    TRIES_BESIDE_A_READING
+                } else {
+                    TRIES
+                }
+            {
+                return None;
+            }
+            std::hint::spin_loop();
         }
-        None
     }
 
     // ---- while a caller waits for the partner -------------------------------------------------

@@ -53,7 +53,9 @@ impl Shared {
 
     pub(crate) fn status(&self) -> Status {
         let now = self.now();
+        self.readings.fetch_add(1, Ordering::Relaxed);
         let status = self.locked_at(now, |machine| machine.status());
+        self.readings.fetch_sub(1, Ordering::Relaxed);
         self.with_partners_word(status, now)
     }
 

@@ -20,7 +20,7 @@ use std::{
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     /// The policy's `hang_limit` in nanoseconds, for readers that must not wait for the lock.
     hang_limit: AtomicU64,
     machine: Mutex<Machine>,
+    /// How many readings of the status are under way.
+    readings: AtomicU32,
     /// What refusals say; written before the word.
     notice: Published<Notice>,
     /// Whether reads pass; written before the word.
@@ -155,6 +157,7 @@ impl Shared {
             told_stacked: AtomicBool::new(false),
             hang_limit: AtomicU64::new(nanos(machine.rules().hang_limit)),
             machine: Mutex::new(machine),
+            readings: AtomicU32::new(0),
             exemptions: Published::new(Arc::new(exemptions)),
             named: (names == CallNames::Given).into(),
             heard: ArcSwap::default(),

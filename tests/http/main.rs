@@ -37,3 +37,7 @@ mod simulator;
 mod statuspage;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod support;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod uploads;
+#[cfg(feature = "http")]
+mod waiting;

@@ -1660,7 +1660,7 @@ impl World {
     /// Returns a tripped layer whose wait is over. It lets one probe through at a time, and one
     /// success ends the probing.
     async fn about_to_probe() -> Result<Self, TestCaseError> {
-        let mut world = Self::new(Setup {
+        let world = Self::new(Setup {
             probes: 1,
             needed: 1,
             ramp: None,

@@ -6,8 +6,8 @@
 //! partner was admitted; every refusal was counted; generations only grew; the layer serves again
 //! as soon as it may; and no memory is kept that grows.
 //!
-//! Two seconds of it are part of every run. `SOAK_SECONDS=600 cargo test --release --test soak`
-//! looks longer. It is a target of its own, because it measures the memory of its process.
+//! Two seconds of it, and two of `looks`, are part of every run. A longer look is
+//! `SOAK_SECONDS=600 cargo test --release --test soak`. It is a target of its own, because it measures the memory of its process.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
@@ -38,6 +38,12 @@ use tower_maintenance::{
     CacheBusts, CommandError, Error, Events, Exemption, Hold, MaintenanceHandle, MaintenanceLayer,
     Mode, Policy, Window,
 };
+
+mod looks;
+
+/// Held by the test that runs: the others would take its cores, and add to the memory that it
+/// measures.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const LAYERS: usize = 3;
 const THREADS: u64 = 8;
@@ -558,6 +564,7 @@ fn customers_in_turn(
 
 #[test]
 fn whatever_happens_every_call_ends_once_and_the_layer_comes_back() {
+    let _alone = ALONE.lock();
     let subjects: Vec<_> = (0..LAYERS).map(Subject::new).collect();
     let over = AtomicBool::new(false);
     let (elsewhere, from_elsewhere) = mpsc::sync_channel::<(usize, Begun)>(64);

@@ -52,8 +52,8 @@ impl JudgedErrors {
 
     /// Returns the verdict on an error of the client whose fault is told.
     ///
-    /// If there are closures and none takes errors of this type, or the view cannot open errors, one
-    /// warning is traced.
+    /// If there are closures and none takes errors of this type, or the view cannot open errors,
+    /// one warning is traced.
     #[cold]
     pub(crate) fn told(&self, error: Option<&dyn Any>) -> Option<Verdict> {
         let told = self.0.as_ref().and_then(|closures| closures.judge(error));

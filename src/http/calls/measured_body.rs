@@ -73,6 +73,14 @@ macro_rules! measured_body {
             }
         }
 
+        impl<B> $crate::call::upload_wait::Ticketed for $name<B> {
+            fn ticket(
+                self: ::std::pin::Pin<&mut Self>,
+            ) -> Option<&mut $crate::call::ticket::Ticket> {
+                self.project().inner.ticket()
+            }
+        }
+
         impl<B: Default> Default for $name<B> {
             fn default() -> Self {
                 Self::settled(B::default())

@@ -14,9 +14,18 @@ mod media_type;
 mod reader_wait;
 pub(crate) mod retry_after;
 pub(crate) mod streamed;
+mod upload_body;
+mod watching_uploads;
 
 pub use self::{
-    answer_prefix::AnswerPrefix, body::CallBody, boxed_http_calls::BoxedHttpCalls,
-    http_calls::HttpCalls, json_answer::JsonAnswer, json_pointer::PointerError,
-    json_scalar::JsonScalar, retry_after::retry_after,
+    answer_prefix::AnswerPrefix,
+    body::CallBody,
+    boxed_http_calls::BoxedHttpCalls,
+    http_calls::HttpCalls,
+    json_answer::JsonAnswer,
+    json_pointer::PointerError,
+    json_scalar::JsonScalar,
+    retry_after::retry_after,
+    upload_body::UploadBody,
+    watching_uploads::{UploadWatched, WatchingUploads, WatchingUploadsLayer},
 };

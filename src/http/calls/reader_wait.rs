@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
 use crate::call::ticket::Ticket;
@@ -65,7 +65,7 @@ impl HangTimer {
                 return true;
             }
             // The timer was of an earlier wait.
-            timer.as_mut().reset(Instant::now() + left);
+            timer.as_mut().set(sleep(left));
         }
     }
 }

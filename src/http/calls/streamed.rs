@@ -132,6 +132,12 @@ impl<B, R> Measuring<B, R> {
         self.open.is_none()
     }
 
+    /// Lends the ticket of a call that is not settled yet.
+    pub(crate) fn ticket(self: Pin<&mut Self>) -> Option<&mut Ticket> {
+        let open = self.project().open.as_mut();
+        open.map(|open| &mut open.ticket)
+    }
+
     pub(crate) fn get_ref(&self) -> &B {
         &self.inner
     }

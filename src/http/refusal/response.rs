@@ -62,6 +62,7 @@ impl Refusals {
     }
 
     /// Answers for the gate before routes: nothing of the request was processed.
+    #[cfg(feature = "axum")]
     pub(in crate::http) fn answer_at_gate<B: From<String>>(
         &self,
         asked: &Asked<'_>,

@@ -133,7 +133,7 @@ fn reqwest(call: Call) -> Try {
     let service = service_fn(move |request: Request<ScriptedBody>| {
         let inner = inner.clone();
         async move {
-            let request = request.map(|body| reqwest::Body::wrap(body));
+            let request = request.map(reqwest::Body::wrap);
             let request = reqwest::Request::try_from(request)?;
             inner
                 .execute(request)
