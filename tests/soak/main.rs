@@ -7,7 +7,8 @@
 //! as soon as it may; and no memory is kept that grows.
 //!
 //! Two seconds of it, and two of `looks`, are part of every run. A longer look is
-//! `SOAK_SECONDS=600 cargo test --release --test soak`. It is a target of its own, because it measures the memory of its process.
+//! `SOAK_SECONDS=600 cargo test --release --test soak`. It is a target of its own, because it
+//! measures the memory of its process.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may panic: that is how they fail"
