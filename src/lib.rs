@@ -157,13 +157,25 @@
 //! - **The content of a body is judged only on request.** Whether a body arrives completely always
 //!   counts. Its content counts if the view is told to judge it. Then at most the first 64 KiB
 //!   count, as they are on the wire. Compressed JSON gives no evidence.
+//! - **A call knows of an answer by its polls alone.** A caller that polled once, found nothing and
+//!   never polls again is taken as waiting, even if the answer is there by then. So is a probe at
+//!   the end of its lease.
+//! - **Calls given up need silence.** A partner that answers a single call in the window, with any
+//!   verdict, does not trip by the rule of calls given up, however many of its other calls hang
+//!   under a short time-out. Let the time-out be at least the `hang_limit`.
+//! - **A view for any error type opens none.** There an error is the partner's unless a closure says
+//!   otherwise: a bound on the type would keep callers from spawning calls with boxed errors. The
+//!   views `nested()` and `boxed()` open errors ([`fault`]). An error of an answer's body is always
+//!   the partner's.
+//! - **A refusal further in is known by the poll.** Over a channel or a task it is found in the
+//!   error by the views `nested()` and `boxed()` alone.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
 //!   enabled. Otherwise the hang is noticed when the body is dropped.
 //! - **A slow upload looks like a slow partner**, unless the view watches it. A call's wait counts
 //!   from its first poll, also while the body of its request is still on its way. Where customers'
-//!   uploads pass through, use `MaintenanceLayer::watching_uploads` (feature
-//!   `http`, over HTTP and gRPC; not with [`KeyedLayer`]). It is no default because it changes the
-//!   type of the request's body.
+//!   uploads pass through, use `MaintenanceLayer::watching_uploads` (feature `http`, over HTTP and
+//!   gRPC; not with [`KeyedLayer`]). It is no default because it changes the type of the request's
+//!   body.
 //! - **A refused upload is not read.** Before routes a request is refused without its body. Over
 //!   HTTP/1.1 the server then closes the connection, and a client that is still writing may see a
 //!   broken pipe in place of the refusal. `tower_maintenance::http::DrainRefused` reads the body

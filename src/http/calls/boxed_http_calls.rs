@@ -70,8 +70,8 @@ impl MaintenanceLayer<HttpCalls> {
 
 impl<A, B, E> Protocol<Request<A>, Response<B>, E> for BoxedHttpCalls
 where
-    B: Body<Error: 'static>,
-    E: Into<BoxError> + 'static,
+    B: Body,
+    E: Into<BoxError>,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;

@@ -472,7 +472,7 @@ impl HttpCalls {
     }
 
     /// Settles the ticket of an answer, or moves the ticket into the body.
-    pub(super) fn answered<B: Body<Error: 'static>>(
+    pub(super) fn answered<B: Body>(
         &self,
         mut ticket: Ticket,
         response: Response<B>,
@@ -525,8 +525,7 @@ impl HttpCalls {
 
 impl<A, B, E> Protocol<Request<A>, Response<B>, E> for HttpCalls
 where
-    B: Body<Error: 'static>,
-    E: 'static,
+    B: Body,
 {
     const PLACEMENT: Placement = Placement::AroundCalls;
     type Response = Response<CallBody<B>>;
