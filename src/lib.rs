@@ -163,10 +163,10 @@
 //! - **Calls given up need silence.** A partner that answers a single call in the window, with any
 //!   verdict, does not trip by the rule of calls given up, however many of its other calls hang
 //!   under a short time-out. Let the time-out be at least the `hang_limit`.
-//! - **A view for any error type opens none.** There an error is the partner's unless a closure says
-//!   otherwise: a bound on the type would keep callers from spawning calls with boxed errors. The
-//!   views `nested()` and `boxed()` open errors ([`fault`]). An error of an answer's body is always
-//!   the partner's.
+//! - **A view for any error type opens none.** There an error is the partner's unless a closure
+//!   says otherwise: a bound on the type would keep callers from spawning calls with boxed errors.
+//!   The views `nested()` and `boxed()` open errors ([`fault`]). An error of an answer's body is
+//!   always the partner's.
 //! - **A refusal further in is known by the poll.** Over a channel or a task it is found in the
 //!   error by the views `nested()` and `boxed()` alone.
 //! - **A hang of a body is noticed while a reader waits for it**, in a tokio runtime with time
