@@ -30,6 +30,8 @@ struct Case {
 
 const ALL: &[Client] = &[Client::HyperUtil, Client::Reqwest, Client::Tonic];
 const HTTP: &[Client] = &[Client::HyperUtil, Client::Reqwest];
+/// Those that are built with TLS here.
+const TLS: &[Client] = &[Client::HyperUtil, Client::Tonic];
 
 impl Case {
     fn new(what: &'static str, partner: impl Into<Option<Does>>) -> Self {
@@ -58,6 +60,12 @@ impl Case {
         self
     }
 
+    /// Only for clients that speak TLS.
+    fn tls(mut self) -> Self {
+        self.clients = TLS;
+        self
+    }
+
     /// Only for clients that speak HTTP/1.1, or that take any URI.
     fn http(mut self) -> Self {
         self.clients = HTTP;
@@ -72,7 +80,9 @@ fn cases() -> Vec<Case> {
         Case::new("the same, with `of_resolver`", None)
             .to(|_| "http://partner.invalid/a/b".into())
             .calls(|call| call.own_resolver = true),
-        Case::new("TLS fails", Does::SpeaksNoTls).to(|addr| format!("https://{addr}/a/b")),
+        Case::new("TLS fails", Does::SpeaksNoTls)
+            .to(|addr| format!("https://{addr}/a/b"))
+            .tls(),
         Case::new(
             "the partner accepts connections and closes them unread",
             Does::HangsUp,
