@@ -221,16 +221,16 @@ fn a_failed_try_is_a_refusal_and_waits_for_nobody() {
 fn a_probe_that_outlived_its_lease_is_not_let_through_by_a_failed_try() {
     check(|| {
         let shared = wait_just_over(&policy().with_lease(WAIT));
-        let (_, era) = shared.admit(Asker::Eligible).unwrap();
+        let (role, era) = shared.admit(Asker::Eligible).unwrap();
         Clock::stand_at(at(20));
         let mover = shared.machine.lock().unwrap();
         let waiting = {
             let shared = shared.clone();
-            thread::spawn(move || shared.lasts(era))
+            thread::spawn(move || shared.lasts(era, role))
         };
         assert!(!waiting.join().unwrap());
         drop(mover);
-        assert!(!shared.lasts(era));
+        assert!(!shared.lasts(era, role));
     });
 }
 
@@ -432,7 +432,7 @@ fn of_two_probes_that_end_at_once_the_later_one_is_late() {
 /// when all do.
 fn command_told_late(shared: &Shared, command: Command) {
     let mut machine = shared.machine.lock().expect("not poisoned");
-    machine.tick(shared.now(), shared.traffic());
+    machine.tick(shared.now(), shared.traffic(), &|_, _, _| true);
     let by = Signature::new("on-call", "drill").expect("a valid signature");
     let _ = machine.command(command, &by);
     let news = shared.publish(&mut machine);
