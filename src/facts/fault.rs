@@ -206,7 +206,7 @@ mod wire {
     /// Judges errors of hyper, and of hyper-util's client: a broken upload of the caller's own and
     /// a request that cannot be sent are ours.
     ///
-    /// `is_canceled()` is not told: see the [table of clients](crate::guide::errors).
+    /// `is_canceled()` is not told: see the table of clients (`guide::errors`).
     #[must_use]
     pub fn of_hyper(error: &(dyn StdError + 'static)) -> Option<Verdict> {
         in_chain(error, hyper_alone)

@@ -6,7 +6,7 @@
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
-//! - [`errors`]: whose fault an error is, and what real clients do.
+//! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
 //!
 //! The pages define no items. Each example is compiled and asserts what the text says. The recipes

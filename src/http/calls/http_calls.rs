@@ -331,7 +331,7 @@ impl HttpCalls {
     /// and no closure takes them, one warning is traced. A panic in `judge` makes the call neutral
     /// and goes on to the caller. An error of an answer's body is the partner's failure.
     ///
-    /// [`guide::errors`](crate::guide::errors) has the closures for some clients.
+    /// `guide::errors` has the closures for some clients.
     ///
     /// ```
     /// use tower::BoxError;

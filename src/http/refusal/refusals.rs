@@ -452,7 +452,7 @@ impl<P> Builder<P> {
     ///
     /// It is the one place for the name that customers know, the support contact, the status page,
     /// the languages and the page. A view may have settings of its own
-    /// ([`with_refusals`](crate::MaintenanceLayer::with_refusals)). Over gRPC the name alone
+    /// (`with_refusals`). Over gRPC the name alone
     /// counts.
     ///
     /// ```
