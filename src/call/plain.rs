@@ -99,6 +99,41 @@ pub struct Plain;
 
 impl<Req, T, E> Judge<Req, T, E> for Plain {}
 
+/// Implements methods of [`Judge`] by those of the judge that a wrapper has.
+macro_rules! as_the_judge {
+    ($($method:ident),+) => { $( as_the_judge!(@ $method); )+ };
+    (@ name) => {
+        fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
+            self.judge.name(request)
+        }
+    };
+    (@ may_probe) => {
+        fn may_probe(&self, request: &Req) -> bool {
+            self.judge.may_probe(request)
+        }
+    };
+    (@ class) => {
+        fn class(&self, request: &Req) -> Class {
+            self.judge.class(request)
+        }
+    };
+    (@ verdict) => {
+        fn verdict(&self, result: Result<&T, &E>) -> Verdict {
+            self.judge.verdict(result)
+        }
+    };
+    (@ closures_verdict) => {
+        fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
+            self.judge.closures_verdict(result)
+        }
+    };
+    (@ judge_error) => {
+        fn judge_error(&self, error: &E) -> Option<Verdict> {
+            self.judge.judge_error(error)
+        }
+    };
+}
+
 /// A judge that gets its names from a closure.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<F, J> {
@@ -111,28 +146,10 @@ where
     F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     J: Judge<Req, T, E>,
 {
+    as_the_judge!(may_probe, class, verdict, closures_verdict, judge_error);
+
     fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
         Some((self.name)(request))
-    }
-
-    fn may_probe(&self, request: &Req) -> bool {
-        self.judge.may_probe(request)
-    }
-
-    fn class(&self, request: &Req) -> Class {
-        self.judge.class(request)
-    }
-
-    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
-        self.judge.verdict(result)
-    }
-
-    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
-        self.judge.closures_verdict(result)
-    }
-
-    fn judge_error(&self, error: &E) -> Option<Verdict> {
-        self.judge.judge_error(error)
     }
 }
 
@@ -149,17 +166,7 @@ where
     V: Into<Verdict>,
     J: Judge<Req, T, E>,
 {
-    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
-        self.judge.name(request)
-    }
-
-    fn may_probe(&self, request: &Req) -> bool {
-        self.judge.may_probe(request)
-    }
-
-    fn class(&self, request: &Req) -> Class {
-        self.judge.class(request)
-    }
+    as_the_judge!(name, may_probe, class, judge_error);
 
     #[inline]
     fn verdict(&self, result: Result<&T, &E>) -> Verdict {
@@ -172,10 +179,6 @@ where
 
     fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
         Some(Judge::<Req, T, E>::verdict(self, result))
-    }
-
-    fn judge_error(&self, error: &E) -> Option<Verdict> {
-        self.judge.judge_error(error)
     }
 }
 
@@ -192,21 +195,7 @@ where
     V: Into<Verdict>,
     J: Judge<Req, T, E>,
 {
-    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
-        self.judge.name(request)
-    }
-
-    fn may_probe(&self, request: &Req) -> bool {
-        self.judge.may_probe(request)
-    }
-
-    fn class(&self, request: &Req) -> Class {
-        self.judge.class(request)
-    }
-
-    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
-        self.judge.verdict(result)
-    }
+    as_the_judge!(name, may_probe, class, verdict, closures_verdict);
 
     fn judge_error(&self, error: &E) -> Option<Verdict> {
         let first = self.judge.judge_error(error);
@@ -226,28 +215,10 @@ where
     F: Fn(&Req) -> bool + Clone,
     J: Judge<Req, T, E>,
 {
-    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
-        self.judge.name(request)
-    }
+    as_the_judge!(name, class, verdict, closures_verdict, judge_error);
 
     fn may_probe(&self, request: &Req) -> bool {
         (self.may_probe)(request)
-    }
-
-    fn class(&self, request: &Req) -> Class {
-        self.judge.class(request)
-    }
-
-    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
-        self.judge.verdict(result)
-    }
-
-    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
-        self.judge.closures_verdict(result)
-    }
-
-    fn judge_error(&self, error: &E) -> Option<Verdict> {
-        self.judge.judge_error(error)
     }
 }
 
@@ -263,13 +234,7 @@ where
     F: Fn(&Req) -> bool + Clone,
     J: Judge<Req, T, E>,
 {
-    fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
-        self.judge.name(request)
-    }
-
-    fn may_probe(&self, request: &Req) -> bool {
-        self.judge.may_probe(request)
-    }
+    as_the_judge!(name, may_probe, verdict, closures_verdict, judge_error);
 
     fn class(&self, request: &Req) -> Class {
         if (self.reads)(request) {
@@ -277,18 +242,6 @@ where
         } else {
             self.judge.class(request)
         }
-    }
-
-    fn verdict(&self, result: Result<&T, &E>) -> Verdict {
-        self.judge.verdict(result)
-    }
-
-    fn closures_verdict(&self, result: Result<&T, &E>) -> Option<Verdict> {
-        self.judge.closures_verdict(result)
-    }
-
-    fn judge_error(&self, error: &E) -> Option<Verdict> {
-        self.judge.judge_error(error)
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Exemption, Hold, Judge, MaintenanceLayer, Outcome, Verdict, testing::assert_serving,
+    Exemption, Hold, Judge, MaintenanceLayer, Origin, Outcome, Verdict, testing::assert_serving,
 };
 
 use crate::support::secs;
@@ -64,6 +64,7 @@ async fn of_several_judges_all_are_asked_and_the_worst_verdict_counts() {
         .named(|_: &Said| "call")
         .may_probe(|_: &Said| true)
         .reads(|_: &Said| true)
+        .judged_errors(|_: &Infallible| None::<Origin>)
         .judged_by(slow.clone())
         .judged_by(down.clone())
         .named(|_: &Said| "call");
