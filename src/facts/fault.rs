@@ -38,8 +38,8 @@
 //!   would keep callers from spawning calls whose errors are boxed. There a closure for plain calls
 //!   opens its own type.
 //!
-//! The chain is followed by [`source`](StdError::source), into `io::Error` and into some `Arc`s,
-//! for at most 128 errors.
+//! A chain is followed as [`Refused::find`](crate::Refused::find) follows it, for at most 128
+//! errors.
 //!
 //! ```
 //! use tower_maintenance::{MaintenanceLayer, fault};
@@ -53,14 +53,11 @@
 //! # let _ = layer;
 //! ```
 
-use std::{any::Any, error::Error as StdError, io, sync::Arc};
+use std::{any::Any, error::Error as StdError, io};
 
 use tower::{BoxError, load_shed::error::Overloaded};
 
-use crate::facts::{outcome::Verdict, refused::Error};
-
-/// How many errors of a chain are looked at: a chain may be a circle.
-const MOST: usize = 128;
+use crate::facts::{error_chain::error_chain, outcome::Verdict, refused::Error};
 
 /// Judges an error by the types in its chain, as the views do by default; `None` if they do not
 /// tell.
@@ -99,7 +96,7 @@ pub fn by_type(error: &(dyn StdError + 'static)) -> Option<Verdict> {
 /// ```
 #[must_use]
 pub fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
-    chain(error).find_map(<dyn StdError>::downcast_ref)
+    error_chain(error).find_map(<dyn StdError>::downcast_ref)
 }
 
 /// Judges what the operating system says: out of descriptors, ports or memory is ours.
@@ -128,27 +125,7 @@ fn in_chain(
     error: &(dyn StdError + 'static),
     judge: impl FnMut(&(dyn StdError + 'static)) -> Option<Verdict>,
 ) -> Option<Verdict> {
-    chain(error).find_map(judge)
-}
-
-/// Returns an error and what it wraps, from the outside in.
-fn chain<'e>(
-    error: &'e (dyn StdError + 'static),
-) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
-    let next = |&error: &&'e (dyn StdError + 'static)| wrapped(error).or_else(|| error.source());
-    std::iter::successors(Some(error), next).take(MOST)
-}
-
-/// Returns what an error wraps whose `source()` lies below that.
-fn wrapped<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
-    if let Some(error) = error.downcast_ref::<io::Error>() {
-        return error.get_ref().map(|inner| inner as _);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
-        return Some(&**shared);
-    }
-    let shared = error.downcast_ref::<Arc<io::Error>>()?;
-    Some(&**shared)
+    error_chain(error).find_map(judge)
 }
 
 // ---- one error ----------------------------------------------------------------------------------

@@ -1,11 +1,8 @@
 //! Finds a refusal in an error.
 
-use std::{error::Error as StdError, io, sync::Arc};
+use std::error::Error as StdError;
 
-use crate::facts::refused::Refused;
-
-/// How many errors of a chain are looked at: a chain may be a circle.
-const MOST: usize = 128;
+use crate::facts::{error_chain::error_chain, refused::Refused};
 
 impl Refused {
     /// Finds a refusal under any wrapping: in a `BoxError`, under `Error::Inner`, behind
@@ -14,7 +11,7 @@ impl Refused {
     /// Most errors show what they wrap by [`source`](StdError::source). Some skip one error there,
     /// and are opened:
     ///
-    /// - [`io::Error`], by [`get_ref`](io::Error::get_ref);
+    /// - [`io::Error`](std::io::Error), by [`get_ref`](std::io::Error::get_ref);
     /// - `Arc<dyn Error + Send + Sync>`, `Arc<dyn Error>`, `Arc<io::Error>`, `Arc<Refused>`, and an
     ///   `Arc` of `Error<E>` for every `E`;
     /// - `Box<io::Error>` and `Box<Refused>`.
@@ -42,35 +39,6 @@ impl Refused {
     /// ```
     #[must_use]
     pub fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
-        let chain = std::iter::successors(Some(error), |&error| {
-            wrapped(error).or_else(|| error.source())
-        });
-        chain.take(MOST).find_map(<dyn StdError>::downcast_ref)
+        error_chain(error).find_map(<dyn StdError>::downcast_ref)
     }
-}
-
-/// Returns what an error wraps whose `source()` lies below that.
-fn wrapped<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
-    if let Some(error) = error.downcast_ref::<io::Error>() {
-        return error.get_ref().map(|inner| inner as _);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
-        return Some(&**shared);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<dyn StdError>>() {
-        return Some(&**shared);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<io::Error>>() {
-        return Some(&**shared);
-    }
-    if let Some(shared) = error.downcast_ref::<Arc<Refused>>() {
-        return Some(&**shared);
-    }
-    if let Some(boxed) = error.downcast_ref::<Box<io::Error>>() {
-        return Some(&**boxed);
-    }
-    if let Some(boxed) = error.downcast_ref::<Box<Refused>>() {
-        return Some(&**boxed);
-    }
-    None
 }

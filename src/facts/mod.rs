@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod endpoint;
 pub(crate) mod episode;
+mod error_chain;
 pub(crate) mod event;
 pub(crate) mod evidence;
 pub(crate) mod extras;
