@@ -48,7 +48,7 @@
 //!
 //! *Before an axum router's routes*, in a real server (`axum::serve`, a kept connection, a router
 //! of two routes, case `axum_served`): a request to the router alone takes 14,078 instructions. A
-//! layer that does nothing adds 846. This layer adds 1,121 more.
+//! layer that does nothing adds 846. This layer adds 1,007 more.
 //!
 //! The first of these two costs comes from axum: it clones a layered route for each request and
 //! boxes its future once more, for any layer. To avoid this cost, put the layer around the router.

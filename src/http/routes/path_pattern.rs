@@ -124,9 +124,19 @@ impl Shapes {
     }
 
     fn place(&self, pattern: &str) -> Result<usize, usize> {
+        let bytes = pattern.as_bytes();
+        if is_its_own_shape(bytes) {
+            // Whole slices compare faster than byte by byte. Every routed request asks this.
+            return self.0.binary_search_by(|(listed, _)| (**listed).cmp(bytes));
+        }
         self.0
             .binary_search_by(|(listed, _)| listed.iter().copied().cmp(shape(pattern)))
     }
+}
+
+/// Whether [`shape`] leaves a pattern as it is: it has no parameter and no escaped brace.
+fn is_its_own_shape(pattern: &[u8]) -> bool {
+    !pattern.iter().any(|byte| matches!(byte, b'{' | b'}'))
 }
 
 /// Returns the bytes of a pattern without the names of its parameters, which do not distinguish
