@@ -141,9 +141,9 @@
 //! - **A time window forgets in steps.** With ten buckets, an outcome counts for at least nine
 //!   tenths of the window and at most the whole window.
 //! - **A busy lock refuses.** In `Probing`, in a ramp, and at the instant when a wait ends, a call
-//!   tries the lock of the state. If another thread holds the lock for longer than the call tries,
-//!   the call is refused: after about a microsecond, or after some 100 beside a reading of the
-//!   status. [`MaintenanceHandle::glance`] takes no lock.
+//!   tries the lock of the state 64 times, or 4,096 times while an operator's reading holds it. If
+//!   the lock is not free by then, the call is refused. [`MaintenanceHandle::glance`] takes no
+//!   lock.
 //! - **Signals keep the newest value.** A subscriber that misses several recoveries gets the last
 //!   one.
 //! - **The event history is bounded.** The last 512 events are kept.

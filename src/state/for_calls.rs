@@ -29,7 +29,7 @@ use crate::{
 /// Number of times that a call tries the lock. It is 1 under loom: a model explores each try.
 const TRIES: u32 = if cfg!(maintenance_loom) { 1 } else { 64 };
 
-/// How often it tries at most while a reading of the status is under way.
+/// How often it tries at most while a reading of the state is under way.
 const TRIES_BESIDE_A_READING: u32 = if cfg!(maintenance_loom) { 1 } else { 4096 };
 
 /// The role and the era in which an admitted call lands.
@@ -133,12 +133,11 @@ impl Shared {
         }))
     }
 
-    /// Takes the machine's lock if it is free within a bounded number of tries, about a
-    /// microsecond in all: as long as the end of a call holds it.
+    /// Takes the machine's lock if it is free within [`TRIES`]: the end of a call holds it briefly.
     ///
-    /// A reading of the status holds it longer, and moves nothing that a call would be refused for.
-    /// While one is under way, a call tries for up to some 100 microseconds more. The number is
-    /// bounded all the same: a reader may lose its core while it holds the lock.
+    /// A reading of the state holds it for longer, and moves nothing that a call would be refused
+    /// for. While one is under way, a call tries up to [`TRIES_BESIDE_A_READING`] times. The number
+    /// is bounded all the same: a reader may lose its core while it holds the lock.
     fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
         let mut tries = 0;
         loop {
@@ -148,14 +147,11 @@ impl Shared {
                 Err(TryLockError::WouldBlock) => tries += 1,
             }
             // Relaxed: a number that is read late costs a refusal, or some tries.
-            let is_read = self.readings.load(Ordering::Relaxed) > 0;
-            if tries
-                >= if is_read {
-                    TRIES_BESIDE_A_READING
-                } else {
-                    TRIES
-                }
-            {
+            let most = match self.readings.load(Ordering::Relaxed) {
+                0 => TRIES,
+                _ => TRIES_BESIDE_A_READING,
+            };
+            if tries >= most {
                 return None;
             }
             std::hint::spin_loop();

@@ -12,7 +12,7 @@ use crate::{
     error::CommandError,
     exemptions::{CallNames, Table},
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
-    machine::{Command, Signature},
+    machine::{Command, Machine, Signature},
 };
 
 impl Shared {
@@ -53,10 +53,16 @@ impl Shared {
 
     pub(crate) fn status(&self) -> Status {
         let now = self.now();
-        self.readings.fetch_add(1, Ordering::Relaxed);
-        let status = self.locked_at(now, |machine| machine.status());
-        self.readings.fetch_sub(1, Ordering::Relaxed);
+        let status = self.read_at(now, |machine| machine.status());
         self.with_partners_word(status, now)
+    }
+
+    /// Reads under the lock. Calls that try the lock wait for a reading.
+    fn read_at<T>(&self, now: Moment, look: impl FnOnce(&Machine) -> T) -> T {
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        let seen = self.locked_at(now, |machine| look(machine));
+        self.readings.fetch_sub(1, Ordering::Relaxed);
+        seen
     }
 
     fn with_partners_word(&self, mut status: Status, now: Moment) -> Status {
@@ -111,7 +117,7 @@ impl Shared {
         if mutant!("a reader holds the lock of the journal alone") {
             return f(&self.journal());
         }
-        self.locked(|_| f(&self.journal()))
+        self.read_at(self.now(), |_| f(&self.journal()))
     }
 
     /// Runs `look` on the exemptions in force.

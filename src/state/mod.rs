@@ -73,7 +73,7 @@ pub(crate) struct Shared {
     /// The policy's `hang_limit` in nanoseconds, for readers that must not wait for the lock.
     hang_limit: AtomicU64,
     machine: Mutex<Machine>,
-    /// How many readings of the status are under way.
+    /// How many readings of the state are under way, or of its journal.
     readings: AtomicU32,
     /// What refusals say; written before the word.
     notice: Published<Notice>,
@@ -235,7 +235,7 @@ impl Shared {
         self.lanes
             .drain_while_locked(|landed| machine.landed(landed));
         if let Some(index) = self.pulse.take_while_locked() {
-            machine.heard(index);
+            machine.heard(index, now);
         }
         machine.tick(now, self.traffic(), &|era, slot, at| {
             self.waiting_probes.waited_at(era, slot, at)

@@ -20,7 +20,7 @@ use tower_maintenance::{Error, MaintenanceHandle, MaintenanceLayer, Mode, Policy
 use crate::{ALONE, Failed};
 
 /// How long the looks go on in each part, by their number: 10,000 glances and 1,000 readings of the
-/// status a second, for three quarters of a second.
+/// state and its journal a second, for three quarters of a second.
 const GLANCES: u64 = 7_500;
 const READINGS: u64 = 750;
 
@@ -65,7 +65,12 @@ impl Looker {
     }
 
     fn readings() -> Self {
-        let look = |handle: &MaintenanceHandle| assert_eq!(handle.status().mode, Mode::Probing);
+        let look = |handle: &MaintenanceHandle| {
+            assert_eq!(handle.status().mode, Mode::Probing);
+            // The trip and the probe that led here.
+            assert_eq!(handle.audit().len(), 2);
+            assert_eq!(handle.episodes().len(), 1);
+        };
         Self::new(look, READINGS, millis(1))
     }
 
