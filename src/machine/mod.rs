@@ -237,10 +237,11 @@ impl Machine {
         self.window()?.bucket_width()
     }
 
-    /// Notes that something came from the partner, in the bucket with this number.
-    pub(crate) fn heard(&mut self, index: u64) {
+    /// Notes that something came from the partner, in the bucket with this number. What follows
+    /// falls due at `now`.
+    pub(crate) fn heard(&mut self, index: u64, now: Moment) {
         match &mut self.state {
-            State::Serving(serving) => serving.window.hear(index),
+            State::Serving(serving) => serving.hear(index, now),
             State::Probing(probing) => {
                 if let Stage::Ramp(climb) = &mut probing.stage {
                     climb.tally.hear(index);

@@ -67,6 +67,15 @@ impl Serving {
         judge(rules, &self.window, landing, self.last_code, at)
     }
 
+    /// Notes that something came from the partner, in the bucket with this number. Calls given up
+    /// are then no reason to trip, so a shadow episode whose wait is over may end at `now`.
+    pub(super) fn hear(&mut self, index: u64, now: Moment) {
+        self.window.hear(index);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.look_at = shadow.look_at.min(shadow.until.max(now));
+        }
+    }
+
     /// Forgets all outcomes. The shadow episode stays.
     pub(super) fn clear(&mut self) {
         self.window.clear();

@@ -171,7 +171,7 @@ fn on_its_own(machine: &mut Machine, step: &Step, calls: &[Running], now: u64) -
         Step::Hear(ago) => {
             let at = now.saturating_sub(*ago);
             let width = machine.bucket_width();
-            machine.heard(width.map_or(0, |width| at / width));
+            machine.heard(width.map_or(0, |width| at / width), Moment(now));
         }
         Step::PingBegan => machine.ping_began(),
         Step::PingEnded => machine.ping_ended(),

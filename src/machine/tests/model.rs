@@ -802,7 +802,10 @@ impl Model {
     /// Something came from the partner, on a call that goes on.
     pub(super) fn hear(&mut self, at: u64) {
         match &mut self.stretch {
-            Stretch::Serving { window, .. } => window.hear(Moment(at)),
+            Stretch::Serving { window, .. } => {
+                window.hear(Moment(at));
+                self.end_shadow_if_over();
+            }
             Stretch::Ramp(ramp) => ramp.window.hear(Moment(at)),
             Stretch::Maintenance { .. } | Stretch::Trials(_) => {}
         }
@@ -1053,15 +1056,15 @@ impl Model {
     pub(super) fn release_verified(&mut self) -> Result<bool, CommandError> {
         self.not_bypassed()?;
         self.end_hold()?;
-        let (until, wait) = match &self.trip {
-            Some(trip) => (trip.until.min(self.now), trip.wait),
-            None => (self.now, self.numbers.wait),
-        };
-        self.trip = Some(Trip {
-            until,
+        let now = self.now;
+        let wait = self.numbers.wait;
+        // A trip beneath the hold stays what it is; only its wait is over.
+        let trip = self.trip.get_or_insert(Trip {
+            until: now,
             wait,
             carried: None,
         });
+        trip.until = trip.until.min(now);
         self.settle_mode();
         Ok(true)
     }

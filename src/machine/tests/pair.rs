@@ -128,9 +128,13 @@ impl Pair {
             Step::LookBack => to / 2,
             _ => to,
         };
+        self.look(Moment(look));
+    }
+
+    fn look(&mut self, now: Moment) {
         let calls = self.calls.iter().map(|(running, _)| running);
         let traffic = Traffic::default();
-        self.machine.tick(Moment(look), traffic, &waits(calls));
+        self.machine.tick(now, traffic, &waits(calls));
     }
 
     fn admit(&mut self, asker: Asker) -> Checked {
@@ -176,7 +180,9 @@ impl Pair {
         let at = self.model.now.saturating_sub(ago);
         let width = self.machine.bucket_width();
         prop_assert_eq!(width.map(u128::from), self.model.width());
-        self.machine.heard(width.map_or(0, |width| at / width));
+        let now = Moment(self.model.now);
+        self.machine.heard(width.map_or(0, |width| at / width), now);
+        self.look(now);
         self.model.hear(at);
         Ok(())
     }

@@ -232,7 +232,7 @@ fn anything_that_came_from_the_partner_spoils_the_calls_given_up() {
         |told| told.call(Verdict::from(Outcome::Neutral).with_code(401)),
         // It had an answer to judge.
         |told| told.unjudged(),
-        |told| told.machine.heard(0),
+        |told| told.machine.heard(0, told.machine.now),
     ];
     for policy in three_given_up() {
         for (index, spoil) in spoilers.iter().enumerate() {
@@ -281,7 +281,7 @@ fn a_sign_of_life_of_the_ramp_counts_in_the_ramp() {
         told.drop_call(seconds(2));
         told.drop_call(seconds(2));
         if is_heard {
-            told.machine.heard(0);
+            told.machine.heard(0, told.machine.now);
         }
         told.drop_call(seconds(2));
         let tripped = told.machine.mode() == Mode::Maintenance;
@@ -811,6 +811,21 @@ fn a_whole_wait_of_probes_without_evidence_is_told_once_a_wait_with_the_last_cod
 }
 
 #[test]
+fn a_verified_release_keeps_what_a_pause_carried() {
+    let mut told = Told::new(&policy());
+    told.fail();
+    told.look(at(10));
+    let limited = Verdict::from(Outcome::Neutral).with_code(429);
+    told.call(limited.with_retry_after(seconds(60)));
+    told.engage();
+    told.look(at(15));
+    told.ok(Command::ReleaseVerified);
+    assert_eq!(told.probing().last_code, Some(429));
+    told.look(at(70));
+    assert_eq!(without_evidence(&mut told), [(50, 1, Some(429))]);
+}
+
+#[test]
 fn a_first_probe_after_a_wait_without_any_is_not_yet_a_wait_without_evidence() {
     let mut told = Told::new(&policy());
     told.fail();
@@ -888,6 +903,25 @@ fn a_shadow_ends_when_a_new_policy_would_not_trip() {
         assert_eq!(told.shadow(), None);
         let names: Vec<_> = told.events().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["PolicyReplaced", "ShadowEnded"]);
+    }
+}
+
+#[test]
+fn a_shadow_of_calls_given_up_ends_when_something_comes() {
+    for window in [Window::calls(10), Window::time(seconds(100))] {
+        let mut told = Told::new(&policy().with_window(window));
+        told.ok(Command::DryRun);
+        for _ in 0..10 {
+            told.drop_call(seconds(2));
+        }
+        told.look(at(10));
+        assert!(told.shadow().is_some(), "the rule would still trip");
+        told.look(at(12));
+        told.machine.heard(0, at(13));
+        told.look(at(13));
+        assert_eq!(told.shadow(), None);
+        let (when, name) = told.events().pop().unwrap();
+        assert_eq!((when, &*name), (seconds(13), "ShadowEnded"));
     }
 }
 
