@@ -110,8 +110,9 @@ impl Pace {
 
     /// When to enter maintenance, and what brings billing back: the default rules, at this pace.
     pub(crate) fn policy(self) -> Result<Policy, PolicyError> {
-        // At most the timeout that drops the calls: a call dropped before it was quiet for so long
-        // would be taken for an impatient customer's, and a partner that hangs would never trip.
+        // At most the timeout that drops the calls: a call dropped before it has waited for so
+        // long would be taken for an impatient customer's, and a partner that hangs would never
+        // trip.
         let hang_limit = self.partner_timeout().mul_f64(0.75);
         let policy = Policy::new(Window::time(self.real(minutes(5))), Rate::HALF)
             .with_min_calls(10)

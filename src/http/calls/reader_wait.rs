@@ -17,9 +17,7 @@ use crate::call::ticket::Ticket;
 /// The timer of a reader that waits for the next frame, if it ever did.
 ///
 /// It runs on when a frame comes. If it then fires while the reader waits for a later frame, it is
-/// set to the rest of that wait. Most bodies end before it fires once, and so set it once: starting
-/// it anew for each wait doubled the cost of a streamed call (`cargo run --release -p peers`,
-/// `waiting_http`).
+/// set to the rest of that wait. Most bodies end before it fires once, and so set it once.
 #[derive(Default)]
 pub(super) enum HangTimer {
     /// The reader has not waited yet.
