@@ -87,16 +87,6 @@ pub enum ExemptionError {
         /// The exempt call.
         name: String,
     },
-    /// A call is exempt, but no view gives calls names.
-    #[error(
-        "the call `{}` is exempt, but calls have no names: call `named(|request| ...)` on the builder or the layer first",
-        OneLine(.name)
-    )]
-    #[non_exhaustive]
-    CallsHaveNoNames {
-        /// The exempt call.
-        name: String,
-    },
 }
 
 /// An endpoint that passes in every mode, with the reason for that.
@@ -105,9 +95,9 @@ pub enum ExemptionError {
 /// use tower_maintenance::{Exemption, MaintenanceLayer};
 ///
 /// let layer = MaintenanceLayer::builder("zuora")
-///     .named(|operation: &String| operation.as_str())
 ///     .exempt(Exemption::call("invoice.read", "customers may always see what they owe"))
-///     .build()?;
+///     .build()?
+///     .named(|operation: &String| operation.as_str());
 /// assert_eq!(
 ///     layer.handle().exemptions().to_string(),
 ///     "| placement | endpoint | methods | counted | why |\n\
@@ -472,13 +462,6 @@ impl Names {
     }
 }
 
-/// Whether a view gives names to plain calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallNames {
-    Given,
-    Unknown,
-}
-
 impl Table {
     /// Looks at the published table without counting a reference.
     #[inline]
@@ -489,17 +472,9 @@ impl Table {
         seen
     }
 
-    pub(crate) fn new(entries: Vec<Exemption>, names: CallNames) -> Result<Self, ExemptionError> {
+    pub(crate) fn new(entries: Vec<Exemption>) -> Result<Self, ExemptionError> {
         let around_calls = Index::new(&entries, Placement::AroundCalls)?;
         let before_routes = Index::new(&entries, Placement::BeforeRoutes)?;
-        let plain = |entry: &&Exemption| {
-            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
-        };
-        if let (CallNames::Unknown, Some(entry)) = (names, entries.iter().find(plain)) {
-            return Err(ExemptionError::CallsHaveNoNames {
-                name: entry.name.to_string(),
-            });
-        }
         Ok(Self {
             listed: ExemptionTable {
                 entries: entries.into(),
@@ -532,6 +507,18 @@ impl Table {
     fn first(&self, numbers: &[usize], endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let mut listed = numbers.iter().map(|number| &self.listed.entries[*number]);
         listed.find(|exemption| exemption.applies_to(endpoint.head))
+    }
+
+    /// Returns the first call that is exempt by its name.
+    pub(crate) fn named_call(&self) -> Option<&str> {
+        let named = |entry: &&Exemption| {
+            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
+        };
+        self.listed
+            .entries
+            .iter()
+            .find(named)
+            .map(|entry| &*entry.name)
     }
 
     /// Takes over from the table that this one replaces what was warned of.
@@ -648,12 +635,8 @@ mod tests {
         let evil = "prices\nWARN \u{1b}[31mrecovered\u{202e}";
         let shown = "prices\\u{a}WARN \\u{1b}[31mrecovered\\u{202e}";
         let call = |why| Exemption::call(evil, why);
-        for (exemptions, names) in [
-            (vec![call("")], CallNames::Given),
-            (vec![call("why"), call("why")], CallNames::Given),
-            (vec![call("why")], CallNames::Unknown),
-        ] {
-            let error = Table::new(exemptions, names).unwrap_err().to_string();
+        for exemptions in [vec![call("")], vec![call("why"), call("why")]] {
+            let error = Table::new(exemptions).unwrap_err().to_string();
             assert!(error.contains(shown), "{error}");
             assert!(!error.contains(char::is_control), "{error}");
         }

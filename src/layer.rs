@@ -17,7 +17,7 @@ use crate::{
         plain::{BoxedCalls, Calls, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
     },
     error::BuildError,
-    exemptions::{CallNames, Exemption, Table},
+    exemptions::{Exemption, Table},
     facts::{
         endpoint::{Endpoint, Placement},
         extras::Extras,
@@ -100,8 +100,6 @@ impl MaintenanceLayer {
             wall: None,
             clock: Clock::start,
             switches: Switches::default(),
-            protocol: Calls(Plain),
-            names: CallNames::Unknown,
         }
     }
 }
@@ -407,7 +405,7 @@ impl<P> fmt::Debug for MaintenanceLayer<P> {
 /// add up.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder<P = Calls> {
+pub struct Builder {
     partner: Arc<str>,
     extras: Extras,
     policy: Policy,
@@ -420,11 +418,9 @@ pub struct Builder<P = Calls> {
     /// Starts the clock.
     clock: fn() -> Clock,
     switches: Switches,
-    protocol: P,
-    names: CallNames,
 }
 
-impl<P> Builder<P> {
+impl Builder {
     /// Sets the policy. Default: [`Policy::default`].
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
@@ -512,9 +508,9 @@ impl<P> Builder<P> {
     ///
     /// Returns an error if the policy, an exemption or the generation is invalid. The error names
     /// the field, its value and what is allowed.
-    pub fn build(self) -> Result<MaintenanceLayer<P>, BuildError> {
+    pub fn build(self) -> Result<MaintenanceLayer, BuildError> {
         let rules = self.policy.rules()?;
-        let exemptions = Table::new(self.exemptions, self.names)?;
+        let exemptions = Table::new(self.exemptions)?;
         if let Some(generation) = self
             .generation
             .filter(|generation| *generation > MAX_GENERATION)
@@ -535,98 +531,12 @@ impl<P> Builder<P> {
             clock: (self.clock)(),
             extras: self.extras,
             exemptions,
-            names: self.names,
             tags: self.tags,
             urls: self.urls,
         };
         Ok(MaintenanceLayer {
             shared: Root::new(parts),
-            protocol: self.protocol,
+            protocol: Calls(Plain),
         })
-    }
-
-    fn with_protocol<Q>(self, protocol: impl FnOnce(P) -> Q, names: CallNames) -> Builder<Q> {
-        Builder {
-            partner: self.partner,
-            extras: self.extras,
-            policy: self.policy,
-            exemptions: self.exemptions,
-            tags: self.tags,
-            urls: self.urls,
-            generation: self.generation,
-            seed: self.seed,
-            wall: self.wall,
-            clock: self.clock,
-            switches: self.switches,
-            protocol: protocol(self.protocol),
-            names,
-        }
-    }
-}
-
-impl<J> Builder<Calls<J>> {
-    /// Names the calls, so that some of them can be exempt. Default: no names.
-    ///
-    /// If it is called again, the last closure counts.
-    pub fn named<Req, F>(self, name: F) -> Builder<Calls<Named<F, J>>>
-    where
-        F: for<'r> Fn(&'r Req) -> &'r str + Clone,
-    {
-        self.with_protocol(|calls| calls.named(name), CallNames::Given)
-    }
-
-    /// Judges the calls by `verdict`. Default: `Ok` is a success, `Err` a failure.
-    ///
-    /// If it is called again, all closures are asked, and the [worst](Verdict::or_worse) verdict
-    /// counts. They replace the verdict of a [`Judge`](crate::Judge). Its names, probes and classes
-    /// stay.
-    pub fn judged_by<T, E, V, F>(self, verdict: F) -> Builder<Calls<JudgedBy<F, J>>>
-    where
-        F: Fn(Result<&T, &E>) -> V + Clone,
-        V: Into<Verdict>,
-    {
-        let names = self.names;
-        self.with_protocol(|calls| calls.judged_by(verdict), names)
-    }
-
-    /// Says whose fault an error is: see
-    /// [`MaintenanceLayer::judged_errors`]. Default: what the error's [type](crate::fault) tells.
-    pub fn judged_errors<E, V, F>(self, judge: F) -> Builder<Calls<JudgedErrors<F, J>>>
-    where
-        F: Fn(&E) -> Option<V> + Clone,
-        V: Into<Verdict>,
-    {
-        let names = self.names;
-        self.with_protocol(|calls| calls.judged_errors(judge), names)
-    }
-
-    /// Sets which requests may be used as probes. Default: every request.
-    ///
-    /// If it is called again, the last closure counts.
-    pub fn may_probe<Req, F>(self, may_probe: F) -> Builder<Calls<MayProbe<F, J>>>
-    where
-        F: Fn(&Req) -> bool + Clone,
-    {
-        let names = self.names;
-        self.with_protocol(|calls| calls.may_probe(may_probe), names)
-    }
-
-    /// Sets which requests only read, and pass under a [read-only hold](crate::Hold::read_only).
-    /// Default: none.
-    ///
-    /// If it is called again, a request is a read if one of the closures returns `true`.
-    pub fn reads<Req, F>(self, reads: F) -> Builder<Calls<Reads<F, J>>>
-    where
-        F: Fn(&Req) -> bool + Clone,
-    {
-        let names = self.names;
-        self.with_protocol(|calls| calls.reads(reads), names)
-    }
-}
-
-impl Builder<Calls> {
-    /// Judges the calls by a [`Judge`](crate::Judge).
-    pub fn judged<J>(self, judge: J) -> Builder<Calls<J>> {
-        self.with_protocol(|_| Calls(judge), CallNames::Given)
     }
 }

@@ -17,12 +17,12 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // One layer per partner. Calls have names, so that some can be exempt, each for a reason.
-//! let layer = MaintenanceLayer::builder("zuora")
-//!     .named(|call: &String| call.as_str())
-//!     .may_probe(|call: &String| call != "charge") // a charge is not a probe
+//! let layer = MaintenanceLayer::builder("zuora") // a charge is not a probe
 //!     .exempt(Exemption::call("webhook.ack", "the partner retries for days what we drop"))
 //!     .cache_tags(["prices"])
-//!     .build()?;
+//!     .build()?
+//!     .named(|call: &String| call.as_str())
+//!     .may_probe(|call: &String| call != "charge");
 //! let handle = layer.handle(); // for operators; it outlives every service
 //! let mut caches = handle.cache_bust();
 //!
@@ -199,11 +199,12 @@
 //   service.rs               `poll_ready` and `call`
 //   call/admission.rs        is the request exempt; what does the gate answer
 //   state/for_calls.rs       one atomic read of the published word (state/gate.rs). A request is
-//                            REFUSED here: `refuse_by_word`, or `ask_gate` with a try of the lock
+//                            REFUSED here: by `refuse_by_word`, or by `ask_gate` with a try of the
+//                            lock; `refuse` makes the refusal
 //   future.rs                the call runs, or the refusal is returned
 //   call/ticket.rs           the call ends exactly once: settled or dropped
 //   counting/lanes.rs        a success while serving is counted without the lock
-//   machine/calls.rs         every other outcome is judged under the lock
+//   machine/calls.rs         under the lock: `admit`, and every other outcome is judged
 //
 // An operator:
 //   operator/handle.rs       the commands and what an operator reads
@@ -212,12 +213,17 @@
 //
 // Where it happens:
 //   a WINDOW slides          by time counting/time_ring.rs `live`; by calls counting/call_ring.rs
+//                            `swap`
 //   a rule trips             machine/trip_rules.rs
+//   a probe gets its SLOT    machine/probing.rs `take_slot`, asked by machine/calls.rs `admit`
 //   a HOLD ends              by expiry machine/mod.rs `fall_due`; by command machine/commands.rs
+//                            `end_hold`
 //   the mode changes         machine/mod.rs `reconcile`, and nowhere else
 //   a recovery is signalled  machine/mod.rs `end_episode`; operator/subscribe.rs receives it
-//   a COOKIE is expired      http/cache_bust/cookies.rs `NamedCookie::expired` makes the header,
-//                            http/cache_bust/rules.rs adds it to a response
+//   a COOKIE is expired      on the client's next request after the recovery:
+//                            http/cache_bust/rules.rs `cure` decides, http/cache_bust/cookies.rs
+//                            `NamedCookie::expired` makes the header
+//   a gRPC refusal is made   grpc/refusal.rs `refusal`
 //
 // `.ci/layers.toml` lists the folders from top to bottom. No file imports upward.
 

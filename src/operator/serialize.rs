@@ -324,9 +324,9 @@ impl ExemptionTable {
     /// use tower_maintenance::{Exemption, MaintenanceLayer};
     ///
     /// let layer = MaintenanceLayer::builder("zuora")
-    ///     .named(|operation: &String| operation.as_str())
     ///     .exempt(Exemption::call("invoice.read", "customers may always see what they owe"))
-    ///     .build()?;
+    ///     .build()?
+    ///     .named(|operation: &String| operation.as_str());
     /// let json = layer.handle().exemptions().to_json();
     /// assert!(json.contains(r#""endpoint": "invoice.read""#));
     /// # Ok::<(), tower_maintenance::BuildError>(())

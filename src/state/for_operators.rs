@@ -5,12 +5,12 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     Shared, harmless,
     journal::Journal,
-    trace::{TARGET, trace_unrouted},
+    trace::{TARGET, trace_unrouted, warn_of_unnamed},
 };
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
-    exemptions::{CallNames, Table},
+    exemptions::Table,
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
     machine::{Command, Machine, Signature},
 };
@@ -132,16 +132,23 @@ impl Shared {
         harmless(|| trace_unrouted(&self.partner));
     }
 
+    /// Notes that a view gives its calls names.
     pub(crate) fn calls_have_names(&self) {
-        // Relaxed: the flag decides only whether a command returns an error.
+        // Relaxed: only a warning depends on it.
         self.named.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn call_names(&self) -> CallNames {
+    /// Warns once, as soon as calls are refused, of an exemption that no call can have.
+    pub(super) fn warn_of_unnamed(&self) {
         if self.named.load(Ordering::Relaxed) {
-            CallNames::Given
-        } else {
-            CallNames::Unknown
+            return;
         }
+        self.with_exemptions(|table| {
+            if let Some(call) = table.named_call()
+                && !self.named.swap(true, Ordering::Relaxed)
+            {
+                harmless(|| warn_of_unnamed(&self.partner, call));
+            }
+        });
     }
 }

@@ -62,7 +62,6 @@ fn shared(policy: &Policy) -> Arc<Root> {
         clock: Clock::start(),
         extras: Extras::default(),
         exemptions: Table::default(),
-        names: CallNames::Unknown,
         tags: Arc::new([]),
         urls: Arc::new([]),
     })

@@ -40,7 +40,7 @@ use crate::{
         lanes::{Counter, Lanes},
         pulse::Pulse,
     },
-    exemptions::{CallNames, Table},
+    exemptions::Table,
     facts::{
         event::{Event, EventKind},
         extras::Extras,
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// Whether reads pass; written before the word.
     reads_pass: AtomicBool,
     exemptions: Published<Table>,
-    /// Whether a view gives plain calls names; it is only ever set.
+    /// Whether a view gives plain calls names, or it was warned that none does.
     named: AtomicBool,
     /// The partner's statement about itself. The machine does not know it.
     heard: ArcSwap<Heard>,
@@ -117,7 +117,6 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) extras: Extras,
     pub(crate) exemptions: Table,
-    pub(crate) names: CallNames,
     pub(crate) tags: Arc<[String]>,
     pub(crate) urls: Arc<[String]>,
 }
@@ -129,7 +128,6 @@ impl Shared {
             clock,
             extras,
             exemptions,
-            names,
             tags,
             urls,
         } = parts;
@@ -159,7 +157,7 @@ impl Shared {
             machine: Mutex::new(machine),
             readings: AtomicU32::new(0),
             exemptions: Published::new(Arc::new(exemptions)),
-            named: (names == CallNames::Given).into(),
+            named: AtomicBool::new(false),
             heard: ArcSwap::default(),
             lanes,
             pulse: Pulse::new(machine_width),
@@ -365,6 +363,9 @@ impl Shared {
         }
         for event in &news.events {
             harmless(|| trace(&self.partner, event));
+            if let EventKind::EpisodeBegan { .. } = event.kind {
+                self.warn_of_unnamed();
+            }
         }
     }
 }

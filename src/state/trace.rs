@@ -138,3 +138,11 @@ pub(super) fn trace_unrouted(partner: &str) {
         "a request came without a `MatchedPath`, so no exemption by route applies to it: add `routes()` by `Router::layer`, inside the router, or use `paths()` around a service"
     );
 }
+
+/// Warns of a call that is exempt by its name, while no view names its calls.
+#[cold]
+pub(super) fn warn_of_unnamed(partner: &str, call: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner), call = %OneLine(call),
+        "a call is exempt by its name, but no view of the layer names its calls, so the exemption never applies: use a view that names them, by `named(|request| ...)` or `judged(..)`"
+    );
+}

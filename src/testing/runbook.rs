@@ -47,9 +47,9 @@ const UPDATE: &str = "UPDATE_RUNBOOK";
 /// use tower_maintenance::{Exemption, MaintenanceLayer, testing::assert_runbook_is_current};
 ///
 /// let layer = MaintenanceLayer::builder("zuora")
-///     .named(|operation: &String| operation.as_str())
 ///     .exempt(Exemption::call("invoice.read", "customers may always see what they owe"))
-///     .build()?;
+///     .build()?
+///     .named(|operation: &String| operation.as_str());
 /// # let directory = std::env::temp_dir().join(format!("runbook-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory)?;
 /// # let runbook = directory.join("exempt-endpoints.md");
@@ -242,7 +242,7 @@ mod tests {
     const HEAD: &str = "| placement | endpoint | methods | counted | why |\n|---|---|---|---|---|";
 
     fn table(names: &[&str]) -> ExemptionTable {
-        let mut layer = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
+        let mut layer = MaintenanceLayer::builder("zuora");
         for name in names {
             layer = layer.exempt(Exemption::call(name, "customers may see what they owe"));
         }

@@ -232,9 +232,9 @@ impl<'c> Replay<'c> {
         let layer = MaintenanceLayer::builder("partner")
             .policy(policy.clone())
             .exempt(Exemption::call(EXEMPT, "the case says so"))
-            .judged(Judged)
             .build()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .judged(Judged);
         let handle = layer.handle();
         Ok(Self {
             steps,

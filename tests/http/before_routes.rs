@@ -158,8 +158,8 @@ fn a_name_around_calls_is_no_path() {
         "prices *",
         "/health ",
     ];
-    let named = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
-    let layer = names.into_iter().fold(named, |layer, name| {
+    let builder = MaintenanceLayer::builder("zuora");
+    let layer = names.into_iter().fold(builder, |layer, name| {
         layer.exempt(Exemption::call(name, OWED))
     });
     assert_eq!(layer.build().unwrap().handle().exemptions().len(), 4);
@@ -470,10 +470,10 @@ async fn one_endpoint_has_an_exemption_for_each_group_of_methods() {
         "exemptions: the exemption of `/invoices/{id}` is for no method: name one, or leave \
          `for_methods` out for all of them"
     );
-    let named = MaintenanceLayer::builder("zuora").named(|name: &String| name.as_str());
+    let builder = MaintenanceLayer::builder("zuora");
     let call = Exemption::call("invoice.read", OWED).for_methods([Method::GET]);
     assert!(
-        named.exempt(call).build().is_err(),
+        builder.exempt(call).build().is_err(),
         "such a call has no method"
     );
 }
@@ -839,10 +839,10 @@ async fn conditions_are_replaced_while_running() {
     );
     // A condition has its own names: a call that is called so is not exempt.
     let named = MaintenanceLayer::builder("zuora")
-        .named(|name: &String| name.as_str())
         .exempt(staff(Placement::AroundCalls))
         .build()
-        .unwrap();
+        .unwrap()
+        .named(|name: &String| name.as_str());
     hold(&named.handle());
     let calls = named.layer(service_fn(async |_: String| Ok::<_, Infallible>(())));
     assert!(calls.oneshot("staff".to_owned()).await.is_err());

@@ -466,13 +466,13 @@ impl Protocol<&'static str, (), Infallible> for Noting {
 async fn a_ticket_tells_the_hang_limit_in_force() {
     let layer = MaintenanceLayer::builder("zuora")
         .policy(policy())
-        .named(|name: &&'static str| *name)
         .exempt(Exemption::call(
             "invoice",
             "customers may always see what they owe",
         ))
         .build()
-        .unwrap();
+        .unwrap()
+        .named(|name: &&'static str| *name);
     let noted = Rc::new(Cell::new(None));
     let service = layer
         .with_protocol(Noting(noted.clone()))

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable,
+    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable, Hold,
     MaintenanceHandle, MaintenanceLayer, Named, Plain, Policy,
     testing::{
         PartnerError, SimulatedPartner, assert_in_maintenance, assert_let_through, assert_probing,
@@ -16,7 +16,7 @@ use tower_maintenance::{
     },
 };
 
-use crate::support::hold;
+use crate::{support::hold, warnings::Warnings};
 
 /// A call to the partner, by its name.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +36,11 @@ type ByName = Calls<Named<fn(&Call) -> &str, Plain>>;
 
 fn build(exempt: &[Exemption]) -> Result<MaintenanceLayer<ByName>, BuildError> {
     let policy = Policy::default().with_consecutive_failures(3);
-    let layer = MaintenanceLayer::builder("zuora").policy(policy);
-    let mut layer = layer.named(Call::name as fn(&Call) -> &str);
+    let mut builder = MaintenanceLayer::builder("zuora").policy(policy);
     for exemption in exempt {
-        layer = layer.exempt(exemption.clone());
+        builder = builder.exempt(exemption.clone());
     }
-    layer.build()
+    Ok(builder.build()?.named(Call::name as fn(&Call) -> &str))
 }
 
 fn layer(exempt: &[Exemption]) -> MaintenanceLayer<ByName> {
@@ -202,31 +201,37 @@ fn a_pattern_is_one_that_a_router_takes() {
     }
 }
 
-#[test]
-fn exempting_calls_that_have_no_names_names_the_cure() {
-    let call = Exemption::call("invoice.read", OWED);
-    let built = MaintenanceLayer::builder("zuora")
-        .exempt(call.clone())
-        .build();
-    let cure = "exemptions: the call `invoice.read` is exempt, but calls have no names: \
-                call `named(|request| ...)` on the builder or the layer first";
-    assert_eq!(built.unwrap_err().to_string(), cure);
-
-    let layer = MaintenanceLayer::new("zuora");
-    let replace = || {
-        layer
-            .handle()
-            .replace_exemptions([call.clone()], "on-call", "drill")
+#[tokio::test(start_paused = true)]
+async fn exempting_calls_that_have_no_names_is_warned_of_once_and_names_the_cure() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let drill = |handle: &MaintenanceHandle| {
+        handle.engage(Hold::new("on-call", "drill")).unwrap();
+        unhold(handle);
     };
-    assert_eq!(replace().unwrap_err().to_string(), cure);
+    let build = |exemption| MaintenanceLayer::builder("zuora").exempt(exemption).build();
+    let unnamed = build(Exemption::call("invoice.read", OWED)).unwrap();
+    assert_eq!(
+        warnings.about("invoice.read").len(),
+        0,
+        "it may be named later"
+    );
+    drill(&unnamed.handle());
+    drill(&unnamed.handle());
+    let told = warnings.about("invoice.read");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("named(|request| ...)"), "{told:?}");
+
     // The cure works. An exemption by path needs no names.
-    let _named = layer.named(|call: &Call| call.0);
-    replace().unwrap();
-    let path = Exemption::http_call("/v1/invoices/{id}", OWED);
-    MaintenanceLayer::builder("zuora")
-        .exempt(path)
-        .build()
-        .unwrap();
+    let named = build(Exemption::call("charge", OWED)).unwrap();
+    let _view = named.named(|call: &Call| call.0);
+    drill(&named.handle());
+    drill(
+        &build(Exemption::http_call("/v1/charge", OWED))
+            .unwrap()
+            .handle(),
+    );
+    assert_eq!(warnings.about("charge").len(), 0);
 }
 
 // ---- replacing while running --------------------------------------------------------------------

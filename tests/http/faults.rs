@@ -1,11 +1,6 @@
 //! Whose fault an error is, around an HTTP client.
 
-use std::{
-    fmt,
-    future::ready,
-    io,
-    sync::{Arc, Mutex},
-};
+use std::{future::ready, io};
 
 use axum::{Router, routing::post};
 use bytes::Bytes;
@@ -19,11 +14,8 @@ use tower::{
 use tower_maintenance::{
     KeyedLayer, MaintenanceLayer, Mode, Origin, Outcome, Verdict, http::HttpCalls,
 };
-use tracing::{
-    Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+
+use crate::warnings::Warnings;
 
 type Client<B> = legacy::Client<legacy::connect::HttpConnector, B>;
 
@@ -219,42 +211,6 @@ async fn a_panic_in_a_closure_is_neutral() {
     assert_eq!(told(&layer), (0, 1, 0));
 }
 
-struct Text<'t>(&'t mut String);
-
-impl Visit for Text<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        *self.0 += &format!("{field}={value:?} ");
-    }
-}
-
-/// Keeps the warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
-        event.record(&mut Text(&mut text));
-        self.0.lock().unwrap().push(text);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn closures_that_take_no_error_of_the_client_are_told_once() {
     let warnings = Warnings::default();
@@ -272,11 +228,7 @@ async fn closures_that_take_no_error_of_the_client_are_told_once() {
     fail(&right).await;
     fail(&wrong).await;
     fail(&wrong).await;
-    let told = warnings.0.lock().unwrap();
-    let about: Vec<_> = told
-        .iter()
-        .filter(|text| text.contains("judged_errors"))
-        .collect();
-    assert_eq!(about.len(), 1, "{told:?}");
+    let about = warnings.about("judged_errors");
+    assert_eq!(about.len(), 1, "{about:?}");
     assert!(about[0].contains("Box<"), "{about:?}");
 }

@@ -41,3 +41,5 @@ mod support;
 mod uploads;
 #[cfg(feature = "http")]
 mod waiting;
+#[cfg(feature = "axum")]
+mod warnings;

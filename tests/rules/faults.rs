@@ -231,12 +231,11 @@ async fn of_two_closures_the_first_that_answers_counts_and_then_the_judge() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_judges_in_boxed_views_and_in_those_of_a_builder() {
-    let built = MaintenanceLayer::builder("zuora").judged_errors(|error: &BoxError| {
+async fn a_closure_judges_in_boxed_views() {
+    let base = MaintenanceLayer::new("zuora").judged_errors(|error: &BoxError| {
         let found: Option<&Wrapping<io::Error>> = fault::find(&**error);
         found.map(|_| Verdict::ours().with_code(7))
     });
-    let base = built.build().unwrap();
     let boxed = base.boxed();
     let wrapped = || Wrapping(Wrapping(io::Error::other("reset")));
     let _ = boxed.layer(failing(wrapped)).oneshot(()).await;
@@ -378,14 +377,15 @@ async fn a_panic_in_a_closure_about_readiness_holds_no_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn an_exempt_call_in_maintenance_asks_no_closure() {
-    let built = MaintenanceLayer::builder("zuora")
-        .named(|(): &()| "invoice.read")
+    let base = MaintenanceLayer::builder("zuora")
         .exempt(tower_maintenance::Exemption::call(
             "invoice.read",
             "customers may see it",
         ))
+        .build()
+        .unwrap()
+        .named(|(): &()| "invoice.read")
         .judged_errors(|_: &io::Error| -> Option<Origin> { panic!("not asked") });
-    let base = built.build().unwrap();
     base.handle().engage(drill()).unwrap();
     let error = base.layer(failing(no_descriptor)).oneshot(()).await;
     assert!(matches!(error, Err(Error::Inner(_))));

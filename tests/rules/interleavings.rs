@@ -891,7 +891,6 @@ impl World {
     fn new(setup: Setup) -> Self {
         let layer = MaintenanceLayer::builder("zuora")
             .policy(setup.policy(3))
-            .judged(Billing)
             .exempt(Exemption::call(
                 Kind::Exempt.name(),
                 "customers may see what they owe",
@@ -899,7 +898,8 @@ impl World {
             .exempt(Exemption::call(Kind::Counted.name(), "they may, and it counts").counted())
             .seed(1)
             .build()
-            .expect("all of it makes sense");
+            .expect("all of it makes sense")
+            .judged(Billing);
         let handle = layer.handle();
         let site = Rc::new(Site {
             handle: handle.clone(),

@@ -363,11 +363,10 @@ pub(crate) fn policy() -> Policy {
     Policy::default().with_jitter(0.0)
 }
 
-pub(crate) fn builder(policy: Policy) -> Builder<Calls<Billing>> {
+pub(crate) fn builder(policy: Policy) -> Builder {
     MaintenanceLayer::builder("zuora")
         .policy(policy)
         .wall_clock(wall(Duration::ZERO))
-        .judged(Billing)
 }
 
 pub(crate) type Wrapped = Maintenance<Partner, Calls<Billing>>;
@@ -386,8 +385,8 @@ impl Rig {
         Self::built(builder(policy))
     }
 
-    pub(crate) fn built(builder: Builder<Calls<Billing>>) -> Self {
-        let layer = builder.build().unwrap();
+    pub(crate) fn built(builder: Builder) -> Self {
+        let layer = builder.build().unwrap().judged(Billing);
         let partner = Partner::new();
         Self {
             handle: layer.handle(),

@@ -446,7 +446,7 @@ impl Refusals {
     }
 }
 
-impl<P> Builder<P> {
+impl Builder {
     /// Sets how refusals look, for all views of the layer and for handlers whose call to the
     /// partner was refused. Default: [`Refusals::new`].
     ///
