@@ -1,4 +1,4 @@
-//! `examples/billing.rs` does what its first page says: the built program, called over HTTP.
+//! `examples/billing` does what its first page says: the built program, called over HTTP.
 
 use std::process::{Command, Output};
 
@@ -14,7 +14,7 @@ use tokio::{
 use tower_maintenance::testing::{assert_refusal, assert_runbook_is_current};
 
 // The program's source, for its exemptions.
-#[path = "../../examples/billing.rs"]
+#[path = "../../examples/billing/main.rs"]
 #[expect(dead_code, reason = "the rest of it runs in a process of its own")]
 mod example;
 
