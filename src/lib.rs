@@ -287,7 +287,7 @@ pub use crate::{
         receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
     },
-    policy::{Policy, error::PolicyError, rate::Rate, window::Window},
+    policy::{Policy, changes::PolicyChange, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,
 };
 
