@@ -325,7 +325,11 @@ fn window(raw: &Raw) -> Result<Window, PolicyError> {
                 .transpose()?
                 .map_or(window, |it| window.in_buckets(it)))
         }
-        _ => Err(PolicyError::new("window", "a table of other parts", WINDOW)),
+        (None, None, _) => Err(lacks("window", "time` or `calls", WINDOW)),
+        (Some(_), _, _) => {
+            let value = "a table with `calls` and more";
+            Err(PolicyError::new("window", value, WINDOW))
+        }
     }
 }
 
@@ -388,7 +392,7 @@ fn jitter(raw: &Raw) -> Result<f64, PolicyError> {
 }
 
 fn lacks(field: &'static str, part: &str, allowed: &str) -> PolicyError {
-    PolicyError::new(field, format!("without `{part}`"), allowed)
+    PolicyError::new(field, format!("a table without `{part}`"), allowed)
 }
 
 /// Reads a number before a percent sign.
