@@ -82,7 +82,15 @@
 //! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
 //! ```
 //!
-//! The policy is quick and has no jitter, for trying it by hand. A real policy waits longer:
+//! # The file
+//!
+//! `--config FILE` reads the policy, the exemptions and the texts of the page from a TOML file.
+//! `examples/billing.toml` is a sample, and what the server has without a file. Change a copy of it
+//! while the server runs: within two seconds, or at once on SIGHUP, it is in force, and stderr and
+//! the audit trail say what changed. A file with a mistake changes nothing. `GET /maintenance` shows
+//! the policy in force as `policy`, and the file as `config: {loaded_at, error}`.
+//!
+//! The policy there is quick and has no jitter, for trying it by hand. A real policy waits longer:
 //!
 //! - It trips at 3 failures in a row, or if half of at least 4 calls in 10 s failed or took more
 //!   than 1 s. So a few requests by hand are enough.
@@ -92,8 +100,11 @@
 //! - While probing, a ping is sent every second and given up after 1 s. Three successes in a row
 //!   are needed. So the layer recovers without calls.
 //!
+//! The exit code is 2 if the command line or the file is wrong at the start, and 1 if the server
+//! fails.
+//!
 //! `docs/exempt-endpoints.md` lists the endpoints that maintenance does not touch, and the reasons.
-//! A test (`tests/examples/billing.rs`) compares that page with [`layer`] below.
+//! A test (`tests/examples/billing.rs`) compares that page with the layer.
 //!
 //! The server speaks HTTP/1, and HTTP/2 to clients that begin with it
 //! (`curl --http2-prior-knowledge`).
@@ -108,24 +119,33 @@ use std::{
 };
 
 use tower::BoxError;
-use tower_maintenance::{EventKind, MaintenanceHandle, http::Push};
+use tower_maintenance::{
+    EventKind, MaintenanceHandle,
+    http::{LiveRefusals, Push},
+};
 
 mod arguments;
+pub(crate) mod config;
 mod failed;
 mod layer;
+mod misuse;
 mod partner;
+mod reload;
 mod routes;
 pub(crate) mod shop;
 
 use arguments::{Arguments, usage};
+use config::Config;
 pub(crate) use layer::layer;
+use misuse::Misuse;
 use partner::{Partner, simulated_partner};
+use reload::{Hangups, Loaded, Reload};
 use routes::{Billing, app};
 use shop::Setup;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Arguments::parse(std::env::args().skip(1)) {
+    let done: Result<(), BoxError> = match Arguments::parse(std::env::args().skip(1)) {
         Ok(Arguments::Listen(address, setup)) => match listen(&address).await {
             Ok(listener) => serve(listener, &setup).await,
             Err(error) => Err(error),
@@ -134,13 +154,17 @@ async fn main() -> ExitCode {
             println!("{}", usage());
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("billing: {error}");
-            ExitCode::FAILURE
+            if error.is::<Misuse>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -153,8 +177,22 @@ pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     setup: &Setup,
 ) -> Result<(), BoxError> {
-    let layer = layer(setup)?;
+    let (config, text) = Config::load(setup).map_err(Misuse)?;
+    let refusals = LiveRefusals::new(config.texts.refusals()?);
+    let layer = layer(&config, refusals.refusals())?;
     let handle = layer.handle();
+    let loaded = Loaded::now();
+    if let Some(path) = setup.config.clone() {
+        let (setup, handle, loaded) = (setup.clone(), handle.clone(), loaded.clone());
+        let reload = Reload {
+            path,
+            setup,
+            handle,
+            refusals,
+            loaded,
+        };
+        tokio::spawn(reload.follow(text, Hangups::register()?));
+    }
     let mended = Arc::<AtomicU64>::default();
     let simulated = Arc::new(simulated_partner(mended.clone()).await?);
 
@@ -168,6 +206,7 @@ pub(crate) async fn serve(
     let billing = Billing {
         partner: Partner::behind(&layer, &simulated.url()),
         handle,
+        loaded,
         simulated,
         mended,
         passed: Arc::default(),
@@ -203,25 +242,34 @@ pub(crate) async fn serve(
 async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
         .await
-        .map_err(|error| format!("`{address}` is not an address such as 127.0.0.1:8080: {error}"))?
+        .map_err(|error| {
+            let address = format!("`{address}` is not an address such as 127.0.0.1:8080");
+            Misuse(format!("{address}: {error}"))
+        })?
         .collect();
     if let Some(public) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-        return Err(format!(
+        let said = format!(
             "will not listen on {public}: there is no authentication, so it must be a loopback \
              address such as 127.0.0.1:8080"
-        )
-        .into());
+        );
+        return Err(Misuse(said).into());
     }
     let listener = tokio::net::TcpListener::bind(&*addresses).await;
     Ok(listener.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-/// Prints the changes of the layer's mode on stderr.
+/// Prints the changes of the layer's mode, policy and exemptions on stderr.
 async fn tell(handle: MaintenanceHandle) {
     let mut events = handle.events();
     while let Some(event) = events.recv().await {
-        if let EventKind::ModeChanged { .. } = event.kind {
-            eprintln!("{}", handle.status());
+        match event.kind {
+            EventKind::ModeChanged { .. } => eprintln!("{}", handle.status()),
+            EventKind::PolicyReplaced { changes, .. } => {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                eprintln!("policy replaced: {}", changes.join(", "));
+            }
+            EventKind::ExemptionsReplaced => eprintln!("exemptions replaced"),
+            _ => {}
         }
     }
 }

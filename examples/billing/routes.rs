@@ -26,6 +26,7 @@ use tower_maintenance::{
 use super::{
     failed::{AnyJson, Failed},
     partner::{Partner, SLOW, TIMEOUT},
+    reload::Loaded,
     shop::{self, Cure, Customers, Setup},
 };
 
@@ -33,6 +34,7 @@ use super::{
 pub(super) struct Billing {
     pub(super) partner: Partner,
     pub(super) handle: MaintenanceHandle,
+    pub(super) loaded: Loaded,
     pub(super) simulated: Arc<PartnerServer>,
     /// How often the partner was repaired.
     pub(super) mended: Arc<AtomicU64>,
@@ -159,8 +161,11 @@ fn as_json(body: Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-async fn status(State(billing): State<Billing>) -> Json<Status> {
-    Json(billing.handle.status())
+/// Answers with the status of the layer, and beside it with that of the configuration file.
+async fn status(State(billing): State<Billing>) -> Result<Json<Value>, Failed> {
+    let mut status = serde_json::to_value(billing.handle.status()).map_err(BoxError::from)?;
+    status["config"] = billing.loaded.to_json();
+    Ok(Json(status))
 }
 
 /// The body of an operator's command. The audit trail needs both members.

@@ -1,0 +1,145 @@
+//! The file of `--config`: what it says, and what is wrong with it.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde::Deserialize;
+use tower_maintenance::{
+    Exemption, Policy,
+    http::{PageTexts, Refusals, RefusalsError},
+};
+
+use super::{layer::layer, shop::Setup};
+
+/// What the server has without a file, and in place of a section that a file leaves out.
+const BUILT_IN: &str = include_str!("../billing.toml");
+
+/// A whole configuration, in which nothing is left out and everything is valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) policy: Policy,
+    pub(crate) exempt: Vec<Exemption>,
+    pub(crate) texts: Texts,
+}
+
+/// The sections of a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sections {
+    policy: Option<Policy>,
+    exempt: Option<Vec<Exemption>>,
+    texts: Option<Texts>,
+}
+
+/// What customers read when the gate, or a handler's call to the partner, refuses.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Texts {
+    component: Option<String>,
+    still_works: Vec<String>,
+    /// The words of the page by the tag of their language. English is built in.
+    language: BTreeMap<String, PageTexts>,
+}
+
+impl Texts {
+    pub(crate) fn refusals(&self) -> Result<Refusals, RefusalsError> {
+        let mut refusals = Refusals::new()
+            .still_works(&self.still_works)
+            .notice_url("/maintenance/notice.json")?
+            .page_checks_every(Duration::from_secs(2))?;
+        if let Some(component) = &self.component {
+            refusals = refusals.component(component);
+        }
+        for (tag, texts) in &self.language {
+            refusals = refusals.language(tag, texts.clone())?;
+        }
+        Ok(refusals)
+    }
+}
+
+/// A file that is not taken up: its path, the place in it, and what would be right.
+pub(crate) type ConfigError = String;
+
+impl Config {
+    pub(crate) fn built_in(setup: &Setup) -> Result<Self, ConfigError> {
+        Self::parse(BUILT_IN, Path::new("examples/billing.toml"), setup)
+    }
+
+    /// Reads the file of the setup, or what is built in. Returns the text that was read, too.
+    pub(crate) fn load(setup: &Setup) -> Result<(Self, String), ConfigError> {
+        match &setup.config {
+            None => Ok((Self::built_in(setup)?, String::new())),
+            Some(path) => {
+                let text = read(path)?;
+                Ok((Self::parse(&text, path, setup)?, text))
+            }
+        }
+    }
+
+    /// Parses and checks a file. `path` is for errors.
+    pub(crate) fn parse(text: &str, path: &Path, setup: &Setup) -> Result<Self, ConfigError> {
+        // An editor that is writing leaves a file empty for a moment.
+        if text.trim().is_empty() {
+            return Err(format!(
+                "{}: the file is empty: allowed are the sections [policy], [[exempt]] and [texts]",
+                path.display()
+            ));
+        }
+        let given = sections(text, path)?;
+        let built_in = sections(BUILT_IN, Path::new("examples/billing.toml"))?;
+        let mut config = Self {
+            policy: given.policy.or(built_in.policy).unwrap_or_default(),
+            exempt: given.exempt.or(built_in.exempt).unwrap_or_default(),
+            texts: given.texts.or(built_in.texts).unwrap_or_default(),
+        };
+        // The flag stands over the file.
+        if setup.ramp > 0 {
+            let ramp = Duration::from_secs(setup.ramp.into());
+            config.policy = config.policy.with_ramp(ramp);
+        }
+        // What is wrong with the whole shows when a layer is built of it.
+        let refusals = config.texts.refusals();
+        let refusals = refusals.map_err(|error| format!("{}: texts.{error}", path.display()))?;
+        layer(&config, refusals).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(config)
+    }
+}
+
+/// Reads a file that is there and is text.
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = path.display();
+        format!("{path}: cannot be read: {error}; give the path of a TOML file such as examples/billing.toml")
+    })
+}
+
+fn sections(text: &str, path: &Path) -> Result<Sections, ConfigError> {
+    let place = |error: &toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        format!("{}:{line}:{column}", path.display())
+    };
+    let parsed = toml::Deserializer::parse(text)
+        .map_err(|error| format!("{}: {}", place(&error), error.message()))?;
+    serde_path_to_error::deserialize(parsed).map_err(|error| {
+        let key = error.path().to_string();
+        let error = error.into_inner();
+        format!("{}: {}", place(&error), with_path(&key, error.message()))
+    })
+}
+
+/// Joins the path of a key and the message about it. The library's messages begin with the name of
+/// the setting, which is the end of the path.
+fn with_path(key: &str, message: &str) -> String {
+    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let rest = message.strip_prefix(name);
+    let is_named = rest.is_some_and(|rest| rest.starts_with([' ', '.']));
+    match (key, section) {
+        ("." | "", _) => message.to_owned(),
+        // A check of several settings, which belongs to their table.
+        ("policy", _) => format!("policy.{message}"),
+        (_, section) if is_named && !section.is_empty() => format!("{section}.{message}"),
+        _ => format!("{key}: {message}"),
+    }
+}
