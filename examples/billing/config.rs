@@ -3,6 +3,8 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde::Deserialize;
+use serde_path_to_error::Segment;
+use toml::de::DeTable;
 use tower_maintenance::{
     Exemption, Policy,
     http::{PageTexts, Refusals, RefusalsError},
@@ -113,20 +115,44 @@ pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn sections(text: &str, path: &Path) -> Result<Sections, ConfigError> {
-    let place = |error: &toml::de::Error| {
-        let at = error.span().map_or(0, |span| span.start);
-        let before = text.get(..at).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        format!("{}:{line}:{column}", path.display())
-    };
-    let parsed = toml::Deserializer::parse(text)
-        .map_err(|error| format!("{}: {}", place(&error), error.message()))?;
+    let parsed = toml::Deserializer::parse(text).map_err(|error| {
+        let place = place(text, start(&error));
+        format!("{}:{place}: {}", path.display(), error.message())
+    })?;
     serde_path_to_error::deserialize(parsed).map_err(|error| {
+        let at = entry(text, error.path()).unwrap_or_else(|| start(error.inner()));
         let key = error.path().to_string();
-        let error = error.into_inner();
-        format!("{}: {}", place(&error), with_path(&key, error.message()))
+        let message = with_path(&key, error.inner().message());
+        format!("{}:{}: {message}", path.display(), place(text, at))
     })
+}
+
+/// Returns where an error of TOML begins.
+fn start(error: &toml::de::Error) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
+/// Returns where an entry of a list begins, such as the second `[[exempt]]`. The error itself names
+/// the beginning of the list.
+fn entry(text: &str, path: &serde_path_to_error::Path) -> Option<usize> {
+    let mut segments = path.iter();
+    let (Some(Segment::Map { key }), Some(Segment::Seq { index }), None) =
+        (segments.next(), segments.next(), segments.next())
+    else {
+        return None;
+    };
+    let document = DeTable::parse(text).ok()?.into_inner();
+    let (_, list) = document.iter().find(|(name, _)| name.get_ref() == key)?;
+    let entry = list.get_ref().as_array()?.get(*index)?;
+    Some(entry.span().start)
+}
+
+/// Returns the line and the column, both from 1.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    format!("{line}:{column}")
 }
 
 /// Joins the path of a key and the message about it. The library's messages begin with the name of
@@ -138,7 +164,7 @@ fn with_path(key: &str, message: &str) -> String {
     match (key, section) {
         ("." | "", _) => message.to_owned(),
         // A check of several settings, which belongs to their table.
-        ("policy", _) => format!("policy.{message}"),
+        ("policy", _) if message.contains(": allowed is ") => format!("policy.{message}"),
         (_, section) if is_named && !section.is_empty() => format!("{section}.{message}"),
         _ => format!("{key}: {message}"),
     }

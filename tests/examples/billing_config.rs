@@ -238,7 +238,7 @@ async fn a_bad_file_changes_nothing_and_is_told_until_it_is_mended() {
             "bad.toml:2:1: policy.min_calls is 80: allowed is 1 to 50, the size of the window",
         ),
         ("", "bad.toml: the file is empty"),
-        ("[polcy]", "bad.toml:1:2: unknown field `polcy`"),
+        ("[polcy]", "bad.toml:1:2: polcy: unknown field `polcy`"),
     ] {
         file.write(text);
         let error = |status: &Value| status["config"]["error"].to_string().contains(complaint);
@@ -301,7 +301,11 @@ fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
     let exempt = |lines: &str| {
         format!("[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\n{lines}\n")
     };
-    let cases: [(String, &[&str]); 16] = [
+    let cases: [(String, &[&str]); 17] = [
+        (
+            "policy = 3".into(),
+            &[":1:10: policy: invalid type: integer `3`, expected a table with the settings"],
+        ),
         (
             " \n".into(),
             &[": the file is empty: allowed are the sections"],
@@ -309,7 +313,7 @@ fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
         ("[policy".into(), &[":1:8: "]),
         (
             "[polcy]".into(),
-            &[":1:2: unknown field `polcy`, expected one of `policy`, `exempt`, `texts`"],
+            &[":1:2: polcy: unknown field `polcy`, expected one of `policy`, `exempt`, `texts`"],
         ),
         (
             "[policy]\n\nfailure_rate = 50".into(),
@@ -320,7 +324,7 @@ fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
         (
             "[policy]\nfialure_rate = '50%'".into(),
             &[
-                ":2:1: policy",
+                ":2:1: policy.fialure_rate: ",
                 "`fialure_rate` is no setting of a policy: allowed is window, min_calls",
             ],
         ),
@@ -345,23 +349,25 @@ fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
         ),
         (
             exempt("why = 'x'"),
-            &["exempt[1]: the exemption with the reason `x` has no endpoint: give one of `route`"],
+            &[
+                ":5:1: exempt[1]: the exemption with the reason `x` has no endpoint: give one of `route`",
+            ],
         ),
         (
             exempt("route = '/health'\ncall = 'health'\nwhy = 'x'"),
-            &["exempt[1]: the exemption of `/health` and of `health` has two endpoints"],
+            &[":5:1: exempt[1]: the exemption of `/health` and of `health` has two endpoints"],
         ),
         (
             exempt("route = '/health'\nmethods = ['get']\nwhy = 'x'"),
             &[
-                "exempt[1]: the exemption of `/health` is for the method `get`",
+                ":5:1: exempt[1]: the exemption of `/health` is for the method `get`",
                 "in capitals such as `GET`",
             ],
         ),
         (
             exempt("path = '/health'\nwhy = 'x'"),
             &[
-                ":6:1: exempt[1]",
+                ":6:1: exempt[1].path: ",
                 "unknown field `path`, expected one of `route`, `http_call`, `call`",
             ],
         ),
