@@ -154,7 +154,7 @@ impl Serialize for Window {
 ///
 /// For a name that is no setting, a setting that is given twice, a value that is no such setting or
 /// out of range, and for settings that do not go together: each error names the setting, its value
-/// and what is allowed. `guide::config` lists the settings.
+/// and what is allowed. The guide's page `config` (with the feature `http`) lists the settings.
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Table)

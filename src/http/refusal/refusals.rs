@@ -444,7 +444,7 @@ impl Refusals {
         looks.component = looks
             .component
             .take()
-            .or_else(|| other.looks.component.clone());
+            .or_else(|| other.now().looks.component.clone());
         self
     }
 
