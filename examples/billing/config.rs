@@ -10,12 +10,11 @@ use tower_maintenance::{
     http::{PageTexts, Refusals, RefusalsError},
 };
 
-use super::{layer::layer, shop::Setup};
-
 /// What the server has without a file, and in place of a section that a file leaves out.
-const BUILT_IN: &str = include_str!("../billing.toml");
+pub(crate) const BUILT_IN: &str = include_str!("../billing.toml");
+pub(crate) const BUILT_IN_PATH: &str = "examples/billing.toml";
 
-/// A whole configuration, in which nothing is left out and everything is valid.
+/// A whole configuration, in which nothing is left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) policy: Policy,
@@ -62,23 +61,8 @@ impl Texts {
 pub(crate) type ConfigError = String;
 
 impl Config {
-    pub(crate) fn built_in(setup: &Setup) -> Result<Self, ConfigError> {
-        Self::parse(BUILT_IN, Path::new("examples/billing.toml"), setup)
-    }
-
-    /// Reads the file of the setup, or what is built in. Returns the text that was read, too.
-    pub(crate) fn load(setup: &Setup) -> Result<(Self, String), ConfigError> {
-        match &setup.config {
-            None => Ok((Self::built_in(setup)?, String::new())),
-            Some(path) => {
-                let text = read(path)?;
-                Ok((Self::parse(&text, path, setup)?, text))
-            }
-        }
-    }
-
-    /// Parses and checks a file. `path` is for errors.
-    pub(crate) fn parse(text: &str, path: &Path, setup: &Setup) -> Result<Self, ConfigError> {
+    /// Parses a file. `path` is for errors. What only shows in the whole is not checked here.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         // An editor that is writing leaves a file empty for a moment.
         if text.trim().is_empty() {
             return Err(format!(
@@ -87,31 +71,13 @@ impl Config {
             ));
         }
         let given = sections(text, path)?;
-        let built_in = sections(BUILT_IN, Path::new("examples/billing.toml"))?;
-        let mut config = Self {
+        let built_in = sections(BUILT_IN, Path::new(BUILT_IN_PATH))?;
+        Ok(Self {
             policy: given.policy.or(built_in.policy).unwrap_or_default(),
             exempt: given.exempt.or(built_in.exempt).unwrap_or_default(),
             texts: given.texts.or(built_in.texts).unwrap_or_default(),
-        };
-        // The flag stands over the file.
-        if setup.ramp > 0 {
-            let ramp = Duration::from_secs(setup.ramp.into());
-            config.policy = config.policy.with_ramp(ramp);
-        }
-        // What is wrong with the whole shows when a layer is built of it.
-        let refusals = config.texts.refusals();
-        let refusals = refusals.map_err(|error| format!("{}: texts.{error}", path.display()))?;
-        layer(&config, refusals).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(config)
+        })
     }
-}
-
-/// Reads a file that is there and is text.
-pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let path = path.display();
-        format!("{path}: cannot be read: {error}; give the path of a TOML file such as examples/billing.toml")
-    })
 }
 
 fn sections(text: &str, path: &Path) -> Result<Sections, ConfigError> {

@@ -85,10 +85,10 @@
 //! # The file
 //!
 //! `--config FILE` reads the policy, the exemptions and the texts of the page from a TOML file.
-//! `examples/billing.toml` is a sample, and what the server has without a file. Change a copy of it
-//! while the server runs: within two seconds, or at once on SIGHUP, it is in force, and stderr and
-//! the audit trail say what changed. A file with a mistake changes nothing. `GET /maintenance` shows
-//! the policy in force as `policy`, and the file as `config: {loaded_at, error}`.
+//! `examples/billing.toml` is a sample, and what the server has without a file. Change a copy of
+//! it while the server runs. Within two seconds, or at once on SIGHUP, it is in force, and stderr
+//! and the audit trail say what changed. A file with a mistake changes nothing. `GET /maintenance`
+//! shows the policy in force as `policy`, and the file as `config: {loaded_at, error}`.
 //!
 //! The policy there is quick and has no jitter, for trying it by hand. A real policy waits longer:
 //!
@@ -125,9 +125,10 @@ use tower_maintenance::{
 };
 
 mod arguments;
-pub(crate) mod config;
+mod config;
 mod failed;
 mod layer;
+pub(crate) mod load;
 mod misuse;
 mod partner;
 mod reload;
@@ -135,11 +136,11 @@ mod routes;
 pub(crate) mod shop;
 
 use arguments::{Arguments, usage};
-use config::Config;
 pub(crate) use layer::layer;
+use load::load;
 use misuse::Misuse;
 use partner::{Partner, simulated_partner};
-use reload::{Hangups, Loaded, Reload};
+use reload::{Loaded, Reload};
 use routes::{Billing, app};
 use shop::Setup;
 
@@ -177,21 +178,20 @@ pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     setup: &Setup,
 ) -> Result<(), BoxError> {
-    let (config, text) = Config::load(setup).map_err(Misuse)?;
+    let (config, text) = load(setup).map_err(Misuse)?;
     let refusals = LiveRefusals::new(config.texts.refusals()?);
     let layer = layer(&config, refusals.refusals())?;
     let handle = layer.handle();
     let loaded = Loaded::now();
     if let Some(path) = setup.config.clone() {
-        let (setup, handle, loaded) = (setup.clone(), handle.clone(), loaded.clone());
         let reload = Reload {
             path,
-            setup,
-            handle,
+            setup: setup.clone(),
+            handle: handle.clone(),
             refusals,
-            loaded,
+            loaded: loaded.clone(),
         };
-        tokio::spawn(reload.follow(text, Hangups::register()?));
+        reload.begin(text)?;
     }
     let mended = Arc::<AtomicU64>::default();
     let simulated = Arc::new(simulated_partner(mended.clone()).await?);
@@ -218,6 +218,15 @@ pub(crate) async fn serve(
         .build()?;
     let app = app(&layer, billing, &push)?;
     println!("listening on http://{}", listener.local_addr()?);
+    until_ctrl_c(listener, app, &push).await
+}
+
+/// Serves until Ctrl-C.
+async fn until_ctrl_c(
+    listener: tokio::net::TcpListener,
+    app: axum::Router,
+    push: &Push,
+) -> Result<(), BoxError> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     // The streams of open tabs have no end of their own, and a graceful shutdown waits for them.
     let shutdown = push.close_after(async { stopped.await.unwrap_or_default() });

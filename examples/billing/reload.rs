@@ -1,9 +1,9 @@
 //! Taking up a changed file while the server runs.
 //!
-//! The file is looked at once a second. A watcher of the operating system (the crate `notify`) would
-//! tell sooner, but it adds several crates to the build of every example, and it has cases of its
-//! own: editors that replace the file, mounts without events, Kubernetes' chains of symbolic links.
-//! SIGHUP takes the file up at once.
+//! The file is looked at once a second. A watcher of the operating system (the crate `notify`)
+//! would tell sooner, but it adds several crates to the build of every example. It also has cases
+//! of its own: editors that replace the file, mounts without events, Kubernetes' chains of symbolic
+//! links. SIGHUP takes the file up at once.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +17,8 @@ use tower::BoxError;
 use tower_maintenance::{CommandError, MaintenanceHandle, http::LiveRefusals};
 
 use super::{
-    config::{Config, ConfigError, read},
+    config::{Config, ConfigError},
+    load::{checked, read},
     shop::Setup,
 };
 
@@ -60,13 +61,20 @@ pub(crate) struct Reload {
     pub(crate) loaded: Loaded,
 }
 
-/// What a look at the file finds.
+/// What a look at the file finds: its text.
 type Found = Result<String, ConfigError>;
 
 impl Reload {
-    /// Follows the file, which had `text` at the start. `hangups` is registered by then, because an
-    /// unregistered SIGHUP ends the process.
-    pub(crate) async fn follow(self, text: String, mut hangups: Hangups) {
+    /// Follows the file from now on, in a task of its own. `text` is what it had at the start.
+    ///
+    /// SIGHUP is registered when this returns: before, it ends the process.
+    pub(crate) fn begin(self, text: String) -> std::io::Result<()> {
+        let hangups = Hangups::register()?;
+        tokio::spawn(self.follow(text, hangups));
+        Ok(())
+    }
+
+    async fn follow(self, text: String, mut hangups: Hangups) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut taken: Found = Ok(text);
@@ -95,7 +103,7 @@ impl Reload {
     fn take(&self, found: &Found) {
         let path = &self.path;
         let taken_up = found.clone().and_then(|text| {
-            let config = Config::parse(&text, path, &self.setup)?;
+            let config = checked(&text, path, &self.setup)?;
             self.put_in_force(&config)
                 .map_err(|error| format!("{}: {error}", path.display()))
         });
@@ -135,13 +143,13 @@ fn reason(path: &Path) -> String {
 }
 
 /// The signals SIGHUP. Elsewhere than on Unix there are none.
-pub(crate) struct Hangups {
+struct Hangups {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,
 }
 
 impl Hangups {
-    pub(crate) fn register() -> std::io::Result<Self> {
+    fn register() -> std::io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,

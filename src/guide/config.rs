@@ -52,30 +52,34 @@
 //!
 //! | key | value | default | range |
 //! |---|---|---|---|
-//! | `window` | time, `{ time, buckets }`, or `{ calls }` | `"60s"` in 10 buckets | 1 to 3600 buckets of at least 1 ns; 1 to 10 000 000 calls |
+//! | `window` | window | `"60s"` | see below |
 //! | `min_calls` | calls | 10 | from 1, at most the calls of the window |
 //! | `failure_rate` | share, or `"off"` | `"50%"` | above 0 %, at most 100 % |
-//! | `consecutive_failures` | failures, or `"off"` | 5 | from 1, at most the calls of the window |
-//! | `slow_calls` | `{ longer_than, rate }`: time and share, or `"off"` | `"off"` | above 0 s; above 0 %, at most 100 % |
-//! | `given_up` | `{ calls, after }`: calls and time, or `"off"` | the larger of `min_calls` and 10, after `"1s"` | from 1; any time |
+//! | `consecutive_failures` | calls, or `"off"` | 5 | as `min_calls` |
+//! | `slow_calls` | `{ longer_than, rate }`, or `"off"` | `"off"` | a time above 0 s, a share |
+//! | `given_up` | `{ calls, after }`, or `"off"` | see below | from 1 call, any time |
 //! | `hang_limit` | time | `"5s"` | above 0 s |
 //! | `wait` | time | `"30s"` | above 0 s |
-//! | `wait_growing` | `{ factor, longest }`, or one of them: number and time | 2.0, `"5min"` | from 1; at least `wait` |
+//! | `wait_growing` | `{ factor, longest }` | 2.0, `"5min"` | from 1, a time of at least `wait` |
 //! | `jitter` | number, or percentage | 0.2 | 0 to less than 1 |
 //! | `probes` | probes at once | 1 | 1 to 10 000 |
-//! | `successes_needed` | successes in a row | 3 | 1 to 10 000 |
+//! | `successes_needed` | probes in a row | 3 | 1 to 10 000 |
 //! | `lease` | time | `"30s"` | above 0 s |
 //! | `ramp` | time, or `"off"` | `"off"` | above 0 s |
 //! | `ramp_start` | share | `"10%"` | above 0 %, at most 100 % |
 //! | `ping_every` | time | `"1s"` | above 0 s |
 //!
 //! - A **time** is a number with its unit, in quotes: `"250ms"`, `"30s"`, `"5min"`, `"1h 30min"`.
-//!   The units are those of the crate [humantime](https://docs.rs/humantime). `m` is a minute. A
+//!   The units are those of the crate [humantime](https://docs.rs/humantime); `m` is a minute. A
 //!   number without a unit is an error: it may be of seconds or of milliseconds.
-//! - A **share** is a percentage with its sign, in quotes, or a ratio with a point: `"50%"` and `0.5`
-//!   are the same. A whole number is an error, because `1` may be 1 % or all.
-//! - `"off"` turns a rule off, as `without_failure_rate` does. `false` does the same. One of
+//! - A **share** is a percentage with its sign, in quotes, or a ratio with a point: `"50%"` and
+//!   `0.5` are the same. A whole number is an error, because `1` may be 1 % or all.
+//! - A **window** is a time (in 10 buckets), `{ time = "60s", buckets = 20 }` with 1 to 3600
+//!   buckets of at least 1 ns, or `{ calls = 100 }` with 1 to 10 000 000 calls.
+//! - **`"off"`** turns a rule off, as `without_failure_rate` does. `false` does the same. One of
 //!   `failure_rate`, `consecutive_failures`, `slow_calls` and `given_up` must be on.
+//! - `given_up` is by default the larger of `min_calls` and 10, after `"1s"`. Of `wait_growing` one
+//!   part is enough; the longest wait is by default at least `wait`.
 //!
 //! ```
 //! use tower_maintenance::{Policy, Rate};
@@ -92,12 +96,17 @@
 //!
 //! | key | value | default |
 //! |---|---|---|
-//! | `route` | pattern of a route of your own: [`Exemption::route`](crate::Exemption::route) | one of the three |
-//! | `http_call` | pattern of a call: [`Exemption::http_call`](crate::Exemption::http_call) | one of the three |
-//! | `call` | name of a call: [`Exemption::call`](crate::Exemption::call) | one of the three |
+//! | `route` | pattern of a route of your own | one of the three |
+//! | `http_call` | pattern of the path of a call | one of the three |
+//! | `call` | name of a call | one of the three |
 //! | `why` | the reason, for the runbook | none: it is needed |
-//! | `methods` | list in capitals, `["GET"]`: [`for_methods`](crate::Exemption::for_methods) | all methods |
-//! | `counted` | whether the calls count in `Serving`: [`counted`](crate::Exemption::counted) | `false` |
+//! | `methods` | list of methods in capitals, `["GET"]` | all methods |
+//! | `counted` | whether the calls count in `Serving` | `false` |
+//!
+//! They stand for [`Exemption::route`](crate::Exemption::route),
+//! [`http_call`](crate::Exemption::http_call), [`call`](crate::Exemption::call),
+//! [`for_methods`](crate::Exemption::for_methods) and [`counted`](crate::Exemption::counted). An
+//! exemption by a condition cannot stand in a file.
 //!
 //! The texts of the page are a [`PageTexts`](crate::http::PageTexts): each field is a key, and its
 //! default is the English text.
@@ -106,8 +115,8 @@
 //!
 //! An unknown key, a value of another kind or out of range, and settings that do not go together
 //! are errors. Each names the setting, its value and what is allowed. The library knows nothing of
-//! the file around a policy: the path of the key comes from the crate [serde_path_to_error], and the
-//! line from the format.
+//! the file around a policy. The path of the key comes from the crate [serde_path_to_error], and
+//! the line from the format.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -125,7 +134,7 @@
 //! assert_eq!(error.inner().span(), Some(18..19)); // of the second line
 //!
 //! let unknown = toml::from_str::<Policy>("fialure_rate = '50%'").unwrap_err();
-//! let said = "`fialure_rate` is no setting of a policy: allowed is window, min_calls, failure_rate";
+//! let said = "`fialure_rate` is no setting of a policy: allowed is window, min_calls, ";
 //! assert!(unknown.message().starts_with(said));
 //! # Ok::<(), toml::de::Error>(())
 //! ```
@@ -141,8 +150,8 @@
 //! nothing.
 //!
 //! - A new policy judges the outcomes from then on. A wait that is running keeps its end. `Probing`
-//!   and a ramp end under the policy that they began with. The window keeps its contents if its size
-//!   and its buckets do not change.
+//!   and a ramp end under the policy that they began with. The window keeps its contents if its
+//!   size and its buckets do not change.
 //! - A request that was let in as exempt stays exempt.
 //! - A hold and a trip stay. The era, the mode and the generation do not change, and no signal is
 //!   given.
@@ -177,17 +186,17 @@
 //!
 //! Three things about the file itself, which `examples/billing` heeds:
 //!
-//! - An editor may leave a file empty or half written for a moment. The example takes a changed file
-//!   up at the second look that finds it so, one second later, and refuses an empty one.
-//! - A mistake at the start ends the program. Later it must not: it is logged, and the status page of
-//!   the service shows it until the file is mended, as `config: {loaded_at, error}`.
+//! - An editor may leave a file empty or half written for a moment. The example takes a changed
+//!   file up at the second look that finds it so, one second later, and refuses an empty one.
+//! - A mistake at the start ends the program. Later it must not: it is told on stderr, and the
+//!   status shows it until the file is mended, as `config: {loaded_at, error}`.
 //! - Each replica reads its own file. Until the last one has read it, replicas differ.
 //!
 //! # Writing
 //!
-//! A policy is written in the same form. What it leaves to other settings, the default of `given_up`
-//! and of the longest wait, stays left out, so that reading gives the same policy. The JSON of a
-//! [`Status`](crate::Status) writes these out too, because it shows what is in force.
+//! A policy is written in the same form. What it leaves to other settings, the default of
+//! `given_up` and of the longest wait, stays left out, so that reading gives the same policy. The
+//! JSON of a [`Status`](crate::Status) writes these out too, because it shows what is in force.
 //!
 //! ```
 //! use tower_maintenance::{MaintenanceLayer, Policy};

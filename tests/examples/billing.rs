@@ -531,7 +531,7 @@ async fn ctrl_c_ends_it() {
 
 #[test]
 fn the_page_of_exempt_endpoints_is_current() {
-    let config = example::config::Config::built_in(&Default::default()).unwrap();
+    let config = example::load::built_in(&Default::default()).unwrap();
     let refusals = config.texts.refusals().unwrap();
     let exempt = example::layer(&config, refusals)
         .unwrap()
