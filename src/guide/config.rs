@@ -146,8 +146,8 @@
 //! Parse the whole file first. Then give the parts to
 //! [`replace_policy`](crate::MaintenanceHandle::replace_policy),
 //! [`replace_exemptions`](crate::MaintenanceHandle::replace_exemptions) and
-//! [`LiveRefusals::replace`](crate::http::LiveRefusals::replace). A file with a mistake then changes
-//! nothing.
+//! [`LiveRefusals::replace`](crate::http::LiveRefusals::replace). A file with a mistake then
+//! changes nothing.
 //!
 //! - A new policy judges the outcomes from then on. A wait that is running keeps its end. `Probing`
 //!   and a ramp end under the policy that they began with. The window keeps its contents if its

@@ -424,7 +424,7 @@ enum Raw {
     Integer(i128),
     Float(f64),
     Text(String),
-    Table(Vec<(String, Raw)>),
+    Table(Vec<(String, Self)>),
     /// Anything else, by its name.
     Other(&'static str),
 }

@@ -296,96 +296,90 @@ async fn a_hangup_takes_the_file_up_at_once_even_if_it_has_not_changed() {
     assert!(error.contains("policy.failure_rate is 50"), "{error}");
 }
 
+/// The text of a file, and what is said of it. Most lists begin with an entry that is right.
+const BAD_FILES: &[(&str, &[&str])] = &[
+    (
+        "policy = 3",
+        &[":1:10: policy: invalid type: integer `3`, expected a table with the settings"],
+    ),
+    (" \n", &[": the file is empty: allowed are the sections"]),
+    ("[policy", &[":1:8: "]),
+    (
+        "[polcy]",
+        &[":1:2: polcy: unknown field `polcy`, expected one of `policy`, `exempt`, `texts`"],
+    ),
+    (
+        "[policy]\n\nfailure_rate = 50",
+        &[":3:16: policy.failure_rate is 50: allowed is a percentage in quotes such as \"50%\""],
+    ),
+    (
+        "[policy]\nfialure_rate = '50%'",
+        &[
+            ":2:1: policy.fialure_rate: ",
+            "`fialure_rate` is no setting of a policy: allowed is window, min_calls",
+        ],
+    ),
+    (
+        "[policy]\nslow_calls = { longer_than = 1, rate = '50%' }",
+        &[":2:14: policy.slow_calls.longer_than is 1: allowed is a time with its unit"],
+    ),
+    (
+        "[policy]\nwindow = { calls = 5 }",
+        &[":1:1: policy.min_calls is 10: allowed is 1 to 5, the size of the window"],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nroute = '/health/*'\nwhy = 'x'",
+        &[
+            ":5:1: exempt[1]: the pattern `/health/*` is not valid",
+            "`{*rest}`",
+        ],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nroute = '/health'",
+        &[":5:1: exempt[1]: the exemption of `/health` has no reason: say why"],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nwhy = 'x'",
+        &[
+            ":5:1: exempt[1]: the exemption with the reason `x` has no endpoint: give one of `route`",
+        ],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nroute = '/health'\ncall = 'health'\nwhy = 'x'",
+        &[":5:1: exempt[1]: the exemption of `/health` and of `health` has two endpoints"],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nroute = '/health'\nmethods = ['get']\nwhy = 'x'",
+        &[
+            ":5:1: exempt[1]: the exemption of `/health` is for the method `get`",
+            "in capitals such as `GET`",
+        ],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\npath = '/health'\nwhy = 'x'",
+        &[
+            ":6:1: exempt[1].path: ",
+            "unknown field `path`, expected one of `route`, `http_call`, `call`",
+        ],
+    ),
+    (
+        "[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\nroute = '/shop'\nwhy = 'x'",
+        &["exemptions: `/shop` is exempt twice before routes: list it once"],
+    ),
+    (
+        "[texts]\ncomponent = 7",
+        &[":2:13: texts.component: invalid type: integer `7`, expected a string"],
+    ),
+    (
+        "[texts.language.german_]\ntitle = 'x'",
+        &["texts.language is `german_`: allowed is a language tag such as `de` or `pt-BR`"],
+    ),
+];
+
 #[test]
 fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
-    let exempt = |lines: &str| {
-        format!("[[exempt]]\nroute = \"/shop\"\nwhy = \"its page\"\n\n[[exempt]]\n{lines}\n")
-    };
-    let cases: [(String, &[&str]); 17] = [
-        (
-            "policy = 3".into(),
-            &[":1:10: policy: invalid type: integer `3`, expected a table with the settings"],
-        ),
-        (
-            " \n".into(),
-            &[": the file is empty: allowed are the sections"],
-        ),
-        ("[policy".into(), &[":1:8: "]),
-        (
-            "[polcy]".into(),
-            &[":1:2: polcy: unknown field `polcy`, expected one of `policy`, `exempt`, `texts`"],
-        ),
-        (
-            "[policy]\n\nfailure_rate = 50".into(),
-            &[
-                ":3:16: policy.failure_rate is 50: allowed is a percentage in quotes such as \"50%\"",
-            ],
-        ),
-        (
-            "[policy]\nfialure_rate = '50%'".into(),
-            &[
-                ":2:1: policy.fialure_rate: ",
-                "`fialure_rate` is no setting of a policy: allowed is window, min_calls",
-            ],
-        ),
-        (
-            "[policy]\nslow_calls = { longer_than = 1, rate = '50%' }".into(),
-            &[":2:14: policy.slow_calls.longer_than is 1: allowed is a time with its unit"],
-        ),
-        (
-            "[policy]\nwindow = { calls = 5 }".into(),
-            &[":1:1: policy.min_calls is 10: allowed is 1 to 5, the size of the window"],
-        ),
-        (
-            exempt("route = '/health/*'\nwhy = 'x'"),
-            &[
-                ":5:1: exempt[1]: the pattern `/health/*` is not valid",
-                "`{*rest}`",
-            ],
-        ),
-        (
-            exempt("route = '/health'"),
-            &[":5:1: exempt[1]: the exemption of `/health` has no reason: say why"],
-        ),
-        (
-            exempt("why = 'x'"),
-            &[
-                ":5:1: exempt[1]: the exemption with the reason `x` has no endpoint: give one of `route`",
-            ],
-        ),
-        (
-            exempt("route = '/health'\ncall = 'health'\nwhy = 'x'"),
-            &[":5:1: exempt[1]: the exemption of `/health` and of `health` has two endpoints"],
-        ),
-        (
-            exempt("route = '/health'\nmethods = ['get']\nwhy = 'x'"),
-            &[
-                ":5:1: exempt[1]: the exemption of `/health` is for the method `get`",
-                "in capitals such as `GET`",
-            ],
-        ),
-        (
-            exempt("path = '/health'\nwhy = 'x'"),
-            &[
-                ":6:1: exempt[1].path: ",
-                "unknown field `path`, expected one of `route`, `http_call`, `call`",
-            ],
-        ),
-        (
-            exempt("route = '/shop'\nwhy = 'x'"),
-            &["exemptions: `/shop` is exempt twice before routes: list it once"],
-        ),
-        (
-            "[texts]\ncomponent = 7".into(),
-            &[":2:13: texts.component: invalid type: integer `7`, expected a string"],
-        ),
-        (
-            "[texts.language.german_]\ntitle = 'x'".into(),
-            &["texts.language is `german_`: allowed is a language tag such as `de` or `pt-BR`"],
-        ),
-    ];
-    for (number, (text, complaints)) in cases.into_iter().enumerate() {
-        let file = File::new(&format!("start-{number}.toml"), &text);
+    for (number, (text, complaints)) in BAD_FILES.iter().enumerate() {
+        let file = File::new(&format!("start-{number}.toml"), text);
         let ended = run(&["--listen", "127.0.0.1:0", "--config", file.path()]);
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2), "{said}");
@@ -394,7 +388,7 @@ fn a_bad_file_at_the_start_ends_the_program_with_2_and_names_place_and_cure() {
             said.starts_with(&format!("billing: {}", file.path())),
             "{said}"
         );
-        for complaint in complaints {
+        for complaint in *complaints {
             assert!(said.contains(complaint), "{text}\n{said}\n{complaint}");
         }
     }

@@ -364,34 +364,38 @@ async fn r20_a_replaced_policy_says_what_changed_setting_by_setting() {
     assert_eq!(*rig.handle.audit()[1].policy_changes, []);
 }
 
+/// For each setting a policy that differs from [`policy`] in it alone.
+fn changed_in_one() -> [(&'static str, Policy); 16] {
+    let rate = Rate::percent(12.5).unwrap();
+    [
+        ("window", policy().with_window(Window::calls(50))),
+        (
+            "min_calls",
+            policy().with_given_up(10, secs(1)).with_min_calls(9),
+        ),
+        ("failure_rate", policy().with_failure_rate(rate)),
+        (
+            "consecutive_failures",
+            policy().with_consecutive_failures(6),
+        ),
+        ("slow_calls", policy().with_slow_calls(secs(2), rate)),
+        ("given_up", policy().without_given_up()),
+        ("hang_limit", policy().with_hang_limit(secs(4))),
+        ("wait", policy().with_wait(secs(31))),
+        ("wait_growing", policy().with_wait_growing(2.0, secs(301))),
+        ("jitter", policy().with_jitter(0.25)),
+        ("probes", policy().with_probes(2)),
+        ("successes_needed", policy().with_successes_needed(4)),
+        ("lease", policy().with_lease(secs(29))),
+        ("ramp", policy().with_ramp(secs(60))),
+        ("ramp_start", policy().with_ramp_start(rate)),
+        ("ping_every", policy().with_ping_every(secs(2))),
+    ]
+}
+
 #[tokio::test(start_paused = true)]
 async fn r20_every_setting_has_a_getter_and_is_among_the_changes() {
-    let old = policy();
-    let rate = Rate::percent(12.5).unwrap();
-    let changed: [(&str, Policy); 16] = {
-        let new = || old.clone();
-        [
-            ("window", new().with_window(Window::calls(50))),
-            (
-                "min_calls",
-                new().with_given_up(10, secs(1)).with_min_calls(9),
-            ),
-            ("failure_rate", new().with_failure_rate(rate)),
-            ("consecutive_failures", new().with_consecutive_failures(6)),
-            ("slow_calls", new().with_slow_calls(secs(2), rate)),
-            ("given_up", new().without_given_up()),
-            ("hang_limit", new().with_hang_limit(secs(4))),
-            ("wait", new().with_wait(secs(31))),
-            ("wait_growing", new().with_wait_growing(2.0, secs(301))),
-            ("jitter", new().with_jitter(0.25)),
-            ("probes", new().with_probes(2)),
-            ("successes_needed", new().with_successes_needed(4)),
-            ("lease", new().with_lease(secs(29))),
-            ("ramp", new().with_ramp(secs(60))),
-            ("ramp_start", new().with_ramp_start(rate)),
-            ("ping_every", new().with_ping_every(secs(2))),
-        ]
-    };
+    let (old, changed) = (policy(), changed_in_one());
     for (setting, new) in &changed {
         let changes = old.changes(new);
         let names: Vec<_> = changes.iter().map(|change| change.setting).collect();

@@ -133,170 +133,163 @@ fn a_rule_can_be_off() {
     }
 }
 
+const RATE: &str = "a percentage in quotes such as \"50%\", above 0 % and at most 100 %, or a ratio \
+     with a point such as 0.5, above 0 and at most 1";
+const RATE_OR_OFF: &str = "a percentage in quotes such as \"50%\", above 0 % and at most 100 %, or a \
+     ratio with a point such as 0.5, above 0 and at most 1, or \"off\"";
+const TIME: &str = "a time with its unit in quotes, such as \"30s\", \"5min\" or \"250ms\"";
+const TIME_OR_OFF: &str =
+    "a time with its unit in quotes, such as \"30s\", \"5min\" or \"250ms\", or \"off\"";
+const WINDOW: &str = "a time with its unit in quotes such as \"60s\", { time = \"60s\", buckets = \
+     10 }, or { calls = 100 }";
+const SLOW_CALLS: &str = "{ longer_than = \"1s\", rate = \"50%\" }, or \"off\"";
+const GIVEN_UP: &str = "{ calls = 10, after = \"1s\" }, or \"off\"";
+const LONGER: &str = "any time longer than 0";
+const CALLS: &str = "1 to 4294967295 calls";
+
+/// A line, what the error says of the value, and what it says is allowed.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    // A whole number may be a percentage or a ratio.
+    ("failure_rate = 50", "50", RATE_OR_OFF),
+    ("failure_rate = 1", "1", RATE_OR_OFF),
+    ("failure_rate = '50'", "\"50\"", RATE_OR_OFF),
+    ("failure_rate = '101%'", "\"101%\"", RATE_OR_OFF),
+    ("failure_rate = 1.5", "1.5", RATE_OR_OFF),
+    ("ramp_start = 0.0", "0.0", RATE),
+    ("ramp_start = nan", "NaN", RATE),
+    ("ramp_start = 'inf%'", "\"inf%\"", RATE),
+    // A number may be of seconds or of milliseconds.
+    ("wait = 30", "30", TIME),
+    ("wait = '30'", "\"30\"", TIME),
+    ("wait = '30 parsecs'", "\"30 parsecs\"", TIME),
+    ("wait = 's'", "\"s\"", TIME),
+    ("wait = ''", "\"\"", TIME),
+    (
+        "wait = '18446744073709551615s 1000000000ns'",
+        "\"18446744073709551615s 1000000000ns\"",
+        TIME,
+    ),
+    ("wait = 'off'", "\"off\"", TIME),
+    ("wait = '0s'", "0 s", LONGER),
+    ("lease = [1]", "a list", TIME),
+    ("ramp = true", "true", TIME_OR_OFF),
+    ("ramp = '0s'", "0 s", LONGER),
+    ("min_calls = 0", "0", CALLS),
+    ("min_calls = -1", "-1", CALLS),
+    ("min_calls = 10.0", "10.0", CALLS),
+    ("min_calls = 'off'", "\"off\"", CALLS),
+    ("consecutive_failures = 0", "0", "1 to 4294967295 failures"),
+    ("probes = 10001", "10001", "1 to 10000 probes"),
+    (
+        "successes_needed = 4294967296",
+        "4294967296",
+        "1 to 10000 successes",
+    ),
+    ("jitter = 1.0", "1", "0 to less than 1"),
+    (
+        "jitter = 20",
+        "20",
+        "0 to less than 1, or a percentage in quotes such as \"20%\"",
+    ),
+    ("window = 60", "60", WINDOW),
+    ("window = { calls = 0 }", "0", "1 to 10000000 calls"),
+    (
+        "window = { calls = 100, buckets = 10 }",
+        "a table with `calls` and more",
+        WINDOW,
+    ),
+    (
+        "window = { buckets = 10 }",
+        "a table without `time` or `calls`",
+        WINDOW,
+    ),
+    (
+        "slow_calls = { longer_than = '1s' }",
+        "a table without `rate`",
+        SLOW_CALLS,
+    ),
+    ("slow_calls = '1s'", "\"1s\"", SLOW_CALLS),
+    (
+        "given_up = { calls = 10, afte = '1s' }",
+        "a table with `afte`",
+        GIVEN_UP,
+    ),
+    (
+        "given_up = { after = '1s' }",
+        "a table without `calls`",
+        GIVEN_UP,
+    ),
+];
+
+/// The same of a part of a setting.
+const MISTAKES_IN_PARTS: &[(&str, &str, &str, &str)] = &[
+    (
+        "window = { time = '60s', buckets = 3601 }",
+        "window.buckets",
+        "3601",
+        "1 to 3600 buckets",
+    ),
+    (
+        "window = { calls = 'many' }",
+        "window.calls",
+        "\"many\"",
+        "1 to 10000000 calls",
+    ),
+    (
+        "slow_calls = { longer_than = '0s', rate = '50%' }",
+        "slow_calls.longer_than",
+        "0 s",
+        LONGER,
+    ),
+    (
+        "slow_calls = { longer_than = '1s', rate = 50 }",
+        "slow_calls.rate",
+        "50",
+        RATE,
+    ),
+    (
+        "given_up = { calls = 0, after = '1s' }",
+        "given_up.calls",
+        "0",
+        CALLS,
+    ),
+    (
+        "wait_growing = { factor = 0.5 }",
+        "wait_growing.factor",
+        "0.5",
+        "1 or more, and finite",
+    ),
+    (
+        "wait_growing = { factor = 'two' }",
+        "wait_growing.factor",
+        "\"two\"",
+        "a number, 1 or more",
+    ),
+    (
+        "wait_growing = { longest = 300 }",
+        "wait_growing.longest",
+        "300",
+        TIME,
+    ),
+];
+
 #[test]
 fn each_mistake_is_named_with_its_path_its_line_and_what_is_allowed() {
-    const RATE: &str = "a percentage in quotes such as \"50%\", above 0 % and at most 100 %, or a ratio with a \
-         point such as 0.5, above 0 and at most 1";
-    const TIME: &str = "a time with its unit in quotes, such as \"30s\", \"5min\" or \"250ms\"";
-    for (line, path, message) in [
-        // A whole number may be a percentage or a ratio.
-        (
-            "failure_rate = 50",
-            "policy.failure_rate",
-            format!("failure_rate is 50: allowed is {RATE}, or \"off\""),
-        ),
-        (
-            "failure_rate = 1",
-            "policy.failure_rate",
-            format!("failure_rate is 1: allowed is {RATE}, or \"off\""),
-        ),
-        (
-            "failure_rate = '50'",
-            "policy.failure_rate",
-            format!("failure_rate is \"50\": allowed is {RATE}, or \"off\""),
-        ),
-        (
-            "failure_rate = '101%'",
-            "policy.failure_rate",
-            format!("failure_rate is \"101%\": allowed is {RATE}, or \"off\""),
-        ),
-        (
-            "ramp_start = 0.0",
-            "policy.ramp_start",
-            format!("ramp_start is 0.0: allowed is {RATE}"),
-        ),
-        (
-            "ramp_start = nan",
-            "policy.ramp_start",
-            format!("ramp_start is NaN: allowed is {RATE}"),
-        ),
-        // A number may be of seconds or of milliseconds.
-        (
-            "wait = 30",
-            "policy.wait",
-            format!("wait is 30: allowed is {TIME}"),
-        ),
-        (
-            "wait = '30'",
-            "policy.wait",
-            format!("wait is \"30\": allowed is {TIME}"),
-        ),
-        (
-            "wait = '30 parsecs'",
-            "policy.wait",
-            format!("wait is \"30 parsecs\": allowed is {TIME}"),
-        ),
-        (
-            "wait = ''",
-            "policy.wait",
-            format!("wait is \"\": allowed is {TIME}"),
-        ),
-        (
-            "wait = '18446744073709551615s 1000000000ns'",
-            "policy.wait",
-            format!("wait is \"18446744073709551615s 1000000000ns\": allowed is {TIME}"),
-        ),
-        (
-            "wait = 'off'",
-            "policy.wait",
-            format!("wait is \"off\": allowed is {TIME}"),
-        ),
-        (
-            "wait = '0s'",
-            "policy.wait",
-            "wait is 0 s: allowed is any time longer than 0".into(),
-        ),
-        (
-            "lease = [1]",
-            "policy.lease",
-            format!("lease is a list: allowed is {TIME}"),
-        ),
-        (
-            "ramp = true",
-            "policy.ramp",
-            format!("ramp is true: allowed is {TIME}, or \"off\""),
-        ),
-        (
-            "min_calls = 0",
-            "policy.min_calls",
-            "min_calls is 0: allowed is 1 to 4294967295 calls".into(),
-        ),
-        (
-            "min_calls = -1",
-            "policy.min_calls",
-            "min_calls is -1: allowed is 1 to 4294967295 calls".into(),
-        ),
-        (
-            "min_calls = 10.0",
-            "policy.min_calls",
-            "min_calls is 10.0: allowed is 1 to 4294967295 calls".into(),
-        ),
-        (
-            "probes = 10001",
-            "policy.probes",
-            "probes is 10001: allowed is 1 to 10000 probes".into(),
-        ),
-        (
-            "successes_needed = 4294967296",
-            "policy.successes_needed",
-            "successes_needed is 4294967296: allowed is 1 to 10000 successes".into(),
-        ),
-        (
-            "jitter = 1.0",
-            "policy.jitter",
-            "jitter is 1: allowed is 0 to less than 1".into(),
-        ),
-        (
-            "jitter = 20",
-            "policy.jitter",
-            "jitter is 20: allowed is 0 to less than 1, or a percentage in quotes such as \"20%\"".into(),
-        ),
-        (
-            "window = { calls = 0 }",
-            "policy.window",
-            "window is 0: allowed is 1 to 10000000 calls".into(),
-        ),
-        (
-            "window = { time = '60s', buckets = 3601 }",
-            "policy.window",
-            "window.buckets is 3601: allowed is 1 to 3600 buckets".into(),
-        ),
-        (
-            "window = { calls = 100, buckets = 10 }",
-            "policy.window",
-            "window is a table with `calls` and more: allowed is a time with its unit in quotes \
-             such as \"60s\", { time = \"60s\", buckets = 10 }, or { calls = 100 }"
-                .into(),
-        ),
-        (
-            "slow_calls = { longer_than = '1s' }",
-            "policy.slow_calls",
-            "slow_calls is a table without `rate`: allowed is { longer_than = \"1s\", rate = \
-             \"50%\" }, or \"off\""
-                .into(),
-        ),
-        (
-            "slow_calls = { longer_than = '0s', rate = '50%' }",
-            "policy.slow_calls",
-            "slow_calls.longer_than is 0 s: allowed is any time longer than 0".into(),
-        ),
-        (
-            "given_up = { calls = 10, afte = '1s' }",
-            "policy.given_up",
-            "given_up is a table with `afte`: allowed is { calls = 10, after = \"1s\" }, or \"off\"".into(),
-        ),
-        (
-            "wait_growing = { factor = 0.5 }",
-            "policy.wait_growing",
-            "wait_growing.factor is 0.5: allowed is 1 or more, and finite".into(),
-        ),
-        (
-            "wait_growing = { factor = 'two' }",
-            "policy.wait_growing",
-            "wait_growing.factor is \"two\": allowed is a number, 1 or more".into(),
-        ),
-    ] {
-        assert_eq!(error(&format!("\n{line}")), (2, path.into(), message));
+    let whole = MISTAKES.iter().map(|(line, value, allowed)| {
+        let setting = line.split(' ').next().unwrap();
+        (line, setting, value, allowed)
+    });
+    let parts = MISTAKES_IN_PARTS
+        .iter()
+        .map(|(line, part, value, allowed)| (line, *part, value, allowed));
+    for (line, field, value, allowed) in whole.chain(parts) {
+        let setting = line.split(' ').next().unwrap();
+        let expected = (
+            2,
+            format!("policy.{setting}"),
+            format!("{field} is {value}: allowed is {allowed}"),
+        );
+        assert_eq!(error(&format!("\n{line}")), expected);
     }
 }
 
@@ -527,6 +520,9 @@ prop_compose! {
     }
 }
 
+/// Texts that are times, nearly times, or times that do not fit.
+const TEXTS: &str = "[0-9]{1,20}(s|ms|ns|h|years|[.]5min| |x){1,3}([0-9]{1,20}(s|ns|m)){0,3}";
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -543,7 +539,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_of_a_time_panics(text in "[0-9]{1,20}(s|ms|ns|h|years|\\.5min| |x){1,3}([0-9]{1,20}(s|ns|m)){0,3}") {
+    fn no_text_of_a_time_panics(text in TEXTS) {
         let _ = serde_json::from_value::<Policy>(json!({ "wait": text }));
     }
 }

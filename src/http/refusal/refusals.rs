@@ -96,7 +96,7 @@ pub struct Refusals {
     pub(super) problem: Option<Arc<EditProblem>>,
     pub(super) headers: HeaderMap,
     /// What has replaced these settings, if they are [live](super::LiveRefusals).
-    live: Option<Arc<ArcSwap<Refusals>>>,
+    live: Option<Arc<ArcSwap<Self>>>,
 }
 
 static DEFAULTS: LazyLock<Refusals> = LazyLock::new(Refusals::new);
