@@ -102,6 +102,7 @@
 //!   night.
 //! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to
 //!   alert on.
+//! - `guide::config` (features `http` and `serde`): policy, exemptions and texts in a file.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
@@ -124,7 +125,9 @@
 //! - `last-good` adds `tower_maintenance::http::LastGoodLayer`: during maintenance, selected reads
 //!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
 //!   nested routers apart.
-//! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
+//! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON. It
+//!   adds `Deserialize` for what stands in a configuration file: [`Policy`], [`Window`], [`Rate`],
+//!   and with `http` exemptions and the texts of the page.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.
 //!
@@ -293,7 +296,7 @@ pub use crate::{
         receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
     },
-    policy::{Policy, error::PolicyError, rate::Rate, window::Window},
+    policy::{Policy, changes::PolicyChange, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,
 };
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use crate::policy::changes::PolicyChange;
+
 /// A command that was carried out.
 ///
 /// [`MaintenanceHandle::audit`](crate::MaintenanceHandle::audit) returns the last 256.
@@ -20,6 +22,9 @@ pub struct AuditEntry {
     pub action: Action,
     /// Whether it changed anything.
     pub changed: bool,
+    /// The settings of the policy that it changed, old and new. Only
+    /// [`replace_policy`](crate::MaintenanceHandle::replace_policy) has some.
+    pub policy_changes: Arc<[PolicyChange]>,
 }
 
 /// The verbs of an operator: each is a method of [`MaintenanceHandle`](crate::MaintenanceHandle).

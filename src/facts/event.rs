@@ -5,9 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::facts::{
-    evidence::Evidence,
-    mode::{Cause, Mode, Switches},
+use crate::{
+    facts::{
+        evidence::Evidence,
+        mode::{Cause, Mode, Switches},
+    },
+    policy::changes::PolicyChange,
 };
 
 /// A change of a layer's state.
@@ -124,7 +127,11 @@ pub enum EventKind {
         switches: Switches,
     },
     /// An operator replaced the policy.
-    PolicyReplaced,
+    #[non_exhaustive]
+    PolicyReplaced {
+        /// The settings that differ, old and new. There is at least one.
+        changes: Arc<[PolicyChange]>,
+    },
     /// An operator replaced the exemptions.
     ExemptionsReplaced,
     /// An operator emptied the window with [`reset`](crate::MaintenanceHandle::reset).

@@ -14,6 +14,7 @@ use crate::{
         mode::{Cause, Mode, Switches},
         partner_word::{Heard, PartnerReport, PartnerUnreadable, Seen},
     },
+    policy::Policy,
 };
 
 /// The state of a layer at one moment.
@@ -54,6 +55,8 @@ pub struct Status {
     pub promised_end: Option<SystemTime>,
     /// The switches: dry run and bypass.
     pub switches: Switches,
+    /// The policy in force, as it was given.
+    pub policy: Policy,
     /// The generation of what callers may have cached. It grows at each recovery.
     pub generation: u64,
     /// The number of the era. A new era begins at each mode change, at each reset, and when a hold

@@ -5,6 +5,8 @@
 //! - [`rollout`]: how to introduce the layer: watch, read, arm.
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
+//! - `config` (with features `http` and `serde`): policy, exemptions and texts in a file that may
+//!   change.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -14,6 +16,8 @@
 
 pub mod at_3_am;
 pub mod coming_from;
+#[cfg(all(feature = "http", feature = "serde"))]
+pub mod config;
 pub mod costs;
 #[cfg(feature = "grpc")]
 pub mod errors;

@@ -121,6 +121,7 @@
 //     method_class, shared_caches, always_ready, request_head
 //     preflight, routes::path_ambiguity, routes::pattern_check, routes::path_pattern
 //     calls, refusal, drain
+//     exemption_config
 //     routes (lenient_reading, readings, route_classes, route_gate, by_path, axum)
 //     cache_bust
 //     notices
@@ -130,6 +131,8 @@ mod always_ready;
 mod cache_bust;
 pub(crate) mod calls;
 mod drain;
+#[cfg(feature = "serde")]
+mod exemption_config;
 #[cfg(feature = "last-good")]
 mod last_good;
 mod method_class;
@@ -167,7 +170,7 @@ pub use self::{
     drain::{DrainError, DrainFuture, DrainRefused, Draining, LentBody},
     notices::{Announcement, NoticeJson, NoticeScript, Notices},
     push::{EventStream, Push, PushBuilder, PushCounts, PushError, PushEvents, PushScript},
-    refusal::{HandlerRefusal, PageTexts, Refusal, Refusals, RefusalsError, refusal},
+    refusal::{HandlerRefusal, LiveRefusals, PageTexts, Refusal, Refusals, RefusalsError, refusal},
     request_head::RequestHead,
     statuspage::{Statuspage, StatuspageError},
 };

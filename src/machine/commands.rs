@@ -14,7 +14,7 @@ use crate::{
     counting::{counts::Counts, window::Tally},
     error::CommandError,
     facts::{audit::Action, event::EventKind, evidence::Rule, mode::Switches},
-    policy::rules::Rules,
+    policy::{changes::PolicyChange, rules::Rules},
 };
 
 /// A command of an operator, with the data that the machine needs for it.
@@ -92,6 +92,14 @@ impl Machine {
             Command::EndBypass => Ok(self.switch(bypass(false), at)),
             Command::ReplacePolicy(rules) => Ok(self.replace_policy(*rules, at)),
             Command::ReplaceExemptions => Ok(self.exemptions_replaced(at)),
+        }
+    }
+
+    /// Returns what `command` would change in the policy, for the audit trail.
+    pub(crate) fn policy_changes(&self, command: &Command) -> Arc<[PolicyChange]> {
+        match command {
+            Command::ReplacePolicy(rules) => self.rules.policy.changes(&rules.policy).into(),
+            _ => Arc::default(),
         }
     }
 
@@ -228,7 +236,13 @@ impl Machine {
     }
 
     fn replace_policy(&mut self, rules: Rules, at: Moment) -> bool {
-        if self.rules == rules || mutant!("a new policy is not taken up") {
+        let changes = self.rules.policy.changes(&rules.policy);
+        if mutant!("a new policy is not taken up") {
+            return false;
+        }
+        if changes.is_empty() {
+            // It acts as the old one. What it leaves to other settings may differ.
+            self.rules = rules;
             return false;
         }
         let reshaped =
@@ -240,7 +254,8 @@ impl Machine {
         {
             serving.window = Tally::new(self.rules.window);
         }
-        self.tell(at, EventKind::PolicyReplaced);
+        let changes = changes.into();
+        self.tell(at, EventKind::PolicyReplaced { changes });
         // With the new thresholds, or with an empty window, perhaps no rule would trip.
         self.end_shadow_if_over(at);
         true

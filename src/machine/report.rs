@@ -12,7 +12,7 @@ use crate::{
         mode::Cause,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
-    policy::rules::Rules,
+    policy::{Policy, rules::Rules},
 };
 
 impl Machine {
@@ -141,6 +141,7 @@ impl Machine {
             promised_end: self.promised_end().known().map(|end| self.wall.at(end)),
             message: self.held().and_then(|held| held.message.clone()),
             switches: self.switches,
+            policy: Policy::clone(&self.rules.policy),
             generation: self.generation,
             era: self.era,
             retry_after: until.known().map(|until| until.since(at)),

@@ -237,7 +237,8 @@ impl MaintenanceHandle {
     ///
     /// The new policy judges the outcomes that are recorded from now on. A wait that is running
     /// keeps its end, and `Probing` and a ramp end under the policy that they began with. The
-    /// window keeps its contents if its size and its buckets do not change.
+    /// window keeps its contents if its size and its buckets do not change. The event, the log and
+    /// the audit trail name each setting that changed, with its old and its new value.
     ///
     /// # Errors
     ///
@@ -330,6 +331,27 @@ impl MaintenanceHandle {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation()
+    }
+
+    /// Returns the policy in force: what the builder or
+    /// [`replace_policy`](Self::replace_policy) was given last.
+    ///
+    /// It takes the lock of the layer.
+    ///
+    /// ```
+    /// use tower_maintenance::{MaintenanceLayer, Policy};
+    ///
+    /// let handle = MaintenanceLayer::new("zuora").handle();
+    /// assert_eq!(handle.policy(), Policy::default());
+    ///
+    /// let stricter = handle.policy().with_min_calls(20);
+    /// handle.replace_policy(&stricter, "on-call", "too nervous at night")?;
+    /// assert_eq!(handle.policy(), stricter);
+    /// # Ok::<(), tower_maintenance::CommandError>(())
+    /// ```
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.shared.policy()
     }
 
     /// Returns the exemptions in force, printable for the runbook.

@@ -24,7 +24,7 @@ use crate::{
         recovery::CacheBust,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
     },
-    policy::rate::Rate,
+    policy::{changes::PolicyChange, rate::Rate},
 };
 
 fn time(at: SystemTime) -> Value {
@@ -99,6 +99,7 @@ serialize! {
         "message": it.message.as_deref(),
         "promised_end": time_if(it.promised_end),
         "switches": it.switches,
+        "policy": it.policy.written_out(),
         "generation": it.generation,
         "era": it.era,
         "retry_after_seconds": seconds_if(it.retry_after),
@@ -204,7 +205,9 @@ serialize! {
         "reason": &*it.reason,
         "action": it.action,
         "changed": it.changed,
+        "policy_changes": &*it.policy_changes,
     });
+    PolicyChange: |it| json!({ "setting": it.setting, "old": it.old, "new": it.new });
     Exemption: |it| json!({
         "placement": it.placement(),
         "endpoint": it.name(),
@@ -292,7 +295,9 @@ fn event(kind: &EventKind) -> Value {
         }
         EventKind::ShadowEnded => json!("shadow_ended"),
         EventKind::Switched { switches } => json!({ "switched": switches }),
-        EventKind::PolicyReplaced => json!("policy_replaced"),
+        EventKind::PolicyReplaced { changes } => {
+            json!({ "policy_replaced": { "changes": &**changes } })
+        }
         EventKind::ExemptionsReplaced => json!("exemptions_replaced"),
         EventKind::WindowReset => json!("window_reset"),
     }

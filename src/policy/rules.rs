@@ -1,12 +1,19 @@
 //! The checked policy that the machine uses.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::policy::{rate::Rate, window::Window};
+use crate::policy::{
+    Policy,
+    limits::{GivenUp, SlowCalls},
+    rate::Rate,
+    window::Window,
+};
 
 /// A policy after [`Policy::rules`](crate::Policy) checked it. The fields are those of the policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rules {
+    /// The policy as it was given. It is shared, because each key of a keyed layer has rules.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) window: Window,
     pub(crate) min_calls: u64,
     pub(crate) failure_rate: Option<Rate>,
@@ -20,21 +27,6 @@ pub(crate) struct Rules {
     pub(crate) jitter: f64,
     pub(crate) trials: Trials,
     pub(crate) ping_every: Duration,
-}
-
-/// The slow-call rule: a call is slow if it took strictly longer than `longer_than`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct SlowCalls {
-    pub(crate) longer_than: Duration,
-    pub(crate) rate: Rate,
-}
-
-/// The rule of calls given up: at least `calls` callers left, each having waited longer than
-/// `after`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct GivenUp {
-    pub(crate) calls: u64,
-    pub(crate) after: Duration,
 }
 
 /// The numbers of one period of `Probing`. A policy that is replaced meanwhile does not change them

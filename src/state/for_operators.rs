@@ -13,6 +13,7 @@ use crate::{
     exemptions::Table,
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
     machine::{Command, Machine, Signature},
+    policy::Policy,
 };
 
 impl Shared {
@@ -26,6 +27,7 @@ impl Shared {
         let now = self.now();
         let action = command.action();
         let (changed, status) = self.locked_at(now, |machine| {
+            let policy_changes = machine.policy_changes(&command);
             let changed = machine.command(command, &by)?;
             // Published under the lock, so that the last table in the audit trail is in force.
             if let Some(mut table) = table
@@ -41,6 +43,7 @@ impl Shared {
                 reason: by.reason,
                 action,
                 changed,
+                policy_changes,
             };
             // Written under both locks, so that commands and events stand in one order.
             if !mutant!("commands are not written down") {
@@ -49,6 +52,10 @@ impl Shared {
             Ok::<_, CommandError>((changed, machine.status()))
         })?;
         Ok((changed, self.with_partners_word(status, now)))
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.read_at(self.now(), |machine| Policy::clone(&machine.rules().policy))
     }
 
     pub(crate) fn status(&self) -> Status {

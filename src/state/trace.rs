@@ -6,6 +6,7 @@ use crate::{
         event::{Event, EventKind},
         mode::Mode,
     },
+    policy::changes::InOneLine,
 };
 
 /// The target of every tracing event of the layer, whichever file emits it: operators filter by it.
@@ -52,7 +53,7 @@ pub(super) fn trace(partner: &str, event: &Event) {
         EventKind::HoldEngaged { .. }
         | EventKind::HoldEnded { .. }
         | EventKind::Switched { .. }
-        | EventKind::PolicyReplaced
+        | EventKind::PolicyReplaced { .. }
         | EventKind::ExemptionsReplaced
         | EventKind::WindowReset => trace_command(partner, event),
     }
@@ -113,8 +114,8 @@ fn trace_command(partner: OneLine<'_>, event: &Event) {
             bypass = switches.bypass,
             "switched"
         ),
-        EventKind::PolicyReplaced => {
-            tracing::info!(target: TARGET, %partner, number, "policy replaced")
+        EventKind::PolicyReplaced { changes } => {
+            tracing::info!(target: TARGET, %partner, number, changes = %InOneLine(changes), "policy replaced")
         }
         EventKind::ExemptionsReplaced => {
             tracing::info!(target: TARGET, %partner, number, "exemptions replaced")

@@ -3,6 +3,8 @@
 
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
 mod billing;
+#[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
+mod billing_config;
 mod clients;
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
 mod http2;

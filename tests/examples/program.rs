@@ -47,11 +47,16 @@ impl Program {
     }
 
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_telling(flags, Stdio::null()).await
+    }
+
+    /// Starts it with its own `stderr`.
+    pub(crate) async fn start_telling(flags: &[&str], stderr: Stdio) -> Self {
         let child = Command::new(executable())
             .args(["--listen", "127.0.0.1:0"])
             .args(flags)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut program = Self {

@@ -9,6 +9,8 @@
 mod before_routes;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod bodies;
+#[cfg(all(feature = "axum", feature = "serde", feature = "testing"))]
+mod config;
 #[cfg(feature = "axum")]
 mod dispatch;
 #[cfg(all(feature = "axum", feature = "testing"))]

@@ -31,6 +31,8 @@ mod keyed_ping;
 mod listeners;
 mod partner_says;
 mod ping;
+#[cfg(feature = "serde")]
+mod policy_config;
 mod reads_and_writes;
 mod refused_within;
 #[cfg(feature = "testing")]

@@ -2,8 +2,10 @@
 
 use tokio::time::advance;
 use tower_maintenance::{
-    Action, Cause, CommandError, EventKind, Exemption, Hold, Mode, Policy, Rate, Window,
+    Action, Cause, CommandError, EventKind, Exemption, Hold, Mode, Policy, PolicyChange, Rate,
+    Window,
 };
+use tracing::Level;
 
 use crate::support::*;
 
@@ -318,6 +320,137 @@ async fn r20_another_shape_starts_an_empty_window() {
     assert_eq!(rig.total(), 0);
     rig.calls(4, Say::Down).await;
     assert_eq!((rig.mode(), rig.total()), (Mode::Serving, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r20_a_replaced_policy_says_what_changed_setting_by_setting() {
+    let rig = Rig::new(policy());
+    let mut events = rig.handle.events();
+    let log = Log::new();
+    let listening = log.listen();
+    let new = policy()
+        .with_min_calls(20)
+        .with_window(Window::time(secs(60)).in_buckets(20))
+        .without_consecutive_failures()
+        .with_slow_calls(millis(1_540), Rate::HALF)
+        .with_wait_growing(1.5, secs(240));
+    replace(&rig, &new);
+    drop(listening);
+    let expected = [
+        "window 60s in 10 buckets -> 60s in 20 buckets",
+        "min_calls 10 -> 20",
+        "consecutive_failures 5 -> off",
+        "slow_calls off -> 50 % over 1.54s",
+        "given_up 10 after 1s -> 20 after 1s",
+        "wait_growing by 2 up to 300s -> by 1.5 up to 240s",
+    ];
+    let shown = |changes: &[PolicyChange]| -> Vec<String> {
+        changes.iter().map(ToString::to_string).collect()
+    };
+    let event = events.try_recv().unwrap();
+    let EventKind::PolicyReplaced { changes, .. } = &event.kind else {
+        panic!("{event:?}");
+    };
+    assert_eq!(shown(changes), expected);
+    assert_eq!(shown(&rig.handle.audit()[0].policy_changes), expected);
+    let line = format!("changes={} ", expected.join(", "));
+    let lines = log.lines(Level::INFO, &["policy replaced", &line]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(rig.handle.policy(), new);
+    assert_eq!(rig.handle.status().policy, new);
+
+    // Another command changes no setting.
+    rig.handle.engage(drill()).unwrap();
+    assert_eq!(*rig.handle.audit()[1].policy_changes, []);
+}
+
+/// For each setting a policy that differs from [`policy`] in it alone.
+fn changed_in_one() -> [(&'static str, Policy); 16] {
+    let rate = Rate::percent(12.5).unwrap();
+    [
+        ("window", policy().with_window(Window::calls(50))),
+        (
+            "min_calls",
+            policy().with_given_up(10, secs(1)).with_min_calls(9),
+        ),
+        ("failure_rate", policy().with_failure_rate(rate)),
+        (
+            "consecutive_failures",
+            policy().with_consecutive_failures(6),
+        ),
+        ("slow_calls", policy().with_slow_calls(secs(2), rate)),
+        ("given_up", policy().without_given_up()),
+        ("hang_limit", policy().with_hang_limit(secs(4))),
+        ("wait", policy().with_wait(secs(31))),
+        ("wait_growing", policy().with_wait_growing(2.0, secs(301))),
+        ("jitter", policy().with_jitter(0.25)),
+        ("probes", policy().with_probes(2)),
+        ("successes_needed", policy().with_successes_needed(4)),
+        ("lease", policy().with_lease(secs(29))),
+        ("ramp", policy().with_ramp(secs(60))),
+        ("ramp_start", policy().with_ramp_start(rate)),
+        ("ping_every", policy().with_ping_every(secs(2))),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn r20_every_setting_has_a_getter_and_is_among_the_changes() {
+    let (old, changed) = (policy(), changed_in_one());
+    for (setting, new) in &changed {
+        let changes = old.changes(new);
+        let names: Vec<_> = changes.iter().map(|change| change.setting).collect();
+        assert_eq!(names, [*setting]);
+        assert_eq!(old.changes(&old.clone()), []);
+        let rig = Rig::new(old.clone());
+        replace(&rig, new);
+        assert_eq!(rig.handle.policy(), *new, "{setting}");
+    }
+    let [
+        _,
+        _,
+        _,
+        _,
+        slow,
+        off,
+        _,
+        _,
+        growing,
+        _,
+        _,
+        _,
+        _,
+        ramp,
+        ramp_start,
+        _,
+    ] = changed.map(|(_, policy)| policy);
+    assert_eq!(slow.slow_calls(), Some((secs(2), rate)));
+    assert_eq!(
+        (off.given_up(), old.given_up()),
+        (None, Some((10, secs(1))))
+    );
+    assert_eq!(
+        (growing.wait_growing(), old.wait_growing()),
+        ((2.0, secs(301)), (2.0, secs(300)))
+    );
+    assert_eq!((ramp.ramp(), old.ramp()), (Some(secs(60)), None));
+    assert_eq!(ramp_start.ramp_start(), rate);
+    // By default the longest wait is never below the wait.
+    assert_eq!(old.clone().with_wait(secs(600)).wait_growing().1, secs(600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r20_a_policy_that_acts_alike_changes_nothing_and_is_kept_as_given() {
+    let rig = Rig::new(policy());
+    let mut events = rig.handle.events();
+    let alike = policy().with_given_up(10, secs(1));
+    assert_ne!(alike, policy());
+    let receipt = rig
+        .handle
+        .replace_policy(&alike, "on-call", "drill")
+        .unwrap();
+    assert!(!receipt.changed());
+    assert!(events.try_recv().is_none());
+    assert_eq!(rig.handle.policy(), alike);
 }
 
 #[tokio::test(start_paused = true)]

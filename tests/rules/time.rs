@@ -85,11 +85,11 @@ fn r22_a_bad_policy_is_an_error_that_names_field_value_and_allowed_range() {
         ),
         (
             policy().with_window(Window::time(secs(60)).in_buckets(0)),
-            "window buckets is 0: allowed is 1 to 3600 buckets",
+            "window.buckets is 0: allowed is 1 to 3600 buckets",
         ),
         (
             policy().with_window(Window::time(secs(60)).in_buckets(3601)),
-            "window buckets is 3601: allowed is 1 to 3600 buckets",
+            "window.buckets is 3601: allowed is 1 to 3600 buckets",
         ),
         (
             policy().with_window(Window::time(NANO).in_buckets(2)),
@@ -117,7 +117,7 @@ fn r22_a_bad_policy_is_an_error_that_names_field_value_and_allowed_range() {
         ),
         (
             policy().with_slow_calls(Duration::ZERO, Rate::HALF),
-            "slow_calls is 0 s: allowed is any time longer than 0",
+            "slow_calls.longer_than is 0 s: allowed is any time longer than 0",
         ),
         (
             policy().with_hang_limit(Duration::ZERO),
@@ -129,19 +129,19 @@ fn r22_a_bad_policy_is_an_error_that_names_field_value_and_allowed_range() {
         ),
         (
             policy().with_wait_growing(0.5, secs(300)),
-            "wait factor is 0.5: allowed is 1 or more, and finite",
+            "wait_growing.factor is 0.5: allowed is 1 or more, and finite",
         ),
         (
             policy().with_wait_growing(f64::NAN, secs(300)),
-            "wait factor is NaN: allowed is 1 or more, and finite",
+            "wait_growing.factor is NaN: allowed is 1 or more, and finite",
         ),
         (
             policy().with_wait_growing(f64::INFINITY, secs(300)),
-            "wait factor is inf: allowed is 1 or more, and finite",
+            "wait_growing.factor is inf: allowed is 1 or more, and finite",
         ),
         (
             policy().with_wait_growing(2.0, secs(29)),
-            "longest wait is 29 s: allowed is at least the wait, 30 s",
+            "wait_growing.longest is 29 s: allowed is at least the wait, 30 s",
         ),
         (
             policy().with_jitter(1.0),

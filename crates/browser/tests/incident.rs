@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-#[path = "../../../examples/billing.rs"]
+#[path = "../../../examples/billing/main.rs"]
 #[expect(dead_code, reason = "only its server is needed")]
 mod billing;
 

@@ -126,14 +126,15 @@ impl Notices {
         let glance = self.handle.glance();
         let announced = self.announced_at(glance.wall_now());
         let state = State::of(&glance, announced.is_some());
-        let texts = self.refusals.texts(headers);
+        let refusals = self.refusals.now();
+        let texts = refusals.texts(headers);
         let spread = HasherRng::new().next_f64();
         let body = json!({
             "state": state.as_str(),
-            "component": self.refusals.component_name(texts),
+            "component": refusals.component_name(texts),
             "generation": glance.generation(),
-            "notice": state.notice(&glance, announced.as_deref(), &self.refusals, texts),
-            "status_url": self.refusals.status_page(),
+            "notice": state.notice(&glance, announced.as_deref(), &refusals, texts),
+            "status_url": refusals.status_page(),
             "hide": texts.hide,
             "check_after_seconds": 15 + (spread * 31.0) as u64,
         });

@@ -16,10 +16,12 @@
 //! | `template`, `page` | the page, and the ways to replace it |
 //! | `samples` | sample refusals that a new template is tried with |
 //! | `refusals` | the settings as the user gives them |
+//! | `live` | settings that are replaced while the layer runs |
 //! | `response` | the response |
 
 mod error;
 mod in_handler;
+mod live;
 mod looks;
 mod negotiate;
 mod one_refusal;
@@ -36,8 +38,8 @@ mod texts;
 #[cfg(feature = "axum")]
 pub(in crate::http) use self::one_refusal::Asked;
 pub use self::{
-    error::RefusalsError, in_handler::HandlerRefusal, one_refusal::Refusal, refusals::Refusals,
-    response::refusal, texts::PageTexts,
+    error::RefusalsError, in_handler::HandlerRefusal, live::LiveRefusals, one_refusal::Refusal,
+    refusals::Refusals, response::refusal, texts::PageTexts,
 };
 #[cfg(feature = "grpc")]
 pub(crate) use self::{in_handler::Processed, response::mark, retry_hint::delays};

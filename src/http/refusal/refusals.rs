@@ -3,10 +3,12 @@
 use std::{
     borrow::Cow,
     fmt,
+    ops::Deref,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, Guard};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
     header::{
@@ -42,7 +44,8 @@ use crate::{
 ///
 /// The layer takes the settings by [`Builder::refusals`](crate::Builder::refusals), once for all of
 /// its views, and for handlers whose call was refused ([`of`](Self::of)). A view may have settings
-/// of its own: `MaintenanceLayer::with_refusals`.
+/// of its own: `MaintenanceLayer::with_refusals`. [`LiveRefusals`](super::LiveRefusals) can be
+/// replaced while the layer runs.
 ///
 /// Customers read the name of the [component](Self::component). The name of the partner, which the
 /// layer was given, is in nothing that customers get, unless a template or a closure puts it there.
@@ -92,6 +95,8 @@ pub struct Refusals {
     pub(super) page: Page,
     pub(super) problem: Option<Arc<EditProblem>>,
     pub(super) headers: HeaderMap,
+    /// What has replaced these settings, if they are [live](super::LiveRefusals).
+    live: Option<Arc<ArcSwap<Self>>>,
 }
 
 static DEFAULTS: LazyLock<Refusals> = LazyLock::new(Refusals::new);
@@ -104,6 +109,31 @@ impl Refusals {
             page: Page::BuiltIn,
             problem: None,
             headers: HeaderMap::new(),
+            live: None,
+        }
+    }
+
+    /// Returns the settings in force: these, or those that replaced them.
+    pub(in crate::http) fn now(&self) -> Now<'_> {
+        match &self.live {
+            None => Now::Fixed(self),
+            Some(live) => Now::Live(live.load()),
+        }
+    }
+
+    /// Returns settings that follow `live`.
+    pub(super) fn following(live: &Arc<ArcSwap<Self>>) -> Self {
+        Self {
+            live: Some(live.clone()),
+            ..Self::clone(&live.load())
+        }
+    }
+
+    /// Returns the settings in force, which nothing replaces.
+    pub(super) fn fixed(&self) -> Self {
+        Self {
+            live: None,
+            ..Self::clone(&self.now())
         }
     }
 
@@ -414,7 +444,7 @@ impl Refusals {
         looks.component = looks
             .component
             .take()
-            .or_else(|| other.looks.component.clone());
+            .or_else(|| other.now().looks.component.clone());
         self
     }
 
@@ -425,9 +455,10 @@ impl Refusals {
 
     /// Returns the component's name by itself, in the default language.
     #[cfg(feature = "grpc")]
-    pub(crate) fn default_name(&self) -> Cow<'_, str> {
-        let (_, texts) = &self.looks.languages[0];
-        self.looks.component(texts)
+    pub(crate) fn default_name(&self) -> String {
+        let looks = &self.now().looks;
+        let (_, texts) = &looks.languages[0];
+        looks.component(texts).into_owned()
     }
 
     /// Puts the component's name into a text.
@@ -483,6 +514,24 @@ impl MaintenanceHandle {
     /// [`Builder::refusals`](crate::Builder::refusals) was given, or the defaults.
     pub fn refusals(&self) -> &Refusals {
         self.extra().unwrap_or(&DEFAULTS)
+    }
+}
+
+/// The settings in force.
+#[derive(Debug)]
+pub(in crate::http) enum Now<'r> {
+    Fixed(&'r Refusals),
+    Live(Guard<Arc<Refusals>>),
+}
+
+impl Deref for Now<'_> {
+    type Target = Refusals;
+
+    fn deref(&self) -> &Refusals {
+        match self {
+            Self::Fixed(refusals) => refusals,
+            Self::Live(refusals) => refusals,
+        }
     }
 }
 

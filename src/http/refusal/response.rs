@@ -77,6 +77,15 @@ impl Refusals {
         refused: &Refused,
         processed: Processed,
     ) -> Response<B> {
+        self.now().answer_now(asked, refused, processed)
+    }
+
+    fn answer_now<B: From<String>>(
+        &self,
+        asked: &Asked<'_>,
+        refused: &Refused,
+        processed: Processed,
+    ) -> Response<B> {
         let (lang, texts) = self.looks.in_language_of(asked.headers);
         let draw = HasherRng::new().next_f64();
         let seconds = retry_after(refused, self.looks.longest_retry_after, draw);

@@ -18,7 +18,15 @@
 /// # let _ = refusals;
 /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
 /// ```
+///
+/// With the feature `serde` the texts are read from a table with the names of the fields. A field
+/// that is left out has its English text, and an unknown field is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(default = "PageTexts::english", deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct PageTexts {
     /// The heading during maintenance.

@@ -235,7 +235,7 @@ impl Told {
             ) => (a, b) == (ended, last_code),
             (Self::WaitingForProbe, EventKind::WaitingForProbe)
             | (Self::ShadowEnded, EventKind::ShadowEnded)
-            | (Self::PolicyReplaced, EventKind::PolicyReplaced)
+            | (Self::PolicyReplaced, EventKind::PolicyReplaced { .. })
             | (Self::WindowReset, EventKind::WindowReset) => true,
             _ => false,
         }

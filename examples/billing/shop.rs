@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) max_age: u32,
     /// How many seconds traffic grows after the partner has proved itself.
     pub(crate) ramp: u32,
+    /// The file of the policy, the exemptions and the texts.
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -78,6 +81,7 @@ impl Default for Setup {
             cures,
             max_age: 0,
             ramp: 0,
+            config: None,
         }
     }
 }

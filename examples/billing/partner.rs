@@ -23,9 +23,7 @@ use tower_maintenance::{
 };
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
-/// Below the timeout. The timeout drops a call, which counts as a failure if it hung this long.
-pub(crate) const HANG_LIMIT: Duration = Duration::from_secs(1);
-/// A call that takes longer counts as slow, and a ping fails.
+/// A call that takes longer counts as slow under the policy of `billing.toml`, and a ping fails.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
 
 /// Starts the partner, an HTTP server on a port of its own.
@@ -61,7 +59,7 @@ impl Partner {
     /// Calls the partner through the layer. The outermost layer comes first.
     pub(crate) fn behind(layer: &MaintenanceLayer, url: &str) -> Self {
         let stack = ServiceBuilder::new()
-            .timeout(TIMEOUT) // drops the call, which failed if it was silent for `HANG_LIMIT`
+            .timeout(TIMEOUT) // drops the call, which failed if it was silent for the hang limit
             .and_then(whole) // inside of the timeout, because a body may hang too
             .layer(layer.http_calls())
             .service(Client::builder(TokioExecutor::new()).build_http());
