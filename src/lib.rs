@@ -102,6 +102,7 @@
 //!   night.
 //! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to
 //!   alert on.
+//! - [`guide::metrics`]: every metric and every `tracing` event, with a recipe for Prometheus.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
@@ -124,6 +125,8 @@
 //! - `last-good` adds `tower_maintenance::http::LastGoodLayer`: during maintenance, selected reads
 //!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
 //!   nested routers apart.
+//! - `metrics` adds `MaintenanceHandle::publish_metrics` and `Keys::publish_metrics`, which write the
+//!   state into the recorder of the crate `metrics`, and `Builder::latency_histogram`.
 //! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.
@@ -272,6 +275,7 @@ pub use crate::{
         recovery::CacheBust,
         refused::{Error, Refused},
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+        totals::{ModeTimes, ProbeCounts, Totals, TripCounts},
     },
     future::ResponseFuture,
     keyed::{

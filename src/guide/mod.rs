@@ -5,6 +5,7 @@
 //! - [`rollout`]: how to introduce the layer: watch, read, arm.
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
+//! - [`metrics`]: the contract for monitoring: every metric and every `tracing` event.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -17,6 +18,7 @@ pub mod coming_from;
 pub mod costs;
 #[cfg(feature = "grpc")]
 pub mod errors;
+pub mod metrics;
 pub mod reads_and_writes;
 pub mod rollout;
 pub mod stack;

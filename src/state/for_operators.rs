@@ -2,13 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{
-    Shared, harmless,
-    journal::Journal,
-    trace::{TARGET, trace_unrouted},
-};
+use super::{Shared, harmless, journal::Journal, trace::trace_unrouted};
 use crate::{
-    base::{moment::Moment, one_line::OneLine},
+    base::{moment::Moment, one_line::OneLine, target::TARGET},
     error::CommandError,
     exemptions::{CallNames, Table},
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},

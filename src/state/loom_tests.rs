@@ -65,6 +65,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
         names: CallNames::Unknown,
         tags: Arc::new([]),
         urls: Arc::new([]),
+        times: None,
     })
 }
 
