@@ -125,8 +125,8 @@
 //! - `last-good` adds `tower_maintenance::http::LastGoodLayer`: during maintenance, selected reads
 //!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
 //!   nested routers apart.
-//! - `metrics` adds `MaintenanceHandle::publish_metrics` and `Keys::publish_metrics`, which write the
-//!   state into the recorder of the crate `metrics`, and `Builder::latency_histogram`.
+//! - `metrics` adds `MaintenanceHandle::publish_metrics` and `Keys::publish_metrics`, which write
+//!   the state into the recorder of the crate `metrics`, and `Builder::latency_histogram`.
 //! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.

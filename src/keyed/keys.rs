@@ -176,8 +176,8 @@ impl<K, P> Keys<K, P> {
     /// It is the [`publish_metrics`](MaintenanceHandle::publish_metrics) of a keyed layer, and is
     /// called in the same way. No key becomes a label, because the number of keys has no bound that
     /// a monitoring system bears: publish the handle of a single key only if there are few.
-    /// [`guide::metrics`](crate::guide::metrics) says what each number means over keys. The counters
-    /// include the keys that were dropped.
+    /// [`guide::metrics`](crate::guide::metrics) says what each number means over keys. The
+    /// counters include the keys that were dropped.
     ///
     /// It looks at all keys, takes the lock of each for a moment, and is no use of them.
     ///

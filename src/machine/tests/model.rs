@@ -260,6 +260,16 @@ struct Carried {
     without_evidence: bool,
 }
 
+impl ProbeEnd {
+    fn by(landing: Landing) -> Self {
+        match landing {
+            Landing::Success { .. } => Self::Succeeded,
+            Landing::Failure { .. } | Landing::Hung { .. } => Self::Failed,
+            _ => Self::WithoutEvidence,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Shadow {
     pub(super) until: u64,
@@ -682,10 +692,7 @@ impl Model {
             return;
         }
         let frozen = self.counts();
-        self.lasted.push((from, self.now - self.since));
-        for end in self.probes.values_mut() {
-            end.get_or_insert(ProbeEnd::CutOff);
-        }
+        self.note_end_of(from);
         if from == Mode::Serving {
             self.leave_serving();
         }
@@ -723,6 +730,13 @@ impl Model {
             let by_clock = millis(self.anchor + i128::from(self.now));
             self.generation = by_clock.max(self.generation + 1);
             self.tell(Told::Recovered(episode, self.generation));
+        }
+    }
+
+    fn note_end_of(&mut self, mode: Mode) {
+        self.lasted.push((mode, self.now - self.since));
+        for end in self.probes.values_mut() {
+            end.get_or_insert(ProbeEnd::CutOff);
         }
     }
 
@@ -986,12 +1000,7 @@ impl Model {
         let Stretch::Trials(trials) = &mut self.stretch else {
             panic!("a probe of this era, but no trials");
         };
-        let end = match landing {
-            Landing::Success { .. } => ProbeEnd::Succeeded,
-            Landing::Failure { .. } | Landing::Hung { .. } => ProbeEnd::Failed,
-            _ => ProbeEnd::WithoutEvidence,
-        };
-        self.probes.insert(number, Some(end));
+        self.probes.insert(number, Some(ProbeEnd::by(landing)));
         trials.gives_back(number, self.now);
         trials.landed.record(landing, Moment(self.now));
         let code = answer.and_then(|verdict| verdict.code);

@@ -86,8 +86,10 @@ metrics! {
         "How long the callers waited for the partner, by the outcome of the call. Opt-in.";
 }
 
-/// Describes all metrics. A recorder keeps the first description of a name, so that describing again
-/// changes nothing. It is done at each publication, because a recorder may be installed late.
+/// Describes all metrics.
+///
+/// It is done at each publication, because a recorder may be installed late. A recorder keeps the
+/// first description of a name, so that describing again changes nothing.
 pub(super) fn describe(recorder: &dyn Recorder) {
     for metric in ALL {
         let (name, unit) = (metric.name.into(), Some(metric.unit));
