@@ -1,7 +1,7 @@
 //! A billing server to try by hand, in front of a partner that you break and repair.
 //!
 //! ```sh
-//! cargo run --example billing --features axum,last-good,serde,testing
+//! cargo run --example billing --features axum,last-good,metrics,serde,testing
 //! ```
 //!
 //! It listens on 127.0.0.1:8080, or on the loopback address of `--listen ADDR`; port 0 takes a free
@@ -82,6 +82,13 @@
 //! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
 //! ```
 //!
+//! Prometheus scrapes <http://localhost:8080/metrics>. `examples/observability` has a dashboard and
+//! alert rules for it:
+//!
+//! ```sh
+//! curl localhost:8080/metrics
+//! ```
+//!
 //! The policy is quick and has no jitter, for trying it by hand. A real policy waits longer:
 //!
 //! - It trips at 3 failures in a row, or if half of at least 4 calls in 10 s failed or took more
@@ -119,6 +126,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::BoxError;
@@ -130,6 +138,8 @@ use tower_maintenance::{
 
 #[path = "support/arguments.rs"]
 mod arguments;
+#[path = "support/exporter.rs"]
+mod exporter;
 #[path = "support/failed.rs"]
 mod failed;
 #[path = "support/partner.rs"]
@@ -185,6 +195,7 @@ pub(crate) async fn serve(
     }));
 
     let billing = Billing {
+        exporter: exporter::exporter()?,
         partner: Partner::behind(&layer, &simulated.url()),
         handle,
         simulated,
@@ -238,7 +249,7 @@ async fn listen(address: &str) -> Result<tokio::net::TcpListener, BoxError> {
 // ---- the layer
 
 /// The routes that maintenance must not touch, and why.
-const EXEMPT: [(&str, &str); 14] = [
+const EXEMPT: [(&str, &str); 15] = [
     (
         "/billing/invoices/{id}",
         "customers may always see what they owe; the data comes from our own books",
@@ -270,6 +281,7 @@ const EXEMPT: [(&str, &str); 14] = [
         "/maintenance",
         "the status is needed most during maintenance",
     ),
+    ("/metrics", "monitoring must see how long maintenance takes"),
     (
         "/maintenance/engage",
         "operators must be able to act during maintenance",
@@ -310,6 +322,7 @@ fn policy(ramp: u32) -> Policy {
 pub(crate) fn layer(setup: &Setup) -> Result<MaintenanceLayer, BoxError> {
     let builder = MaintenanceLayer::builder("zuora")
         .policy(policy(setup.ramp))
+        .latency_histogram("zuora")
         .refusals(refusals()?);
     let layer = EXEMPT
         .into_iter()
@@ -347,6 +360,7 @@ async fn tell(handle: MaintenanceHandle) {
 struct Billing {
     partner: Partner,
     handle: MaintenanceHandle,
+    exporter: PrometheusHandle,
     simulated: Arc<PartnerServer>,
     /// How often the partner was repaired.
     mended: Arc<AtomicU64>,
@@ -380,6 +394,7 @@ fn app(layer: &MaintenanceLayer, billing: Billing, push: &Push) -> Result<Router
         .route_service("/maintenance/notice.js", notices.script())
         .route("/health/live", get(async || "alive"))
         .route("/maintenance", get(status))
+        .route("/metrics", get(metrics))
         .route("/maintenance/engage", post(engage))
         .route("/maintenance/release", post(release))
         .route("/partner", get(partner))
@@ -471,6 +486,13 @@ fn as_json(body: Bytes) -> Response {
 
 async fn status(State(billing): State<Billing>) -> Json<Status> {
     Json(billing.handle.status())
+}
+
+async fn metrics(State(billing): State<Billing>) -> impl IntoResponse {
+    billing.handle.publish_metrics();
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    let headers = [(header::CONTENT_TYPE, content_type)];
+    (headers, billing.exporter.render())
 }
 
 /// The body of an operator's command. The audit trail needs both members.

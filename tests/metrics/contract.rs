@@ -212,6 +212,71 @@ async fn each_metric_is_described_on_the_page_of_the_exporter() {
     }
 }
 
+// ---- the dashboard and the alert rules
+
+/// Returns the metrics and the matchers of labels in a text, without those that rules record.
+fn used_in(text: &str) -> (BTreeSet<String>, BTreeSet<(String, String)>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
+    let names = text.split(|c| !is_name(c));
+    let names = names.filter(|name| name.starts_with("maintenance_"));
+    let names = names.map(|name| name.strip_suffix("_bucket").unwrap_or(name));
+    let mut values = BTreeSet::new();
+    // In the dashboard, quotes are escaped.
+    let text = text.replace('\\', "");
+    for label in ["mode", "outcome", "rule", "switch"] {
+        for operator in ["=", "!=", "=~"] {
+            let begin = format!("{label}{operator}\"");
+            for from in text.split(&begin).skip(1) {
+                let (matched, _) = from.split_once('"').unwrap();
+                let matched = matched.split('|');
+                values.extend(matched.map(|value| (label.to_owned(), value.to_owned())));
+            }
+        }
+    }
+    (names.map(str::to_owned).collect(), values)
+}
+
+#[test]
+fn the_dashboard_and_the_rules_use_metrics_and_labels_of_the_guide() {
+    let rows = table(&[
+        "metric",
+        "type",
+        "unit",
+        "more labels",
+        "meaning",
+        "over keys",
+    ]);
+    let mut metrics: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
+    let mut labels = BTreeSet::new();
+    for row in table(&["label", "of", "values"]) {
+        let label = quoted(&row[0]).pop_first().unwrap();
+        labels.extend(
+            quoted(&row[2])
+                .into_iter()
+                .map(|value| (label.clone(), value)),
+        );
+    }
+    // The groups of rules.
+    metrics.extend(["maintenance_budget", "maintenance_state"].map(str::to_owned));
+    let dashboard = include_str!("../../examples/observability/grafana-dashboard.json");
+    let alerts = include_str!("../../examples/observability/alerts.yml");
+    let tests = include_str!("../../examples/observability/alerts_test.yml");
+    for text in [dashboard, alerts, tests] {
+        let (names, values) = used_in(text);
+        assert!(names.len() > 4 && values.len() > 2, "{names:?} {values:?}");
+        let unknown: Vec<_> = names.difference(&metrics).collect();
+        assert!(unknown.is_empty(), "not in guide::metrics: {unknown:?}");
+        let unknown: Vec<_> = values.difference(&labels).collect();
+        assert!(unknown.is_empty(), "not in guide::metrics: {unknown:?}");
+    }
+    // The dashboard leaves no metric out.
+    let (shown, _) = used_in(dashboard);
+    let hidden = metrics
+        .difference(&shown)
+        .filter(|name| !["maintenance_budget", "maintenance_state"].contains(&name.as_str()));
+    assert_eq!(hidden.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 // ---- tracing
 
 /// Level, message, fields.
