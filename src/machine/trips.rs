@@ -27,9 +27,7 @@ impl Machine {
         wait: Duration,
         at: Moment,
     ) {
-        if !mutant!("trips are not summed") {
-            self.past().trips.note(evidence.rule);
-        }
+        self.past().trips.note(evidence.rule);
         self.causes.tripped = Some(Box::new(Trip {
             by,
             evidence,
