@@ -6,6 +6,8 @@ use tower::Layer;
 
 #[cfg(feature = "coarse-clock")]
 use crate::base::clock_coarse::CoarseClock;
+#[cfg(feature = "metrics")]
+use crate::operator::metrics::CallHistogram;
 use crate::{
     base::{
         clock::{Clock, WallAnchor},
@@ -22,7 +24,7 @@ use crate::{
         endpoint::{Endpoint, Placement},
         extras::Extras,
         mode::Switches,
-        outcome::Verdict,
+        outcome::{CallTimes, Verdict},
     },
     machine::{Birth, word::MAX_GENERATION},
     operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
@@ -95,6 +97,7 @@ impl MaintenanceLayer {
             exemptions: Vec::new(),
             tags: Arc::default(),
             urls: Arc::default(),
+            times: None,
             generation: None,
             seed: None,
             wall: None,
@@ -412,6 +415,7 @@ pub struct Builder {
     exemptions: Vec<Exemption>,
     tags: Arc<[String]>,
     urls: Arc<[String]>,
+    times: Option<Arc<dyn CallTimes>>,
     generation: Option<u64>,
     seed: Option<u64>,
     wall: Option<SystemTime>,
@@ -496,6 +500,36 @@ impl Builder {
         }
     }
 
+    /// Records how long each call takes in the histogram `maintenance_call_seconds`, with
+    /// `partner` as its label. Default: no histogram.
+    ///
+    /// The time of a call is the sum of its waits for the partner, up to its end: with the body
+    /// where a view follows it. The label `outcome` has the values of
+    /// [`CallCounts::by_outcome`]. A call whose judge panicked has no time, and is not recorded.
+    /// All layers of a [`KeyedLayer`](crate::KeyedLayer) are best given the same `partner`: a label
+    /// per key has no bound.
+    ///
+    /// Each call then asks the recorder in force on its thread for the histogram and records its
+    /// time, which costs some hundred instructions. A layer without the histogram pays nothing
+    /// while it serves. The recorder decides on the buckets: `guide::metrics` has a recipe.
+    ///
+    /// [`CallCounts::by_outcome`]: crate::CallCounts::by_outcome
+    ///
+    /// ```
+    /// use tower_maintenance::MaintenanceLayer;
+    ///
+    /// let layer = MaintenanceLayer::builder("zuora").latency_histogram("zuora").build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_maintenance::BuildError>(())
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn latency_histogram(self, partner: impl Into<Arc<str>>) -> Self {
+        Self {
+            times: Some(Arc::new(CallHistogram::new(partner.into()))),
+            ..self
+        }
+    }
+
     /// Begins in dry run: the rules are evaluated and report, but do not act. Default: armed.
     pub fn dry_run(mut self) -> Self {
         self.switches.dry_run = true;
@@ -533,6 +567,7 @@ impl Builder {
             exemptions,
             tags: self.tags,
             urls: self.urls,
+            times: self.times,
         };
         Ok(MaintenanceLayer {
             shared: Root::new(parts),

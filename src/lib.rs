@@ -103,6 +103,7 @@
 //! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to
 //!   alert on.
 //! - `guide::config` (features `http` and `serde`): policy, exemptions and texts in a file.
+//! - [`guide::metrics`]: every metric and every `tracing` event, with a recipe for Prometheus.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
@@ -128,6 +129,8 @@
 //! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON. It
 //!   adds `Deserialize` for what stands in a configuration file: [`Policy`], [`Window`], [`Rate`],
 //!   and with `http` exemptions and the texts of the page.
+//! - `metrics` adds `MaintenanceHandle::publish_metrics` and `Keys::publish_metrics`, which write
+//!   the state into the recorder of the crate `metrics`, and `Builder::latency_histogram`.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.
 //!
@@ -281,6 +284,7 @@ pub use crate::{
         recovery::CacheBust,
         refused::{Error, Refused},
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+        totals::{ModeTimes, ProbeCounts, Totals, TripCounts},
     },
     future::ResponseFuture,
     keyed::{

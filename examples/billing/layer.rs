@@ -8,6 +8,7 @@ use super::config::Config;
 pub(crate) fn layer(config: &Config, refusals: Refusals) -> Result<MaintenanceLayer, BuildError> {
     let builder = MaintenanceLayer::builder("zuora")
         .policy(config.policy.clone())
+        .latency_histogram("zuora")
         .refusals(refusals);
     config
         .exempt

@@ -1,7 +1,7 @@
 //! A billing server to try by hand, in front of a partner that you break and repair.
 //!
 //! ```sh
-//! cargo run --example billing --features axum,last-good,serde,testing
+//! cargo run --example billing --features axum,last-good,metrics,serde,testing
 //! ```
 //!
 //! It listens on 127.0.0.1:8080, or on the loopback address of `--listen ADDR`; port 0 takes a free
@@ -82,6 +82,13 @@
 //! curl localhost:8080/maintenance/release -d '{"actor": "me", "reason": "it was a drill"}'
 //! ```
 //!
+//! Prometheus scrapes <http://localhost:8080/metrics>. `examples/observability` has a dashboard and
+//! alert rules for it:
+//!
+//! ```sh
+//! curl localhost:8080/metrics
+//! ```
+//!
 //! # The file
 //!
 //! `--config FILE` reads the policy, the exemptions and the texts of the page from a TOML file.
@@ -126,6 +133,7 @@ use tower_maintenance::{
 
 mod arguments;
 mod config;
+mod exporter;
 mod failed;
 mod layer;
 pub(crate) mod load;
@@ -206,6 +214,7 @@ pub(crate) async fn serve(
     let billing = Billing {
         partner: Partner::behind(&layer, &simulated.url()),
         handle,
+        exporter: exporter::exporter()?,
         loaded,
         simulated,
         mended,

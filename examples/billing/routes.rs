@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::BoxError;
@@ -34,6 +35,7 @@ use super::{
 pub(super) struct Billing {
     pub(super) partner: Partner,
     pub(super) handle: MaintenanceHandle,
+    pub(super) exporter: PrometheusHandle,
     pub(super) loaded: Loaded,
     pub(super) simulated: Arc<PartnerServer>,
     /// How often the partner was repaired.
@@ -72,6 +74,7 @@ pub(super) fn app(
         .route_service("/maintenance/notice.js", notices.script())
         .route("/health/live", get(async || "alive"))
         .route("/maintenance", get(status))
+        .route("/metrics", get(metrics))
         .route("/maintenance/engage", post(engage))
         .route("/maintenance/release", post(release))
         .route("/partner", get(partner))
@@ -166,6 +169,13 @@ async fn status(State(billing): State<Billing>) -> Result<Json<Value>, Failed> {
     let mut status = serde_json::to_value(billing.handle.status()).map_err(BoxError::from)?;
     status["config"] = billing.loaded.to_json();
     Ok(Json(status))
+}
+
+async fn metrics(State(billing): State<Billing>) -> impl IntoResponse {
+    billing.handle.publish_metrics();
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    let headers = [(header::CONTENT_TYPE, content_type)];
+    (headers, billing.exporter.render())
 }
 
 /// The body of an operator's command. The audit trail needs both members.

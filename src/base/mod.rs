@@ -22,4 +22,5 @@ pub(crate) mod rfc3339;
 pub(crate) mod setting_error;
 pub(crate) mod span;
 pub(crate) mod spare;
+pub(crate) mod target;
 pub(crate) mod thread_number;

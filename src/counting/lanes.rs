@@ -113,14 +113,16 @@ pub(crate) struct Lanes {
     era: AtomicU64,
     width: AtomicU64,
     slow_limit: AtomicU64,
+    /// Whether the time of each call that lands is told.
+    is_timed: bool,
     /// The number of openings so far. Only the lock holder reads it.
     openings: AtomicU64,
     lanes: Box<[Lane]>,
 }
 
 impl Lanes {
-    /// Makes closed lanes.
-    pub(crate) fn new() -> Self {
+    /// Makes closed lanes. `is_timed` tells whether [`land`](Self::land) tells the time of a call.
+    pub(crate) fn new(is_timed: bool) -> Self {
         let lane = || Lane {
             slots: std::array::from_fn(|_| AtomicU64::new(Slot::TAKES_NOTHING.0)),
             owned: [const { StdAtomicU64::new(0) }; COUNTERS],
@@ -131,6 +133,7 @@ impl Lanes {
             era: AtomicU64::new(0),
             width: AtomicU64::new(1),
             slow_limit: AtomicU64::new(0),
+            is_timed,
             openings: AtomicU64::new(0),
             lanes: (0..how_many()).map(|_| lane()).collect(),
         }
@@ -170,8 +173,9 @@ impl Lanes {
     /// Counts a success of `era` at `now`; returns `false` if it must take the lock.
     ///
     /// `took` returns how long the call was, in nanoseconds. It runs only under a slow-call rule,
-    /// where no call uses the memo: the subtraction costs 27 instructions (`cargo run --release -p
-    /// peers`, `waiting`).
+    /// or where times are told. There no call uses the memo: the subtraction costs 27 instructions
+    /// (`cargo run --release -p peers`, `waiting`). `landed` gets that time of a success that is
+    /// counted, where times are told.
     #[inline(always)]
     pub(crate) fn land(
         &self,
@@ -179,6 +183,7 @@ impl Lanes {
         now: Reading,
         clock: &Clock,
         took: impl Fn() -> u64,
+        landed: impl Fn(u64),
     ) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`, as in `land_without_memo`.
         let version = self.version.load(Ordering::Acquire);
@@ -200,7 +205,7 @@ impl Lanes {
                 return true;
             }
         }
-        self.land_without_memo(era, now, clock, took)
+        self.land_without_memo(era, now, clock, took, landed)
     }
 
     /// Lands by the opening's era, width and limit, and makes the next memo.
@@ -212,6 +217,7 @@ impl Lanes {
         now: Reading,
         clock: &Clock,
         took: impl Fn() -> u64,
+        landed: impl Fn(u64),
     ) -> bool {
         // Acquire: pairs with the Release in `open_while_locked`. The rest was written before it.
         let version = self.version.load(Ordering::Acquire);
@@ -225,7 +231,9 @@ impl Lanes {
         let index = clock.moment(now).0 / width;
         let lane = thread_number::number() % self.lanes.len();
         let end = Moment(index.saturating_add(1).saturating_mul(width));
-        let end = clock.reading(end).filter(|_| !judges_slow);
+        let end = clock
+            .reading(end)
+            .filter(|_| !judges_slow && !self.is_timed);
         MEMO.set(end.map(|end| Memo {
             version,
             era,
@@ -234,7 +242,11 @@ impl Lanes {
             base: Slot::of(version, index).0,
             end,
         }));
-        self.add(version, lane, index)
+        let is_counted = self.add(version, lane, index);
+        if is_counted && self.is_timed {
+            landed(took());
+        }
+        is_counted
     }
 
     /// Counts one success in the bucket; returns `false` if the slot cannot take it.
@@ -355,7 +367,7 @@ mod tests {
     /// Lands a success at `now`, on the path that calls take.
     fn land(lanes: &Lanes, clock: &Clock, era: u32, took: u64, now: u64) -> bool {
         let now = clock.reading(Moment(now)).expect("it is not far");
-        lanes.land(era, now, clock, || took)
+        lanes.land(era, now, clock, || took, |_| ())
     }
 
     /// What was drained, by era and bucket; `now` is the number of the present bucket.
@@ -394,7 +406,7 @@ mod tests {
         /// Nothing is lost, nothing is counted twice, and nothing in another bucket or era.
         #[test]
         fn what_lands_is_drained_once_where_it_landed(steps in prop::collection::vec(step(), 0..200)) {
-            let (lanes, clock) = (Lanes::new(), Clock::start());
+            let (lanes, clock) = (Lanes::new(false), Clock::start());
             // `drained_at`: when the lanes were last drained.
             let (mut now, mut drained_at, mut opened) = (0_u64, 0_u64, None::<Open>);
             let (mut landed, mut drained) = (Drained::new(), Drained::new());
@@ -470,7 +482,7 @@ mod tests {
     /// drained, in its era.
     #[test]
     fn nothing_is_lost_among_threads() {
-        let (lanes, clock) = (Lanes::new(), Clock::start());
+        let (lanes, clock) = (Lanes::new(false), Clock::start());
         let (done, seen) = (AtomicBool::new(false), StdAtomicU64::new(0));
         lanes.open_while_locked(open(0, 10));
         let mut drained = Drained::new();

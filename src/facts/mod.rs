@@ -16,3 +16,4 @@ pub(crate) mod partner_word;
 pub(crate) mod recovery;
 pub(crate) mod refused;
 pub(crate) mod status;
+pub(crate) mod totals;

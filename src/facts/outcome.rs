@@ -1,6 +1,6 @@
 //! What the end of a call says about the partner.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// What the end of a call says about the partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +28,36 @@ pub enum Origin {
     Ourselves,
     /// A layer of this crate further in refused the call. It says nothing about the partner.
     RefusedWithin,
+}
+
+/// How an admitted call ended: each is in exactly one of these
+/// ([`CallCounts::by_outcome`](crate::CallCounts::by_outcome)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Succeeded,
+    Failed,
+    Neutral,
+    Ours,
+    RefusedWithin,
+    Abandoned,
+}
+
+impl Ended {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Neutral => "neutral",
+            Self::Ours => "ours",
+            Self::RefusedWithin => "refused_within",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// Is told how long the callers waited for each call. It runs on the request path, under no lock.
+pub(crate) trait CallTimes: fmt::Debug + Send + Sync {
+    fn ended(&self, how: Ended, took: Duration);
 }
 
 /// An [`Outcome`], with the code and the `Retry-After` of the answer.

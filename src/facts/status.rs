@@ -12,7 +12,9 @@ use crate::{
         episode::Episode,
         evidence::{Evidence, Rule},
         mode::{Cause, Mode, Switches},
+        outcome::Ended,
         partner_word::{Heard, PartnerReport, PartnerUnreadable, Seen},
+        totals::Totals,
     },
     policy::Policy,
 };
@@ -77,6 +79,8 @@ pub struct Status {
     pub evidence: Option<Evidence>,
     /// The calls since the layer was built.
     pub calls: CallCounts,
+    /// Time, trips, episodes and probes since the layer was built.
+    pub totals: Totals,
     /// The number of requests refused since the mode began.
     pub refused_in_mode: u64,
     /// The episode under way; `None` in `Serving`.
@@ -217,11 +221,26 @@ pub struct CallCounts {
 }
 
 impl CallCounts {
+    /// Returns the name of each outcome, as in JSON and in metrics, with the calls that ended so.
+    ///
+    /// Each admitted call that has ended is in exactly one of them.
+    pub fn by_outcome(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            (Ended::Succeeded, self.succeeded),
+            (Ended::Failed, self.failed),
+            (Ended::Neutral, self.neutral),
+            (Ended::Ours, self.ours),
+            (Ended::RefusedWithin, self.refused_within),
+            (Ended::Abandoned, self.abandoned),
+        ]
+        .map(|(ended, calls)| (ended.as_str(), calls))
+        .into_iter()
+    }
+
     /// Returns the number of admitted calls that have not ended.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let without_evidence = self.neutral + self.ours + self.refused_within + self.abandoned;
-        let ended = self.succeeded + self.failed + without_evidence;
+        let ended: u64 = self.by_outcome().map(|(_, calls)| calls).sum();
         self.admitted.saturating_sub(ended)
     }
 }

@@ -7,6 +7,7 @@
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
 //! - `config` (with features `http` and `serde`): policy, exemptions and texts in a file that may
 //!   change.
+//! - [`metrics`]: the contract for monitoring: every metric and every `tracing` event.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod costs;
 #[cfg(feature = "grpc")]
 pub mod errors;
+pub mod metrics;
 pub mod reads_and_writes;
 pub mod rollout;
 pub mod stack;

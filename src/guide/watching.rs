@@ -272,6 +272,10 @@
 //! - *A hold without expiry, bypass, dry run*: `status().causes` and `status().switches`. An
 //!   operator may have forgotten it.
 //!
+//! `examples/observability/alerts.yml` has these as rules for Prometheus, over the metrics of
+//! [`guide::metrics`](super::metrics). It also has the burn rate of an error budget: there the
+//! share of requests that were refused counts, and not their number.
+//!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn};
 //! use tower_maintenance::{EventKind, Hold, MaintenanceLayer};

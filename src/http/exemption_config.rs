@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     base::one_line::OneLine,
-    exemptions::{CallNames, Exemption, Table},
+    exemptions::{Exemption, Table},
 };
 
 /// An exemption as it stands in a file.
@@ -100,7 +100,7 @@ impl Form {
             exemption = exemption.counted();
         }
         // Here, where the file's line is known, and not only when the layer takes the whole list.
-        Table::new(vec![exemption.clone()], CallNames::Given).map_err(|error| error.to_string())?;
+        Table::new(vec![exemption.clone()]).map_err(|error| error.to_string())?;
         Ok(exemption)
     }
 }

@@ -3,6 +3,8 @@
 use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc};
 
 use super::{ping, registry::Registry};
+#[cfg(feature = "metrics")]
+use crate::operator::metrics::{Figures, KeyFigures};
 use crate::{
     call::plain::Calls,
     facts::{mode::Mode, status::Status},
@@ -163,6 +165,48 @@ impl<K, P> Keys<K, P> {
         F: Future<Output: PingAnswer>,
     {
         Ping::of(ping::run(Arc::downgrade(&self.registry), check))
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<K, P> Keys<K, P> {
+    /// Writes the sums over all keys into the recorder that is installed for the crate
+    /// [`metrics`], with `partner` as the label.
+    ///
+    /// It is the [`publish_metrics`](MaintenanceHandle::publish_metrics) of a keyed layer, and is
+    /// called in the same way. No key becomes a label, because the number of keys has no bound that
+    /// a monitoring system bears: publish the handle of a single key only if there are few.
+    /// [`guide::metrics`](crate::guide::metrics) says what each number means over keys. The
+    /// counters include the keys that were dropped.
+    ///
+    /// It looks at all keys, takes the lock of each for a moment, and is no use of them.
+    ///
+    /// ```
+    /// use tower_maintenance::{KeyedLayer, MaintenanceLayer};
+    ///
+    /// let layer = KeyedLayer::builder(
+    ///     |tenant: &u32| *tenant,
+    ///     |tenant: &u32| MaintenanceLayer::new(&format!("zuora account of tenant {tenant}")),
+    /// )
+    /// .build()?;
+    /// layer.keys().publish_metrics("zuora accounts");
+    /// # Ok::<(), tower_maintenance::KeyedError>(())
+    /// ```
+    pub fn publish_metrics(&self, partner: impl Into<Arc<str>>) {
+        let partner = partner.into();
+        let (entries, gone) = self.registry.entries_and_departed();
+        let mut figures = Figures::default();
+        figures.add_sums(&gone);
+        for entry in &entries {
+            figures.add(&Figures::of(&entry.layer().borrowed_handle().status()));
+        }
+        figures.publish(&partner);
+        let keys = KeyFigures {
+            keys: entries.len() as u64,
+            evicted: self.evicted(),
+            overflowed: self.overflowed(),
+        };
+        keys.publish(&partner);
     }
 }
 

@@ -94,9 +94,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 ///   keeps none.
 ///
 /// These are lost with a key: its window, which no call has filled for that long, the growth of its
-/// waits, its counts, and its records of events, episodes and commands. Tracing has reported them.
-/// A key that comes back begins in `Serving` with an empty window. Its generation is no lower than
-/// any it had.
+/// waits, its counts, and its records of events, episodes and commands. Tracing has reported them,
+/// and `Keys::publish_metrics` (feature `metrics`) keeps the sums of the counts. A key that comes
+/// back begins in `Serving` with an empty window. Its generation is no lower than any it had.
 ///
 /// There is no background task. Keys are dropped by threads that call, add a key, or list the keys.
 /// A list looks at all keys. One of 64 calls looks at 8 of `max_keys / 32` groups of keys, so with

@@ -14,7 +14,7 @@ use crate::{
     facts::{
         event::EventKind,
         evidence::Rule,
-        outcome::{Origin, Outcome, Verdict},
+        outcome::{Ended, Origin, Outcome, Verdict},
     },
 };
 
@@ -81,6 +81,7 @@ impl Machine {
                     }
                     let slot = probing.take_slot(now)?;
                     self.episodes.note_probe();
+                    self.past().probes.started += 1;
                     Some(Role::Probe(slot))
                 }
             },
@@ -111,23 +112,15 @@ impl Machine {
     }
 
     /// Ends a call that was admitted in `era`. The call's ticket guarantees that this happens once
-    /// (R5).
-    pub(crate) fn settle(&mut self, role: Role, era: u32, ending: Ending) {
+    /// (R5). Returns how it counts.
+    pub(crate) fn settle(&mut self, role: Role, era: u32, ending: Ending) -> Ended {
         let at = self.now;
         let landing = self.landing(ending);
-        match landing {
-            Landing::Success { .. } => self.calls.succeeded += 1,
-            Landing::Failure { .. } | Landing::Hung { .. } => self.calls.failed += 1,
-            Landing::Neutral { .. } => self.calls.neutral += 1,
-            Landing::Ours => self.calls.ours += 1,
-            Landing::RefusedWithin => self.calls.refused_within += 1,
-            Landing::Abandoned { .. } if mutant!("a dropped call does not end") => {}
-            Landing::Abandoned { .. } => self.calls.abandoned += 1,
-        }
+        let ended = self.count(landing);
         // A late answer is no evidence about a later era (R8).
         if era != era_bits(self.era) && !mutant!("late answers count") {
             self.calls.late += 1;
-            return;
+            return ended;
         }
         let verdict = match ending {
             Ending::Judged { verdict, .. } if verdict.origin == Origin::Partner => Some(verdict),
@@ -138,6 +131,25 @@ impl Machine {
             Role::Probe(slot) => self.settle_probe(slot, landing, verdict, at),
             Role::Ramp => self.settle_ramp(landing, verdict, at),
         }
+        ended
+    }
+
+    /// Counts the call among those that ended in the same way.
+    fn count(&mut self, landing: Landing) -> Ended {
+        let (ended, calls) = match landing {
+            Landing::Success { .. } => (Ended::Succeeded, &mut self.calls.succeeded),
+            Landing::Failure { .. } | Landing::Hung { .. } => {
+                (Ended::Failed, &mut self.calls.failed)
+            }
+            Landing::Neutral { .. } => (Ended::Neutral, &mut self.calls.neutral),
+            Landing::Ours => (Ended::Ours, &mut self.calls.ours),
+            Landing::RefusedWithin => (Ended::RefusedWithin, &mut self.calls.refused_within),
+            Landing::Abandoned { .. } => (Ended::Abandoned, &mut self.calls.abandoned),
+        };
+        if ended != Ended::Abandoned || !mutant!("a dropped call does not end") {
+            *calls += 1;
+        }
+        ended
     }
 
     fn landing(&self, ending: Ending) -> Landing {
@@ -239,6 +251,15 @@ impl Machine {
         // A probe whose lease ended no longer holds its slot, and its end proves nothing any more.
         if !slots.give_back(slot, at) {
             return;
+        }
+        let probes = &mut self.past.get_or_insert_default().probes;
+        match landing {
+            Landing::Success { .. } => probes.succeeded += 1,
+            Landing::Failure { .. } | Landing::Hung { .. } => probes.failed += 1,
+            Landing::Neutral { .. }
+            | Landing::Ours
+            | Landing::RefusedWithin
+            | Landing::Abandoned { .. } => probes.without_evidence += 1,
         }
         if let Landing::Success { .. } = landing {
             slots.succeeded(at);
@@ -368,11 +389,14 @@ impl Machine {
         let Some(slot) = slots.first_lease() else {
             return;
         };
+        slots.give_back(slot, at);
+        let probes = &mut self.past.get_or_insert_default().probes;
         if !waits(era, slot, at) && !mutant!("every probe hangs at the end of its lease") {
-            slots.give_back(slot, at);
+            probes.without_evidence += 1;
             self.proved_nothing(None, at);
             return;
         }
+        probes.failed += 1;
         let lease = probing.trials.lease;
         probing.record(Landing::Failure { slow: false }, at);
         let evidence = self.evidence(Rule::ProbeHung { lease }, None, at);

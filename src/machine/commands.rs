@@ -206,6 +206,7 @@ impl Machine {
         }
         self.tell(at, EventKind::WindowReset);
         self.end_shadow(at);
+        self.cut_probes_off();
         match &mut self.state {
             State::Serving(_) if mutant!("reset does not empty the window") => {}
             State::Serving(serving) => serving.clear(),

@@ -115,6 +115,11 @@ impl Episodes {
         self.open.as_ref().map(|open| open.episode.id)
     }
 
+    /// Returns the number of episodes so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// Returns when the episode under way began.
     pub(super) fn began(&self) -> Option<SystemTime> {
         self.open.as_ref().map(|open| open.episode.began)

@@ -56,6 +56,7 @@ use crate::{
         event::{Event, EventKind},
         mode::{Mode, Switches},
         status::CallCounts,
+        totals::Totals,
     },
     policy::rules::Rules,
 };
@@ -104,6 +105,9 @@ pub(crate) struct Machine {
     episodes: Episodes,
     pings: u32,
     calls: CallCounts,
+    /// The sums up to the last change. Boxed, and `None` up to the first change: a layer that has
+    /// only served is smaller without it.
+    past: Option<Box<Totals>>,
     traffic: Traffic,
     /// The traffic at the beginning of the mode.
     entry: Traffic,
@@ -141,6 +145,7 @@ impl Machine {
             episodes: Episodes::default(),
             pings: 0,
             calls: CallCounts::default(),
+            past: None,
             traffic: Traffic::default(),
             entry: Traffic::default(),
             events: Vec::new(),
@@ -292,6 +297,9 @@ impl Machine {
             return;
         }
         let counts = self.live_counts(at);
+        let lasted = at.since(self.since);
+        self.past().time_in.add(from, lasted);
+        self.cut_probes_off();
         if from == Mode::Serving {
             if self.causes.operator.is_some() {
                 // A trip beneath the hold follows the `Serving` that ends here.
@@ -327,6 +335,21 @@ impl Machine {
             || (from == Mode::Probing && mutant!("the end of probing is a recovery"))
         {
             self.end_episode(at);
+        }
+    }
+
+    /// Returns the sums to add to.
+    fn past(&mut self) -> &mut Totals {
+        self.past.get_or_insert_default()
+    }
+
+    /// Counts the probes that are under way as cut off, because `Probing` ends.
+    fn cut_probes_off(&mut self) {
+        if let State::Probing(probing) = &self.state
+            && let Stage::Trials(slots) = &probing.stage
+        {
+            let under_way = slots.in_flight();
+            self.past().probes.cut_off += u64::from(under_way);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
         event::Event,
         mode::Cause,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+        totals::Totals,
     },
     policy::{Policy, rules::Rules},
 };
@@ -160,6 +161,7 @@ impl Machine {
                 reads: self.traffic.reads,
                 ..self.calls
             },
+            totals: self.totals(at),
             refused_in_mode: self.traffic.refused.saturating_sub(self.entry.refused),
             episode: self.episodes.so_far(self.traffic),
             pings: self.pings,
@@ -167,6 +169,13 @@ impl Machine {
             partner_says: None,
             partner_unreadable: None,
         }
+    }
+
+    fn totals(&self, at: Moment) -> Totals {
+        let mut totals = self.past.as_deref().copied().unwrap_or_default();
+        totals.time_in.add(self.mode(), at.since(self.since));
+        totals.episodes = self.episodes.begun();
+        totals
     }
 
     fn cause_reports(&self) -> Vec<CauseReport> {

@@ -27,6 +27,7 @@ impl Machine {
         wait: Duration,
         at: Moment,
     ) {
+        self.past().trips.note(evidence.rule);
         self.causes.tripped = Some(Box::new(Trip {
             by,
             evidence,

@@ -6,6 +6,8 @@ pub(crate) mod cache_fill;
 mod for_caches;
 pub(crate) mod handle;
 pub(crate) mod hold;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
 pub(crate) mod ping;

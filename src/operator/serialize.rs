@@ -4,7 +4,10 @@
 //! must not change with the Rust types. Times are RFC 3339. Durations are in seconds, with the unit
 //! in the name. Names are in snake_case.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -23,6 +26,7 @@ use crate::{
         partner_word::{Contradiction, PartnerReport, PartnerUnreadable},
         recovery::CacheBust,
         status::{CallCounts, CauseReport, ProbingReport, ShadowReport, Status, WindowReport},
+        totals::{ModeTimes, ProbeCounts, Totals, TripCounts},
     },
     policy::{changes::PolicyChange, rate::Rate},
 };
@@ -108,6 +112,7 @@ serialize! {
         "shadow": it.shadow,
         "evidence": it.evidence,
         "calls": it.calls,
+        "totals": it.totals,
         "refused_in_mode": it.refused_in_mode,
         "episode": it.episode,
         "pings": it.pings,
@@ -182,6 +187,26 @@ serialize! {
         "refused": it.refused,
         "exempt": it.exempt,
         "reads": it.reads,
+        "in_flight": it.in_flight(),
+    });
+    Totals: |it| json!({
+        "seconds_in": it.time_in,
+        "trips": it.trips,
+        "episodes": it.episodes,
+        "probes": it.probes,
+    });
+    ModeTimes: |it| json!({
+        "serving": seconds(it.serving),
+        "maintenance": seconds(it.maintenance),
+        "probing": seconds(it.probing),
+    });
+    TripCounts: |it| it.by_rule().collect::<BTreeMap<_, _>>();
+    ProbeCounts: |it| json!({
+        "started": it.started,
+        "succeeded": it.succeeded,
+        "failed": it.failed,
+        "without_evidence": it.without_evidence,
+        "cut_off": it.cut_off,
         "in_flight": it.in_flight(),
     });
     Episode: |it| json!({

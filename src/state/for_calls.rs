@@ -17,7 +17,7 @@ use crate::{
     counting::lanes::Counter,
     facts::{
         glance::Glance,
-        outcome::{Origin, Outcome, Verdict},
+        outcome::{Ended, Origin, Outcome, Verdict},
         refused::{Notice, Refused},
     },
     machine::{
@@ -351,7 +351,8 @@ impl Shared {
     fn succeeded(&self, era: u32, since: Option<Reading>, waited: u64) {
         let now = self.clock.read();
         let took = || waited + since.map_or(0, |since| now.nanos_since(since));
-        if !self.lanes.land(era, now, &self.clock, took) {
+        let landed = |took| self.tell_time(Ended::Succeeded, Duration::from_nanos(took));
+        if !self.lanes.land(era, now, &self.clock, took, landed) {
             self.succeeded_locked(era, since, waited, now);
         }
     }
@@ -383,9 +384,22 @@ impl Shared {
     /// Lands the end of an admitted call.
     #[cold]
     pub(crate) fn settle(&self, role: Role, era: u32, ending: Ending, now: Moment) {
-        self.locked_at(now, |machine| machine.settle(role, era, ending));
+        let ended = self.locked_at(now, |machine| machine.settle(role, era, ending));
         if let Role::Probe(slot) = role {
             self.waiting_probes.ends(era, slot);
+        }
+        if self.times.is_some()
+            && let Ending::Judged { took, .. } | Ending::Dropped { took, .. } = ending
+        {
+            self.tell_time(ended, took);
+        }
+    }
+
+    /// Tells how long a call took, if the layer was built to tell. The lock is free.
+    #[cold]
+    fn tell_time(&self, ended: Ended, took: Duration) {
+        if let Some(times) = &self.times {
+            harmless(|| times.ended(ended, took));
         }
     }
 

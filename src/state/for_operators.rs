@@ -5,10 +5,10 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     Shared, harmless,
     journal::Journal,
-    trace::{TARGET, trace_unrouted, warn_of_unnamed},
+    trace::{trace_unrouted, warn_of_unnamed},
 };
 use crate::{
-    base::{moment::Moment, one_line::OneLine},
+    base::{moment::Moment, one_line::OneLine, target::TARGET},
     error::CommandError,
     exemptions::Table,
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},

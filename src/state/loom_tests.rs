@@ -64,6 +64,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
         exemptions: Table::default(),
         tags: Arc::new([]),
         urls: Arc::new([]),
+        times: None,
     })
 }
 

@@ -45,6 +45,7 @@ use crate::{
         event::{Event, EventKind},
         extras::Extras,
         mode::Cause,
+        outcome::CallTimes,
         partner_word::Heard,
         recovery::{Bulletin, CacheBust},
         refused::Notice,
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     named: AtomicBool,
     /// The partner's statement about itself. The machine does not know it.
     heard: ArcSwap<Heard>,
+    /// Is told how long each call took; `None` unless the builder was told to.
+    times: Option<Arc<dyn CallTimes>>,
     /// What is counted without the lock.
     lanes: Lanes,
     /// When something last came from the partner on a call that goes on.
@@ -119,6 +122,7 @@ pub(crate) struct Parts {
     pub(crate) exemptions: Table,
     pub(crate) tags: Arc<[String]>,
     pub(crate) urls: Arc<[String]>,
+    pub(crate) times: Option<Arc<dyn CallTimes>>,
 }
 
 impl Shared {
@@ -130,6 +134,7 @@ impl Shared {
             exemptions,
             tags,
             urls,
+            times,
         } = parts;
         let partner = birth.partner.clone();
         let was_given = birth.generation.is_some();
@@ -137,7 +142,7 @@ impl Shared {
             warn_of_wall_clock(&partner);
         }
         let machine = Machine::new(birth);
-        let lanes = Lanes::new();
+        let lanes = Lanes::new(times.is_some());
         if let Some(open) = machine.lanes() {
             lanes.open_while_locked(open);
         }
@@ -159,6 +164,7 @@ impl Shared {
             exemptions: Published::new(Arc::new(exemptions)),
             named: AtomicBool::new(false),
             heard: ArcSwap::default(),
+            times,
             lanes,
             pulse: Pulse::new(machine_width),
             waiting_probes: WaitingProbes::default(),

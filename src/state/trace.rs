@@ -1,16 +1,13 @@
 //! One tracing event per event of the machine.
 
 use crate::{
-    base::one_line::OneLine,
+    base::{one_line::OneLine, target::TARGET},
     facts::{
         event::{Event, EventKind},
         mode::Mode,
     },
     policy::changes::InOneLine,
 };
-
-/// The target of every tracing event of the layer, whichever file emits it: operators filter by it.
-pub(super) const TARGET: &str = "tower_maintenance";
 
 /// Emits the tracing event for `event`. It is a warning if an operator should look at it.
 pub(super) fn trace(partner: &str, event: &Event) {

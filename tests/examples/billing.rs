@@ -149,6 +149,34 @@ async fn an_operator_holds_it_and_lets_go() {
 }
 
 #[tokio::test]
+async fn prometheus_sees_the_state_in_maintenance_too() {
+    let billing = Program::start().await;
+    let has = async |line: &str| {
+        let answer = billing.get("/metrics").await;
+        let content_type = &answer.headers()["content-type"];
+        assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+        let page = str::from_utf8(answer.body()).unwrap();
+        assert!(page.lines().any(|it| it == line), "no {line} in {page}");
+    };
+    assert_eq!(billing.get("/billing/prices").await.status(), 200);
+    has(r#"maintenance_mode{partner="zuora",mode="serving"} 1"#).await;
+    has(r#"maintenance_calls_total{partner="zuora",outcome="succeeded"} 1"#).await;
+    has(r#"maintenance_call_seconds_count{partner="zuora",outcome="succeeded"} 1"#).await;
+
+    let command = json!({ "actor": "me", "reason": "drill" });
+    billing.post("/maintenance/engage", &command).await;
+    assert_eq!(billing.get("/billing/prices").await.status(), 503);
+    has(r#"maintenance_mode{partner="zuora",mode="maintenance"} 1"#).await;
+    has(r#"maintenance_refused_total{partner="zuora"} 1"#).await;
+    has(r#"maintenance_hold_remaining_seconds{partner="zuora"} inf"#).await;
+    let totals = &billing.maintenance().await["totals"];
+    assert_eq!(totals["episodes"], 1);
+    assert_eq!(totals["trips"]["consecutive_failures"], 0);
+    assert_eq!(totals["probes"]["started"], 0);
+    assert!(totals["seconds_in"]["serving"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_said() {
     let billing = Program::start().await;
     let long = "x".repeat(257);

@@ -1,16 +1,16 @@
 //! The example programs, run as a user runs them, in processes of their own.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
-#[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
+#[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod billing;
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
 mod billing_config;
 mod clients;
-#[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
+#[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod http2;
 #[cfg(feature = "axum")]
 mod outage;
-#[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
+#[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod path_tricks;
-#[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
+#[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod program;

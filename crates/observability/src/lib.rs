@@ -1,6 +1,7 @@
-//! Recipes that keep refusals out of error trackers, traces and logs, with the real crates.
+//! Recipes that keep refusals out of error trackers, traces and logs, and that publish metrics, with
+//! the real crates.
 //!
-//! The recipes of `tower_maintenance::guide::watching` are here word for word, to be copied.
+//! The recipes of `tower_maintenance::guide::watching` and `guide::metrics` are here word for word, to be copied.
 //! `tests/` runs each of them beside a control that shows the noise without it. The tests fail if
 //! the text of the guide differs.
 #![expect(
@@ -10,5 +11,7 @@
 
 pub mod app;
 pub mod opentelemetry;
+pub mod prometheus;
+pub mod publish_task;
 pub mod sentry;
 pub mod trace_layer;

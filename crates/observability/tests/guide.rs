@@ -38,6 +38,18 @@ fn the_guide_shows_the_recipes_as_they_are_tested() {
 }
 
 #[test]
+fn the_guide_shows_the_recipes_for_metrics_as_they_are_tested() {
+    let page = include_str!("../../../src/guide/metrics.md");
+    for source in [
+        include_str!("../src/prometheus.rs"),
+        include_str!("../src/publish_task.rs"),
+    ] {
+        let block = format!("```ignore\n{}\n```", recipe(source));
+        assert!(page.contains(&block), "the guide does not show: {block}");
+    }
+}
+
+#[test]
 fn the_guide_shows_lines_of_the_log_as_they_are() {
     // Time is paused, so the refusal names the same wait in each run.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use crate::facts::{fault, outcome::Verdict};
+use crate::{
+    base::target::TARGET,
+    facts::{fault, outcome::Verdict},
+};
 
 /// The user's closures that judge errors. Each takes errors of one type.
 ///
@@ -82,7 +85,7 @@ impl Closures {
 
     fn warn(&self) {
         let takes: Vec<_> = self.all.iter().map(|closure| closure.takes).collect();
-        tracing::warn!(
+        tracing::warn!(target: TARGET,
             closures = %takes.join(", "),
             "no closure of `judged_errors` takes the client's errors, so none has an effect: take the \
              view `nested()` or `boxed()`, and a closure whose parameter is a reference to the \

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{one_refusal::Refusal, template::Template};
-use crate::base::one_line::OneLine;
+use crate::base::{one_line::OneLine, target::TARGET};
 
 /// Allows the page's own style and script, and the requests by which the page polls. Nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -40,13 +40,13 @@ impl Page {
                 // built-in page.
                 Err(error) => {
                     let error = error.to_string();
-                    tracing::error!(error = %OneLine(&error), "rendering the page template failed");
+                    tracing::error!(target: TARGET, error = %OneLine(&error), "rendering the page template failed");
                 }
             },
         }
         let built_in = Template::built_in().render(refusal);
         let built_in = built_in.unwrap_or_else(|error| {
-            tracing::error!(%error, "rendering the built-in page failed");
+            tracing::error!(target: TARGET, %error, "rendering the built-in page failed");
             String::new()
         });
         (built_in, Some(POLICY))

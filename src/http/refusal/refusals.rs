@@ -30,8 +30,10 @@ use super::{
     texts::PageTexts,
 };
 use crate::{
-    base::harmless::harmless, facts::refused::Refused,
-    http::shared_caches::overrides_cache_control, layer::Builder,
+    base::{harmless::harmless, target::TARGET},
+    facts::refused::Refused,
+    http::shared_caches::overrides_cache_control,
+    layer::Builder,
     operator::handle::MaintenanceHandle,
 };
 
@@ -350,7 +352,7 @@ impl Refusals {
     pub fn page(self, page: impl Fn(&Refusal<'_>) -> String + Send + Sync + 'static) -> Self {
         if let Page::Template(_) = self.page {
             harmless(|| {
-                tracing::warn!(
+                tracing::warn!(target: TARGET,
                     "`page` replaces the page of `page_template`, which has no effect: set one of \
                      them"
                 );

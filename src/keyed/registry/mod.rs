@@ -32,6 +32,7 @@
 //!   reach. That state serves, as a new one would, so the call is neither let in nor refused
 //!   wrongly. Its outcome is lost to a window that was empty for as long.
 
+mod departed;
 mod entry;
 mod shard;
 #[cfg(all(test, not(maintenance_loom)))]
@@ -51,11 +52,14 @@ use std::{
 
 pub(crate) use self::entry::Entry as Pinged;
 use self::{
+    departed::Departed,
     entry::Entry,
-    shard::{Floor, Shard, find},
+    shard::{Shard, find},
 };
+#[cfg(feature = "metrics")]
+use crate::operator::metrics::Sums;
 use crate::{
-    base::{clock::Clock, harmless::harmless},
+    base::{clock::Clock, harmless::harmless, target::TARGET},
     layer::MaintenanceLayer,
     operator::handle::MaintenanceHandle,
 };
@@ -87,7 +91,7 @@ pub(crate) struct Registry<K, P> {
     /// Places that are taken or reserved.
     taken: AtomicUsize,
     next_sweep: AtomicUsize,
-    floor: Floor,
+    departed: Departed,
     evicted: AtomicU64,
     overflowed: AtomicU64,
     warned: AtomicBool,
@@ -110,7 +114,7 @@ impl<K, P> Registry<K, P> {
             shards: (0..shards).map(|_| Shard::new(none.clone())).collect(),
             taken: AtomicUsize::new(0),
             next_sweep: AtomicUsize::new(0),
-            floor: Floor::default(),
+            departed: Departed::default(),
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
             warned: AtomicBool::new(false),
@@ -135,6 +139,14 @@ impl<K, P> Registry<K, P> {
     pub(crate) fn entries(&self) -> Vec<Arc<Entry<K, P>>> {
         self.sweep_some(self.shards.len());
         self.shards.iter().flat_map(Shard::entries).collect()
+    }
+
+    /// Sweeps the shards that are due, and returns the keys with the sums of those that are gone.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn entries_and_departed(&self) -> (Vec<Arc<Entry<K, P>>>, Sums) {
+        self.sweep_some(self.shards.len());
+        let list = || self.shards.iter().flat_map(Shard::entries).collect();
+        self.departed.with_sums(list)
     }
 
     /// Sweeps the shards that are due, and returns the number of keys.
@@ -163,7 +175,7 @@ impl<K, P> Registry<K, P> {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
             harmless(|| {
-                tracing::warn!(
+                tracing::warn!(target: TARGET,
                     max_keys = self.max_keys,
                     idle_after = ?self.idle_after,
                     "all keys are taken and none is idle: calls of further keys pass ungated and unmeasured; \
@@ -240,7 +252,7 @@ impl<K, P> Registry<K, P> {
             if !shard.claim_sweep(now, self.idle_after / 4) {
                 continue;
             }
-            let gone = shard.sweep(now, self.idle_after, &self.floor);
+            let gone = shard.sweep(now, self.idle_after, &self.departed);
             if gone > 0 {
                 self.taken.fetch_sub(gone, Ordering::Relaxed);
                 self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
@@ -313,7 +325,7 @@ impl<K: Hash + Eq, P> Registry<K, P> {
         // Not under the lock, since it is the user's code. A layer that loses the race is dropped.
         let layer = (self.make)(&key);
         let entry = Arc::new(Entry::new(key, layer));
-        match shard.add(hash, &entry, &self.floor) {
+        match shard.add(hash, &entry, &self.departed) {
             Ok(()) => {
                 place.keep();
                 Ok(entry)

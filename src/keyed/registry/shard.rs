@@ -11,7 +11,10 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::entry::Entry;
+use super::{
+    departed::{Departed, Last},
+    entry::Entry,
+};
 use crate::{base::moment::Moment, operator::handle::MaintenanceHandle};
 
 /// A sorted slice of keys behind an atomic pointer.
@@ -36,23 +39,6 @@ impl<K, P> Clone for Slot<K, P> {
             hash: self.hash,
             entry: self.entry.clone(),
         }
-    }
-}
-
-/// The highest generation of a key that was dropped: no key begins below it (R17).
-///
-/// A sweep raises it under the lock of the shard that it takes the key from, and a new key reads it
-/// under the same lock. So a key that comes back finds the generation that it had.
-#[derive(Default)]
-pub(super) struct Floor(AtomicU64);
-
-impl Floor {
-    fn raise_while_locked(&self, generation: u64) {
-        self.0.fetch_max(generation, Ordering::Relaxed);
-    }
-
-    fn get_while_locked(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -102,7 +88,7 @@ impl<K, P> Shard<K, P> {
 
     /// Marks the keys that were used, and drops those that are unused for `idle_after` and may go.
     /// Returns the number of keys that were dropped.
-    pub(super) fn sweep(&self, now: Moment, idle_after: Duration, floor: &Floor) -> usize {
+    pub(super) fn sweep(&self, now: Moment, idle_after: Duration, departed: &Departed) -> usize {
         let slots = self.slots.load_full();
         let mut going = Vec::new();
         for Slot { entry, .. } in slots.iter() {
@@ -111,19 +97,22 @@ impl<K, P> Shard<K, P> {
                 && now.since(since) >= idle_after
                 && entry.may_go()
             {
-                going.push((entry.clone(), since));
+                going.push((entry.clone(), since, Last::of(entry)));
             }
         }
         drop(slots);
         if going.is_empty() {
             return 0;
         }
+        let Some(mut farewell) = departed.try_begin() else {
+            return 0;
+        };
         let _guard = self.lock();
-        going.retain(|(entry, since)| {
+        going.retain(|(entry, since, _)| {
             entry.layer().borrowed_handle().is_sole_holder() && entry.usage().retire(*since)
         });
-        for (entry, _) in &going {
-            floor.raise_while_locked(entry.layer().borrowed_handle().generation());
+        for (entry, _, last) in &going {
+            farewell.to_while_locked(entry.layer().borrowed_handle().generation(), last);
         }
         let slots = self.slots.load();
         let left = slots.iter().filter(|slot| !slot.entry.usage().is_retired());
@@ -153,7 +142,7 @@ impl<K: Eq, P> Shard<K, P> {
         &self,
         hash: u64,
         entry: &Arc<Entry<K, P>>,
-        floor: &Floor,
+        departed: &Departed,
     ) -> Result<(), Arc<Entry<K, P>>> {
         let _guard = self.lock();
         let slots = self.slots.load();
@@ -161,7 +150,7 @@ impl<K: Eq, P> Shard<K, P> {
             faster.usage().used_while_locked();
             return Err(faster.clone());
         }
-        let generation = floor.get_while_locked();
+        let generation = departed.floor_while_locked();
         entry.layer().borrowed_handle().raise_generation(generation);
         let (before, after) = slots.split_at(slots.partition_point(|slot| slot.hash < hash));
         let mut more = Vec::with_capacity(slots.len() + 1);

@@ -130,6 +130,60 @@ fn nothing_is_lost_among_threads_while_keys_come_and_go() {
     assert!(made.load(Ordering::Relaxed) >= registry.evicted());
 }
 
+/// A key that goes while all keys are published is counted once: among the keys, or among those
+/// that went.
+#[cfg(feature = "metrics")]
+#[test]
+fn a_publication_beside_sweeps_counts_each_key_once() {
+    let registry = Arc::new(hasty(PLACES, Arc::default()));
+    let keys = crate::keyed::Keys::new(registry.clone());
+    let done = AtomicBool::new(false);
+    let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for thread in 0..2 {
+            let (registry, done) = (&registry, &done);
+            let (began, ended) = (&began, &ended);
+            // Each thread has keys of its own, so that each hold is an episode.
+            scope.spawn(move || {
+                let _done = AtTheEnd(done);
+                let turns = (0_u32..).take_while(|_| registry.evicted() < 2_000);
+                for turn in turns.take_while(|_| !done.load(Ordering::Relaxed)) {
+                    let key = turn % (KEYS / 2) * 2 + thread;
+                    let Some(handle) = registry.handle(&key) else {
+                        continue;
+                    };
+                    began.fetch_add(1, Ordering::SeqCst);
+                    handle.engage(Hold::new("me", "drill")).expect("engaged");
+                    handle.release("me", "drill").expect("released");
+                    ended.fetch_add(1, Ordering::SeqCst);
+                    drop(handle);
+                    registry.sweep_some(4);
+                }
+            });
+        }
+        while !done.load(Ordering::Relaxed) {
+            let least = ended.load(Ordering::SeqCst);
+            let published = published_episodes(&keys);
+            let most = began.load(Ordering::SeqCst);
+            assert!((least..=most).contains(&published), "{published}");
+        }
+    });
+    assert_eq!(published_episodes(&keys), ended.load(Ordering::SeqCst));
+}
+
+#[cfg(feature = "metrics")]
+fn published_episodes(keys: &crate::keyed::Keys<u32>) -> u64 {
+    // A new one each time: a recorder keeps the highest value of a counter.
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || keys.publish_metrics("all"));
+    let page = recorder.handle().render();
+    let name = r#"maintenance_episodes_total{partner="all"} "#;
+    let value = page.lines().find_map(|line| line.strip_prefix(name));
+    value
+        .and_then(|value| value.parse().ok())
+        .expect("a number")
+}
+
 /// A key that is called between a sweep's look and its retirement stays.
 #[test]
 fn a_use_between_the_look_and_the_word_keeps_the_key() {

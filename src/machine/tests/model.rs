@@ -3,7 +3,10 @@
 //! Causes are `Option`s, timers are numbers, and windows are lists that keep every outcome. The
 //! model shares no logic with the machine. Where the two differ, one of them is wrong.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use super::super::{Asker, Ending};
 use crate::{
@@ -257,6 +260,16 @@ struct Carried {
     without_evidence: bool,
 }
 
+impl ProbeEnd {
+    fn by(landing: Landing) -> Self {
+        match landing {
+            Landing::Success { .. } => Self::Succeeded,
+            Landing::Failure { .. } | Landing::Hung { .. } => Self::Failed,
+            _ => Self::WithoutEvidence,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Shadow {
     pub(super) until: u64,
@@ -446,6 +459,19 @@ pub(super) struct Model {
     /// The probes whose leases ended while their callers did not wait.
     given_back: Vec<usize>,
     told: Vec<(SystemTime, Told)>,
+    /// Every mode that ended, and how long it lasted.
+    lasted: Vec<(Mode, u64)>,
+    /// Every probe by its number, and how it ended.
+    pub(super) probes: BTreeMap<usize, Option<ProbeEnd>>,
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeEnd {
+    Succeeded,
+    Failed,
+    WithoutEvidence,
+    CutOff,
 }
 
 impl Model {
@@ -476,7 +502,22 @@ impl Model {
             waiting: Vec::new(),
             given_back: Vec::new(),
             told: Vec::new(),
+            lasted: Vec::new(),
+            probes: BTreeMap::new(),
         }
+    }
+
+    /// How long `mode` lasted so far, in all its periods.
+    pub(super) fn time_in(&self, mode: Mode) -> u64 {
+        let present = (self.mode(), self.now - self.since);
+        let periods = self.lasted.iter().chain([&present]);
+        let periods = periods.filter(|(other, _)| *other == mode);
+        periods.map(|(_, lasted)| lasted).sum()
+    }
+
+    /// How many episodes began.
+    pub(super) fn episodes(&self) -> u64 {
+        self.episodes
     }
 
     pub(super) fn take_told(&mut self) -> Vec<(SystemTime, Told)> {
@@ -603,6 +644,7 @@ impl Model {
         };
         let waits = |(number, since): &(usize, u64)| *number == probe && *since <= now;
         if self.waiting.iter().any(waits) {
+            self.probes.insert(probe, Some(ProbeEnd::Failed));
             let failure = Landing::Failure { slow: false };
             trials.landed.record(failure, Moment(now));
             let wait = self.next_wait();
@@ -611,6 +653,7 @@ impl Model {
         }
         trials.idle_since = now;
         trials.proved_nothing(None, now);
+        self.probes.insert(probe, Some(ProbeEnd::WithoutEvidence));
         self.given_back.push(probe);
     }
 
@@ -649,6 +692,7 @@ impl Model {
             return;
         }
         let frozen = self.counts();
+        self.note_end_of(from);
         if from == Mode::Serving {
             self.leave_serving();
         }
@@ -686,6 +730,13 @@ impl Model {
             let by_clock = millis(self.anchor + i128::from(self.now));
             self.generation = by_clock.max(self.generation + 1);
             self.tell(Told::Recovered(episode, self.generation));
+        }
+    }
+
+    fn note_end_of(&mut self, mode: Mode) {
+        self.lasted.push((mode, self.now - self.since));
+        for end in self.probes.values_mut() {
+            end.get_or_insert(ProbeEnd::CutOff);
         }
     }
 
@@ -783,6 +834,9 @@ impl Model {
             }
         };
         self.admitted += 1;
+        if part == Part::Probe {
+            self.probes.insert(number, None);
+        }
         Some(Call {
             number,
             era: self.era,
@@ -946,6 +1000,7 @@ impl Model {
         let Stretch::Trials(trials) = &mut self.stretch else {
             panic!("a probe of this era, but no trials");
         };
+        self.probes.insert(number, Some(ProbeEnd::by(landing)));
         trials.gives_back(number, self.now);
         trials.landed.record(landing, Moment(self.now));
         let code = answer.and_then(|verdict| verdict.code);

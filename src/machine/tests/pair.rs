@@ -7,7 +7,7 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 use super::{
     super::{Asker, Command, Ending, Machine, Role, Slot, Traffic, word::Op, word::era_bits},
     birth,
-    model::{Call, Model, NEVER, Numbers, Part, Stretch},
+    model::{Call, Model, NEVER, Numbers, Part, ProbeEnd, Stretch},
     steps::{Span, Step, bypass_or_end, dry_run_or_arm, signature},
     wall,
 };
@@ -15,7 +15,8 @@ use crate::{
     base::moment::Moment,
     error::CommandError,
     facts::{
-        event::Event,
+        event::{Event, EventKind},
+        evidence::Rule,
         mode::{Cause, Mode},
         status::{CallCounts, ProbingReport, Status},
     },
@@ -33,6 +34,8 @@ pub(super) struct Pair {
     eras: (u64, u64),
     generation: u64,
     pub(super) events: Vec<Event>,
+    /// How many calls ended.
+    ended: u64,
 }
 
 /// A call under way.
@@ -67,6 +70,7 @@ impl Pair {
             model,
             calls: Vec::new(),
             events: Vec::new(),
+            ended: 0,
         }
     }
 
@@ -154,6 +158,7 @@ impl Pair {
         }
         let (running, call) = self.calls.swap_remove(index.index(self.calls.len()));
         self.machine.settle(running.role, running.era, ending);
+        self.ended += 1;
         self.model.settle(call, ending);
     }
 
@@ -242,6 +247,7 @@ impl Pair {
         let status = self.machine.status();
         self.compare_causes(&status)?;
         self.compare_counts(&status)?;
+        self.compare_totals(&status)?;
         match status.probing {
             Some(probing) => self.compare_probing(probing),
             None => {
@@ -369,6 +375,51 @@ impl Pair {
         Ok(())
     }
 
+    fn compare_totals(&self, status: &Status) -> Checked {
+        let (totals, model) = (status.totals, &self.model);
+        for (mode, lasted) in totals.time_in.by_mode() {
+            let expected = Duration::from_nanos(model.time_in(mode));
+            prop_assert_eq!(lasted, expected, "time in {}", mode);
+        }
+        prop_assert_eq!(totals.episodes, model.episodes());
+        // The model has checked the events.
+        let fired = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Tripped { evidence, .. } => Some(rule_name(evidence.rule)),
+            _ => None,
+        });
+        let fired: Vec<_> = fired.collect();
+        for (rule, trips) in totals.trips.by_rule() {
+            let expected = fired.iter().filter(|fired| **fired == rule).count();
+            prop_assert_eq!(trips, expected as u64, "trips by {}", rule);
+        }
+        prop_assert_eq!(totals.trips.sum(), fired.len() as u64);
+        let ended = |end| model.probes.values().filter(|it| **it == end).count() as u64;
+        let probes = totals.probes;
+        prop_assert_eq!(
+            (probes.started, probes.in_flight()),
+            (model.probes.len() as u64, ended(None))
+        );
+        prop_assert_eq!(
+            (probes.succeeded, probes.failed),
+            (
+                ended(Some(ProbeEnd::Succeeded)),
+                ended(Some(ProbeEnd::Failed))
+            )
+        );
+        prop_assert_eq!(
+            (probes.without_evidence, probes.cut_off),
+            (
+                ended(Some(ProbeEnd::WithoutEvidence)),
+                ended(Some(ProbeEnd::CutOff))
+            )
+        );
+        let shown = status.probing.map_or(0, |probing| probing.in_flight);
+        prop_assert_eq!(probes.in_flight(), u64::from(shown));
+        let ended: u64 = status.calls.by_outcome().map(|(_, calls)| calls).sum();
+        prop_assert_eq!(ended, self.ended, "each call has one outcome");
+        Ok(())
+    }
+
     fn compare_probing(&self, shown: ProbingReport) -> Checked {
         match &self.model.stretch {
             Stretch::Serving { .. } | Stretch::Maintenance { .. } => {
@@ -403,5 +454,20 @@ impl Pair {
             }
         }
         Ok(())
+    }
+}
+
+/// The name of a rule in the sums.
+fn rule_name(rule: Rule) -> &'static str {
+    match rule {
+        Rule::FailureRate { .. } => "failure_rate",
+        Rule::ConsecutiveFailures { .. } => "consecutive_failures",
+        Rule::SlowCalls { .. } => "slow_calls",
+        Rule::GivenUp { .. } => "given_up",
+        Rule::ProbeFailed => "probe_failed",
+        Rule::ProbeHung { .. } => "probe_hung",
+        Rule::PartnerAsked { .. } => "partner_asked",
+        Rule::PartnerLimits { .. } => "partner_limits",
+        Rule::Command => "command",
     }
 }
