@@ -190,7 +190,7 @@ pub(crate) async fn serve(
     let refusals = LiveRefusals::new(config.texts.refusals()?);
     let layer = layer(&config, refusals.refusals())?;
     let handle = layer.handle();
-    let loaded = Loaded::now();
+    let loaded = Loaded::at(handle.status().at);
     if let Some(path) = setup.config.clone() {
         let reload = Reload {
             path,

@@ -29,15 +29,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Loaded(Arc<Mutex<(SystemTime, Option<ConfigError>)>>);
 
 impl Loaded {
-    pub(crate) fn now() -> Self {
-        Self(Arc::new(Mutex::new((SystemTime::now(), None))))
+    pub(crate) fn at(now: SystemTime) -> Self {
+        Self(Arc::new(Mutex::new((now, None))))
     }
 
-    /// Notes a file that was taken up, or why it was not.
-    fn note(&self, taken_up: Result<(), ConfigError>) {
+    /// Notes at `now` a file that was taken up, or why it was not.
+    fn note(&self, taken_up: Result<(), ConfigError>, now: SystemTime) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *noted = match taken_up {
-            Ok(()) => (SystemTime::now(), None),
+            Ok(()) => (now, None),
             Err(error) => (noted.0, Some(error)),
         };
     }
@@ -113,7 +113,8 @@ impl Reload {
                 eprintln!("billing: {error}; what was in force before stays in force");
             }
         }
-        self.loaded.note(taken_up);
+        // By the clock of the layer, as every other time in `GET /maintenance`.
+        self.loaded.note(taken_up, self.handle.status().at);
     }
 
     fn put_in_force(&self, config: &Config) -> Result<(), BoxError> {

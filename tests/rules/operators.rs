@@ -405,6 +405,7 @@ async fn r20_every_setting_has_a_getter_and_is_among_the_changes() {
         replace(&rig, new);
         assert_eq!(rig.handle.policy(), *new, "{setting}");
     }
+    let rate = Rate::percent(12.5).unwrap();
     let [
         _,
         _,

@@ -532,8 +532,8 @@ proptest! {
         let file = File { policy };
         let text = toml::to_string(&file).unwrap();
         prop_assert_eq!(&toml::from_str::<File>(&text).unwrap(), &file, "{}", text);
-        // As a value: without its feature `float_roundtrip`, `serde_json` reads some numbers one unit in
-        // the last place off.
+        // As a value: without its feature `float_roundtrip`, `serde_json` reads some numbers one
+        // unit in the last place off.
         let value = serde_json::to_value(&file).unwrap();
         prop_assert_eq!(&serde_json::from_value::<File>(value).unwrap(), &file);
     }
