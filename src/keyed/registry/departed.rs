@@ -87,7 +87,7 @@ impl Last {
 
 impl Farewell<'_> {
     /// Takes the last sums of a key over. The shard of the key is locked.
-    pub(super) fn to_while_locked(&mut self, generation: u64, last: &Last) {
+    pub(super) fn take_while_locked(&mut self, generation: u64, last: &Last) {
         self.floor.fetch_max(generation, Ordering::Relaxed);
         self.take_sums(last);
     }

@@ -112,7 +112,7 @@ impl<K, P> Shard<K, P> {
             entry.layer().borrowed_handle().is_sole_holder() && entry.usage().retire(*since)
         });
         for (entry, _, last) in &going {
-            farewell.to_while_locked(entry.layer().borrowed_handle().generation(), last);
+            farewell.take_while_locked(entry.layer().borrowed_handle().generation(), last);
         }
         let slots = self.slots.load();
         let left = slots.iter().filter(|slot| !slot.entry.usage().is_retired());
