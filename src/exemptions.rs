@@ -87,16 +87,6 @@ pub enum ExemptionError {
         /// The exempt call.
         name: String,
     },
-    /// A call is exempt, but no view gives calls names.
-    #[error(
-        "the call `{}` is exempt, but calls have no names: call `named(|request| ...)` on the builder or the layer first",
-        OneLine(.name)
-    )]
-    #[non_exhaustive]
-    CallsHaveNoNames {
-        /// The exempt call.
-        name: String,
-    },
 }
 
 /// An endpoint that passes in every mode, with the reason for that.
@@ -157,8 +147,9 @@ pub(crate) trait Paths: fmt::Debug + Send + Sync {
 impl Exemption {
     /// Exempts the calls to the partner that have this name.
     ///
-    /// [`named`](crate::MaintenanceLayer::named) or a [`Judge`](crate::Judge) gives calls their
-    /// names.
+    /// [`run`](crate::MaintenanceLayer::run), [`named`](crate::MaintenanceLayer::named) or a
+    /// [`Judge`](crate::Judge) gives calls their names. One warning is traced if the layer leaves
+    /// `Serving` and no call or view has had a name so far.
     #[must_use]
     pub fn call(name: &str, why: &str) -> Self {
         Self::new(Placement::AroundCalls, name, why, Form::Name)
@@ -472,13 +463,6 @@ impl Names {
     }
 }
 
-/// Whether a view gives names to plain calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallNames {
-    Given,
-    Unknown,
-}
-
 impl Table {
     /// Looks at the published table without counting a reference.
     #[inline]
@@ -489,17 +473,9 @@ impl Table {
         seen
     }
 
-    pub(crate) fn new(entries: Vec<Exemption>, names: CallNames) -> Result<Self, ExemptionError> {
+    pub(crate) fn new(entries: Vec<Exemption>) -> Result<Self, ExemptionError> {
         let around_calls = Index::new(&entries, Placement::AroundCalls)?;
         let before_routes = Index::new(&entries, Placement::BeforeRoutes)?;
-        let plain = |entry: &&Exemption| {
-            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
-        };
-        if let (CallNames::Unknown, Some(entry)) = (names, entries.iter().find(plain)) {
-            return Err(ExemptionError::CallsHaveNoNames {
-                name: entry.name.to_string(),
-            });
-        }
         Ok(Self {
             listed: ExemptionTable {
                 entries: entries.into(),
@@ -515,6 +491,15 @@ impl Table {
     }
 
     /// Returns the exemption of an endpoint, if it has one.
+    /// Returns the name of the first call that is exempt by its name alone.
+    pub(crate) fn first_name(&self) -> Option<&Arc<str>> {
+        let by_name = |entry: &&Exemption| {
+            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
+        };
+        let first = self.listed.entries.iter().find(by_name);
+        first.map(|entry| &entry.name)
+    }
+
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
             Placement::AroundCalls => self.around_calls.as_deref()?,
@@ -648,12 +633,8 @@ mod tests {
         let evil = "prices\nWARN \u{1b}[31mrecovered\u{202e}";
         let shown = "prices\\u{a}WARN \\u{1b}[31mrecovered\\u{202e}";
         let call = |why| Exemption::call(evil, why);
-        for (exemptions, names) in [
-            (vec![call("")], CallNames::Given),
-            (vec![call("why"), call("why")], CallNames::Given),
-            (vec![call("why")], CallNames::Unknown),
-        ] {
-            let error = Table::new(exemptions, names).unwrap_err().to_string();
+        for exemptions in [vec![call("")], vec![call("why"), call("why")]] {
+            let error = Table::new(exemptions).unwrap_err().to_string();
             assert!(error.contains(shown), "{error}");
             assert!(!error.contains(char::is_control), "{error}");
         }

@@ -235,6 +235,7 @@ mod layer;
 mod machine;
 mod operator;
 mod policy;
+mod run;
 mod service;
 mod state;
 
@@ -251,6 +252,7 @@ pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
+        by_name::RunProtocol,
         nested::Nested,
         plain::{BoxedCalls, Calls, Judge, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
         protocol::Protocol,

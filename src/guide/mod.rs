@@ -5,6 +5,7 @@
 //! - [`rollout`]: how to introduce the layer: watch, read, arm.
 //! - [`at_3_am`]: what happens in an outage, and what an operator can do.
 //! - [`watching`]: how to keep refusals out of error trackers, and what to alert on.
+//! - [`sdks`]: how to guard an SDK, reqwest, and any other future.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -19,5 +20,6 @@ pub mod costs;
 pub mod errors;
 pub mod reads_and_writes;
 pub mod rollout;
+pub mod sdks;
 pub mod stack;
 pub mod watching;

@@ -270,7 +270,7 @@ impl MaintenanceHandle {
         actor: impl Into<Arc<str>>,
         reason: impl Into<Arc<str>>,
     ) -> Result<Receipt, CommandError> {
-        let table = Table::new(exemptions.into_iter().collect(), self.shared.call_names())?;
+        let table = Table::new(exemptions.into_iter().collect())?;
         let by = Signature::new(actor, reason)?;
         self.carry_out(Command::ReplaceExemptions, Some(table), by)
     }

@@ -5,12 +5,12 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     Shared, harmless,
     journal::Journal,
-    trace::{TARGET, trace_unrouted},
+    trace::{TARGET, trace_unnamed, trace_unrouted},
 };
 use crate::{
     base::{moment::Moment, one_line::OneLine},
     error::CommandError,
-    exemptions::{CallNames, Table},
+    exemptions::Table,
     facts::{audit::AuditEntry, partner_word::PartnerStatus, status::Status},
     machine::{Command, Machine, Signature},
 };
@@ -132,16 +132,24 @@ impl Shared {
         harmless(|| trace_unrouted(&self.partner));
     }
 
+    /// Notes that a view gives names to calls, so that exemptions by name can apply.
+    #[inline]
     pub(crate) fn calls_have_names(&self) {
-        // Relaxed: the flag decides only whether a command returns an error.
-        self.named.store(true, Ordering::Relaxed);
+        // Relaxed: the flag decides only whether a warning is traced. Read first, because every call
+        // of `run` comes here, and a store would move the cache line from core to core.
+        if !self.named.load(Ordering::Relaxed) {
+            self.named.store(true, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn call_names(&self) -> CallNames {
-        if self.named.load(Ordering::Relaxed) {
-            CallNames::Given
-        } else {
-            CallNames::Unknown
+    /// Warns once of exemptions by name in a layer whose calls have no names.
+    #[cold]
+    pub(super) fn warn_if_calls_have_no_names(&self) {
+        let name = self.with_exemptions(|table| table.first_name().cloned());
+        if let Some(name) = name
+            && !self.named.swap(true, Ordering::Relaxed)
+        {
+            harmless(|| trace_unnamed(&self.partner, &name));
         }
     }
 }

@@ -62,7 +62,7 @@ fn shared(policy: &Policy) -> Arc<Root> {
         clock: Clock::start(),
         extras: Extras::default(),
         exemptions: Table::default(),
-        names: CallNames::Unknown,
+        named: false,
         tags: Arc::new([]),
         urls: Arc::new([]),
     })

@@ -40,7 +40,7 @@ use crate::{
         lanes::{Counter, Lanes},
         pulse::Pulse,
     },
-    exemptions::{CallNames, Table},
+    exemptions::Table,
     facts::{
         event::{Event, EventKind},
         extras::Extras,
@@ -117,7 +117,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) extras: Extras,
     pub(crate) exemptions: Table,
-    pub(crate) names: CallNames,
+    /// Whether the first view names calls.
+    pub(crate) named: bool,
     pub(crate) tags: Arc<[String]>,
     pub(crate) urls: Arc<[String]>,
 }
@@ -129,7 +130,7 @@ impl Shared {
             clock,
             extras,
             exemptions,
-            names,
+            named,
             tags,
             urls,
         } = parts;
@@ -159,7 +160,7 @@ impl Shared {
             machine: Mutex::new(machine),
             readings: AtomicU32::new(0),
             exemptions: Published::new(Arc::new(exemptions)),
-            named: (names == CallNames::Given).into(),
+            named: named.into(),
             heard: ArcSwap::default(),
             lanes,
             pulse: Pulse::new(machine_width),
@@ -365,6 +366,9 @@ impl Shared {
         }
         for event in &news.events {
             harmless(|| trace(&self.partner, event));
+        }
+        if news.era_ended && !self.is_serving() && !self.named.load(Ordering::Relaxed) {
+            self.warn_if_calls_have_no_names();
         }
     }
 }

@@ -138,3 +138,12 @@ pub(super) fn trace_unrouted(partner: &str) {
         "a request came without a `MatchedPath`, so no exemption by route applies to it: add `routes()` by `Router::layer`, inside the router, or use `paths()` around a service"
     );
 }
+
+/// Warns that exemptions by name cannot apply, because calls have no names.
+#[cold]
+pub(super) fn trace_unnamed(partner: &str, name: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner), exempt = %OneLine(name),
+        "a call is exempt by its name, and no view has given names to calls so far, so it would be refused: \
+         take `named(|request| ...)` on the layer, or `run(name, future)`"
+    );
+}

@@ -202,33 +202,6 @@ fn a_pattern_is_one_that_a_router_takes() {
     }
 }
 
-#[test]
-fn exempting_calls_that_have_no_names_names_the_cure() {
-    let call = Exemption::call("invoice.read", OWED);
-    let built = MaintenanceLayer::builder("zuora")
-        .exempt(call.clone())
-        .build();
-    let cure = "exemptions: the call `invoice.read` is exempt, but calls have no names: \
-                call `named(|request| ...)` on the builder or the layer first";
-    assert_eq!(built.unwrap_err().to_string(), cure);
-
-    let layer = MaintenanceLayer::new("zuora");
-    let replace = || {
-        layer
-            .handle()
-            .replace_exemptions([call.clone()], "on-call", "drill")
-    };
-    assert_eq!(replace().unwrap_err().to_string(), cure);
-    // The cure works. An exemption by path needs no names.
-    let _named = layer.named(|call: &Call| call.0);
-    replace().unwrap();
-    let path = Exemption::http_call("/v1/invoices/{id}", OWED);
-    MaintenanceLayer::builder("zuora")
-        .exempt(path)
-        .build()
-        .unwrap();
-}
-
 // ---- replacing while running --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]

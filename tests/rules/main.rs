@@ -33,6 +33,7 @@ mod partner_says;
 mod ping;
 mod reads_and_writes;
 mod refused_within;
+mod run;
 #[cfg(feature = "testing")]
 mod settings;
 mod tower_contract;

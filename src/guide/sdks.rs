@@ -1,0 +1,1 @@
+//! How to guard an SDK, reqwest, and any other future.
