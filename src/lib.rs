@@ -243,6 +243,8 @@ mod state;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "testing")]
 pub mod testing;
 

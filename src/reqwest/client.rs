@@ -1,0 +1,116 @@
+//! The guarded client.
+
+use std::fmt;
+
+use http::{Method, Request, Response};
+use reqwest::{Body, Client, IntoUrl};
+use tower::{Layer, ServiceExt};
+
+use super::{View, request::GuardedRequest, service::HttpService};
+use crate::{
+    call::nested::Nested,
+    facts::refused::Error,
+    http::{CallBody, HttpCalls},
+    service::Maintenance,
+};
+
+/// A `reqwest::Client` behind a [`MaintenanceLayer`](crate::MaintenanceLayer), with the client's own
+/// calls; [`MaintenanceLayer::reqwest`](crate::MaintenanceLayer::reqwest) makes it.
+///
+/// A clone shares the client and the state.
+#[derive(Clone)]
+pub struct GuardedClient {
+    /// Makes requests. It is the one inside the service.
+    client: Client,
+    service: Maintenance<HttpService, Nested<HttpCalls>>,
+}
+
+impl GuardedClient {
+    pub(super) fn new(view: &View, client: Client) -> Self {
+        let service = view.layer(HttpService::new(client.clone()));
+        Self { client, service }
+    }
+
+    /// Begins a GET.
+    #[must_use]
+    pub fn get(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::GET, url)
+    }
+
+    /// Begins a POST.
+    #[must_use]
+    pub fn post(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::POST, url)
+    }
+
+    /// Begins a PUT.
+    #[must_use]
+    pub fn put(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::PUT, url)
+    }
+
+    /// Begins a PATCH.
+    #[must_use]
+    pub fn patch(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::PATCH, url)
+    }
+
+    /// Begins a DELETE.
+    #[must_use]
+    pub fn delete(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::DELETE, url)
+    }
+
+    /// Begins a HEAD.
+    #[must_use]
+    pub fn head(&self, url: impl IntoUrl) -> GuardedRequest {
+        self.request(Method::HEAD, url)
+    }
+
+    /// Begins a request with this method.
+    ///
+    /// A URL that cannot be parsed is the error of [`GuardedRequest::send`].
+    #[must_use]
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> GuardedRequest {
+        GuardedRequest::new(self.client.request(method, url), self.clone())
+    }
+
+    /// Makes the call, as `reqwest::Client::execute` does.
+    ///
+    /// The call is in flight until the body of the answer ends: see
+    /// [`CallBody`](crate::http::CallBody).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the call, as [`ResponseFuture`](crate::ResponseFuture) says.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`] if the call was not made.
+    /// - [`Error::Inner`] if the client failed. A status such as 500 is no error, as in reqwest.
+    pub async fn execute(
+        &self,
+        request: reqwest::Request,
+    ) -> Result<reqwest::Response, Error<reqwest::Error>> {
+        let request = Request::<Body>::try_from(request).map_err(Error::Inner)?;
+        let answer = self.service.clone().oneshot(request).await?;
+        Ok(into_reqwest(answer))
+    }
+
+    /// Returns the client itself. The gate does not see what is sent through it.
+    #[must_use]
+    pub fn get_ref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl fmt::Debug for GuardedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GuardedClient").field(&self.service).finish()
+    }
+}
+
+/// Turns an answer with a watched body into reqwest's response.
+pub(super) fn into_reqwest(answer: Response<CallBody<Body>>) -> reqwest::Response {
+    answer.map(Body::wrap).into()
+}
