@@ -184,8 +184,8 @@ impl<P> MaintenanceLayer<P> {
     ///
     /// It is for clients that are no tower service, such as the `async fn` of a payment provider's
     /// SDK. The call is refused, exempt, counted and probed as a call through a service is. `name`
-    /// is what [`Exemption::call`](crate::Exemption::call) names; a name that says what the call does
-    /// (`charge`, `invoice.read`) serves best.
+    /// is what [`Exemption::call`](crate::Exemption::call) names; a name that says what the call
+    /// does (`charge`, `invoice.read`) serves best.
     ///
     /// The call begins when it is awaited. If it is refused, `future` is dropped and was never
     /// polled.
@@ -197,9 +197,9 @@ impl<P> MaintenanceLayer<P> {
     /// [`judged_errors`](MaintenanceLayer::judged_errors),
     /// [`may_probe`](MaintenanceLayer::may_probe) and [`reads`](MaintenanceLayer::reads), or a
     /// [`Judge<str, T, E>`](crate::Judge). Without them every call may probe. Give a charge's name
-    /// to `may_probe`: a charge is not a probe. A [`nested`](Self::nested) view opens errors and sees
-    /// refusals in them. [The guide](crate::guide::sdks) has a judge for which a declined card is an
-    /// answer.
+    /// to `may_probe`: a charge is not a probe. A [`nested`](Self::nested) view opens errors and
+    /// sees refusals in them. [The guide](crate::guide::sdks) has a judge for which a declined card
+    /// is an answer.
     ///
     /// # Time limits
     ///
@@ -211,8 +211,8 @@ impl<P> MaintenanceLayer<P> {
     /// # Cancel safety
     ///
     /// Dropping the returned future drops `future` and ends the call: as a failure if it had waited
-    /// for at least `hang_limit`, otherwise as neutral. A probe gives its slot back. Before its first
-    /// poll there is no call to end.
+    /// for at least `hang_limit`, otherwise as neutral. A probe gives its slot back. Before its
+    /// first poll there is no call to end.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The future of a call that is a name and a future.
 //!
-//! It is the path of `service.rs` and `future.rs` without an inner service: there is no readiness to
-//! wait for, so the gate's answer is a ticket or a refusal. The gate is asked at the first poll,
+//! It is the path of `service.rs` and `future.rs` without an inner service: there is no readiness
+//! to wait for, so the gate's answer is a ticket or a refusal. The gate is asked at the first poll,
 //! because a call begins when it is awaited.
 
 use std::{

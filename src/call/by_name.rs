@@ -1,8 +1,8 @@
 //! Calls that are a name and a future.
 //!
 //! The request of such a call is its name, so everything that a view has learned of requests
-//! (`may_probe`, `reads`, a judge) applies if it was told of a `str`. One adapter turns the judge of
-//! a `str` into the judge of a call, and the protocols stay as they are.
+//! (`may_probe`, `reads`, a judge) applies if it was told of a `str`. One adapter turns the judge
+//! of a `str` into the judge of a call, and the protocols stay as they are.
 
 use std::error::Error as StdError;
 

@@ -18,8 +18,8 @@ use crate::{
 ///
 /// Every method has a default, so a judge overrides only the methods that differ. The request of a
 /// call that is a future is its name: a `Judge<str, T, E>` judges
-/// [`run`](crate::MaintenanceLayer::run). For one of the methods a closure is enough: [`named`](crate::MaintenanceLayer::named),
-/// [`judged_by`](crate::MaintenanceLayer::judged_by),
+/// [`run`](crate::MaintenanceLayer::run). For one of the methods a closure is enough:
+/// [`named`](crate::MaintenanceLayer::named), [`judged_by`](crate::MaintenanceLayer::judged_by),
 /// [`may_probe`](crate::MaintenanceLayer::may_probe), [`reads`](crate::MaintenanceLayer::reads).
 ///
 /// ```

@@ -217,8 +217,8 @@ where
     /// Guards any future that ends with a `Result`, by the state of `key`: every `Err` is a failure
     /// of that key's partner, unless the view judges it in another way.
     ///
-    /// It is [`MaintenanceLayer::run`] with a key. If all places are taken and none is idle, the call
-    /// passes, ungated and unmeasured, as every call of a further key does.
+    /// It is [`MaintenanceLayer::run`] with a key. If all places are taken and none is idle, the
+    /// call passes, ungated and unmeasured, as every call of a further key does.
     ///
     /// # Cancel safety
     ///

@@ -2,27 +2,26 @@
 
 use std::fmt;
 
-use http::{Method, Request, Response};
-use reqwest::{Body, Client, IntoUrl};
-use tower::{Layer, ServiceExt};
+use http::Method;
+use reqwest::{Client, IntoUrl};
+use tower::Layer;
 
-use super::{View, request::GuardedRequest, service::HttpService};
-use crate::{
-    call::nested::Nested,
-    facts::refused::Error,
-    http::{CallBody, HttpCalls},
-    service::Maintenance,
+use super::{
+    request::GuardedRequest,
+    service::HttpService,
+    view::{Guarded, View, execute},
 };
+use crate::facts::refused::Error;
 
-/// A `reqwest::Client` behind a [`MaintenanceLayer`](crate::MaintenanceLayer), with the client's own
-/// calls; [`MaintenanceLayer::reqwest`](crate::MaintenanceLayer::reqwest) makes it.
+/// A `reqwest::Client` behind a [`MaintenanceLayer`](crate::MaintenanceLayer), with the client's
+/// own calls; [`MaintenanceLayer::reqwest`](crate::MaintenanceLayer::reqwest) makes it.
 ///
 /// A clone shares the client and the state.
 #[derive(Clone)]
 pub struct GuardedClient {
     /// Makes requests. It is the one inside the service.
     client: Client,
-    service: Maintenance<HttpService, Nested<HttpCalls>>,
+    service: Guarded,
 }
 
 impl GuardedClient {
@@ -72,7 +71,7 @@ impl GuardedClient {
     /// A URL that cannot be parsed is the error of [`GuardedRequest::send`].
     #[must_use]
     pub fn request(&self, method: Method, url: impl IntoUrl) -> GuardedRequest {
-        GuardedRequest::new(self.client.request(method, url), self.clone())
+        GuardedRequest::new(self.client.request(method, url), self.service.clone())
     }
 
     /// Makes the call, as `reqwest::Client::execute` does.
@@ -92,9 +91,7 @@ impl GuardedClient {
         &self,
         request: reqwest::Request,
     ) -> Result<reqwest::Response, Error<reqwest::Error>> {
-        let request = Request::<Body>::try_from(request).map_err(Error::Inner)?;
-        let answer = self.service.clone().oneshot(request).await?;
-        Ok(into_reqwest(answer))
+        execute(self.service.clone(), request).await
     }
 
     /// Returns the client itself. The gate does not see what is sent through it.
@@ -108,9 +105,4 @@ impl fmt::Debug for GuardedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("GuardedClient").field(&self.service).finish()
     }
-}
-
-/// Turns an answer with a watched body into reqwest's response.
-pub(super) fn into_reqwest(answer: Response<CallBody<Body>>) -> reqwest::Response {
-    answer.map(Body::wrap).into()
 }

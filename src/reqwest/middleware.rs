@@ -7,7 +7,10 @@ use http::{Extensions, Request, Response};
 use reqwest::Body;
 use reqwest_middleware::{Error, Middleware, Next};
 
-use super::{View, client::into_reqwest, service::into_http};
+use super::{
+    service::into_http,
+    view::{View, into_reqwest},
+};
 use crate::{
     call::{just_refused, nested::Nested, protocol::Protocol, ticket::Ticket},
     facts::{
@@ -20,7 +23,8 @@ use crate::{
     http::HttpCalls,
 };
 
-/// A [`MaintenanceLayer`](crate::MaintenanceLayer) as a middleware of the crate `reqwest-middleware`;
+/// A [`MaintenanceLayer`](crate::MaintenanceLayer) as a middleware of the crate
+/// `reqwest-middleware`;
 /// [`MaintenanceLayer::reqwest_middleware`](crate::MaintenanceLayer::reqwest_middleware) makes it.
 ///
 /// ```

@@ -1,9 +1,9 @@
 //! A guarded reqwest client in one line.
 //!
 //! [`MaintenanceLayer::reqwest`] takes a `reqwest::Client` and returns a [`GuardedClient`] with the
-//! same calls. What [`http_calls`](MaintenanceLayer::http_calls) says of judging holds here, because
-//! it is the same view: status, time-outs, errors, and a body that breaks off or hangs while it is
-//! read. The answer is a `reqwest::Response`.
+//! same calls. What [`http_calls`](MaintenanceLayer::http_calls) says of judging holds here,
+//! because it is the same view: status, time-outs, errors, and a body that breaks off or hangs
+//! while it is read. The answer is a `reqwest::Response`.
 //!
 //! - **Several layers around a client** (retry, a limit, a [`KeyedLayer`](crate::KeyedLayer)):
 //!   [`HttpService`] is the client as a tower service over the types of the crate `http`.
@@ -33,48 +33,47 @@
 //!
 //! # Time-outs
 //!
-//! A time-out of the client (`ClientBuilder::timeout`, `read_timeout`, `connect_timeout`, or that of
-//! one request) is an error that the layer sees: a failure, whatever its length. A time-out *around*
-//! the call drops it, and must be at least the policy's
+//! A time-out of the client (`ClientBuilder::timeout`, `read_timeout`, `connect_timeout`, or that
+//! of one request) is an error that the layer sees: a failure, whatever its length. A time-out
+//! *around* the call drops it, and must be at least the policy's
 //! [`hang_limit`](crate::Policy::with_hang_limit), or it is not a failure.
 //!
 //! # Redirects and retries
 //!
 //! The client follows redirects and retries by itself, inside the layer: the layer sees one call,
-//! and the last answer. See [`http_calls`](MaintenanceLayer::http_calls) for pages of a partner under
-//! maintenance.
+//! and the last answer. See [`http_calls`](MaintenanceLayer::http_calls) for pages of a partner
+//! under maintenance.
 
 mod client;
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;
 mod request;
 mod service;
+mod view;
 
 use reqwest::{Client, Error};
 
 #[cfg(feature = "reqwest-middleware")]
 pub use self::middleware::GuardMiddleware;
+use self::view::View;
 pub use self::{
     client::GuardedClient,
     request::GuardedRequest,
     service::{HttpFuture, HttpService},
 };
 use crate::{
-    call::{nested::Nested, plain::Calls},
+    call::plain::Calls,
     facts::{fault, outcome::Verdict},
     http::HttpCalls,
     layer::MaintenanceLayer,
 };
 
-/// The view around reqwest: its errors are opened.
-type View = MaintenanceLayer<Nested<HttpCalls>>;
-
 impl<J> MaintenanceLayer<Calls<J>> {
     /// Returns a guarded client: `client` with the same calls, behind this layer.
     ///
-    /// It judges as [`http_calls`](Self::http_calls) does, and a request that reqwest could not build
-    /// is [ours](crate::fault). The closures of this view judge plain calls, so they do not apply
-    /// here. For options write `layer.with_protocol(HttpCalls::new()...).reqwest(client)`.
+    /// It judges as [`http_calls`](Self::http_calls) does, and a request that reqwest could not
+    /// build is [ours](crate::fault). The closures of this view judge plain calls, so they do not
+    /// apply here. For options write `layer.with_protocol(HttpCalls::new()...).reqwest(client)`.
     ///
     #[doc = include_str!("example.md")]
     #[must_use]

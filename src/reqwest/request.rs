@@ -6,21 +6,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use reqwest::{Body, RequestBuilder};
 use serde::Serialize;
 
-use super::client::GuardedClient;
+use super::view::{Guarded, execute};
 use crate::facts::refused::Error;
 
-/// Builds a request of a [`GuardedClient`], as `reqwest::RequestBuilder` does.
+/// Builds a request of a [`GuardedClient`](super::GuardedClient), as `reqwest::RequestBuilder`
+/// does.
 ///
 /// What is not here is reached by [`map`](Self::map):
 /// `zuora.get(url).map(|request| request.query(&[("page", "2")]))`.
 #[must_use = "a request does nothing until `send`"]
 pub struct GuardedRequest {
     request: RequestBuilder,
-    client: GuardedClient,
+    client: Guarded,
 }
 
 impl GuardedRequest {
-    pub(super) fn new(request: RequestBuilder, client: GuardedClient) -> Self {
+    pub(super) fn new(request: RequestBuilder, client: Guarded) -> Self {
         Self { request, client }
     }
 
@@ -79,7 +80,7 @@ impl GuardedRequest {
         self.map(|request| request.version(version))
     }
 
-    /// Returns the request, for [`GuardedClient::execute`].
+    /// Returns the request, for [`GuardedClient::execute`](super::GuardedClient::execute).
     ///
     /// # Errors
     ///
@@ -101,7 +102,7 @@ impl GuardedRequest {
     ///   began, and nothing is counted. A status such as 500 is no error, as in reqwest.
     pub async fn send(self) -> Result<reqwest::Response, Error<reqwest::Error>> {
         let request = self.request.build().map_err(Error::Inner)?;
-        self.client.execute(request).await
+        execute(self.client, request).await
     }
 
     /// Clones the request, unless its body is a stream.

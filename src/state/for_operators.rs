@@ -135,8 +135,8 @@ impl Shared {
     /// Notes that a view gives names to calls, so that exemptions by name can apply.
     #[inline]
     pub(crate) fn calls_have_names(&self) {
-        // Relaxed: the flag decides only whether a warning is traced. Read first, because every call
-        // of `run` comes here, and a store would move the cache line from core to core.
+        // Relaxed: the flag decides only whether a warning is traced. Read first, because every
+        // call of `run` comes here, and a store would move the cache line from core to core.
         if !self.named.load(Ordering::Relaxed) {
             self.named.store(true, Ordering::Relaxed);
         }
