@@ -3,6 +3,7 @@
 
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
 mod billing;
+#[cfg(feature = "reqwest-middleware")]
 mod clients;
 #[cfg(all(feature = "axum", feature = "last-good", feature = "serde"))]
 mod http2;
