@@ -184,7 +184,7 @@ async fn an_outage_trips_refuses_probes_and_recovers() {
         for _ in 0..20 {
             assert!(is_refused(&billing.charge().await));
         }
-        assert_eq!(api.asked(), [], "the partner is left alone");
+        assert!(api.asked().is_empty(), "the partner is left alone");
         billing.recovers(&api).await;
     }
     let status = billing.layer.handle().status();
