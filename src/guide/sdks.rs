@@ -131,7 +131,7 @@
 //! | around `run` | shorter | no failure; see below |
 //!
 //! Prefer the SDK's own limit. A call that is dropped before `hang_limit` is no failure, because a
-//! customer who leaves says nothing about the partner. The rule of calls given up
+//! customer that leaves says nothing about the partner. The rule of calls given up
 //! ([`Policy::with_given_up`](crate::Policy::with_given_up)) still trips if at least ten calls of
 //! more than 1 s each were given up in the window and nothing came from the partner. Below these
 //! numbers one warning names `hang_limit`.

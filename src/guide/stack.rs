@@ -120,8 +120,8 @@
 //! # }
 //! ```
 //!
-//! An SDK's own retries are inside [`run`](crate::MaintenanceLayer::run): there the layer is outside
-//! of them. If the layer stays inside, the run of failures
+//! An SDK's own retries are inside [`run`](crate::MaintenanceLayer::run): there the layer is
+//! outside of them. If the layer stays inside, the run of failures
 //! ([`with_consecutive_failures`](crate::Policy::with_consecutive_failures)) can grow with the
 //! number of attempts.
 //!

@@ -31,37 +31,31 @@ impl GuardedClient {
     }
 
     /// Begins a GET.
-    #[must_use]
     pub fn get(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::GET, url)
     }
 
     /// Begins a POST.
-    #[must_use]
     pub fn post(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::POST, url)
     }
 
     /// Begins a PUT.
-    #[must_use]
     pub fn put(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::PUT, url)
     }
 
     /// Begins a PATCH.
-    #[must_use]
     pub fn patch(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::PATCH, url)
     }
 
     /// Begins a DELETE.
-    #[must_use]
     pub fn delete(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::DELETE, url)
     }
 
     /// Begins a HEAD.
-    #[must_use]
     pub fn head(&self, url: impl IntoUrl) -> GuardedRequest {
         self.request(Method::HEAD, url)
     }
@@ -69,7 +63,6 @@ impl GuardedClient {
     /// Begins a request with this method.
     ///
     /// A URL that cannot be parsed is the error of [`GuardedRequest::send`].
-    #[must_use]
     pub fn request(&self, method: Method, url: impl IntoUrl) -> GuardedRequest {
         GuardedRequest::new(self.client.request(method, url), self.service.clone())
     }

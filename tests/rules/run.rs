@@ -51,7 +51,7 @@ async fn probing<P>(layer: &MaintenanceLayer<P>) {
 /// A future that tells how often it was polled, and whether it is there.
 struct Watched {
     polls: Rc<Cell<u32>>,
-    there: Rc<()>,
+    _there: Rc<()>,
 }
 
 impl Future for Watched {
@@ -93,12 +93,15 @@ async fn the_future_of_a_refused_call_is_dropped_unpolled() {
     let (polls, there) = (Rc::default(), Rc::new(()));
     let watched = Watched {
         polls: Rc::clone(&polls),
-        there: Rc::clone(&there),
+        _there: Rc::clone(&there),
     };
     assert!(is_refused(&layer.run("charge", watched).await));
     assert_eq!((polls.get(), Rc::strong_count(&there)), (0, 1));
 
-    let watched = Watched { polls, there };
+    let watched = Watched {
+        polls,
+        _there: there,
+    };
     let polls = watched.polls.clone();
     layer.handle().release("on-call", "drill").unwrap();
     assert_eq!(layer.run("charge", watched).await, Ok(()));
