@@ -1,17 +1,18 @@
-//! Two HTTP clients behind the same layer, judged by status: hyper-util's and reqwest's.
+//! Three HTTP clients behind the same layer, judged alike: hyper-util's, reqwest's, and reqwest's
+//! under the crate `reqwest-middleware`.
 //!
 //! ```sh
-//! cargo run --example clients --features http,testing
+//! cargo run --example clients --features reqwest-middleware,testing
 //! ```
 //!
-//! Each stands in the stack that `tower_maintenance::guide::stack` explains ([`guarded`] below), in
-//! front of a real server that fails, hangs, refuses connections and breaks off its answers.
+//! Each stands in the stack that `tower_maintenance::guide::stack` explains, in front of a real
+//! server that fails, hangs, refuses connections and breaks off its answers.
 //!
-//! The layer takes `http::Request` and returns `http::Response`, and so does hyper-util's client.
-//! reqwest has types of its own, so it needs two adapters: `reqwest::Request::try_from` and
-//! `http::Response::from`.
+//! hyper-util's client is a tower service, so the layer stands around it by `layer.http_calls()`.
+//! reqwest's client is no such service and has types of its own. `layer.reqwest(client)` and
+//! `layer.reqwest_middleware()` guard it in one line, and callers keep its methods and answers.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -39,22 +40,18 @@ const AT_ONCE: usize = 4;
 /// The client as its callers have it: an answer that came whole, or an error.
 type Guarded = BoxCloneService<Request<Bytes>, Response<Bytes>, BoxError>;
 
-/// Any client behind the layer; read it from the outside in.
-fn guarded<C, B>(layer: &MaintenanceLayer, client: C) -> Guarded
+/// What stands outside of the layer, whichever client is inside; read it from the outside in.
+fn with_retries<S>(calls: S) -> Guarded
 where
-    C: Service<Request<Bytes>, Response = Response<B>, Error: Error + Send + Sync, Future: Send>
+    S: Service<Request<Bytes>, Response = Response<Bytes>, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
         + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let stack = ServiceBuilder::new()
         .retry(Retries { left: 3 }) // each attempt passes the gate, and each counts
         .timeout(TIMEOUT) // drops a call that hangs, and the layer sees that
-        .and_then(whole) // within the timeout, since a body may hang too
-        .layer(layer.http_calls())
-        .concurrency_limit(AT_ONCE) // inside: a refusal takes no permit
-        .service(client);
+        .service(calls);
     BoxCloneService::new(stack)
 }
 
@@ -96,27 +93,60 @@ impl retry::Policy<Request<Bytes>, Response<Bytes>, BoxError> for Retries {
     }
 }
 
-// ---- the two clients ----------------------------------------------------------------------------
+// ---- the three clients --------------------------------------------------------------------------
 
 fn hyper_util_client(layer: &MaintenanceLayer) -> Guarded {
     let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-    // hyper wants a body; bytes are not one yet.
-    let client = client.map_request(|request: Request<Bytes>| request.map(Full::new));
-    guarded(layer, client)
+    let calls = ServiceBuilder::new()
+        .and_then(whole) // within the timeout, since a body may hang too
+        .layer(layer.http_calls())
+        .concurrency_limit(AT_ONCE) // inside: a refusal takes no permit
+        // hyper wants a body; bytes are not one yet.
+        .map_request(|request: Request<Bytes>| request.map(Full::new))
+        .service(client);
+    with_retries(calls)
 }
 
 fn reqwest_client(layer: &MaintenanceLayer) -> Result<Guarded, reqwest::Error> {
-    // Without a proxy, because the partner of this example is on loopback.
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    // A function and not `map_request`, since what is no URL shall be an error and not a panic.
-    let client = service_fn(move |request: Request<Bytes>| {
-        let client = client.clone();
-        async move {
-            let answer = client.execute(reqwest::Request::try_from(request)?).await?;
-            Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(answer))
-        }
-    });
-    Ok(guarded(layer, client))
+    let zuora = layer.reqwest(bare()?);
+
+    Ok(with_retries(service_fn(move |request: Request<Bytes>| {
+        let (head, body) = request.into_parts();
+        let request = zuora
+            .request(head.method, head.uri.to_string())
+            .headers(head.headers)
+            .body(body);
+        async { in_bytes(request.send().await?).await }
+    })))
+}
+
+fn middleware_client(layer: &MaintenanceLayer) -> Result<Guarded, reqwest::Error> {
+    let zuora = reqwest_middleware::ClientBuilder::new(bare()?)
+        .with(layer.reqwest_middleware())
+        .build();
+
+    Ok(with_retries(service_fn(move |request: Request<Bytes>| {
+        let (head, body) = request.into_parts();
+        let request = zuora
+            .request(head.method, head.uri.to_string())
+            .headers(head.headers)
+            .body(body);
+        async { in_bytes(request.send().await?).await }
+    })))
+}
+
+/// A client without a proxy, because the partner of this example is on loopback.
+fn bare() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder().no_proxy().build()
+}
+
+/// Reads reqwest's answer to its end.
+async fn in_bytes(answer: reqwest::Response) -> Result<Response<Bytes>, BoxError> {
+    let status = answer.status();
+    let answer = Response::builder()
+        .status(status)
+        .body(answer.bytes().await?);
+    Ok(answer?)
 }
 
 // ---- what happens to them -----------------------------------------------------------------------
@@ -125,11 +155,17 @@ fn reqwest_client(layer: &MaintenanceLayer) -> Result<Guarded, reqwest::Error> {
 pub(crate) async fn main() -> Result<(), BoxError> {
     println!("hyper-util's client");
     let layer = layer()?;
-    story(&layer.handle(), hyper_util_client(&layer)).await?;
+    let client = hyper_util_client(&layer);
+    story(&layer.handle(), client.clone()).await?;
+    at_most_a_few_at_once(client).await?;
 
     println!("reqwest's client");
     let layer = self::layer()?;
     story(&layer.handle(), reqwest_client(&layer)?).await?;
+
+    println!("reqwest's client under reqwest-middleware");
+    let layer = self::layer()?;
+    story(&layer.handle(), middleware_client(&layer)?).await?;
     Ok(())
 }
 
@@ -154,18 +190,6 @@ async fn story(handle: &MaintenanceHandle, client: Guarded) -> Result<(), BoxErr
     println!("  10 of 10 answered, by {} calls", server.counts().calls);
     assert!(server.counts().failed > 0);
     assert_serving(handle);
-
-    // It is slow: the limit lets no more than a few calls out at once.
-    server
-        .switch_to(Phase::slow(Duration::from_millis(30)))
-        .await?;
-    let crowd: JoinSet<_> = (0..12).map(|_| get()).collect();
-    let too_many = |counts: &Counts| counts.in_flight > AT_ONCE as u64;
-    tokio::select! {
-        counts = server.partner().until(too_many) => panic!("{} calls at once", counts.in_flight),
-        answers = crowd.join_all() => assert!(answers.iter().all(Result::is_ok)),
-    }
-    println!("  12 callers, never more than {AT_ONCE} calls at once");
 
     // It breaks, in every way a partner can.
     for broken in [
@@ -205,6 +229,25 @@ async fn story(handle: &MaintenanceHandle, client: Guarded) -> Result<(), BoxErr
         assert_serving(handle);
         assert!(handle.status().generation > before);
     }
+    server.shutdown().await?;
+    Ok(())
+}
+
+/// The partner is slow, and the limit inside the layer lets no more than a few calls out at once.
+async fn at_most_a_few_at_once(client: Guarded) -> Result<(), BoxError> {
+    let slow = Phase::slow(Duration::from_millis(30));
+    let server = PartnerServer::start(Script::always(slow)?, 4711).await?;
+    let url = format!("{}/v1/prices", server.url());
+    let get = Request::get(&url).body(Bytes::new())?;
+    let crowd: JoinSet<_> = (0..12)
+        .map(|_| client.clone().oneshot(get.clone()))
+        .collect();
+    let too_many = |counts: &Counts| counts.in_flight > AT_ONCE as u64;
+    tokio::select! {
+        counts = server.partner().until(too_many) => panic!("{} calls at once", counts.in_flight),
+        answers = crowd.join_all() => assert!(answers.iter().all(Result::is_ok)),
+    }
+    println!("  12 callers, never more than {AT_ONCE} calls at once");
     server.shutdown().await?;
     Ok(())
 }

@@ -147,8 +147,9 @@ pub(crate) trait Paths: fmt::Debug + Send + Sync {
 impl Exemption {
     /// Exempts the calls to the partner that have this name.
     ///
-    /// [`named`](crate::MaintenanceLayer::named) or a [`Judge`](crate::Judge) gives calls their
-    /// names.
+    /// [`run`](crate::MaintenanceLayer::run), [`named`](crate::MaintenanceLayer::named) or a
+    /// [`Judge`](crate::Judge) gives calls their names. One warning is traced if the layer leaves
+    /// `Serving` and no call or view has had a name so far.
     #[must_use]
     pub fn call(name: &str, why: &str) -> Self {
         Self::new(Placement::AroundCalls, name, why, Form::Name)
@@ -489,6 +490,15 @@ impl Table {
         self.listed.clone()
     }
 
+    /// Returns the name of the first call that is exempt by its name alone.
+    pub(crate) fn first_name(&self) -> Option<&Arc<str>> {
+        let by_name = |entry: &&Exemption| {
+            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
+        };
+        let first = self.listed.entries.iter().find(by_name);
+        first.map(|entry| &entry.name)
+    }
+
     /// Returns the exemption of an endpoint, if it has one.
     pub(crate) fn find(&self, placement: Placement, endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let index = match placement {
@@ -507,18 +517,6 @@ impl Table {
     fn first(&self, numbers: &[usize], endpoint: &Endpoint<'_>) -> Option<&Exemption> {
         let mut listed = numbers.iter().map(|number| &self.listed.entries[*number]);
         listed.find(|exemption| exemption.applies_to(endpoint.head))
-    }
-
-    /// Returns the first call that is exempt by its name.
-    pub(crate) fn named_call(&self) -> Option<&str> {
-        let named = |entry: &&Exemption| {
-            entry.placement == Placement::AroundCalls && matches!(entry.form, Form::Name)
-        };
-        self.listed
-            .entries
-            .iter()
-            .find(named)
-            .map(|entry| &*entry.name)
     }
 
     /// Takes over from the table that this one replaces what was warned of.

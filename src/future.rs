@@ -141,7 +141,8 @@ impl<F, S, Req, P> ResponseFuture<F, S, Req, P> {
     }
 }
 
-const POLLED_AGAIN: &str = "polled after it completed, or after the inner service panicked";
+pub(crate) const POLLED_AGAIN: &str =
+    "polled after it completed, or after the inner service panicked";
 
 /// The result of one poll of a request that waits for readiness.
 enum Waited<F, S, Req, P, T> {
@@ -232,7 +233,7 @@ where
                 future,
                 ticket,
                 protocol,
-            } => run(future, ticket, protocol, cx),
+            } => poll_call(future, ticket, protocol, cx),
             StateProj::Refused { refusal, protocol } => {
                 let (refused, request) = refusal.take().expect(POLLED_AGAIN);
                 just_refused::note(&refused);
@@ -277,7 +278,7 @@ where
                         future,
                         ticket,
                         protocol,
-                    } => run(future, ticket, protocol, cx),
+                    } => poll_call(future, ticket, protocol, cx),
                     StateProj::Refused { .. } | StateProj::Waiting { .. } => {
                         unreachable!("it has just begun")
                     }
@@ -297,9 +298,9 @@ impl<F, S, Req, P> Ticketed for ResponseFuture<F, S, Req, P> {
     }
 }
 
-/// Polls the inner service's future, and judges its answer.
+/// Polls the future of an admitted call, and judges its answer.
 #[inline]
-fn run<F, Req, Res, E, P>(
+pub(crate) fn poll_call<F, Req, Res, E, P>(
     future: Pin<&mut F>,
     slot: &mut Option<Ticket>,
     protocol: &P,

@@ -14,9 +14,12 @@ use crate::{
         moment::Moment,
     },
     call::{
-        admission::{Decision, Stay, decide},
+        admission::{Decision, Stay, decide, decide_now},
+        by_name::RunProtocol,
         nested::Nested,
         plain::{BoxedCalls, Calls, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
+        protocol::Protocol,
+        ticket::Ticket,
     },
     error::BuildError,
     exemptions::{Exemption, Table},
@@ -25,10 +28,12 @@ use crate::{
         extras::Extras,
         mode::Switches,
         outcome::{CallTimes, Verdict},
+        refused::Refused,
     },
     machine::{Birth, word::MAX_GENERATION},
     operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
+    run::Run,
     service::Maintenance,
     state::{Parts, root::Root},
 };
@@ -175,6 +180,109 @@ impl<P> MaintenanceLayer<P> {
         self.with_protocol(Calls(judge))
     }
 
+    /// Guards any future that ends with a `Result`: every `Err` is a failure of the partner, unless
+    /// the view judges it in another way.
+    ///
+    /// It is for clients that are no tower service, such as the `async fn` of a payment provider's
+    /// SDK. The call is refused, exempt, counted and probed as a call through a service is. `name`
+    /// is what [`Exemption::call`](crate::Exemption::call) names; a name that says what the call
+    /// does (`charge`, `invoice.read`) serves best.
+    ///
+    /// The call begins when it is awaited. If it is refused, `future` is dropped and was never
+    /// polled.
+    ///
+    /// # Judging
+    ///
+    /// The closures of the view apply, with the name as their request:
+    /// [`judged_by`](MaintenanceLayer::judged_by),
+    /// [`judged_errors`](MaintenanceLayer::judged_errors),
+    /// [`may_probe`](MaintenanceLayer::may_probe) and [`reads`](MaintenanceLayer::reads), or a
+    /// [`Judge<str, T, E>`](crate::Judge). Without them every call may probe. Give a charge's name
+    /// to `may_probe`: a charge is not a probe. A [`nested`](Self::nested) view opens errors and
+    /// sees refusals in them. [The guide](crate::guide::sdks) has a judge for which a declined card
+    /// is an answer.
+    ///
+    /// # Time limits
+    ///
+    /// A call that is dropped while it waits is judged by the policy's
+    /// [`hang_limit`](crate::Policy::with_hang_limit). Around `run` a time limit must be at least
+    /// `hang_limit`. Inside `future` it may have any length, because its error is judged like every
+    /// other.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future drops `future` and ends the call: as a failure if it had waited
+    /// for at least `hang_limit`, otherwise as neutral. A probe gives its slot back. Before its
+    /// first poll there is no call to end.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`](crate::Error::Refused) if the call was not made.
+    /// - [`Error::Inner`](crate::Error::Inner) with the error of `future`.
+    ///
+    /// In a [boxed](MaintenanceLayer::boxed) view both are a `BoxError`.
+    ///
+    /// # Panics
+    ///
+    /// If `future` panics, which is a failure, or if a judge panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_maintenance::{Error, Exemption, MaintenanceLayer, Mode};
+    ///
+    /// /// The partner's SDK.
+    /// struct Sdk { is_down: bool }
+    ///
+    /// impl Sdk {
+    ///     async fn charge(&self, cents: u32) -> Result<u32, std::io::Error> {
+    ///         match self.is_down {
+    ///             true => Err(std::io::Error::other("503")),
+    ///             false => Ok(cents),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::builder("zuora")
+    ///     .exempt(Exemption::call("webhook.ack", "the partner retries for days what we drop"))
+    ///     .build()?
+    ///     .may_probe(|name: &str| name != "charge");
+    /// let mut sdk = Sdk { is_down: false };
+    ///
+    /// assert_eq!(layer.run("charge", sdk.charge(42)).await?, 42);
+    ///
+    /// sdk.is_down = true;
+    /// for _ in 0..5 {
+    ///     assert!(matches!(layer.run("charge", sdk.charge(42)).await, Err(Error::Inner(_))));
+    /// }
+    /// assert_eq!(layer.handle().mode(), Mode::Maintenance);
+    ///
+    /// // The call is not made, and the exempt one is.
+    /// sdk.is_down = false;
+    /// assert!(matches!(layer.run("charge", sdk.charge(42)).await, Err(Error::Refused(_))));
+    /// assert_eq!(layer.run("webhook.ack", sdk.charge(0)).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<'l, T, E, F>(
+        &'l self,
+        name: &'l str,
+        future: F,
+    ) -> impl Future<Output = Result<T, P::Error>> + use<'l, P, T, E, F>
+    where
+        P: RunProtocol<T, E>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let protocol = self.protocol.by_name();
+        let root = &*self.shared;
+        Run::new(name, future, move |name| {
+            let admitted = decide_now(root, &protocol.endpoint(&name));
+            (protocol, admitted)
+        })
+    }
+
     pub(crate) fn borrowed_handle(&self) -> BorrowedHandle<'_> {
         BorrowedHandle::new(&self.shared)
     }
@@ -189,6 +297,12 @@ impl<P> MaintenanceLayer<P> {
         ready: bool,
     ) -> Decision {
         decide(&self.shared, placement, endpoint, ready)
+    }
+
+    /// Decides on a call for `endpoint` that has no inner instance to wait for.
+    #[inline]
+    pub(crate) fn decide_now(&self, endpoint: &Endpoint<'_>) -> Result<Ticket, Refused> {
+        decide_now(&self.shared, endpoint)
     }
 
     /// Returns a stay with the state that it lasts in.
@@ -239,7 +353,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     /// # Ok::<(), tower_maintenance::CommandError>(())
     /// ```
     #[must_use]
-    pub fn named<Req, F>(&self, name: F) -> MaintenanceLayer<Calls<Named<F, J>>>
+    pub fn named<Req: ?Sized, F>(&self, name: F) -> MaintenanceLayer<Calls<Named<F, J>>>
     where
         F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     {
@@ -331,7 +445,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     ///
     /// A charge, for example, must not be a probe. If it is called again, the last closure counts.
     #[must_use]
-    pub fn may_probe<Req, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
+    pub fn may_probe<Req: ?Sized, F>(&self, may_probe: F) -> MaintenanceLayer<Calls<MayProbe<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,
     {
@@ -344,7 +458,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     /// A [read-only hold](crate::Hold::read_only) lets them pass. Without this method no request is
     /// a read. If it is called again, a request is a read if one of the closures returns `true`.
     #[must_use]
-    pub fn reads<Req, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
+    pub fn reads<Req: ?Sized, F>(&self, reads: F) -> MaintenanceLayer<Calls<Reads<F, J>>>
     where
         F: Fn(&Req) -> bool + Clone,
     {

@@ -247,6 +247,7 @@ mod layer;
 mod machine;
 mod operator;
 mod policy;
+mod run;
 mod service;
 mod state;
 
@@ -254,6 +255,8 @@ mod state;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -263,6 +266,7 @@ pub use crate::base::clock_coarse::CoarseClock;
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
     call::{
+        by_name::RunProtocol,
         nested::Nested,
         plain::{BoxedCalls, Calls, Judge, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
         protocol::Protocol,

@@ -96,6 +96,30 @@ pub(crate) fn decide(
     endpoint: &Endpoint<'_>,
     ready: bool,
 ) -> Decision {
+    match admit_or_exempt(root, placement, endpoint) {
+        Ok((ticket, _)) if ready => Decision::Now(ticket),
+        Ok((ticket, stay)) => Decision::Wait(ticket, stay),
+        Err(refused) => Decision::Refused(refused),
+    }
+}
+
+/// Decides on a call to the partner that has no inner instance to wait for.
+#[inline(never)]
+pub(crate) fn decide_now(root: &Root, endpoint: &Endpoint<'_>) -> Result<Ticket, Refused> {
+    if endpoint.name.is_some() {
+        root.calls_have_names();
+    }
+    let (ticket, _) = admit_or_exempt(root, Placement::AroundCalls, endpoint)?;
+    Ok(ticket)
+}
+
+/// Returns the ticket of a request, and how long it may wait.
+#[inline]
+fn admit_or_exempt(
+    root: &Root,
+    placement: Placement,
+    endpoint: &Endpoint<'_>,
+) -> Result<(Ticket, Option<Stay>), Refused> {
     let passes = endpoint.passes && placement == Placement::BeforeRoutes;
     let ticket = if passes {
         Some(Ticket::uncounted())
@@ -107,17 +131,10 @@ pub(crate) fn decide(
     if let Some(ticket) = ticket
         && (!mutant!("exemptions hold while serving only") || root.is_serving())
     {
-        return if ready {
-            Decision::Now(ticket)
-        } else {
-            Decision::Wait(ticket, None)
-        };
+        return Ok((ticket, None));
     }
-    match admit(root, placement, Request::of(endpoint)) {
-        Ok((ticket, _)) if ready => Decision::Now(ticket),
-        Ok((ticket, stay)) => Decision::Wait(ticket, Some(stay)),
-        Err(refused) => Decision::Refused(refused),
-    }
+    let (ticket, stay) = admit(root, placement, Request::of(endpoint))?;
+    Ok((ticket, Some(stay)))
 }
 
 /// Returns the ticket of an exempt request; `None` if it is not exempt.

@@ -16,9 +16,10 @@ use crate::{
 
 /// Judges plain calls: their names, which of them may probe, and what their ends say.
 ///
-/// Every method has a default, so a judge overrides only the methods that differ. For one of them a
-/// closure is enough: [`named`](crate::MaintenanceLayer::named),
-/// [`judged_by`](crate::MaintenanceLayer::judged_by),
+/// Every method has a default, so a judge overrides only the methods that differ. The request of a
+/// call that is a future is its name: a `Judge<str, T, E>` judges
+/// [`run`](crate::MaintenanceLayer::run). For one of the methods a closure is enough:
+/// [`named`](crate::MaintenanceLayer::named), [`judged_by`](crate::MaintenanceLayer::judged_by),
 /// [`may_probe`](crate::MaintenanceLayer::may_probe), [`reads`](crate::MaintenanceLayer::reads).
 ///
 /// ```
@@ -47,7 +48,7 @@ use crate::{
 /// # let _ = layer;
 /// assert_eq!(Billing.verdict(Err(&Declined::CardExpired)).outcome, Outcome::Success);
 /// ```
-pub trait Judge<Req, T, E>: Clone {
+pub trait Judge<Req: ?Sized, T, E>: Clone {
     /// Returns the endpoint's name. Without a name it is never exempt. Default: none.
     fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {
         let _ = request;
@@ -97,7 +98,7 @@ pub trait Judge<Req, T, E>: Clone {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 
-impl<Req, T, E> Judge<Req, T, E> for Plain {}
+impl<Req: ?Sized, T, E> Judge<Req, T, E> for Plain {}
 
 /// Implements methods of [`Judge`] by those of the judge that a wrapper has.
 macro_rules! as_the_judge {
@@ -141,7 +142,7 @@ pub struct Named<F, J> {
     judge: J,
 }
 
-impl<F, J, Req, T, E> Judge<Req, T, E> for Named<F, J>
+impl<F, J, Req: ?Sized, T, E> Judge<Req, T, E> for Named<F, J>
 where
     F: for<'r> Fn(&'r Req) -> &'r str + Clone,
     J: Judge<Req, T, E>,
@@ -160,7 +161,7 @@ pub struct JudgedBy<F, J> {
     judge: J,
 }
 
-impl<F, J, V, Req, T, E> Judge<Req, T, E> for JudgedBy<F, J>
+impl<F, J, V, Req: ?Sized, T, E> Judge<Req, T, E> for JudgedBy<F, J>
 where
     F: Fn(Result<&T, &E>) -> V + Clone,
     V: Into<Verdict>,
@@ -189,7 +190,7 @@ pub struct JudgedErrors<F, J> {
     judge: J,
 }
 
-impl<F, J, V, Req, T, E> Judge<Req, T, E> for JudgedErrors<F, J>
+impl<F, J, V, Req: ?Sized, T, E> Judge<Req, T, E> for JudgedErrors<F, J>
 where
     F: Fn(&E) -> Option<V> + Clone,
     V: Into<Verdict>,
@@ -210,7 +211,7 @@ pub struct MayProbe<F, J> {
     judge: J,
 }
 
-impl<F, J, Req, T, E> Judge<Req, T, E> for MayProbe<F, J>
+impl<F, J, Req: ?Sized, T, E> Judge<Req, T, E> for MayProbe<F, J>
 where
     F: Fn(&Req) -> bool + Clone,
     J: Judge<Req, T, E>,
@@ -229,7 +230,7 @@ pub struct Reads<F, J> {
     judge: J,
 }
 
-impl<F, J, Req, T, E> Judge<Req, T, E> for Reads<F, J>
+impl<F, J, Req: ?Sized, T, E> Judge<Req, T, E> for Reads<F, J>
 where
     F: Fn(&Req) -> bool + Clone,
     J: Judge<Req, T, E>,

@@ -8,6 +8,7 @@
 //! - `config` (with features `http` and `serde`): policy, exemptions and texts in a file that may
 //!   change.
 //! - [`metrics`]: the contract for monitoring: every metric and every `tracing` event.
+//! - [`sdks`]: how to guard an SDK, reqwest, and any other future.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -25,5 +26,6 @@ pub mod errors;
 pub mod metrics;
 pub mod reads_and_writes;
 pub mod rollout;
+pub mod sdks;
 pub mod stack;
 pub mod watching;

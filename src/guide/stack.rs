@@ -59,11 +59,77 @@
 //!
 //! # Inside or outside retry
 //!
-//! Inside retry, as drawn above, each attempt counts, and a retry that meets a shut gate ends at
-//! once. This suits a partner that fails now and then. It has one trap: **a poisonous request**. If
-//! the partner always answers one customer's request with an error, and the client retries it five
-//! times, these are five failures in a row, and the layer trips. The cure is to judge such an
-//! answer as no failure of the partner:
+//! It decides which customer trips. Three attempts a customer, a partner that is down, and the
+//! default of five failures in a row:
+//!
+//! | the layer is | a customer counts | trips at | attempts that reached the partner |
+//! |---|---|---|---|
+//! | inside retry | 3 times | customer 2, attempt 2 | 5 |
+//! | outside retry | once | customer 5 | 15 |
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+//! use tower::{ServiceBuilder, ServiceExt, retry::Policy as Retry, service_fn};
+//! use tower_maintenance::{Error, MaintenanceLayer, Mode};
+//! # use std::{future::{Ready, ready}, io, sync::Arc};
+//!
+//! /// Tries three times, unless the call is refused.
+//! #[derive(Clone)]
+//! struct Attempts(u32);
+//!
+//! # trait IsRefused { fn is_refused(&self) -> bool; }
+//! # impl IsRefused for Error<io::Error> {
+//! #     fn is_refused(&self) -> bool { self.refused().is_some() }
+//! # }
+//! # impl IsRefused for io::Error { fn is_refused(&self) -> bool { false } }
+//! # impl<E: IsRefused> Retry<(), (), E> for Attempts {
+//! #     type Future = Ready<()>;
+//! #     fn retry(&mut self, _: &mut (), result: &mut Result<(), E>) -> Option<Ready<()>> {
+//! #         let error = result.as_ref().err()?;
+//! #         if error.is_refused() || self.0 == 1 { return None }
+//! #         self.0 -= 1;
+//! #         Some(ready(()))
+//! #     }
+//! #     fn clone_request(&mut self, _: &()) -> Option<()> { Some(()) }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # let attempts = Arc::new(AtomicU32::new(0));
+//! # let counted = attempts.clone();
+//! let down = service_fn(move |()| {
+//!     counted.fetch_add(1, Relaxed);
+//!     async { Err::<(), _>(io::Error::other("503")) }
+//! });
+//!
+//! let layer = MaintenanceLayer::new("zuora");
+//! let stack = ServiceBuilder::new().retry(Attempts(3)).layer(layer.clone());
+//! let inside = stack.service(down.clone());
+//! assert!(inside.clone().oneshot(()).await.is_err());
+//! assert_eq!(layer.handle().mode(), Mode::Serving);
+//! // The second customer trips, and the third attempt is refused.
+//! assert!(matches!(inside.oneshot(()).await, Err(Error::Refused(_))));
+//! assert_eq!((layer.handle().mode(), attempts.swap(0, Relaxed)), (Mode::Maintenance, 5));
+//!
+//! let layer = MaintenanceLayer::new("zuora");
+//! let outside = ServiceBuilder::new().layer(layer.clone()).retry(Attempts(3)).service(down);
+//! for _customer in 1..=5 {
+//!     assert_eq!(layer.handle().mode(), Mode::Serving);
+//!     assert!(outside.clone().oneshot(()).await.is_err());
+//! }
+//! assert_eq!((layer.handle().mode(), attempts.load(Relaxed)), (Mode::Maintenance, 15));
+//! # }
+//! ```
+//!
+//! An SDK's own retries are inside [`run`](crate::MaintenanceLayer::run): there the layer is
+//! outside of them. If the layer stays inside, the run of failures
+//! ([`with_consecutive_failures`](crate::Policy::with_consecutive_failures)) can grow with the
+//! number of attempts.
+//!
+//! Inside retry, as drawn above, a retry that meets a shut gate ends at once. This suits a partner
+//! that fails now and then. It has one trap: **a poisonous request**. If the partner always answers
+//! one customer's request with an error, and the client retries it five times, these are five
+//! failures in a row, and the layer trips. The cure is to judge such an answer as no failure of the
+//! partner:
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, retry::Policy as Retry, service_fn};

@@ -15,13 +15,17 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tower::Layer;
 
-use self::registry::{Make, Registry, SHORTEST_IDLE};
+use self::registry::{Has, Make, Registry, SHORTEST_IDLE};
 pub use self::{
     keys::{Keys, KeysFull},
     service::KeyedMaintenance,
     view::{MappedView, OwnView, View},
 };
-use crate::{call::plain::Calls, layer::MaintenanceLayer};
+use crate::{
+    call::{by_name::RunProtocol, plain::Calls, protocol::Protocol, ticket::Ticket},
+    layer::MaintenanceLayer,
+    run::Run,
+};
 
 /// 10,000 keys take 43 MB with two cores; see [`KeyedBuilder::max_keys`].
 const MAX_KEYS: usize = 10_000;
@@ -202,6 +206,85 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
             key,
             view: MappedView::by(view),
         }
+    }
+}
+
+impl<K, F, P, V> KeyedLayer<K, F, P, V>
+where
+    K: Hash + Eq,
+    V: View<P>,
+{
+    /// Guards any future that ends with a `Result`, by the state of `key`: every `Err` is a failure
+    /// of that key's partner, unless the view judges it in another way.
+    ///
+    /// It is [`MaintenanceLayer::run`] with a key. If all places are taken and none is idle, the
+    /// call passes, ungated and unmeasured, as every call of a further key does.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`MaintenanceLayer::run`] says. The key is looked up at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`](crate::Error::Refused) if the call was not made.
+    /// - [`Error::Inner`](crate::Error::Inner) with the error of `future`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_maintenance::{Error, KeyedLayer, MaintenanceLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let accounts = KeyedLayer::builder(
+    ///     |(tenant, _): &(u32, String)| *tenant,
+    ///     |tenant: &u32| MaintenanceLayer::new(&format!("zuora account of tenant {tenant}")),
+    /// )
+    /// .build()?;
+    /// let charge = async |tenant: u32| match tenant {
+    ///     7 => Err(std::io::Error::other("503")),
+    ///     _ => Ok(tenant),
+    /// };
+    ///
+    /// for _ in 0..5 {
+    ///     assert!(accounts.run(7, "charge", charge(7)).await.is_err());
+    /// }
+    /// assert!(matches!(accounts.run(7, "charge", charge(7)).await, Err(Error::Refused(_))));
+    /// assert_eq!(accounts.run(8, "charge", charge(8)).await?, 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<'l, T, E, R>(
+        &'l self,
+        key: K,
+        name: &'l str,
+        future: R,
+    ) -> impl Future<Output = Result<T, <V::Protocol as RunProtocol<T, E>>::Error>>
+    + use<'l, K, F, P, V, T, E, R>
+    where
+        V::Protocol: RunProtocol<T, E>,
+        R: Future<Output = Result<T, E>>,
+    {
+        let (registry, view) = (&*self.registry, &self.view);
+        Run::new(name, future, move |name| {
+            let (protocol, admitted) = registry.with(key, |layer, has| {
+                view.lend(layer, |protocol| {
+                    let protocol = protocol.by_name();
+                    let mut endpoint = protocol.endpoint(&name);
+                    endpoint.may_probe &= !registry.is_pinged();
+                    let admitted = match has {
+                        Has::AState => layer.decide_now(&endpoint),
+                        Has::NoPlace => Ok(Ticket::uncounted()),
+                    };
+                    (protocol, admitted)
+                })
+            });
+            if admitted.is_ok() {
+                // Not for a refused call, because a sweep may wait for a lock.
+                registry.take_turn();
+            }
+            (protocol, admitted)
+        })
     }
 }
 

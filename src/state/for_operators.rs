@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     Shared, harmless,
     journal::Journal,
-    trace::{trace_unrouted, warn_of_unnamed},
+    trace::{trace_unnamed, trace_unrouted},
 };
 use crate::{
     base::{moment::Moment, one_line::OneLine, target::TARGET},
@@ -139,16 +139,24 @@ impl Shared {
         harmless(|| trace_unrouted(&self.partner));
     }
 
-    /// Notes that a view gives its calls names.
+    /// Notes that a view gives names to calls, so that exemptions by name can apply.
+    #[inline]
     pub(crate) fn calls_have_names(&self) {
-        // Relaxed: only a warning depends on it.
-        self.named.store(true, Ordering::Relaxed);
+        // Relaxed: the flag decides only whether a warning is traced. Read first, because every
+        // call of `run` comes here, and a store would move the cache line from core to core.
+        if !self.named.load(Ordering::Relaxed) {
+            self.named.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// Warns once, as soon as calls are refused, of an exemption that no call can have.
-    pub(super) fn warn_of_unnamed(&self) {
-        if self.named.load(Ordering::Relaxed) {
-            return;
+    /// Warns once of exemptions by name in a layer whose calls have no names.
+    #[cold]
+    pub(super) fn warn_if_calls_have_no_names(&self) {
+        let name = self.with_exemptions(|table| table.first_name().cloned());
+        if let Some(name) = name
+            && !self.named.swap(true, Ordering::Relaxed)
+        {
+            harmless(|| trace_unnamed(&self.partner, &name));
         }
         self.with_exemptions(|table| {
             if let Some(call) = table.named_call()

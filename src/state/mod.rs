@@ -369,9 +369,9 @@ impl Shared {
         }
         for event in &news.events {
             harmless(|| trace(&self.partner, event));
-            if let EventKind::EpisodeBegan { .. } = event.kind {
-                self.warn_of_unnamed();
-            }
+        }
+        if news.era_ended && !self.is_serving() && !self.named.load(Ordering::Relaxed) {
+            self.warn_if_calls_have_no_names();
         }
     }
 }

@@ -137,10 +137,11 @@ pub(super) fn trace_unrouted(partner: &str) {
     );
 }
 
-/// Warns of a call that is exempt by its name, while no view names its calls.
+/// Warns that exemptions by name cannot apply, because calls have no names.
 #[cold]
-pub(super) fn warn_of_unnamed(partner: &str, call: &str) {
-    tracing::warn!(target: TARGET, partner = %OneLine(partner), call = %OneLine(call),
-        "a call is exempt by its name, but no view of the layer names its calls, so the exemption never applies: use a view that names them, by `named(|request| ...)` or `judged(..)`"
+pub(super) fn trace_unnamed(partner: &str, name: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner), exempt = %OneLine(name),
+        "a call is exempt by its name, and no view has given names to calls so far, so it would be refused: \
+         take `named(|request| ...)` on the layer, or `run(name, future)`"
     );
 }

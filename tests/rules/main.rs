@@ -35,6 +35,7 @@ mod ping;
 mod policy_config;
 mod reads_and_writes;
 mod refused_within;
+mod run;
 #[cfg(feature = "testing")]
 mod settings;
 mod tower_contract;

@@ -9,8 +9,10 @@ use http_body_util::BodyExt;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use test_support::{ScriptedBody, Step, soon};
 use tonic::transport::{ClientTlsConfig, Endpoint};
-use tower::{Layer, Service, ServiceExt, service_fn, timeout::Timeout};
-use tower_maintenance::{MaintenanceHandle, MaintenanceLayer, http::HttpCalls};
+use tower::{Layer, Service, ServiceExt, timeout::Timeout};
+use tower_maintenance::{
+    MaintenanceHandle, MaintenanceLayer, http::HttpCalls, reqwest::HttpService,
+};
 
 /// Long enough for loopback, short enough to wait for.
 const SOON: Duration = Duration::from_millis(300);
@@ -19,7 +21,12 @@ const SOON: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     HyperUtil,
+    /// By `HttpService` and the closures of the guide.
     Reqwest,
+    /// By `layer.reqwest(client)`.
+    GuardedReqwest,
+    /// By `layer.reqwest_middleware()`.
+    ReqwestMiddleware,
     Tonic,
 }
 
@@ -44,6 +51,7 @@ pub(crate) fn told(handle: &MaintenanceHandle) -> &'static str {
         [0, 1, 0, 0] => "failure",
         [0, 0, 1, 0] => "neutral",
         [0, 0, 0, 1] => "ours",
+        [0, 0, 0, 0] => "no call",
         other => panic!("one call ends once: {other:?}"),
     }
 }
@@ -57,9 +65,12 @@ fn upload(call: &Call) -> ScriptedBody {
     ScriptedBody::of(broken.into_iter().filter(|_| call.upload_breaks))
 }
 
+fn method(call: &Call) -> Method {
+    if call.post { Method::POST } else { Method::GET }
+}
+
 fn request<B>(call: &Call, body: B) -> Request<B> {
-    let method = if call.post { Method::POST } else { Method::GET };
-    let request = Request::builder().method(method).uri(&call.uri);
+    let request = Request::builder().method(method(call)).uri(&call.uri);
     request.body(body).unwrap()
 }
 
@@ -72,6 +83,8 @@ pub(crate) fn client(client: Client, call: Call) -> Try {
     match client {
         Client::HyperUtil => hyper_util(call),
         Client::Reqwest => reqwest(call),
+        Client::GuardedReqwest => guarded_reqwest(call),
+        Client::ReqwestMiddleware => reqwest_middleware(call),
         Client::Tonic => tonic(call),
     }
 }
@@ -121,7 +134,7 @@ fn hyper_util(call: Call) -> Try {
     })
 }
 
-fn reqwest(call: Call) -> Try {
+fn reqwest_client(call: &Call) -> reqwest::Client {
     let mut builder = reqwest::Client::builder();
     if call.http2 {
         builder = builder.http2_prior_knowledge();
@@ -129,27 +142,61 @@ fn reqwest(call: Call) -> Try {
     if call.times_out {
         builder = builder.timeout(SOON);
     }
-    let inner = builder.build().unwrap();
-    let service = service_fn(move |request: Request<ScriptedBody>| {
-        let inner = inner.clone();
-        async move {
-            let request = request.map(reqwest::Body::wrap);
-            let request = reqwest::Request::try_from(request)?;
-            inner
-                .execute(request)
-                .await
-                .map(Response::<reqwest::Body>::from)
-        }
-    });
+    builder.build().unwrap()
+}
+
+fn reqwest(call: Call) -> Try {
+    let service = HttpService::new(reqwest_client(&call));
+    let service =
+        service.map_request(|request: Request<ScriptedBody>| request.map(reqwest::Body::wrap));
     Box::new(move |layer| {
-        let calls = reqwest_calls();
-        let calls = match call.own_resolver {
-            true => calls.judged_errors(|error: &reqwest::Error| of_resolver(error)),
-            false => calls,
-        };
+        let calls = of_resolver_if(&call, reqwest_calls());
         let service = layer.with_protocol(calls).nested().layer(service.clone());
         Box::pin(run(service, request(&call, upload(&call))))
     })
+}
+
+fn guarded_reqwest(call: Call) -> Try {
+    let inner = reqwest_client(&call);
+    Box::new(move |layer| {
+        let calls = of_resolver_if(&call, HttpCalls::new());
+        let inner = layer.with_protocol(calls).reqwest(inner.clone());
+        let request = inner.request(method(&call), &call.uri);
+        let request = request.body(reqwest::Body::wrap(upload(&call)));
+        Box::pin(read(async move { request.send().await }))
+    })
+}
+
+fn reqwest_middleware(call: Call) -> Try {
+    let inner = reqwest_client(&call);
+    Box::new(move |layer| {
+        let calls = of_resolver_if(&call, HttpCalls::new());
+        let inner = reqwest_middleware::ClientBuilder::new(inner.clone())
+            .with(layer.with_protocol(calls).reqwest_middleware())
+            .build();
+        let request = inner.request(method(&call), &call.uri);
+        let request = request.body(reqwest::Body::wrap(upload(&call)));
+        Box::pin(read(async move { request.send().await }))
+    })
+}
+
+fn of_resolver_if(call: &Call, calls: HttpCalls) -> HttpCalls {
+    match call.own_resolver {
+        true => calls.judged_errors(|error: &reqwest::Error| of_resolver(error)),
+        false => calls,
+    }
+}
+
+/// Reads an answer of reqwest to its end, and returns the error's text.
+async fn read<E: std::fmt::Debug>(
+    answer: impl Future<Output = Result<reqwest::Response, E>>,
+) -> Option<String> {
+    let answer = match soon(answer).await {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("{error:?}")),
+    };
+    let body = soon(answer.bytes()).await;
+    body.err().map(|error| format!("body: {error:?}"))
 }
 
 fn tonic(call: Call) -> Try {

@@ -135,6 +135,9 @@ async fn the_table_of_the_guide_says_what_real_clients_do() {
                 true => verdict(&case, *one).await,
                 false => "-",
             };
+            if *one == Client::Reqwest && cell != "-" {
+                the_wing_says_the_same(&case, cell).await;
+            }
             write!(table, " {cell} |").unwrap();
         }
         table.push('\n');
@@ -142,6 +145,9 @@ async fn the_table_of_the_guide_says_what_real_clients_do() {
     write!(table, "| this process may open no more files |").unwrap();
     for one in ALL {
         write!(table, " {} |", without_descriptors(*one).await).unwrap();
+    }
+    for one in [Client::GuardedReqwest, Client::ReqwestMiddleware] {
+        assert_eq!(without_descriptors(one).await, "ours");
     }
     table.push('\n');
 
@@ -163,6 +169,18 @@ fn the_closures_of_the_guide_are_those_that_are_tried() {
             PAGE.contains(&whole),
             "the page must have this code:\n{whole}"
         );
+    }
+}
+
+/// The guarded client and the middleware judge as the view with the closures of the guide does.
+async fn the_wing_says_the_same(case: &Case, cell: &str) {
+    // reqwest's own builder of requests knows that this is no URL: no call begins.
+    let cell = match case.what {
+        "a relative URI, which is never sent" => "no call",
+        _ => cell,
+    };
+    for one in [Client::GuardedReqwest, Client::ReqwestMiddleware] {
+        assert_eq!(verdict(case, one).await, cell, "{}, {one:?}", case.what);
     }
 }
 
