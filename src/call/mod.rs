@@ -1,6 +1,7 @@
 //! One call: decided on, admitted, judged.
 
 pub(crate) mod admission;
+pub(crate) mod inner;
 pub(crate) mod just_refused;
 pub(crate) mod nested;
 pub(crate) mod plain;

@@ -21,7 +21,10 @@ pub use self::{
     service::KeyedMaintenance,
     view::{MappedView, OwnView, View},
 };
-use crate::{call::plain::Calls, layer::MaintenanceLayer};
+use crate::{
+    call::{inner::CloneService, plain::Calls},
+    layer::MaintenanceLayer,
+};
 
 /// 10,000 keys take 43 MB with two cores; see [`KeyedBuilder::max_keys`].
 const MAX_KEYS: usize = 10_000;
@@ -205,7 +208,7 @@ impl<K, F, P, V> KeyedLayer<K, F, P, V> {
     }
 }
 
-impl<S, K, F: Clone, P, V: Clone> Layer<S> for KeyedLayer<K, F, P, V> {
+impl<S: CloneService, K, F: Clone, P, V: Clone> Layer<S> for KeyedLayer<K, F, P, V> {
     type Service = KeyedMaintenance<S, K, F, P, V>;
 
     fn layer(&self, inner: S) -> Self::Service {
