@@ -13,6 +13,7 @@ use crate::{
     },
     call::{
         admission::{Decision, Stay, decide},
+        inner::CloneService,
         nested::Nested,
         plain::{BoxedCalls, Calls, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
     },
@@ -28,7 +29,7 @@ use crate::{
     operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
     service::Maintenance,
-    state::{Parts, root::Root},
+    state::{Parts, names, root::Root},
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.
@@ -103,6 +104,44 @@ impl MaintenanceLayer {
             protocol: Calls(Plain),
             names: CallNames::Unknown,
         }
+    }
+
+    /// Returns the layer of this partner that this process has already, around plain calls.
+    ///
+    /// Two layers of one partner have two states: each sees half of the calls and trips for itself,
+    /// and an operator's hold on one leaves the other open. So one layer is built for each partner,
+    /// and is cloned, or found here. A layer that is built while another has its name is told of
+    /// by one warning.
+    ///
+    /// Of several layers of one name this is the one that was built first. It is found as long as
+    /// one of its views, services or handles is left. Then the name is free. The layers of a
+    /// [`KeyedLayer`](crate::KeyedLayer) are found by [`Keys`](crate::Keys), and not here.
+    ///
+    /// ```
+    /// use tower_maintenance::{Hold, MaintenanceLayer, Mode};
+    ///
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// // In another part of the program:
+    /// let same = MaintenanceLayer::existing("zuora").ok_or("no layer of zuora is built yet")?;
+    /// same.handle().engage(Hold::new("on-call", "ticket 4711"))?;
+    /// assert_eq!(layer.handle().mode(), Mode::Maintenance);
+    ///
+    /// drop((layer, same));
+    /// assert!(MaintenanceLayer::existing("zuora").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn existing(partner: &str) -> Option<Self> {
+        let shared = names::find(partner)?;
+        Some(Self {
+            shared,
+            protocol: Calls(Plain),
+        })
+    }
+
+    /// Runs `make`. The layers that it builds on this thread take no name.
+    pub(crate) fn without_names<T>(make: impl FnOnce() -> T) -> T {
+        names::without(make)
     }
 }
 
@@ -379,7 +418,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 }
 
-impl<S, P: Clone> Layer<S> for MaintenanceLayer<P> {
+impl<S: CloneService, P: Clone> Layer<S> for MaintenanceLayer<P> {
     type Service = Maintenance<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -508,6 +547,9 @@ impl<P> Builder<P> {
 
     /// Builds the layer.
     ///
+    /// If the process has a layer of this partner, one warning says so: see
+    /// [`existing`](MaintenanceLayer::existing).
+    ///
     /// # Errors
     ///
     /// Returns an error if the policy, an exemption or the generation is invalid. The error names
@@ -539,8 +581,10 @@ impl<P> Builder<P> {
             tags: self.tags,
             urls: self.urls,
         };
+        let shared = Root::new(parts);
+        names::take(&shared);
         Ok(MaintenanceLayer {
-            shared: Root::new(parts),
+            shared,
             protocol: self.protocol,
         })
     }
@@ -628,5 +672,23 @@ impl Builder<Calls> {
     /// Judges the calls by a [`Judge`](crate::Judge).
     pub fn judged<J>(self, judge: J) -> Builder<Calls<J>> {
         self.with_protocol(|_| Calls(judge), CallNames::Given)
+    }
+}
+
+/// A service that a builder could stand around: none.
+#[diagnostic::on_unimplemented(
+    message = "a `Builder` is not a layer yet: `.build()?` is missing",
+    label = "the builder before it must be built",
+    note = "`MaintenanceLayer::builder(\"..\")....build()?` returns the layer"
+)]
+trait BuiltFirst {}
+
+/// Never applies. It exists so that the compiler's message names the cure.
+#[doc(hidden)]
+impl<S: BuiltFirst, P> Layer<S> for Builder<P> {
+    type Service = S;
+
+    fn layer(&self, _: S) -> S {
+        unreachable!("no service is `BuiltFirst`")
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Parts, Shared};
+use super::{Parts, Shared, names};
 use crate::{
     base::{spare::Spare, thread_number},
     counting::lanes,
@@ -78,6 +78,12 @@ impl Root {
             Local::leave(left);
         }
         self.locals[thread_number::number() % self.locals.len()].clone()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        names::give_up(self);
     }
 }
 
