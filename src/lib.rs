@@ -102,6 +102,8 @@
 //!   night.
 //! - [`guide::watching`]: how to keep refusals out of Sentry, OpenTelemetry and logs, and what to
 //!   alert on.
+//! - [`guide::background_jobs`], [`guide::caches`], [`guide::cors`],
+//!   [`guide::testing_your_service`]: everyday recipes.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
@@ -125,6 +127,10 @@
 //!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
 //!   nested routers apart.
 //! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
+//! - `tower-http` adds `tower_maintenance::http::trace_layer`: tower-http's `TraceLayer` that does not
+//!   log refusals as failures. It implies `http`.
+//! - `tracing-subscriber` adds the filter `NoRefusals`, which keeps logged refusals out of error
+//!   trackers and tracers.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.
 //!
@@ -247,6 +253,8 @@ pub mod testing;
 
 #[cfg(feature = "coarse-clock")]
 pub use crate::base::clock_coarse::CoarseClock;
+#[cfg(feature = "tracing-subscriber")]
+pub use crate::facts::refusals_in_events::NoRefusals;
 #[cfg(feature = "axum")]
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
@@ -283,9 +291,11 @@ pub use crate::{
         cache_fill::CacheFill,
         handle::MaintenanceHandle,
         hold::Hold,
+        modes::Modes,
         ping::{Ping, PingAnswer},
         receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
+        while_serving::Interrupted,
     },
     policy::{Policy, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,

@@ -6,6 +6,7 @@ pub(crate) mod cache_fill;
 mod for_caches;
 pub(crate) mod handle;
 pub(crate) mod hold;
+pub(crate) mod modes;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
 pub(crate) mod ping;
@@ -15,3 +16,4 @@ mod serialize;
 pub(crate) mod subscribe;
 #[cfg(feature = "http")]
 pub(crate) mod weak_handle;
+pub(crate) mod while_serving;

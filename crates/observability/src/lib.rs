@@ -1,6 +1,6 @@
 //! Recipes that keep refusals out of error trackers, traces and logs, with the real crates.
 //!
-//! The recipes of `tower_maintenance::guide::watching` are here word for word, to be copied.
+//! The recipes of `tower_maintenance::guide::watching` are here word for word.
 //! `tests/` runs each of them beside a control that shows the noise without it. The tests fail if
 //! the text of the guide differs.
 #![expect(
