@@ -10,6 +10,7 @@ use crate::{
     base::{
         clock::{Clock, WallAnchor},
         moment::Moment,
+        names,
     },
     call::{
         admission::{Decision, Stay, decide},
@@ -29,7 +30,7 @@ use crate::{
     operator::{borrowed_handle::BorrowedHandle, handle::MaintenanceHandle},
     policy::Policy,
     service::Maintenance,
-    state::{Parts, names, root::Root},
+    state::{Parts, root::Root},
 };
 
 /// Puts the service behind it into maintenance when the partner degrades, and brings it back.
@@ -132,7 +133,7 @@ impl MaintenanceLayer {
     /// ```
     #[must_use]
     pub fn existing(partner: &str) -> Option<Self> {
-        let shared = names::find(partner)?;
+        let shared = Root::named(partner)?;
         Some(Self {
             shared,
             protocol: Calls(Plain),
@@ -582,7 +583,7 @@ impl<P> Builder<P> {
             urls: self.urls,
         };
         let shared = Root::new(parts);
-        names::take(&shared);
+        Root::take_name(&shared);
         Ok(MaintenanceLayer {
             shared,
             protocol: self.protocol,

@@ -127,8 +127,8 @@
 //!   are answered from the partner's last good answers. It implies `axum`, which it needs to tell
 //!   nested routers apart.
 //! - `serde` adds `Serialize` for the values that operators see, and the runbook table as JSON.
-//! - `tower-http` adds `tower_maintenance::http::trace_layer`: tower-http's `TraceLayer` that does not
-//!   log refusals as failures. It implies `http`.
+//! - `tower-http` adds `tower_maintenance::http::trace_layer`: a `TraceLayer` that does not log
+//!   refusals as failures. It implies `http`.
 //! - `tracing-subscriber` adds the filter `NoRefusals`, which keeps logged refusals out of error
 //!   trackers and tracers.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for

@@ -65,9 +65,9 @@
 //! `invalidate` may also remove a new price that another request has just stored. That costs one
 //! more request and is never wrong.
 //!
-//! moka's `get_with` and `try_get_with` run one fill for all callers that wait. There too, begin the
-//! fill before `get_with` and ask after it. The caller whose fill ran finds that it is out of date,
-//! also if other callers joined it after the recovery.
+//! moka's `get_with` and `try_get_with` run one fill for all callers that wait. There too, begin
+//! the fill before `get_with` and ask after it. The caller whose fill ran finds that it is out of
+//! date, also if other callers joined it after the recovery.
 //!
 //! # The generation as a part of the key
 //!

@@ -29,7 +29,7 @@
 //! processed, because the handler may have charged before. A handler that did nothing before says
 //! so: `refused.clone().nothing_processed().into_response()`.
 //!
-//! What follows is given by the crate: a `TraceLayer` (feature `tower-http`), a filter for layers of
+//! The crate gives what is needed: a `TraceLayer` (feature `tower-http`), a filter for layers of
 //! `tracing-subscriber` (feature of that name), and for other tools
 //! [`Refused::is_in_event`](crate::Refused::is_in_event). The repository tests the recipes with the
 //! real crates in `crates/observability/`, each beside a control that shows the noise without it.

@@ -86,7 +86,8 @@ impl MaintenanceHandle {
 /// | `since` | when the episode began, or the mode if there is none; RFC 3339 |
 /// | `causes` | of `operator` and `tripped` those that are active |
 /// | `read_only` | whether reads pass although the mode is `maintenance` |
-/// | `until`, `retry_after_seconds` | the end at the earliest, and in how many seconds, rounded up; `null` if it is not known |
+/// | `until` | the end at the earliest, or `null` if it is not known |
+/// | `retry_after_seconds` | the seconds until then, rounded up, or `null` |
 /// | `message` | the message for customers of an operator's hold, or `null` |
 /// | `generation` | that of what callers may have cached |
 #[derive(Clone)]

@@ -12,7 +12,6 @@ mod for_calls;
 mod for_operators;
 pub(crate) mod gate;
 pub(crate) mod journal;
-pub(crate) mod names;
 pub(crate) mod root;
 mod trace;
 mod waiting_probes;
