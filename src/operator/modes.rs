@@ -50,6 +50,9 @@ impl MaintenanceHandle {
 
 type News = watch::Receiver<Bulletin>;
 
+/// Ends with `None` when the layer is gone, and gives the receiver back.
+type Waiting = Pin<Box<dyn Future<Output = (Option<()>, News)> + Send + Sync>>;
+
 /// A subscription to the mode of a layer; made by [`MaintenanceHandle::modes`].
 ///
 /// The first value is the present mode. Each further one differs from the value before. A
@@ -63,7 +66,7 @@ pub struct Modes {
     /// `None` while `waiting` has it, and when the layer is gone.
     news: Option<News>,
     /// A wait that is under way. It is boxed, because the receiver has no `poll` of its own.
-    waiting: Option<Pin<Box<dyn Future<Output = (Option<()>, News)> + Send + Sync>>>,
+    waiting: Option<Waiting>,
     last: Option<Mode>,
 }
 
