@@ -82,14 +82,14 @@
 //!
 //! # Which face of the partner
 //!
-//! - [`SimulatedPartner`](crate::testing::SimulatedPartner) itself takes any request: for calls
+//! - `testing::SimulatedPartner` itself takes any request: for calls
 //!   behind a trait of your own.
 //! - `partner.over_http()` takes `http::Request`: for what stands behind `http_calls()`.
 //! - `partner.listen().await` is a real server on loopback: for a whole program with a real client,
 //!   such as reqwest. Give the program its `url()`, and do not pause time.
 //!
-//! [`Phase`](crate::testing::Phase) has the ways to fail: slow, hanging, 200 with `"success":
-//! false`, resets in the middle of a body. A [`Script`](crate::testing::Script) replays an outage.
+//! `testing::Phase` has the ways to fail: slow, hanging, 200 with `"success":
+//! false`, resets in the middle of a body. A `testing::Script` replays an outage.
 //!
 //! # Pitfalls
 //!
