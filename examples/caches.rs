@@ -51,8 +51,9 @@ impl Tagged {
 
     /// Returns the cached value, or loads it.
     ///
-    /// A loaded value is not cached if a recovery happened meanwhile: it may be one of those that
-    /// the signal has just dropped.
+    /// A loaded value does not stay in the cache if a recovery happened meanwhile: it may be one of
+    /// those that the signal has just dropped. It is stored first and asked about afterwards, or a
+    /// recovery between the two would be missed.
     pub(crate) async fn get_or_load(
         &self,
         key: &'static str,
@@ -63,10 +64,11 @@ impl Tagged {
         if let Some(value) = self.get(key) {
             return value;
         }
-        let generation = handle.status().generation;
+        let fill = handle.begin_fill();
         let value = load.await;
-        if handle.status().generation == generation {
-            self.insert(key, tags, &value);
+        self.insert(key, tags, &value);
+        if !fill.is_current() {
+            self.entries.invalidate(key);
         }
         value.into()
     }

@@ -12,10 +12,12 @@ use crate::{
     base::{
         clock::{Clock, WallAnchor},
         moment::Moment,
+        names,
     },
     call::{
         admission::{Decision, Stay, decide, decide_now},
         by_name::RunProtocol,
+        inner::CloneService,
         nested::Nested,
         plain::{BoxedCalls, Calls, JudgedBy, JudgedErrors, MayProbe, Named, Plain, Reads},
         protocol::Protocol,
@@ -109,6 +111,44 @@ impl MaintenanceLayer {
             clock: Clock::start,
             switches: Switches::default(),
         }
+    }
+
+    /// Returns the layer of this partner that this process has already, around plain calls.
+    ///
+    /// Two layers of one partner have two states: each sees half of the calls and trips for itself,
+    /// and an operator's hold on one leaves the other open. So one layer is built for each partner,
+    /// and is cloned, or found here. A layer that is built while another has its name is told of
+    /// by one warning.
+    ///
+    /// Of several layers of one name this is the one that was built first. It is found as long as
+    /// one of its views, services or handles is left. Then the name is free. The layers of a
+    /// [`KeyedLayer`](crate::KeyedLayer) are found by [`Keys`](crate::Keys), and not here.
+    ///
+    /// ```
+    /// use tower_maintenance::{Hold, MaintenanceLayer, Mode};
+    ///
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// // In another part of the program:
+    /// let same = MaintenanceLayer::existing("zuora").ok_or("no layer of zuora is built yet")?;
+    /// same.handle().engage(Hold::new("on-call", "ticket 4711"))?;
+    /// assert_eq!(layer.handle().mode(), Mode::Maintenance);
+    ///
+    /// drop((layer, same));
+    /// assert!(MaintenanceLayer::existing("zuora").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn existing(partner: &str) -> Option<Self> {
+        let shared = Root::named(partner)?;
+        Some(Self {
+            shared,
+            protocol: Calls(Plain),
+        })
+    }
+
+    /// Runs `make`. The layers that it builds on this thread take no name.
+    pub(crate) fn without_names<T>(make: impl FnOnce() -> T) -> T {
+        names::without(make)
     }
 }
 
@@ -494,7 +534,7 @@ impl<J: Clone> MaintenanceLayer<Calls<J>> {
     }
 }
 
-impl<S, P: Clone> Layer<S> for MaintenanceLayer<P> {
+impl<S: CloneService, P: Clone> Layer<S> for MaintenanceLayer<P> {
     type Service = Maintenance<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -652,6 +692,9 @@ impl Builder {
 
     /// Builds the layer.
     ///
+    /// If the process has a layer of this partner, one warning says so: see
+    /// [`existing`](MaintenanceLayer::existing).
+    ///
     /// # Errors
     ///
     /// Returns an error if the policy, an exemption or the generation is invalid. The error names
@@ -683,9 +726,29 @@ impl Builder {
             urls: self.urls,
             times: self.times,
         };
+        let shared = Root::new(parts);
+        Root::take_name(&shared);
         Ok(MaintenanceLayer {
-            shared: Root::new(parts),
+            shared,
             protocol: Calls(Plain),
         })
+    }
+}
+
+/// A service that a builder could stand around: none.
+#[diagnostic::on_unimplemented(
+    message = "a `Builder` is not a layer yet: `.build()?` is missing",
+    label = "the builder before it must be built",
+    note = "`MaintenanceLayer::builder(\"..\")....build()?` returns the layer"
+)]
+trait BuiltFirst {}
+
+/// Never applies. It exists so that the compiler's message names the cure.
+#[doc(hidden)]
+impl<S: BuiltFirst, P> Layer<S> for Builder<P> {
+    type Service = S;
+
+    fn layer(&self, _: S) -> S {
+        unreachable!("no service is `BuiltFirst`")
     }
 }

@@ -104,6 +104,8 @@
 //!   alert on.
 //! - `guide::config` (features `http` and `serde`): policy, exemptions and texts in a file.
 //! - [`guide::metrics`]: every metric and every `tracing` event, with a recipe for Prometheus.
+//! - [`guide::background_jobs`], [`guide::caches`], [`guide::cors`],
+//!   [`guide::testing_your_service`]: everyday recipes.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - [`guide::costs`]: what a call costs, and how exact the counts are.
 //!
@@ -131,6 +133,10 @@
 //!   and with `http` exemptions and the texts of the page.
 //! - `metrics` adds `MaintenanceHandle::publish_metrics` and `Keys::publish_metrics`, which write
 //!   the state into the recorder of the crate `metrics`, and `Builder::latency_histogram`.
+//! - `tower-http` adds `tower_maintenance::http::trace_layer`: a `TraceLayer` that does not log
+//!   refusals as failures. It implies `http`.
+//! - `tracing-subscriber` adds the filter `NoRefusals`, which keeps logged refusals out of error
+//!   trackers and tracers.
 //! - `testing` adds a partner simulator (a tower service and a real HTTP server) and assertions for
 //!   your own tests.
 //!
@@ -262,6 +268,8 @@ pub mod testing;
 
 #[cfg(feature = "coarse-clock")]
 pub use crate::base::clock_coarse::CoarseClock;
+#[cfg(feature = "tracing-subscriber")]
+pub use crate::facts::refusals_in_events::NoRefusals;
 #[cfg(feature = "axum")]
 pub use crate::http::routes::axum::{ByMatchedPath, Routes};
 pub use crate::{
@@ -300,9 +308,11 @@ pub use crate::{
         cache_fill::CacheFill,
         handle::MaintenanceHandle,
         hold::Hold,
+        modes::Modes,
         ping::{Ping, PingAnswer},
         receipt::{Reach, Receipt},
         subscribe::{CacheBusts, Events},
+        while_serving::Interrupted,
     },
     policy::{Policy, changes::PolicyChange, error::PolicyError, rate::Rate, window::Window},
     service::Maintenance,

@@ -8,6 +8,7 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,6 +18,7 @@ use tower::Service;
 use crate::{
     call::{
         admission::{Decision, Stay, admit_by_word, decide, refuse_by_word},
+        plain::Calls,
         protocol::Protocol,
         ticket::Ticket,
         wake_on_shut::Parked,
@@ -29,7 +31,7 @@ use crate::{
 /// A service behind the gate; made by [`MaintenanceLayer`](crate::MaintenanceLayer).
 ///
 /// A clone shares the state. It starts un-ready, as tower's contract requires.
-pub struct Maintenance<S, P> {
+pub struct Maintenance<S, P = Calls> {
     inner: S,
     readiness: Readiness,
     /// Wakes the caller if the gate shuts while readiness is pending.
@@ -99,6 +101,50 @@ impl<S: fmt::Debug, P> fmt::Debug for Maintenance<S, P> {
 
 impl<S, P, Req> Service<Req> for Maintenance<S, P>
 where
+    // The first bound, and on the request: see `Fits`.
+    Req: Fits<S, P>,
+    S: Service<Req>,
+{
+    type Response = Req::Response;
+    type Error = Req::Error;
+    type Future = Req::Future;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Req::Error>> {
+        Req::make_ready(self, cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Req::Future {
+        Req::pass(request, self)
+    }
+}
+
+/// A request that fits a service and a view: `S: Service<Self> + Clone` and
+/// `P: Protocol<Self, S::Response, S::Error>`.
+///
+/// It stands between, and on the request, for the sake of the compiler's messages. Users call a
+/// service by the methods of [`ServiceExt`](tower::ServiceExt). With the two bounds on the service
+/// itself, the compiler says only that `Maintenance<..>: Service<_>` is not satisfied. A bound on a
+/// request whose type is not known yet is decided later, and then the compiler names the bound that
+/// fails. `crates/diagnostics` tests the messages.
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "its only impl is below")]
+pub trait Fits<S, P>: Sized {
+    type Response;
+    type Error;
+    type Future: Future<Output = Result<Self::Response, Self::Error>>;
+
+    fn make_ready(
+        service: &mut Maintenance<S, P>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Self::Error>>;
+
+    fn pass(request: Self, service: &mut Maintenance<S, P>) -> Self::Future;
+}
+
+impl<S, P, Req> Fits<S, P> for Req
+where
     S: Service<Req> + Clone,
     P: Protocol<Req, S::Response, S::Error>,
 {
@@ -107,57 +153,60 @@ where
     type Future = ResponseFuture<S::Future, S, Req, P>;
 
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), P::Error>> {
-        if self.shared.is_serving() || mutant!("readiness is asked for in every mode") {
-            match self.inner.poll_ready(cx) {
+    fn make_ready(
+        service: &mut Maintenance<S, P>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), P::Error>> {
+        if service.shared.is_serving() || mutant!("readiness is asked for in every mode") {
+            match service.inner.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.is(Readiness::Ready);
+                    service.is(Readiness::Ready);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => {
-                    self.is(Readiness::Idle);
+                    service.is(Readiness::Idle);
                     if P::PLACEMENT == Placement::AroundCalls
                         && !mutant!("a failing poll_ready is not counted")
                     {
-                        let verdict = unready(&self.protocol, &error);
-                        self.shared.unready(verdict);
+                        let verdict = unready(&service.protocol, &error);
+                        service.shared.unready(verdict);
                     }
-                    return Poll::Ready(Err(self.protocol.unready(error)));
+                    return Poll::Ready(Err(service.protocol.unready(error)));
                 }
-                Poll::Pending if self.parks(cx) => return Poll::Pending,
+                Poll::Pending if service.parks(cx) => return Poll::Pending,
                 Poll::Pending => {
-                    self.renew();
+                    service.renew();
                     return Poll::Ready(Ok(()));
                 }
             }
         }
-        self.let_go();
+        service.let_go();
         Poll::Ready(Ok(()))
     }
 
     #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let endpoint = self.protocol.endpoint(&request);
+    fn pass(request: Self, service: &mut Maintenance<S, P>) -> Self::Future {
+        let endpoint = service.protocol.endpoint(&request);
         let ready =
-            self.readiness == Readiness::Ready || mutant!("a probe does not wait for readiness");
-        let root = &self.shared;
+            service.readiness == Readiness::Ready || mutant!("a probe does not wait for readiness");
+        let root = &service.shared;
         let mut ticket = if let Some(ticket) = admit_by_word(root, P::PLACEMENT, &endpoint, ready) {
             ticket
         } else if let Some(refused) = refuse_by_word(root, &endpoint) {
-            return self.refuse(request, refused);
+            return service.refuse(request, refused);
         } else {
             match decide(root, P::PLACEMENT, &endpoint, ready) {
                 Decision::Now(ticket) => ticket,
-                Decision::Wait(ticket, stay) => return self.wait(request, ticket, stay),
-                Decision::Refused(refused) => return self.refuse(request, refused),
+                Decision::Wait(ticket, stay) => return service.wait(request, ticket, stay),
+                Decision::Refused(refused) => return service.refuse(request, refused),
             }
         };
-        let protocol = self.protocol.for_call(&request);
-        self.readiness = Readiness::Idle;
+        let protocol = service.protocol.for_call(&request);
+        service.readiness = Readiness::Idle;
         if mutant!("an admitted call uses another instance") {
-            self.inner = self.inner.clone();
+            service.inner = service.inner.clone();
         }
-        let future = ticket.while_calling(|| self.inner.call(request));
+        let future = ticket.while_calling(|| service.inner.call(request));
         ResponseFuture::running(future, ticket, protocol)
     }
 }

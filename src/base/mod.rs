@@ -13,6 +13,7 @@ pub(crate) mod harmless;
 pub(crate) mod jitter;
 pub(crate) mod loom_or_std;
 pub(crate) mod moment;
+pub(crate) mod names;
 pub(crate) mod one_line;
 #[cfg(test)]
 pub(crate) mod property_cases;

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod by_name;
+pub(crate) mod inner;
 pub(crate) mod just_refused;
 pub(crate) mod nested;
 pub(crate) mod plain;

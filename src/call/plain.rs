@@ -48,6 +48,12 @@ use crate::{
 /// # let _ = layer;
 /// assert_eq!(Billing.verdict(Err(&Declined::CardExpired)).outcome, Outcome::Success);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot judge calls that take `{Req}` and end with `Result<{T}, {E}>`",
+    label = "this judge does not fit the service",
+    note = "the types of the judge, or of the arguments of its closure, must be those of the service: `Judge<{Req}, {T}, {E}>`",
+    note = "in a view by `boxed()` the error is `tower::BoxError`"
+)]
 pub trait Judge<Req: ?Sized, T, E>: Clone {
     /// Returns the endpoint's name. Without a name it is never exempt. Default: none.
     fn name<'r>(&self, request: &'r Req) -> Option<&'r str> {

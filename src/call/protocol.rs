@@ -26,6 +26,26 @@ use crate::{
 /// are responses.
 ///
 /// It is cloned once per call, so it must be small, and its clone must not allocate.
+///
+/// # When the compiler says that a type is no `Protocol`
+///
+/// The view does not fit the service behind it:
+///
+/// | service | view |
+/// |---|---|
+/// | a client of `http::Request` | `layer.http_calls()`, over gRPC `layer.grpc_calls()` |
+/// | `reqwest::Client`, which has types of its own | adapters as in `examples/clients.rs` |
+/// | the routes of one's own server | `layer.routes()`, `layer.paths()` (feature `axum`) |
+/// | a stack whose errors are `BoxError` | `layer.boxed()`, `layer.http_calls().boxed()` |
+/// | any other | the layer itself |
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand around a service that takes `{Req}` and answers `{Res}`",
+    label = "this view of the layer does not fit the service",
+    note = "around a client of `http::Request` and `http::Response`: `layer.http_calls()`, over gRPC `layer.grpc_calls()`",
+    note = "around `reqwest::Client`, which has types of its own: `layer.reqwest(client)` (feature `reqwest`)",
+    note = "before the routes of one's own server: `layer.routes()` or `layer.paths()` (feature `axum`)",
+    note = "around any other service: the layer itself, or `layer.boxed()` if its errors are `BoxError`"
+)]
 pub trait Protocol<Req, Res, E>: Clone {
     /// Where a view with this protocol stands.
     const PLACEMENT: Placement;

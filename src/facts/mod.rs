@@ -14,6 +14,7 @@ pub(crate) mod mode;
 pub(crate) mod outcome;
 pub(crate) mod partner_word;
 pub(crate) mod recovery;
+pub(crate) mod refusals_in_events;
 pub(crate) mod refused;
 pub(crate) mod status;
 pub(crate) mod totals;

@@ -23,15 +23,46 @@ use crate::{
 /// What a call through the layer fails with: a refusal, or the inner service's own error.
 ///
 /// There is no blanket `From<E>`: a refusal must never be mistaken for the partner's answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {
     /// The call was refused: it was not made. What the caller did before stands.
-    #[error("the call to the partner was not made")]
-    Refused(#[source] Refused),
+    Refused(Refused),
     /// The inner service failed.
-    #[error("the call to the partner failed")]
-    Inner(#[source] E),
+    Inner(E),
+}
+
+/// An error that [`Error::Inner`] may wrap and still be an error: every `Error + 'static`.
+///
+/// It is a trait of its own so that the compiler's message can name the cure.
+#[diagnostic::on_unimplemented(
+    message = "`Error<{Self}>` is no `std::error::Error`, because `{Self}` is none",
+    label = "the errors of this service are `{Self}`",
+    note = "in a stack whose errors are `BoxError` (timeout, buffer, load shedding), use `layer.boxed()` in place of `layer`, or `.boxed()` on a view: callers then get a `BoxError`, and `Refused::find` finds a refusal in it"
+)]
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "its only impl is below")]
+pub trait InnerError: StdError + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<E: StdError + 'static> InnerError for E {}
+
+impl<E> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused(_) => "the call to the partner was not made",
+            Self::Inner(_) => "the call to the partner failed",
+        })
+    }
+}
+
+impl<E: InnerError> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            Self::Inner(error) => Some(error),
+        }
+    }
 }
 
 impl<E> Error<E> {

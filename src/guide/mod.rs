@@ -9,6 +9,10 @@
 //!   change.
 //! - [`metrics`]: the contract for monitoring: every metric and every `tracing` event.
 //! - [`sdks`]: how to guard an SDK, reqwest, and any other future.
+//! - [`background_jobs`]: a job that must rest while the partner is down.
+//! - [`caches`]: caches in this process, and the fill that comes too late.
+//! - [`cors`]: how a browser on another origin sees a refusal.
+//! - [`testing_your_service`]: an outage of the partner in one's own tests.
 //! - [`coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
 //! - `errors` (with feature `grpc`): whose fault an error is, and what real clients do.
 //! - [`costs`]: what a call costs, and how exact the counts are.
@@ -17,9 +21,12 @@
 //! of [`watching`] are compiled and tested in `crates/observability`, with the crates they use.
 
 pub mod at_3_am;
+pub mod background_jobs;
+pub mod caches;
 pub mod coming_from;
 #[cfg(all(feature = "http", feature = "serde"))]
 pub mod config;
+pub mod cors;
 pub mod costs;
 #[cfg(feature = "grpc")]
 pub mod errors;
@@ -28,4 +35,5 @@ pub mod reads_and_writes;
 pub mod rollout;
 pub mod sdks;
 pub mod stack;
+pub mod testing_your_service;
 pub mod watching;

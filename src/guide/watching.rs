@@ -29,73 +29,29 @@
 //! processed, because the handler may have charged before. A handler that did nothing before says
 //! so: `refused.clone().nothing_processed().into_response()`.
 //!
-//! The recipes below are meant to be copied. The repository compiles and tests them with the real
-//! crates in `crates/observability/`. Each recipe has a control test that shows the noise without
-//! it.
+//! The crate gives what is needed: a `TraceLayer` (feature `tower-http`), a filter for layers of
+//! `tracing-subscriber` (feature of that name), and for other tools
+//! [`Refused::is_in_event`](crate::Refused::is_in_event). The repository tests the recipes with the
+//! real crates in `crates/observability/`, each beside a control that shows the noise without it.
 //!
 //! # Logs: tower-http
 //!
 //! `TraceLayer` classifies every 5xx as a failure and logs it as an error. Sentry and OpenTelemetry
-//! pick that error up. The cure is a classifier that looks for the mark. Install it first,
-//! whichever tools you use besides:
+//! pick that error up. `http::trace_layer` makes one that looks for the mark. Install it first,
+//! whichever tools you use besides, outside the layer that refuses:
 //!
 //! ```ignore
-//! use std::{fmt::Display, time::Duration};
-//!
-//! use axum::{Router, extract::Request, response::Response};
-//! use tower_http::{
-//!     classify::{ClassifiedResponse, ClassifyResponse, ServerErrorsAsFailures, SharedClassifier},
-//!     trace::TraceLayer,
-//! };
-//! use tower_maintenance::Refused;
-//! use tracing::{Span, field::Empty};
-//!
-//! /// Classifies a 5xx as a failure, unless it is a refusal.
-//! #[derive(Debug, Clone, Copy)]
-//! pub struct RefusalsAreNoFailures;
-//!
-//! impl ClassifyResponse for RefusalsAreNoFailures {
-//!     type FailureClass = <ServerErrorsAsFailures as ClassifyResponse>::FailureClass;
-//!     type ClassifyEos = <ServerErrorsAsFailures as ClassifyResponse>::ClassifyEos;
-//!
-//!     fn classify_response<B>(
-//!         self,
-//!         response: &http::Response<B>,
-//!     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-//!         if response.extensions().get::<Refused>().is_some() {
-//!             return ClassifiedResponse::Ready(Ok(()));
-//!         }
-//!         ServerErrorsAsFailures::new().classify_response(response)
-//!     }
-//!
-//!     fn classify_error<E: Display + 'static>(self, error: &E) -> Self::FailureClass {
-//!         ServerErrorsAsFailures::new().classify_error(error)
-//!     }
-//! }
+//! use axum::Router;
+//! use tower_maintenance::http::trace_layer;
 //!
 //! /// Gives each request a span that records whether the request was refused.
 //! pub fn traced(app: Router) -> Router {
-//!     app.layer(
-//!         TraceLayer::new(SharedClassifier::new(RefusalsAreNoFailures))
-//!             .make_span_with(|request: &Request| {
-//!                 tracing::info_span!(
-//!                     "request",
-//!                     otel.kind = "server",
-//!                     method = %request.method(),
-//!                     maintenance.refused = Empty,
-//!                 )
-//!             })
-//!             // The handler may have made the response in a span of its own.
-//!             .on_response(|response: &Response, _: Duration, span: &Span| {
-//!                 if response.extensions().get::<Refused>().is_some() {
-//!                     span.record("maintenance.refused", true);
-//!                 }
-//!             }),
-//!     )
+//!     app.layer(trace_layer())
 //! }
 //! ```
 //!
-//! `on_response` replaces the line that `TraceLayer` writes by default at level DEBUG.
+//! Its span declares `maintenance.refused`. Where you have a `TraceLayer` of your own, take the
+//! parts: the classifier `http::RefusalsAreNoFailures`, and `http::NoteRefusals` for `on_response`.
 //!
 //! # Sentry
 //!
@@ -110,49 +66,10 @@
 //! An error that is logged as text (`%error`) has lost its type, and Sentry gets it.
 //!
 //! ```ignore
-//! use std::{error::Error, fmt::Debug};
-//!
 //! use sentry::{integrations::tracing::ErrorLayer, protocol};
-//! use tower_maintenance::Refused;
-//! use tracing::{
-//!     Event, Metadata, Subscriber,
-//!     field::{Field, Visit},
-//!     level_filters::LevelFilter,
-//! };
-//! use tracing_subscriber::{
-//!     Layer,
-//!     filter::FilterExt,
-//!     layer::{Context, Filter},
-//!     registry::LookupSpan,
-//! };
-//!
-//! /// Drops log events whose error is a refusal, under any wrapping.
-//! #[derive(Debug, Clone, Copy)]
-//! pub struct NoRefusals;
-//!
-//! impl<S> Filter<S> for NoRefusals {
-//!     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-//!         true
-//!     }
-//!
-//!     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-//!         let mut errors = Errors { refused: false };
-//!         event.record(&mut errors);
-//!         !errors.refused
-//!     }
-//! }
-//!
-//! struct Errors {
-//!     refused: bool,
-//! }
-//!
-//! impl Visit for Errors {
-//!     fn record_error(&mut self, _: &Field, error: &(dyn Error + 'static)) {
-//!         self.refused |= Refused::find(error).is_some();
-//!     }
-//!
-//!     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
-//! }
+//! use tower_maintenance::NoRefusals;
+//! use tracing::{Subscriber, level_filters::LevelFilter};
+//! use tracing_subscriber::{Layer, filter::FilterExt, registry::LookupSpan};
 //!
 //! /// Sends events of level ERROR to Sentry, except refusals.
 //! pub fn errors_to_sentry<S>() -> impl Layer<S>
@@ -198,10 +115,9 @@
 //!     error::OTelSdkResult,
 //!     trace::{SpanData, SpanExporter},
 //! };
+//! use tower_maintenance::NoRefusals;
 //! use tracing::Subscriber;
 //! use tracing_subscriber::{Layer, registry::LookupSpan};
-//!
-//! use crate::sentry::NoRefusals;
 //!
 //! /// Sends spans to OpenTelemetry. A logged refusal does not make its span an error.
 //! pub fn spans_to_opentelemetry<S, T>(tracer: T) -> impl Layer<S>

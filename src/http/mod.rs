@@ -125,7 +125,7 @@
 //     routes (lenient_reading, readings, route_classes, route_gate, by_path, axum)
 //     cache_bust
 //     notices
-//     push, last_good, statuspage
+//     push, last_good, statuspage, readiness, trace
 //
 mod always_ready;
 mod cache_bust;
@@ -140,17 +140,23 @@ mod notices;
 #[cfg(any(feature = "axum", feature = "grpc"))]
 pub(crate) mod preflight;
 mod push;
+#[cfg(feature = "axum")]
+mod readiness;
 mod refusal;
 pub(crate) mod request_head;
 pub(crate) mod routes;
 mod shared_caches;
 mod statuspage;
+#[cfg(feature = "tower-http")]
+mod trace;
 
 #[cfg(feature = "last-good")]
 pub use self::last_good::{
     LastGood, LastGoodBody, LastGoodBuilder, LastGoodCounts, LastGoodError, LastGoodFuture,
     LastGoodLayer, MayRefuse, ServedLastGood,
 };
+#[cfg(feature = "axum")]
+pub use self::readiness::Readiness;
 #[cfg(feature = "grpc")]
 pub(crate) use self::refusal::{Processed, delays, mark};
 #[cfg(feature = "axum")]
@@ -158,6 +164,8 @@ pub use self::routes::{
     ByPath, ClassError, Paths, RouteClasses, RouteGaps, RouteGate, RouteList, StrayEntry,
     UnreadableRouter,
 };
+#[cfg(feature = "tower-http")]
+pub use self::trace::{NoteRefusals, RefusalsAreNoFailures, RequestSpan, trace_layer};
 pub use self::{
     cache_bust::{
         CacheBustBuilder, CacheBustCounts, CacheBustError, CacheBustFuture, CacheBustLayer,

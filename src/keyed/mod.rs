@@ -22,7 +22,9 @@ pub use self::{
     view::{MappedView, OwnView, View},
 };
 use crate::{
-    call::{by_name::RunProtocol, plain::Calls, protocol::Protocol, ticket::Ticket},
+    call::{
+        by_name::RunProtocol, inner::CloneService, plain::Calls, protocol::Protocol, ticket::Ticket,
+    },
     layer::MaintenanceLayer,
     run::Run,
 };
@@ -288,7 +290,7 @@ where
     }
 }
 
-impl<S, K, F: Clone, P, V: Clone> Layer<S> for KeyedLayer<K, F, P, V> {
+impl<S: CloneService, K, F: Clone, P, V: Clone> Layer<S> for KeyedLayer<K, F, P, V> {
     type Service = KeyedMaintenance<S, K, F, P, V>;
 
     fn layer(&self, inner: S) -> Self::Service {

@@ -1,6 +1,9 @@
 //! The operator's side of a layer: commands, and what an operator reads.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     error::CommandError,
@@ -23,6 +26,9 @@ use crate::{
     policy::Policy,
     state::{journal::Journal, root::Root},
 };
+
+/// How often [`MaintenanceHandle::wait_until_idle`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The operator's side of a layer.
 ///
@@ -433,6 +439,58 @@ impl MaintenanceHandle {
             }
             // `None` means that the layer is gone. This handle keeps it alive.
             let _ = next_news(&weak, &mut news).await;
+        }
+    }
+
+    /// Waits until no call is in flight: no admitted call of any service, no probe and no check of
+    /// a ping, and no body that still streams. Exempt calls are not counted, and not waited for.
+    ///
+    /// It is for the end of a process. A server that shuts down gracefully waits for the requests
+    /// of its connections, and with them for the calls and probes in their handlers. It does not
+    /// wait for tasks that were spawned, nor for a [ping](Self::ping). So wait for this after the
+    /// server has ended, with a limit, and then end the ping: between two checks it costs no check.
+    ///
+    /// Nothing is refused meanwhile: stop what begins calls first. It looks every 50 ms, because a
+    /// call that ends wakes no listener.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: dropping the future loses nothing.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime with time enabled, if a call is in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_maintenance::MaintenanceLayer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = MaintenanceLayer::new("zuora");
+    /// let handle = layer.handle();
+    /// let partner = layer.layer(service_fn(async |()| {
+    ///     tokio::time::sleep(Duration::from_secs(3)).await;
+    ///     Ok::<_, std::io::Error>("paid")
+    /// }));
+    /// let ping = tokio::spawn(handle.ping(async || Ok::<_, std::io::Error>(())));
+    /// let spawned = tokio::spawn(partner.oneshot(()));
+    /// tokio::task::yield_now().await;
+    ///
+    /// // `axum::serve(..).with_graceful_shutdown(..).await` has returned.
+    /// tokio::time::timeout(Duration::from_secs(30), handle.wait_until_idle()).await?;
+    /// ping.abort();
+    /// assert_eq!(handle.status().calls.succeeded, 1);
+    /// # assert_eq!(spawned.await??, "paid");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wait_until_idle(&self) {
+        while self.status().calls.in_flight() > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

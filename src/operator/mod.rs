@@ -8,6 +8,7 @@ pub(crate) mod handle;
 pub(crate) mod hold;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+pub(crate) mod modes;
 #[cfg(feature = "http")]
 pub(crate) mod partner_feed;
 pub(crate) mod ping;
@@ -17,3 +18,4 @@ mod serialize;
 pub(crate) mod subscribe;
 #[cfg(feature = "http")]
 pub(crate) mod weak_handle;
+pub(crate) mod while_serving;

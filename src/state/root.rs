@@ -13,17 +13,24 @@
 use std::{
     ops::Deref,
     panic::{RefUnwindSafe, UnwindSafe},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use tokio::sync::watch;
 
-use super::{Parts, Shared};
+use super::{Parts, Shared, harmless, trace::warn_of_twin};
 use crate::{
-    base::{spare::Spare, thread_number},
+    base::{
+        names::{Names, Taken},
+        spare::Spare,
+        thread_number,
+    },
     counting::lanes,
     facts::recovery::Bulletin,
 };
+
+/// The layers of this process by the names of their partners.
+static NAMES: LazyLock<Names<Root>> = LazyLock::new(Names::default);
 
 thread_local! {
     /// The reference that the last call to end on this thread left.
@@ -57,6 +64,19 @@ impl Root {
         })
     }
 
+    /// Takes the partner's name in this process, or warns once that another layer has it.
+    pub(crate) fn take_name(root: &Arc<Self>) {
+        let taken = NAMES.take(root.partner(), root);
+        if taken == Taken::FirstTwin && !mutant!("two layers of one name are not told of") {
+            harmless(|| warn_of_twin(root.partner()));
+        }
+    }
+
+    /// Returns the layer that has this name.
+    pub(crate) fn named(partner: &str) -> Option<Arc<Self>> {
+        NAMES.find(partner)
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Bulletin> {
         self.bulletin.subscribe()
     }
@@ -78,6 +98,12 @@ impl Root {
             Local::leave(left);
         }
         self.locals[thread_number::number() % self.locals.len()].clone()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        NAMES.give_up(self.shared.partner(), self);
     }
 }
 

@@ -90,6 +90,16 @@ pub(super) fn warn_stacked(partner: &str) {
     );
 }
 
+/// Warns of a second layer of one name.
+#[cold]
+pub(super) fn warn_of_twin(partner: &str) {
+    tracing::warn!(target: TARGET, partner = %OneLine(partner),
+        "a second layer of this name was built while the first one lives: each has a state of its own and sees \
+         only its own calls; share the first one (clone it, or get it by `MaintenanceLayer::existing`), or give \
+         the second one another name"
+    );
+}
+
 /// Emits the tracing event for a command of an operator, or for a hold that expired.
 fn trace_command(partner: OneLine<'_>, event: &Event) {
     let number = event.number;

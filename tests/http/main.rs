@@ -27,18 +27,24 @@ mod in_handlers;
 mod judges;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod placements;
+#[cfg(feature = "axum")]
+mod readiness;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod refusals;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod refused_within;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod retry_after;
+#[cfg(feature = "axum")]
+mod shutdown;
 #[cfg(feature = "testing")]
 mod simulator;
 #[cfg(feature = "http")]
 mod statuspage;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod support;
+#[cfg(feature = "tower-http")]
+mod trace;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod uploads;
 #[cfg(feature = "http")]

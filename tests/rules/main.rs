@@ -26,9 +26,11 @@ mod classes;
 mod coarse_clock;
 mod costs;
 mod faults;
+mod jobs;
 mod keyed;
 mod keyed_ping;
 mod listeners;
+mod names;
 mod partner_says;
 mod ping;
 #[cfg(feature = "serde")]

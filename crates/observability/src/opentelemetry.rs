@@ -11,10 +11,9 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
 };
+use tower_maintenance::NoRefusals;
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, registry::LookupSpan};
-
-use crate::sentry::NoRefusals;
 
 /// Sends spans to OpenTelemetry. A logged refusal does not make its span an error.
 pub fn spans_to_opentelemetry<S, T>(tracer: T) -> impl Layer<S>

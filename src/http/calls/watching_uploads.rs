@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 use super::upload_body::UploadBody;
 use crate::{
     base::clock::Clock,
+    call::inner::CloneService,
     call::{
         protocol::Protocol,
         upload_wait::{CallersEnd, Ticketed, watch},
@@ -94,7 +95,7 @@ impl<P: Clone> Clone for WatchingUploadsLayer<P> {
     }
 }
 
-impl<S, P: Clone> Layer<S> for WatchingUploadsLayer<P> {
+impl<S: CloneService, P: Clone> Layer<S> for WatchingUploadsLayer<P> {
     type Service = WatchingUploads<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {

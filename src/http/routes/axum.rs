@@ -125,3 +125,21 @@ impl<E: IntoResponse> IntoResponse for Error<E> {
         }
     }
 }
+
+/// Never implemented: a router takes no errors.
+#[diagnostic::on_unimplemented(
+    message = "a layer around calls cannot stand before the routes of an axum router: its refusals are errors, and a router takes no errors",
+    label = "refusals would be errors here",
+    note = "before routes refusals are responses: `.layer(layer.routes())`"
+)]
+trait RouterTakesErrors {}
+
+/// Never applies. [`Router::layer`](axum::Router::layer) asks for `Into<Infallible>`, and by this
+/// the compiler's message names the cure. The bound is on `E`, because the compiler shows the text
+/// of a bound only if it is on another type than the one that was asked for.
+#[doc(hidden)]
+impl<E: RouterTakesErrors> From<Error<E>> for std::convert::Infallible {
+    fn from(_: Error<E>) -> Self {
+        unreachable!("`RouterTakesErrors` is never implemented")
+    }
+}

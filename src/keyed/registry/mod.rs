@@ -123,6 +123,11 @@ impl<K, P> Registry<K, P> {
         }
     }
 
+    /// Makes the layer of a key. It takes no name in the process: all keys may have one name.
+    fn make(&self, key: &K) -> MaintenanceLayer<P> {
+        MaintenanceLayer::without_names(|| (self.make)(key))
+    }
+
     pub(crate) fn max_keys(&self) -> usize {
         self.max_keys
     }
@@ -187,7 +192,7 @@ impl<K, P> Registry<K, P> {
         match self.spare.get() {
             Some(spare) => spare,
             None => {
-                let made = (self.make)(key);
+                let made = self.make(key);
                 self.spare.get_or_init(|| made)
             }
         }
@@ -323,7 +328,7 @@ impl<K: Hash + Eq, P> Registry<K, P> {
             };
         };
         // Not under the lock, since it is the user's code. A layer that loses the race is dropped.
-        let layer = (self.make)(&key);
+        let layer = self.make(&key);
         let entry = Arc::new(Entry::new(key, layer));
         match shard.add(hash, &entry, &self.departed) {
             Ok(()) => {
