@@ -13,23 +13,30 @@
 //! | `retry_hint` | how long a refusal asks its client to wait |
 //! | `one_refusal` | one refusal: the settings, the request and the answer of the gate |
 //! | `problem` | the problem document |
-//! | `template`, `page` | the page, and the ways to replace it |
+//! | `page` | the page, and the ways to replace it |
+//! | `page_values` | what the page says |
+//! | `built_in` | the built-in page |
+//! | `template` | a page by a template of the user's (feature `page-templates`) |
 //! | `samples` | sample refusals that a new template is tried with |
 //! | `refusals` | the settings as the user gives them |
 //! | `response` | the response |
 
+mod built_in;
 mod error;
 mod in_handler;
 mod looks;
 mod negotiate;
 mod one_refusal;
 mod page;
+mod page_values;
 mod problem;
 mod refusals;
 mod response;
 mod retry_hint;
+#[cfg(feature = "page-templates")]
 mod samples;
 mod support;
+#[cfg(feature = "page-templates")]
 mod template;
 mod texts;
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{one_refusal::Refusal, template::Template};
+#[cfg(feature = "page-templates")]
+use super::template::Template;
+use super::{built_in::built_in, one_refusal::Refusal, page_values::PageValues};
+#[cfg(feature = "page-templates")]
 use crate::base::one_line::OneLine;
 
 /// Allows the page's own style and script, and the requests by which the page polls. Nothing else.
@@ -24,6 +27,7 @@ type MakePage = dyn Fn(&Refusal<'_>) -> String + Send + Sync;
 #[derive(Clone)]
 pub(super) enum Page {
     BuiltIn,
+    #[cfg(feature = "page-templates")]
     Template(Box<Template>),
     Closure(Arc<MakePage>),
 }
@@ -34,6 +38,7 @@ impl Page {
         match self {
             Self::BuiltIn => {}
             Self::Closure(page) => return (page(refusal), None),
+            #[cfg(feature = "page-templates")]
             Self::Template(template) => match template.render(refusal) {
                 Ok(page) => return (page, None),
                 // The template was tried when it was given. If it fails now, customers get the
@@ -44,11 +49,6 @@ impl Page {
                 }
             },
         }
-        let built_in = Template::built_in().render(refusal);
-        let built_in = built_in.unwrap_or_else(|error| {
-            tracing::error!(%error, "rendering the built-in page failed");
-            String::new()
-        });
-        (built_in, Some(POLICY))
+        (built_in(&PageValues::new(refusal)), Some(POLICY))
     }
 }
