@@ -16,7 +16,7 @@
 //! | `page` | the page, and the ways to replace it |
 //! | `page_values` | what the page says |
 //! | `built_in` | the built-in page |
-//! | `template` | a page by a template of the user's (feature `page-templates`) |
+//! | `template`, `page_template` | a page by a template of the user's (feature `page-templates`) |
 //! | `samples` | sample refusals that a new template is tried with |
 //! | `refusals` | the settings as the user gives them |
 //! | `response` | the response |
@@ -28,6 +28,8 @@ mod looks;
 mod negotiate;
 mod one_refusal;
 mod page;
+#[cfg(feature = "page-templates")]
+mod page_template;
 mod page_values;
 mod problem;
 mod refusals;

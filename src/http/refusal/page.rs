@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::template::Template;
 use super::{built_in::built_in, one_refusal::Refusal, page_values::PageValues};
 #[cfg(feature = "page-templates")]
-use crate::base::one_line::OneLine;
+use crate::base::{harmless::harmless, one_line::OneLine};
 
 /// Allows the page's own style and script, and the requests by which the page polls. Nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -50,5 +50,18 @@ impl Page {
             },
         }
         (built_in(&PageValues::new(refusal)), Some(POLICY))
+    }
+
+    /// Warns if a template makes the page, which a closure is about to replace.
+    #[cfg(feature = "page-templates")]
+    pub(super) fn warn_of_a_template(&self) {
+        if let Self::Template(_) = self {
+            harmless(|| {
+                tracing::warn!(
+                    "`page` replaces the page of `page_template`, which has no effect: set one of \
+                     them"
+                );
+            });
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Pages by a template of the user's, and the values that a template may use.
+//! A page by a template, and the values that a template may use.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
@@ -6,12 +6,8 @@ use super::{
     built_in::{SCRIPT, STYLE},
     error::RefusalsError,
     one_refusal::Refusal,
-    page::Page,
     page_values::{Contact, PageValues, Time, Words},
-    refusals::Refusals,
-    samples::try_template,
 };
-use crate::base::harmless::harmless;
 
 /// A template of the page. It escapes every value as HTML, except those that it declares safe.
 #[derive(Debug, Clone)]
@@ -34,64 +30,6 @@ impl Template {
 
     pub(super) fn render(&self, refusal: &Refusal<'_>) -> Result<String, minijinja::Error> {
         self.0.get_template(NAME)?.render(values(refusal))
-    }
-}
-
-impl Refusals {
-    /// Replaces the page by a template in the syntax of [minijinja] (which is that of Jinja2).
-    /// Every value in it is escaped as HTML, unless the template marks it `|safe`.
-    ///
-    /// A template may use these names: `component`, `partner` (not for customers), `title`,
-    /// `message`, `since`, `until` and `next_try` (each of the three with `.human` and `.machine`),
-    /// `works` (a list), `support` (`.contact`, `.href`, `.hours`), `status_url`, `retry_after`
-    /// (seconds), `cause`, `mode`, `read_only`, `nothing_processed`, `generation`, `lang`, `dir`,
-    /// `returns`, `texts.*`, `check.*`, and the built-in page's `style` and `script`.
-    ///
-    /// The built-in page is such a template too: `src/http/refusal/page.html`.
-    ///
-    /// The page is sent without a `Content-Security-Policy`. [`header`](Self::header) can add one.
-    ///
-    /// ```
-    /// use tower_maintenance::http::Refusals;
-    ///
-    /// let page = "<h1>{{ component }} is unavailable</h1><p>{{ message }}</p>";
-    /// let refusals = Refusals::new().page_template(page)?;
-    /// # let _ = refusals;
-    /// let error = Refusals::new().page_template("<h1>{{ comonent }}</h1>").unwrap_err();
-    /// let expected = "page_template is `<h1>{{ comonent }}</h1>` in line 1: undefined value";
-    /// assert!(error.to_string().starts_with(expected), "{error}");
-    /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the source is no template or uses an unknown name. The template is tried here with sample
-    /// refusals. Also if [`page`](Self::page) makes the page already.
-    pub fn page_template(self, source: &str) -> Result<Self, RefusalsError> {
-        if let Page::Closure(_) = self.page {
-            let allowed = "one way to make the page; `page` is set already";
-            return Err(RefusalsError::quoting("page_template", source, allowed));
-        }
-        let template = Template::new(source)?;
-        try_template(&template, &self.looks, source)?;
-        Ok(Self {
-            page: Page::Template(Box::new(template)),
-            ..self
-        })
-    }
-}
-
-impl Page {
-    /// Warns if a template makes the page, which a closure is about to replace.
-    pub(super) fn warn_of_a_template(&self) {
-        if let Self::Template(_) = self {
-            harmless(|| {
-                tracing::warn!(
-                    "`page` replaces the page of `page_template`, which has no effect: set one of \
-                     them"
-                );
-            });
-        }
     }
 }
 
