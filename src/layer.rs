@@ -745,7 +745,7 @@ trait BuiltFirst {}
 
 /// Never applies. It exists so that the compiler's message names the cure.
 #[doc(hidden)]
-impl<S: BuiltFirst, P> Layer<S> for Builder<P> {
+impl<S: BuiltFirst> Layer<S> for Builder {
     type Service = S;
 
     fn layer(&self, _: S) -> S {

@@ -118,6 +118,8 @@
 //!   or a problem document. It has exemption by path, by method and by a condition, and the notice
 //!   inside the product. It tells caches and open tabs about a recovery. It reads the partner's
 //!   public status page.
+//! - `page-templates` adds `Refusals::page_template`: the page of a refusal by a template of your
+//!   own, in the syntax of Jinja2. It implies `http`. Without it a closure replaces the page.
 //! - `axum` adds the views before routes: `MaintenanceLayer::routes` with exemption by
 //!   `MatchedPath`, `paths` with exemption by the path that the client sent, route classes, and the
 //!   check of both against the routes. It adds `IntoResponse` for refusals. It implies `http`.

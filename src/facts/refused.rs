@@ -148,7 +148,7 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// Makes the notice of a refusal that no gate made.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "page-templates", all(test, feature = "grpc")))]
     pub(crate) fn sample(partner: &str, mode: Mode, cause: Cause) -> Self {
         Self {
             partner: partner.into(),
@@ -192,7 +192,7 @@ impl Refused {
     }
 
     /// Makes a refusal that no gate made: to try a user's template on, and for tests.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "page-templates", all(test, feature = "grpc")))]
     pub(crate) fn sample(notice: Notice, retry_after: Option<Duration>) -> Self {
         let clock = crate::base::clock::Clock::start();
         let until = retry_after.and_then(|left| clock.reading(clock.now().after(left)));

@@ -10,7 +10,7 @@ use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::shared_caches::KEPT_NOWHERE;
 use crate::{base::rfc3339::rfc3339, facts::glance::Glance, operator::handle::MaintenanceHandle};
@@ -104,36 +104,24 @@ impl Readiness {
     }
 }
 
-#[derive(Serialize)]
-struct Members<'g> {
-    partner: &'g str,
-    mode: String,
-    since: String,
-    causes: Vec<String>,
-    read_only: bool,
-    until: Option<String>,
-    retry_after_seconds: Option<u64>,
-    message: Option<&'g str>,
-    generation: u64,
-}
-
 impl Serialize for Readiness {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let glance = &self.glance;
         let until = glance.until();
         let left = until.map(|until| until.duration_since(self.at).unwrap_or_default());
-        let members = Members {
-            partner: glance.partner(),
-            mode: glance.mode().to_string(),
-            since: rfc3339(glance.since()),
-            causes: glance.causes().iter().map(ToString::to_string).collect(),
-            read_only: glance.is_read_only(),
-            until: until.map(rfc3339),
-            retry_after_seconds: left.map(|left| left.as_millis().div_ceil(1000) as u64),
-            message: glance.message(),
-            generation: glance.generation(),
-        };
-        members.serialize(serializer)
+        let left = left.map(|left| left.as_millis().div_ceil(1000) as u64);
+        let causes: Vec<String> = glance.causes().iter().map(ToString::to_string).collect();
+        let mut members = serializer.serialize_struct("Readiness", 9)?;
+        members.serialize_field("partner", glance.partner())?;
+        members.serialize_field("mode", &glance.mode().to_string())?;
+        members.serialize_field("since", &rfc3339(glance.since()))?;
+        members.serialize_field("causes", &causes)?;
+        members.serialize_field("read_only", &glance.is_read_only())?;
+        members.serialize_field("until", &until.map(rfc3339))?;
+        members.serialize_field("retry_after_seconds", &left)?;
+        members.serialize_field("message", &glance.message())?;
+        members.serialize_field("generation", &glance.generation())?;
+        members.end()
     }
 }
 

@@ -158,12 +158,5 @@ impl Shared {
         {
             harmless(|| trace_unnamed(&self.partner, &name));
         }
-        self.with_exemptions(|table| {
-            if let Some(call) = table.named_call()
-                && !self.named.swap(true, Ordering::Relaxed)
-            {
-                harmless(|| warn_of_unnamed(&self.partner, call));
-            }
-        });
     }
 }

@@ -131,7 +131,7 @@ async fn the_tags_and_urls_of_the_signal_add_up() {
     assert_eq!(*bust.urls, ["/prices", "/plans"]);
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "page-templates")]
 #[test]
 fn two_ways_to_make_the_page_are_named() {
     use tower_maintenance::http::Refusals;

@@ -16,6 +16,7 @@ impl RefusalsError {
     }
 
     /// Returns the error of a template, with the line of `source` in which it occurs.
+    #[cfg(feature = "page-templates")]
     pub(super) fn template(error: &minijinja::Error, source: &str) -> Self {
         let what = error
             .detail()

@@ -13,12 +13,16 @@
 //! | `retry_hint` | how long a refusal asks its client to wait |
 //! | `one_refusal` | one refusal: the settings, the request and the answer of the gate |
 //! | `problem` | the problem document |
-//! | `template`, `page` | the page, and the ways to replace it |
+//! | `page` | the page, and the ways to replace it |
+//! | `page_values` | what the page says |
+//! | `built_in` | the built-in page |
+//! | `template`, `page_template` | a page by a template of the user's (feature `page-templates`) |
 //! | `samples` | sample refusals that a new template is tried with |
 //! | `refusals` | the settings as the user gives them |
 //! | `live` | settings that are replaced while the layer runs |
 //! | `response` | the response |
 
+mod built_in;
 mod error;
 mod in_handler;
 mod live;
@@ -26,12 +30,17 @@ mod looks;
 mod negotiate;
 mod one_refusal;
 mod page;
+#[cfg(feature = "page-templates")]
+mod page_template;
+mod page_values;
 mod problem;
 mod refusals;
 mod response;
 mod retry_hint;
+#[cfg(feature = "page-templates")]
 mod samples;
 mod support;
+#[cfg(feature = "page-templates")]
 mod template;
 mod texts;
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{one_refusal::Refusal, template::Template};
-use crate::base::{one_line::OneLine, target::TARGET};
+#[cfg(feature = "page-templates")]
+use super::template::Template;
+use super::{built_in::built_in, one_refusal::Refusal, page_values::PageValues};
+#[cfg(feature = "page-templates")]
+use crate::base::{harmless::harmless, one_line::OneLine, target::TARGET};
 
 /// Allows the page's own style and script, and the requests by which the page polls. Nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -24,6 +27,7 @@ type MakePage = dyn Fn(&Refusal<'_>) -> String + Send + Sync;
 #[derive(Clone)]
 pub(super) enum Page {
     BuiltIn,
+    #[cfg(feature = "page-templates")]
     Template(Box<Template>),
     Closure(Arc<MakePage>),
 }
@@ -34,6 +38,7 @@ impl Page {
         match self {
             Self::BuiltIn => {}
             Self::Closure(page) => return (page(refusal), None),
+            #[cfg(feature = "page-templates")]
             Self::Template(template) => match template.render(refusal) {
                 Ok(page) => return (page, None),
                 // The template was tried when it was given. If it fails now, customers get the
@@ -44,11 +49,19 @@ impl Page {
                 }
             },
         }
-        let built_in = Template::built_in().render(refusal);
-        let built_in = built_in.unwrap_or_else(|error| {
-            tracing::error!(target: TARGET, %error, "rendering the built-in page failed");
-            String::new()
-        });
-        (built_in, Some(POLICY))
+        (built_in(&PageValues::new(refusal)), Some(POLICY))
+    }
+
+    /// Warns if a template makes the page, which a closure is about to replace.
+    #[cfg(feature = "page-templates")]
+    pub(super) fn warn_of_a_template(&self) {
+        if let Self::Template(_) = self {
+            harmless(|| {
+                tracing::warn!(target: TARGET,
+                    "`page` replaces the page of `page_template`, which has no effect: set one of \
+                     them"
+                );
+            });
+        }
     }
 }

@@ -24,16 +24,11 @@ use super::{
     one_refusal::Refusal,
     page::Page,
     problem::EditProblem,
-    samples::try_template,
     support::{Support, absolute_url},
-    template::Template,
     texts::PageTexts,
 };
 use crate::{
-    base::{harmless::harmless, target::TARGET},
-    facts::refused::Refused,
-    http::shared_caches::overrides_cache_control,
-    layer::Builder,
+    facts::refused::Refused, http::shared_caches::overrides_cache_control, layer::Builder,
     operator::handle::MaintenanceHandle,
 };
 
@@ -98,7 +93,7 @@ pub struct Refusals {
     pub(super) problem: Option<Arc<EditProblem>>,
     pub(super) headers: HeaderMap,
     /// What has replaced these settings, if they are [live](super::LiveRefusals).
-    live: Option<Arc<ArcSwap<Self>>>,
+    pub(super) live: Option<Arc<ArcSwap<Self>>>,
 }
 
 static DEFAULTS: LazyLock<Refusals> = LazyLock::new(Refusals::new);
@@ -302,62 +297,16 @@ impl Refusals {
         Ok(self)
     }
 
-    /// Replaces the page by a template in the syntax of [minijinja] (which is that of Jinja2).
-    /// Every value in it is escaped as HTML, unless the template marks it `|safe`.
-    ///
-    /// A template may use these names: `component`, `partner` (not for customers), `title`,
-    /// `message`, `since`, `until` and `next_try` (each of the three with `.human` and `.machine`),
-    /// `works` (a list), `support` (`.contact`, `.href`, `.hours`), `status_url`, `retry_after`
-    /// (seconds), `cause`, `mode`, `read_only`, `nothing_processed`, `generation`, `lang`, `dir`,
-    /// `returns`, `texts.*`, `check.*`, and the built-in page's `style` and `script`.
-    ///
-    /// The page is sent without a `Content-Security-Policy`. [`header`](Self::header) can add one.
-    ///
-    /// ```
-    /// use tower_maintenance::http::Refusals;
-    ///
-    /// let page = "<h1>{{ component }} is unavailable</h1><p>{{ message }}</p>";
-    /// let refusals = Refusals::new().page_template(page)?;
-    /// # let _ = refusals;
-    /// let error = Refusals::new().page_template("<h1>{{ comonent }}</h1>").unwrap_err();
-    /// let expected = "page_template is `<h1>{{ comonent }}</h1>` in line 1: undefined value";
-    /// assert!(error.to_string().starts_with(expected), "{error}");
-    /// # Ok::<(), tower_maintenance::http::RefusalsError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the source is no template or uses an unknown name. The template is tried here with sample
-    /// refusals. Also if [`page`](Self::page) makes the page already.
-    pub fn page_template(self, source: &str) -> Result<Self, RefusalsError> {
-        if let Page::Closure(_) = self.page {
-            let allowed = "one way to make the page; `page` is set already";
-            return Err(RefusalsError::quoting("page_template", source, allowed));
-        }
-        let template = Template::new(source)?;
-        try_template(&template, &self.looks, source)?;
-        Ok(Self {
-            page: Page::Template(Box::new(template)),
-            ..self
-        })
-    }
-
     /// Replaces the page by the result of `page`, a whole HTML document.
     ///
     /// The closure must escape every value that it takes from the [`Refusal`]. It runs once per
     /// refusal, in the future of the refused request. A panic in it reaches the request.
     ///
-    /// A template of [`page_template`](Self::page_template) that is set already has no effect then.
-    /// That is a mistake, and a warning names both settings.
+    /// A template of `page_template` (feature `page-templates`) that is set already has no effect
+    /// then. That is a mistake, and a warning names both settings.
     pub fn page(self, page: impl Fn(&Refusal<'_>) -> String + Send + Sync + 'static) -> Self {
-        if let Page::Template(_) = self.page {
-            harmless(|| {
-                tracing::warn!(target: TARGET,
-                    "`page` replaces the page of `page_template`, which has no effect: set one of \
-                     them"
-                );
-            });
-        }
+        #[cfg(feature = "page-templates")]
+        self.page.warn_of_a_template();
         Self {
             page: Page::Closure(Arc::new(page)),
             ..self

@@ -28,8 +28,22 @@ pub(super) fn try_template(
     looks: &Looks,
     source: &str,
 ) -> Result<(), RefusalsError> {
+    in_samples(looks, &Method::GET, |refusal| {
+        template
+            .render(refusal)
+            .map(drop)
+            .map_err(|error| RefusalsError::template(&error, source))
+    })
+}
+
+/// Shows `each` every sample, in every language, until it fails.
+pub(super) fn in_samples<E>(
+    looks: &Looks,
+    method: &Method,
+    mut each: impl FnMut(&Refusal<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let asked = Asked {
-        method: &Method::GET,
+        method,
         uri: None,
         path: None,
         headers: &HeaderMap::new(),
@@ -41,7 +55,7 @@ pub(super) fn try_template(
         .flat_map(|looks| samples().map(move |(refused, processed)| (looks, refused, processed)));
     for (looks, refused, processed) in samples {
         for (lang, texts) in &looks.languages {
-            let refusal = Refusal {
+            each(&Refusal {
                 looks,
                 refused: &refused,
                 asked: &asked,
@@ -50,10 +64,7 @@ pub(super) fn try_template(
                 seconds: 1,
                 lang,
                 texts,
-            };
-            template
-                .render(&refusal)
-                .map_err(|error| RefusalsError::template(&error, source))?;
+            })?;
         }
     }
     Ok(())

@@ -1,18 +1,13 @@
-//! The template of the page, and the values that a template may use.
-
-use std::{sync::LazyLock, time::SystemTime};
+//! A page by a template, and the values that a template may use.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::{error::RefusalsError, one_refusal::Refusal};
-use crate::base::rfc3339::rfc3339;
-
-const BUILT_IN: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-
-static DEFAULT: LazyLock<Template> =
-    LazyLock::new(|| Template::new(BUILT_IN).expect("the built-in template is valid"));
+use super::{
+    built_in::{SCRIPT, STYLE},
+    error::RefusalsError,
+    one_refusal::Refusal,
+    page_values::{Contact, PageValues, Time, Words},
+};
 
 /// A template of the page. It escapes every value as HTML, except those that it declares safe.
 #[derive(Debug, Clone)]
@@ -33,10 +28,6 @@ impl Template {
         Ok(Self(environment))
     }
 
-    pub(super) fn built_in() -> &'static Self {
-        &DEFAULT
-    }
-
     pub(super) fn render(&self, refusal: &Refusal<'_>) -> Result<String, minijinja::Error> {
         self.0.get_template(NAME)?.render(values(refusal))
     }
@@ -44,20 +35,12 @@ impl Template {
 
 /// Returns the values that a template may use.
 fn values(refusal: &Refusal<'_>) -> Value {
-    let (refused, texts, looks) = (refusal.refused, refusal.texts, refusal.looks);
-    let title = if refused.is_read_only() {
-        &texts.title_read_only
-    } else {
-        &texts.title
-    };
-    // The end of a wait is no promised end: it is shown as the next attempt.
-    let until = refused.promised_end().map(time);
-    let next_try = refused.until().filter(|_| until.is_none()).map(time);
-    let check = refusal.check();
+    let refused = refusal.refused;
+    let page = PageValues::new(refusal);
     context! {
-        lang => refusal.language(),
-        dir => if texts.right_to_left { "rtl" } else { "ltr" },
-        title => with_component(title, refusal),
+        lang => page.lang,
+        dir => page.dir,
+        title => page.title,
         component => refusal.component(),
         partner => refused.partner(),
         nothing_processed => refusal.nothing_processed(),
@@ -65,66 +48,129 @@ fn values(refusal: &Refusal<'_>) -> Value {
         mode => refused.mode().to_string(),
         read_only => refused.is_read_only(),
         generation => refused.generation(),
-        retry_after => refusal.retry_after().as_secs(),
+        retry_after => page.retry_after.as_secs(),
         message => refused.message(),
-        since => time(refused.since()),
-        until => until,
-        next_try => next_try,
-        works => refusal.what_works().to_vec(),
-        support => support(refusal),
-        status_url => looks.status_url.as_deref(),
-        returns => refusal.returns(),
+        since => time(page.since),
+        until => page.until.map(time),
+        next_try => page.next_try.map(time),
+        works => page.works.to_vec(),
+        support => page.support.map(|it| support(&it)),
+        status_url => page.status_url,
+        returns => page.returns,
         check => context! {
-            url => check.as_ref().map_or("", |check| &*check.url),
-            every => looks.page_checks_every.as_millis() as u64,
-            is_notice => check.as_ref().is_some_and(|check| check.is_notice),
+            url => page.check.url,
+            every => page.check.every,
+            is_notice => page.check.is_notice,
         },
-        texts => words(refusal),
+        texts => texts(page.words),
         style => Value::from_safe_string(STYLE.to_owned()),
         script => Value::from_safe_string(SCRIPT.to_owned()),
     }
 }
 
-fn support(refusal: &Refusal<'_>) -> Option<Value> {
-    let support = refusal.looks.support.as_ref()?;
-    let hours = refusal.texts.support_hours.as_ref();
-    Some(context! {
-        contact => &*support.contact,
-        href => support.href.as_deref(),
-        hours => &**hours.unwrap_or(&support.hours),
-    })
+fn time(time: Time) -> Value {
+    context! { machine => time.machine, human => time.human }
 }
 
-/// Returns the texts of the page in the language of the refusal.
-fn words(refusal: &Refusal<'_>) -> Value {
-    let texts = refusal.texts;
-    let nothing = refusal.nothing_processed();
-    let word = |text: &str| with_component(text, refusal);
+fn support(support: &Contact<'_>) -> Value {
     context! {
-        lead => word(if nothing { &texts.lead } else { &texts.lead_in_handler }),
-        since => word(&texts.since),
-        until => word(&texts.until),
-        next_try => word(&texts.next_try),
-        unknown_end => word(&texts.unknown_end),
-        still_works => word(&texts.still_works),
-        support => word(&texts.support),
-        hours => word(&texts.hours),
-        status_page => word(&texts.status_page),
-        returns => word(&texts.returns),
-        tells => word(if nothing { &texts.tells } else { &texts.tells_in_handler }),
-        works_again => word(&texts.works_again),
-        back => word(&texts.back),
+        contact => support.contact,
+        href => support.href,
+        hours => support.hours.unwrap_or_default(),
     }
 }
 
-fn with_component(text: &str, refusal: &Refusal<'_>) -> String {
-    refusal.looks.with_component(text, refusal.texts)
+fn texts(words: Words) -> Value {
+    context! {
+        lead => words.lead,
+        since => words.since,
+        until => words.until,
+        next_try => words.next_try,
+        unknown_end => words.unknown_end,
+        still_works => words.still_works,
+        support => words.support,
+        hours => words.hours,
+        status_page => words.status_page,
+        returns => words.returns,
+        tells => words.tells,
+        works_again => words.works_again,
+        back => words.back,
+    }
 }
 
-/// Returns a time in two forms. The page's script puts the one for people into the reader's time
-/// zone.
-fn time(at: SystemTime) -> Value {
-    let machine = rfc3339(at);
-    let human = format!("{} {} UTC", &machine[..10], &machine[11..16]);
-    context! { machine => machine, human => human }
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Method;
+
+    use super::{
+        super::{
+            built_in::built_in, looks::Looks, samples::in_samples, support::Support,
+            texts::PageTexts,
+        },
+        *,
+    };
+
+    /// Looks whose texts all have what HTML gives a meaning.
+    fn hostile() -> Looks {
+        let mut texts = PageTexts::english();
+        for text in [
+            &mut texts.title,
+            &mut texts.title_read_only,
+            &mut texts.lead,
+            &mut texts.since,
+            &mut texts.unknown_end,
+            &mut texts.hours,
+            &mut texts.back,
+        ] {
+            text.push_str("</p> \"{component}\" & 'é'");
+        }
+        texts.what_works = Some(vec!["<li>".into(), String::new()]);
+        texts.support_hours = Some("<9/5>".into());
+        texts.right_to_left = true;
+        let mut looks = Looks::new();
+        looks.component = Some("<b>\"Billing\" & Co's</b>".into());
+        looks.status_url = Some("https://status.example/?a='&b=\"".into());
+        looks.support = Some(Support::text("<ask>", "").unwrap());
+        looks.set_language("ar", texts).unwrap();
+        looks
+    }
+
+    #[test]
+    fn the_built_in_page_is_that_of_its_template() {
+        let template = Template::new(include_str!("page.html")).unwrap();
+        let mut polling = hostile();
+        polling.notice_url = Some("/notice.json?a=\"&b".to_owned());
+        let mut pages = Vec::new();
+        for looks in [Looks::new(), hostile(), polling] {
+            for method in [Method::GET, Method::POST] {
+                let Ok(()) = in_samples(&looks, &method, |refusal| {
+                    let page = built_in(&PageValues::new(refusal));
+                    assert_eq!(page, template.render(refusal).unwrap());
+                    pages.push(page);
+                    Ok::<_, Infallible>(())
+                });
+            }
+        }
+        // Every branch of the template was taken, and its other side too.
+        for part in [
+            "<noscript>",
+            "<p class=\"message\">",
+            "Expected until",
+            "We try again at",
+            "We do not know yet",
+            "data-notice=\"true\"",
+            "It opens what you asked for",
+            "It tells you as soon",
+            "role=\"status\"></p>",
+            "<ul>",
+            "<a href=\"tel:0\">",
+            "class=\"hours\"",
+            "Status page",
+        ] {
+            let with = pages.iter().filter(|page| page.contains(part)).count();
+            assert!((1..pages.len()).contains(&with), "{part}: {with} pages");
+        }
+    }
 }
