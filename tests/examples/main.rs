@@ -6,10 +6,10 @@
 
 #[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod billing;
-#[cfg(feature = "reqwest-middleware")]
-mod clients;
 #[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod billing_config;
+#[cfg(feature = "reqwest-middleware")]
+mod clients;
 #[cfg(all(feature = "last-good", feature = "metrics", feature = "serde"))]
 mod http2;
 #[cfg(feature = "axum")]
