@@ -5,6 +5,7 @@
 //! out it runs a control that shows the noise without them. The tests fail if the text of the guide
 //! differs.
 #![expect(
+    clippy::missing_errors_doc,
     clippy::must_use_candidate,
     reason = "recipes are as short as they can be read"
 )]
