@@ -24,7 +24,6 @@ use crate::{
 ///
 /// There is no blanket `From<E>`: a refusal must never be mistaken for the partner's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Error<E> {
     /// The call was refused: it was not made. What the caller did before stands.
     Refused(Refused),

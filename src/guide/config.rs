@@ -113,6 +113,11 @@
 //!
 //! # Mistakes
 //!
+//! A route that no router has is no mistake that a file can show. Before the server starts,
+//! `MaintenanceLayer::check_routes` with `RouteList::of(&router)` finds it: look at
+//! `RouteGaps::without_effect` of its error. Without `#[serde(flatten)]`, which loses the line, and
+//! with `deny_unknown_fields` on each struct of your own, no typo is taken in silence.
+//!
 //! An unknown key, a value of another kind or out of range, and settings that do not go together
 //! are errors. Each names the setting, its value and what is allowed. The library knows nothing of
 //! the file around a policy. The path of the key comes from the crate [serde_path_to_error], and

@@ -118,6 +118,36 @@
 //! let intent = layer.run("payment_intent.create", charge.send(&client)).await?;
 //! ```
 //!
+//! A judge that is a type has a name, so that the view can stand in a struct, such as the state of
+//! an axum router: `struct App { stripe: MaintenanceLayer<Calls<Stripe>> }`. The type of a view
+//! with a closure has none.
+//!
+//! If a charge is the only call, no call may probe, and the recovery is never found. Then a
+//! [`ping`](crate::MaintenanceHandle::ping) that reads something from the partner probes in its
+//! place.
+//!
+//! A handler tells three ends apart. The texts of [`Error`](crate::Error) leave out the cause, as
+//! every error of Rust does that has a [`source`](std::error::Error::source):
+//!
+//! ```
+//! use tower_maintenance::{Error, MaintenanceLayer};
+//!
+//! # #[derive(Debug)]
+//! # enum SdkError { Declined, Status(u16) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # let layer = MaintenanceLayer::new("stripe");
+//! let answer = |charged| match charged {
+//!     Ok(()) => (200, "thank you".to_owned()),
+//!     Err(Error::Inner(SdkError::Declined)) => (402, "the card was declined".to_owned()),
+//!     Err(Error::Inner(SdkError::Status(code))) => (502, format!("the partner said {code}")),
+//!     Err(Error::Refused(refused)) => (503, refused.to_string()),
+//! };
+//! let charged = layer.run("charge", async { Err(SdkError::Status(503)) }).await;
+//! assert_eq!(answer(charged), (502, "the partner said 503".to_owned()));
+//! # }
+//! ```
+//!
 //! Switch the SDK's own retries off (`RequestStrategy::Once`), or mind that they are *inside* the
 //! layer: the layer sees one call, and the partner gets all attempts. [`stack`](super::stack) has
 //! the numbers.

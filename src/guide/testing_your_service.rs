@@ -8,6 +8,7 @@
 //! [dev-dependencies]
 //! tower-maintenance = { version = "0.1", features = ["testing"] }
 //! tokio = { version = "1", features = ["macros", "rt", "test-util"] }
+//! tower = { version = "0.5", features = ["util"] }
 //! ```
 //!
 //! # The whole outage

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maintenance::{
-    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable, Hold,
+    Action, BuildError, Calls, CommandError, EventKind, Exemption, ExemptionTable,
     MaintenanceHandle, MaintenanceLayer, Named, Plain, Policy,
     testing::{
         PartnerError, SimulatedPartner, assert_in_maintenance, assert_let_through, assert_probing,
@@ -16,7 +16,7 @@ use tower_maintenance::{
     },
 };
 
-use crate::{support::hold, warnings::Warnings};
+use crate::support::hold;
 
 /// A call to the partner, by its name.
 #[derive(Debug, Clone, Copy)]
@@ -199,39 +199,6 @@ fn a_pattern_is_one_that_a_router_takes() {
             assert!(error.starts_with(&named), "{error}");
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn exempting_calls_that_have_no_names_is_warned_of_once_and_names_the_cure() {
-    let warnings = Warnings::default();
-    let _guard = tracing::subscriber::set_default(warnings.clone());
-    let drill = |handle: &MaintenanceHandle| {
-        handle.engage(Hold::new("on-call", "drill")).unwrap();
-        unhold(handle);
-    };
-    let build = |exemption| MaintenanceLayer::builder("zuora").exempt(exemption).build();
-    let unnamed = build(Exemption::call("invoice.read", OWED)).unwrap();
-    assert_eq!(
-        warnings.about("invoice.read").len(),
-        0,
-        "it may be named later"
-    );
-    drill(&unnamed.handle());
-    drill(&unnamed.handle());
-    let told = warnings.about("invoice.read");
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("named(|request| ...)"), "{told:?}");
-
-    // The cure works. An exemption by path needs no names.
-    let named = build(Exemption::call("charge", OWED)).unwrap();
-    let _view = named.named(|call: &Call| call.0);
-    drill(&named.handle());
-    drill(
-        &build(Exemption::http_call("/v1/charge", OWED))
-            .unwrap()
-            .handle(),
-    );
-    assert_eq!(warnings.about("charge").len(), 0);
 }
 
 // ---- replacing while running --------------------------------------------------------------------
