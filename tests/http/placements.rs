@@ -743,7 +743,7 @@ async fn prices(State(shop): State<Shop>, method: Method) -> Result<String, Axum
         .map_err(|error| match error {
             // The call is the handler's first act.
             Error::Refused(refused) => refused.nothing_processed().into_response(),
-            other => (StatusCode::BAD_GATEWAY, other.to_string()).into_response(),
+            other @ Error::Inner(_) => (StatusCode::BAD_GATEWAY, other.to_string()).into_response(),
         })?;
     let good = answer.status().is_success();
     match answer.into_body().collect().await {

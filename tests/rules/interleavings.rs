@@ -426,7 +426,7 @@ impl End {
         match error {
             Error::Refused(_) => Self::Refused,
             Error::Inner(Failed::Unready) => Self::Unready,
-            _ => Self::Answered,
+            Error::Inner(_) => Self::Answered,
         }
     }
 }

@@ -64,7 +64,7 @@ async fn account(State(layer): State<MaintenanceLayer>) -> Response {
             tracing::error!(error = &error as &dyn StdError, "no account");
             match error {
                 Error::Refused(refused) => refused.into_response(),
-                _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+                Error::Inner(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             }
         }
     }
