@@ -35,7 +35,7 @@ mod refusals;
 mod refused_within;
 #[cfg(all(feature = "http", feature = "testing"))]
 mod retry_after;
-#[cfg(feature = "axum")]
+#[cfg(all(feature = "axum", feature = "reqwest", feature = "testing"))]
 mod shutdown;
 #[cfg(feature = "testing")]
 mod simulator;
