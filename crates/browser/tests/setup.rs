@@ -17,7 +17,14 @@ use tempfile::TempDir;
 const SETUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../setup");
 
 /// The programs that the script's list names.
-const PROGRAMS: [&str; 5] = ["chromium", "chromedriver", "nginx", "npm", "valgrind"];
+const PROGRAMS: [&str; 6] = [
+    "chromium",
+    "chromedriver",
+    "nginx",
+    "npm",
+    "promtool",
+    "valgrind",
+];
 
 /// A directory of programs.
 struct Programs(TempDir);
@@ -75,7 +82,7 @@ fn nothing_is_printed_when_everything_is_there() {
 
 #[test]
 fn without_apt_get_it_fails_and_names_what_is_missing() {
-    let programs = Programs::new(&["chromedriver", "nginx", "npm"]);
+    let programs = Programs::new(&["chromedriver", "nginx", "npm", "promtool"]);
     let expected = "crates/setup: not in PATH: chromium valgrind; and there is no apt-get to install: \
                     chromium fonts-liberation valgrind\n";
     assert_eq!(programs.set_up(), (false, expected.to_owned()));
@@ -83,7 +90,7 @@ fn without_apt_get_it_fails_and_names_what_is_missing() {
 
 #[test]
 fn only_the_packages_of_missing_programs_are_installed() {
-    let programs = Programs::new(&["chromium", "nginx", "npm", "valgrind"]);
+    let programs = Programs::new(&["chromium", "nginx", "npm", "promtool", "valgrind"]);
     let log = programs.path("log");
     let driver = programs.path("chromedriver");
     programs.with(
@@ -104,7 +111,7 @@ fn only_the_packages_of_missing_programs_are_installed() {
 
 #[test]
 fn where_apt_get_fails_its_output_and_what_is_missing_are_printed() {
-    let programs = Programs::new(&["chromedriver", "chromium", "nginx", "npm"]);
+    let programs = Programs::new(&["chromedriver", "chromium", "nginx", "npm", "promtool"]);
     programs.with("apt-get", "echo 'no network'; exit 100");
     let (succeeded, printed) = programs.set_up();
     assert!(!succeeded);
@@ -118,7 +125,7 @@ fn where_apt_get_fails_its_output_and_what_is_missing_are_printed() {
 
 #[test]
 fn a_package_without_its_program_is_an_error() {
-    let programs = Programs::new(&["chromedriver", "chromium", "nginx", "npm"]);
+    let programs = Programs::new(&["chromedriver", "chromium", "nginx", "npm", "promtool"]);
     programs.with("apt-get", "");
     let (succeeded, printed) = programs.set_up();
     assert!(!succeeded);
