@@ -104,6 +104,7 @@
 //!   alert on.
 //! - `guide::config` (features `http` and `serde`): policy, exemptions and texts in a file.
 //! - [`guide::metrics`]: every metric and every `tracing` event, with a recipe for Prometheus.
+//! - [`guide::sdks`]: how to guard an SDK, reqwest, and any other future.
 //! - [`guide::background_jobs`], [`guide::caches`], [`guide::cors`],
 //!   [`guide::testing_your_service`]: everyday recipes.
 //! - [`guide::coming_from`]: recipes for users of tower-resilience, failsafe or recloser.
@@ -123,6 +124,8 @@
 //! - `axum` adds the views before routes: `MaintenanceLayer::routes` with exemption by
 //!   `MatchedPath`, `paths` with exemption by the path that the client sent, route classes, and the
 //!   check of both against the routes. It adds `IntoResponse` for refusals. It implies `http`.
+//! - `reqwest` adds `MaintenanceLayer::reqwest`: a guarded reqwest client in one line. It implies
+//!   `http`. `reqwest-middleware` adds the same as a middleware of that crate.
 //! - `grpc` adds the module `tower_maintenance::grpc`, for both placements. It judges calls by
 //!   `grpc-status`, and refuses with `UNAVAILABLE` and details. It implies `http`.
 //! - `coarse-clock` adds `Builder::clock`: the operating system's coarse clock in place of tokio's.
@@ -210,7 +213,7 @@
 //
 // A request:
 //   layer.rs                 `MaintenanceLayer` makes the wrapped service
-//   service.rs               `poll_ready` and `call`
+//   service.rs               `poll_ready` and `call`; run.rs is the same for `run(name, future)`
 //   call/admission.rs        is the request exempt; what does the gate answer
 //   state/for_calls.rs       one atomic read of the published word (state/gate.rs). A request is
 //                            REFUSED here: by `refuse_by_word`, or by `ask_gate` with a try of the

@@ -56,13 +56,7 @@ impl Policy {
                 within("window", size, 1..=10_000_000, " calls")?;
                 let of = ", the size of the window";
                 within("min_calls", self.min_calls, 1..=size, of)?;
-                within_if(
-                    "given_up.calls",
-                    self.given_up.calls(),
-                    1..=u32::MAX,
-                    " calls",
-                )?;
-                within_if("consecutive_failures", self.consecutive, 1..=size, of)
+                within_if("consecutive_failures", self.consecutive, 1..=size, of)?;
             }
             Window::Time { length, buckets } => {
                 positive("window", length)?;
@@ -76,19 +70,19 @@ impl Policy {
                 }
                 within("min_calls", self.min_calls, 1..=u32::MAX, " calls")?;
                 within_if(
-                    "given_up.calls",
-                    self.given_up.calls(),
-                    1..=u32::MAX,
-                    " calls",
-                )?;
-                within_if(
                     "consecutive_failures",
                     self.consecutive,
                     1..=u32::MAX,
                     " failures",
-                )
+                )?;
             }
         }
+        within_if(
+            "given_up.calls",
+            self.given_up.calls(),
+            1..=u32::MAX,
+            " calls",
+        )
     }
 
     /// Checks that at least one rule is on.

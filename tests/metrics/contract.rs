@@ -28,6 +28,16 @@ fn table(headings: &[&str]) -> Vec<Vec<String>> {
     rows.map(cells).collect()
 }
 
+/// The head of the table of metrics.
+const METRICS: [&str; 6] = [
+    "metric",
+    "type",
+    "unit",
+    "more labels",
+    "meaning",
+    "over keys",
+];
+
 /// The words in backticks.
 fn quoted(cell: &str) -> BTreeSet<String> {
     let words = cell.split('`').skip(1).step_by(2);
@@ -152,14 +162,7 @@ async fn the_guide_lists_the_metrics_that_are_published() {
             (name.clone(), (*kind).to_owned(), unit.clone(), more)
         })
         .collect();
-    let rows = table(&[
-        "metric",
-        "type",
-        "unit",
-        "more labels",
-        "meaning",
-        "over keys",
-    ]);
+    let rows = table(&METRICS);
     let page: BTreeSet<Described> = rows
         .iter()
         .map(|row| {
@@ -241,14 +244,7 @@ fn used_in(text: &str) -> (BTreeSet<String>, BTreeSet<(String, String)>) {
 
 #[test]
 fn the_dashboard_and_the_rules_use_metrics_and_labels_of_the_guide() {
-    let rows = table(&[
-        "metric",
-        "type",
-        "unit",
-        "more labels",
-        "meaning",
-        "over keys",
-    ]);
+    let rows = table(&METRICS);
     let mut metrics: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
     let mut labels = BTreeSet::new();
     for row in table(&["label", "of", "values"]) {
