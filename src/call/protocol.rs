@@ -34,7 +34,7 @@ use crate::{
 /// | service | view |
 /// |---|---|
 /// | a client of `http::Request` | `layer.http_calls()`, over gRPC `layer.grpc_calls()` |
-/// | `reqwest::Client`, which has types of its own | adapters as in `examples/clients.rs` |
+/// | `reqwest::Client`, which has types of its own | `layer.reqwest(client)` (feature `reqwest`) |
 /// | the routes of one's own server | `layer.routes()`, `layer.paths()` (feature `axum`) |
 /// | a stack whose errors are `BoxError` | `layer.boxed()`, `layer.http_calls().boxed()` |
 /// | any other | the layer itself |
